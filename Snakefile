@@ -1,0 +1,28 @@
+# HEAL and its baselines, from problems to tables. Run with: snakemake --cores all
+# Another experiment: snakemake --cores all --configfile config/other.yaml; a first try: --config limit=40
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+if not workflow.config_settings.configfiles:
+
+    configfile: "config/config.yaml"
+
+
+container: "docker://python:3.11-slim"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/collect.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/traces.smk"
+include: "workflow/rules/repair.smk"
+include: "workflow/rules/curricula.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evals.smk"
+include: "workflow/rules/report.smk"
+
+
+onsuccess:
+    show_summary()

@@ -1,0 +1,31 @@
+"""One sentence: what the method trains on, and why that might help. Copy this file to baselines/<kind>.py."""
+
+from __future__ import annotations
+
+from heal import config
+from heal.methods import Example, Method, Traces, examples, files
+
+
+class Options(config.Options):
+    """A field with the name of a section of the config (gear, pure, pace) starts from that section."""
+
+    pace: config.Pace = config.Pace()
+    """`max_per_problem` only: there is one stage."""
+    most_problems: config.Count = 1000
+    """Train on the first so many problems (your own options: type, default, one sentence)."""
+
+
+class Template(Method):
+    kind = "template"
+    paper = "arXiv 0000.00000 (authors, title)"
+    summary = "what `heal methods` says of it, in one line"
+    Options = Options
+    options: Options
+
+    def needs(self) -> list[str]:
+        return [*files.base]
+
+    def curriculum(self, traces: Traces) -> list[Example]:
+        correct = traces.correct()
+        chosen = dict(list(correct.items())[: self.options.most_problems])
+        return examples(chosen, 1, "sample", self.options.pace.max_per_problem)

@@ -1,0 +1,25 @@
+"""Rejection sampling: train on the teacher's correct samples and throw the rest away."""
+
+from __future__ import annotations
+
+from heal import config
+from heal.methods import Example, Method, Traces, examples, files
+
+
+class Options(config.Options):
+    pace: config.Pace = config.Pace()
+    """`max_per_problem` only: there is one stage."""
+
+
+class RejectionSampling(Method):
+    kind = "rejection_sampling"
+    paper = "arXiv 2308.01825 (rejection-sampling fine-tuning)"
+    summary = "the teacher's correct samples, nothing else"
+    Options = Options
+    options: Options
+
+    def needs(self) -> list[str]:
+        return [*files.base]
+
+    def curriculum(self, traces: Traces) -> list[Example]:
+        return examples(traces.correct(), 1, "sample", self.options.pace.max_per_problem)

@@ -1,0 +1,27 @@
+"""Joining the shards of a stage into one file, in their order; the tokens they spent are added up.
+
+    python -m heal.merge --kind samples --parts shard0.parquet shard1.parquet --out samples.parquet
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from heal import records
+from heal.errors import exit_with_errors
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kind", required=True, choices=sorted(records.SCHEMAS))
+    parser.add_argument("--parts", nargs="+", required=True)
+    parser.add_argument("--out", required=True)
+    arguments = parser.parse_args()
+    rows = [row for part in arguments.parts for row in records.read(part, arguments.kind)]
+    records.write(
+        arguments.out, arguments.kind, rows, usage=records.add_usage(records.usage(part) for part in arguments.parts)
+    )
+
+
+if __name__ == "__main__":
+    exit_with_errors(main)

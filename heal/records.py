@@ -1,0 +1,271 @@
+"""What is stored between stages, and how: one place for schemas, ids, checked reading and whole writing.
+
+Every table is a parquet file with one of the schemas below. Ids are content hashes. A file is written whole and renamed,
+so a finished name never holds half a file. Unfinished work lies beside it in a `Pieces` folder, from which a killed job
+goes on. Tokens that a stage spent are stored inside its file (`usage`), so that costs survive a resume.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from heal.errors import HealError
+
+Row = dict[str, Any]
+Usage = dict[str, int]
+
+text, integer, real, flag = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+ids, values = pa.list_(pa.int32()), pa.list_(pa.float32())
+
+PROBLEM = {
+    "problem_id": text,
+    "question": text,
+    "answer": text,
+    "solution": text,  # a worked solution, steps split by blank lines; null where there is none
+    "source": text,
+    "difficulty": text,
+}
+TRACE = {
+    "trace_id": text,
+    "problem_id": text,
+    "index": integer,  # which sample of the problem
+    "text": text,
+    "token_ids": ids,  # as the teacher produced them, the end token included
+    "logprobs": values,  # ln p of each token, from raw logits
+    "entropies": values,  # nats, from raw logits
+    "finish_reason": text,  # stop | length
+}
+GRADE = {"trace_id": text, "problem_id": text, "extracted": text, "correct": flag, "reason": text}
+VERDICT = {"extracted": text, "accepted": flag, "reason": text}  # reason: why not; empty where accepted
+SCHEMAS = {
+    "problems": PROBLEM,
+    "samples": TRACE,
+    "grades": GRADE,
+    "guided": TRACE | VERDICT,
+    "repairs": {
+        "trace_id": text,  # null where no repair was tried (see reason)
+        "problem_id": text,
+        "source_id": text,  # the wrong trace that was cut
+        "index": integer,  # which repair of that trace
+        "detector": text,
+        "step_entropies": values,  # nats, one per step of the source trace
+        "surges": values,  # nats, one per step of the source trace
+        "breakpoint": integer,  # k*, from 1
+        "kept_steps": integer,  # steps of the source trace before the cut
+        "kept": text,
+        "hint": text,  # never part of the training text
+        "continuation": text,
+        "text": text,  # kept + continuation: the training text
+        "token_ids": ids,  # of the text
+        "logprobs": values,  # of the continuation, under the hint
+        "entropies": values,  # of the continuation, under the hint
+        "finish_reason": text,
+    }
+    | VERDICT,
+    "scores": {
+        "trace_id": text,
+        "problem_id": text,
+        "kind": text,  # sample | guided | repair
+        "steps": pa.list_(text),  # the steps' texts, the answer statement included
+        "statement": integer,  # the step that states the answer, from 1; null where none does
+        "nll_mean": values,  # per step, nats per token, no hint in context
+        "nll_top20": values,
+        "nll_max": values,
+        "uncertainty_product": values,  # per step, divided by the value before any step
+        "uncertainty_mean": values,
+        "statement_nll": real,  # s, nats
+    },
+    "answers": {
+        "problem_id": text,
+        "repeat": integer,
+        "gold": text,
+        "text": text,
+        "extracted": text,
+        "strict": flag,
+        "flexible": flag,
+        "reason": text,
+        "truncated": flag,
+        "n_tokens": integer,
+    },
+}
+NULLABLE = {"solution", "extracted", "statement", "statement_nll", "hint", "breakpoint", "kept_steps"}
+
+
+def content_id(*parts: Any) -> str:
+    """16 hex digits that depend on every part."""
+    return hashlib.sha256(json.dumps(parts, default=list).encode()).hexdigest()[:16]
+
+
+def request_seed(*parts: Any) -> int:
+    """A 63-bit seed from (run seed, draw, purpose, problem, index, …), so that sharding changes nothing."""
+    return int.from_bytes(hashlib.sha256(json.dumps(parts).encode()).digest()[:8], "big") >> 1
+
+
+def schema(kind: str) -> pa.Schema:
+    return pa.schema(list(SCHEMAS[kind].items()))
+
+
+def write(path: str | Path, kind: str, rows: Iterable[Row], *, usage: Mapping[str, int] | None = None) -> None:
+    """Writes the rows whole, or nothing: a temporary file beside it, synced, then renamed."""
+    table = pa.Table.from_pylist(list(rows), schema=schema(kind))
+    write_table(path, table.replace_schema_metadata({"usage": json.dumps(dict(usage or {}), sort_keys=True)}))
+
+
+def write_table(path: str | Path, table: pa.Table) -> None:
+    with whole_file(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+class whole_file:
+    """`with whole_file(path) as temporary:` renames temporary to path when the block ends well, else removes it."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+
+    def __enter__(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self.temporary
+
+    def __exit__(self, failure: Any, *_: Any) -> None:
+        if failure is None:
+            with open(self.temporary, "rb") as stream:
+                os.fsync(stream.fileno())
+            os.replace(self.temporary, self.path)
+        else:
+            self.temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, content: str) -> None:
+    """Writes a text file whole."""
+    with whole_file(path) as temporary:
+        temporary.write_text(content, encoding="utf-8")
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    write_text(path, json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def open_table(path: str | Path) -> pa.Table:
+    """Raises HealError where the file is missing, truncated or no parquet."""
+    try:
+        return pq.read_table(path)
+    except FileNotFoundError:
+        raise HealError("no such file", where=str(path), cure="run the stage that makes it (snakemake does)") from None
+    except (pa.ArrowException, OSError) as error:
+        raise HealError(
+            f"not a readable parquet file ({str(error).splitlines()[0]})",
+            where=str(path),
+            cure="it was damaged after it was written: delete it and run snakemake again",
+        ) from None
+
+
+def read(path: str | Path, kind: str) -> list[Row]:
+    """The rows, checked against the schema: HealError names file, row (from 1) and field."""
+    table = open_table(path)
+    expected = schema(kind)
+    for field in expected:
+        if field.name not in table.column_names:
+            raise HealError(
+                f"no column {field.name!r} (found: {', '.join(table.column_names)})",
+                where=str(path),
+                cure=f"a {kind} file has the columns {', '.join(expected.names)}",
+            )
+    try:
+        table = table.select(expected.names).cast(expected)
+    except (pa.ArrowException, ValueError) as error:
+        raise HealError(f"not a {kind} table: {error}", where=str(path), cure="delete it and run snakemake again") from None
+    rows = table.to_pylist()
+    for column in set(expected.names) - NULLABLE - ({"trace_id"} if kind == "repairs" else set()):
+        if table[column].null_count:
+            row = table[column].is_null().to_pylist().index(True) + 1
+            raise HealError(f"empty {column!r}", where=f"{path}, row {row}", cure="fill it, or remove the row")
+    return rows
+
+
+def usage(path: str | Path) -> Usage:
+    """The tokens that the stage spent to make this file."""
+    metadata = pq.read_schema(path).metadata or {}
+    return json.loads(metadata.get(b"usage", b"{}"))
+
+
+def add_usage(usages: Iterable[Mapping[str, int]]) -> Usage:
+    total: Usage = {}
+    for one in usages:
+        for key, value in one.items():
+            total[key] = total.get(key, 0) + value
+    return total
+
+
+def read_jsonl(path: str | Path) -> list[Row]:
+    """Raises HealError with the line where one is not a JSON object; a cut last line is such a line."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            lines = stream.read().splitlines()
+    except FileNotFoundError:
+        raise HealError("no such file", where=str(path), cure="give an existing file") from None
+    except UnicodeDecodeError as error:
+        raise HealError(f"not UTF-8 text ({error.reason})", where=str(path), cure="save it as UTF-8") from None
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise HealError(
+                f"not valid JSON ({error.msg})", where=f"{path}, line {number}", cure="was the file cut off? mend the line"
+            ) from None
+        if not isinstance(row, dict):
+            raise HealError(f"expected an object, found {row!r:.60}", where=f"{path}, line {number}", cure="mend the line")
+        rows.append(row)
+    return rows
+
+
+def write_jsonl(path: str | Path, rows: Iterable[Row]) -> None:
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+class Pieces:
+    """Finished batches of an unfinished file, one parquet each, in a hidden folder beside it.
+
+    The folder's name holds a hash of everything that decides the content (`fingerprint`), so work under other options
+    is never taken up. `finish` writes the whole file in the order of the batches and removes the folder.
+    """
+
+    def __init__(self, path: str | Path, kind: str, fingerprint: Any) -> None:
+        self.path, self.kind = Path(path), kind
+        self.folder = self.path.parent / f".{self.path.name}.{content_id(fingerprint)}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def done(self, number: int) -> bool:
+        return self.file(number).exists()
+
+    def file(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.parquet"
+
+    def add(self, number: int, rows: Sequence[Row], usage: Mapping[str, int]) -> None:
+        write(self.file(number), self.kind, rows, usage=usage)
+
+    def finish(self, batches: int) -> Usage:
+        """Returns the tokens that all batches spent."""
+        files = [self.file(number) for number in range(batches)]
+        total = add_usage(usage(file) for file in files)
+        write(self.path, self.kind, (row for file in files for row in read(file, self.kind)), usage=total)
+        shutil.rmtree(self.folder)
+        return total
+
+
+def in_batches(items: Sequence[Any], size: int) -> Iterator[tuple[int, Sequence[Any]]]:
+    """(number, batch) pairs; the batches do not depend on how far an earlier attempt came."""
+    for number, start in enumerate(range(0, len(items), size)):
+        yield number, items[start : start + size]

@@ -1,0 +1,103 @@
+"""Finding methods and settling their options: HEAL and every class that a file in baselines/ defines.
+
+A method's options are the run's own sections (gear, pure, pace …) with what its entry in the config changes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from heal import config
+from heal.errors import HealError
+from heal.methods import Heal, Method
+
+BASELINES = Path(__file__).parent.parent / "baselines"
+ARXIV = re.compile(r"\d{4}\.\d{4,5}")
+
+
+@cache
+def discover(folder: Path = BASELINES) -> dict[str, type[Method]]:
+    """kind → class, for HEAL and for the one Method that each file in the folder defines (TEMPLATE.py excepted).
+
+    Raises HealError for a file that does not import, defines no method or two, names no paper, or takes a kind twice.
+    """
+    found: dict[str, type[Method]] = {Heal.kind: Heal}
+    for path in sorted(folder.glob("*.py")):
+        if path.stem in {"__init__", "TEMPLATE"}:
+            continue
+        method = load_method(path)
+        if method.kind in found:
+            raise HealError(
+                f"the kind {method.kind!r} exists already", where=str(path), cure="give the class another `kind`"
+            )
+        found[method.kind] = method
+    return found
+
+
+def load_method(path: Path) -> type[Method]:
+    name = f"baselines.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise HealError(
+            f"does not import ({type(error).__name__}: {error})", where=str(path), cure="mend it, or remove the file"
+        ) from error
+    classes = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, Method) and value.__module__ == name
+    ]
+    if len(classes) != 1:
+        raise HealError(
+            f"defines {len(classes)} methods, expected one", where=str(path), cure="start from baselines/TEMPLATE.py"
+        )
+    method = classes[0]
+    for field in ("kind", "paper", "summary"):
+        if not isinstance(getattr(method, field, None), str) or not getattr(method, field).strip():
+            raise HealError(f"no {field!r}", where=str(path), cure=f"give the class a `{field}` (see TEMPLATE.py)")
+    return method
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the changes laid over it, group by group."""
+    merged = dict(base)
+    for key, value in changes.items():
+        inner = merged.get(key)
+        merged[key] = merge(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def build(entry: Mapping[str, Any], *, where: str, field: str) -> Method:
+    """The method of an entry whose options are complete. Raises HealError for an unknown kind or option."""
+    kinds = discover()
+    kind = entry.get("kind")
+    if kind not in kinds:
+        near = difflib.get_close_matches(str(kind), kinds, n=1)
+        guess = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(kinds))}"
+        raise HealError(f"{field}.kind: unknown method {kind!r}", where=where, cure=guess)
+    options = {key: value for key, value in entry.items() if key != "kind"}
+    return kinds[kind](config.validate(kinds[kind].Options, options, where=where, prefix=field))
+
+
+def resolve(experiment: config.Experiment, *, where: str = "config") -> dict[str, Method]:
+    """Every method of the run, main table and ablations, with complete options."""
+    methods = {}
+    for section in ("methods", "ablations"):
+        for name, entry in getattr(experiment, section).items():
+            field = f"{section}.{name}"
+            kind = discover().get(entry.get("kind"))
+            shared = kind.Options.model_fields.keys() & type(experiment).model_fields.keys() if kind else ()
+            defaults = {key: getattr(experiment, key).model_dump() for key in shared}
+            methods[name] = build(merge(defaults, entry), where=where, field=field)
+    return methods

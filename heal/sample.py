@@ -1,0 +1,230 @@
+"""Sampling the teacher: base samples, answer-guided samples, and the extra samples of the equal-cost control.
+
+Reads problems (and grades, where the choice of problems depends on them); writes traces with token ids, log-probs and
+entropies. A sample depends on (seed, draw, purpose, problem, index) only, never on batches or shards.
+
+    python -m heal.sample base --problems problems/train.parquet --model heal/mini/models/teacher \\
+        --options '{"n": 8, "max_new_tokens": 160}' --shard 0/2 --out samples.parquet
+    python -m heal.sample guided … --grades grades.parquet --guided '{"below": 0.5}'
+    python -m heal.sample extra … --grades grades.parquet --match repairs.parquet guided.parquet --allocation uniform
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heal import records
+from heal.config import Engine as EngineOptions
+from heal.config import Gear, Guided, Sampling
+from heal.errors import HealError, exit_with_errors
+from heal.gear import leaks, problems_to_treat
+from heal.grading import Grader
+from heal.provenance import recorded
+from heal.records import Row, Usage, content_id, request_seed
+from heal.stage import (
+    arguments_parser,
+    open_engine,
+    read_options,
+    run_batches,
+    shard_of,
+    tokens_since,
+    tokens_used,
+)
+
+if TYPE_CHECKING:
+    from heal.engines.base import Completion, Engine
+
+EXTRA_BLOCK = 4  # extra samples of a problem drawn at once, so that they share its prefill
+
+
+def trace_row(problem_id: str, purpose: str, index: int, text: str, completion: Completion) -> Row:
+    token_ids = completion.token_ids.tolist()
+    return {
+        "trace_id": content_id(purpose, problem_id, index, token_ids),
+        "problem_id": problem_id,
+        "index": index,
+        "text": text,
+        "token_ids": token_ids,
+        "logprobs": completion.logprobs,
+        "entropies": completion.entropies,
+        "finish_reason": completion.finish_reason,
+    }
+
+
+def pass_rates(grades: Sequence[Row]) -> dict[str, float]:
+    """c/N over the base samples, by problem."""
+    correct = defaultdict(list)
+    for grade in grades:
+        correct[grade["problem_id"]].append(grade["correct"])
+    return {problem_id: float(np.mean(values)) for problem_id, values in correct.items()}
+
+
+def verdict(text: str, gold: str, finish_reason: str, leak_patterns: Sequence[str], grader: Grader) -> Row:
+    """Whether a hinted trace may be learnt from: it ended by itself, its answer verifies, it does not speak of the hint."""
+    grade = grader.grade(text, gold)
+    if finish_reason != "stop":
+        reason = "truncated"
+    elif not grade.correct:
+        reason = grade.reason
+    else:
+        reason = "leak" if leaks(text, leak_patterns) else ""
+    return {"extracted": grade.extracted, "accepted": not reason, "reason": reason}
+
+
+def sampler(
+    engine: Engine, sampling: Sampling, seed_parts: Sequence[object], indices: Sequence[int], question: Callable[[Row], str]
+) -> Callable[[Sequence[Row]], tuple[list[Row], Usage]]:
+    """A function that draws samples `indices` of each problem of a batch, asked by `question(problem)`."""
+    from heal.engines.base import Request
+    from heal.engines.base import Sampling as Decoding
+
+    purpose = str(seed_parts[-1])
+    decoding = Decoding(sampling.temperature, sampling.top_p, sampling.max_new_tokens)
+
+    def draw(batch: Sequence[Row]) -> tuple[list[Row], Usage]:
+        requests = [
+            Request(
+                tuple(engine.chat_ids(question(problem))),
+                tuple(request_seed(*seed_parts, problem["problem_id"], index) for index in indices),
+            )
+            for problem in batch
+        ]
+        before = tokens_used(engine)
+        completions = engine.generate(requests, decoding)
+        rows = [
+            trace_row(problem["problem_id"], purpose, index, engine.tokenizer.decode(completion.token_ids, skip_special_tokens=True), completion)
+            for problem, samples in zip(batch, completions, strict=True)
+            for index, completion in zip(indices, samples, strict=True)
+        ]
+        return rows, tokens_since(engine, before)
+
+    return draw
+
+
+def extra_indices(first: int, block: int) -> range:
+    return range(first + block * EXTRA_BLOCK, first + (block + 1) * EXTRA_BLOCK)
+
+
+def within_budget(rows: Sequence[Row], prefill: dict[str, int], budget: int) -> tuple[list[Row], int]:
+    """The first rows whose tokens, prompts included once per problem and block, fit the budget; and what they cost."""
+    kept, spent, seen = [], 0, set()
+    for row in rows:
+        cost = len(row["token_ids"]) + (0 if row["problem_id"] in seen else prefill[row["problem_id"]])
+        if spent + cost > budget:
+            break
+        seen.add(row["problem_id"])
+        spent += cost
+        kept.append(row)
+    return kept, spent
+
+
+def draw_extra(
+    engine: Engine,
+    problems: Sequence[Row],
+    sampling: Sampling,
+    seed_parts: Sequence[object],
+    budget: int,
+    out: str,
+    size: int,
+    fingerprint: object,
+) -> Usage:
+    """Blocks of further samples of every problem until the token budget is spent."""
+    pieces = records.Pieces(out, "samples", [fingerprint, budget, size])
+    prefill = {row["problem_id"]: len(engine.chat_ids(row["question"])) for row in problems}
+    block_size = max(1, min(len(problems), size))
+    number, spent, batches_per_block = 0, 0, -(-len(problems) // block_size)
+    while spent < budget and problems:
+        block, part = divmod(number, batches_per_block)
+        if not pieces.done(number):
+            draw = sampler(
+                engine, sampling, seed_parts, extra_indices(sampling.n, block), lambda problem: problem["question"]
+            )
+            rows, _ = draw(problems[part * block_size : (part + 1) * block_size])
+            kept, cost = within_budget(rows, prefill, budget - spent)
+            prompts = {row["problem_id"] for row in kept}
+            used = {"prefill": sum(prefill[p] for p in prompts), "generated": sum(len(r["token_ids"]) for r in kept)}
+            pieces.add(number, kept, used | {"exhausted": int(len(kept) < len(rows))})
+        used = records.usage(pieces.file(number))
+        spent += used["prefill"] + used["generated"]
+        number += 1
+        print(f"extra samples: {spent}/{budget} tokens", file=sys.stderr, flush=True)
+        if used["exhausted"]:
+            break
+    total = pieces.finish(number)
+    return {key: value for key, value in total.items() if key != "exhausted"}
+
+
+def main() -> None:
+    parser = arguments_parser(__doc__, "problems", model=True)
+    parser.add_argument("purpose", choices=["base", "guided", "extra"])
+    parser.add_argument("--grades", help="grades of the base samples (guided, extra)")
+    parser.add_argument("--guided", default="{}", help="options of the guided samples as JSON")
+    parser.add_argument("--gear", default="{}", help="GEAR's options as JSON: leak patterns, which problems are treated")
+    parser.add_argument("--match", nargs="*", default=[], help="files whose tokens the extra samples may spend")
+    parser.add_argument("--allocation", choices=["uniform", "treated"], default="uniform")
+    arguments = parser.parse_args()
+    sampling = read_options(Sampling, arguments.options)
+    guided = read_options(Guided, arguments.guided, "--guided")
+    gear = read_options(Gear, arguments.gear, "--gear")
+    size = read_options(EngineOptions, arguments.engine, "--engine").problems_per_batch
+    problems = records.read(arguments.problems, "problems")
+    if arguments.purpose != "base" and not arguments.grades:
+        raise HealError("missing", where="--grades", cure=f"`{arguments.purpose}` samples depend on the base grades")
+    grades = records.read(arguments.grades, "grades") if arguments.grades else []
+    seed_parts = (arguments.seed, arguments.draw, arguments.purpose)
+
+    with recorded(arguments.out, "heal.sample", options=vars(arguments), seeds=list(seed_parts)) as facts:
+        engine = open_engine(arguments)
+        facts["engine"] = engine.settings
+        fingerprint = [vars(arguments) | {"out": None}, engine.settings, [p["problem_id"] for p in problems]]
+        if arguments.purpose == "base":
+            work = sampler(engine, sampling, seed_parts, range(sampling.n), lambda problem: problem["question"])
+            chosen, kind = problems, "samples"
+        elif arguments.purpose == "guided":
+            rates = pass_rates(grades)
+            chosen, kind = [p for p in problems if rates.get(p["problem_id"], 0.0) < guided.below], "guided"
+            work = graded(engine, sampling, guided, gear, seed_parts)
+        else:
+            treated = set(problems_to_treat(grades, gear.max_pass_rate, gear.max_wrong_agreement)[0])
+            chosen = [p for p in problems if arguments.allocation == "uniform" or p["problem_id"] in treated]
+            budget = sum(sum(records.usage(path).values()) for path in arguments.match)
+            facts["tokens"] = draw_extra(
+                engine, chosen, sampling, seed_parts, budget, arguments.out, size, [fingerprint, arguments.match]
+            )
+            return
+        chosen = shard_of(chosen, arguments.shard)
+        facts["tokens"] = run_batches(
+            arguments.out, kind, chosen, size, work, fingerprint=fingerprint, what=f"{arguments.purpose} samples"
+        )
+
+
+def graded(
+    engine: Engine, sampling: Sampling, guided: Guided, gear: Gear, seed_parts: Sequence[object]
+) -> Callable[[Sequence[Row]], tuple[list[Row], Usage]]:
+    """Draws answer-guided samples (STaR's rationalization, arXiv 2203.14465) and says which may be learnt from."""
+    draw = sampler(
+        engine,
+        sampling,
+        seed_parts,
+        range(guided.n or sampling.n),
+        lambda problem: guided.template.format(question=problem["question"], answer=problem["answer"]),
+    )
+
+    def work(batch: Sequence[Row]) -> tuple[list[Row], Usage]:
+        rows, usage = draw(batch)
+        gold = {problem["problem_id"]: problem["answer"] for problem in batch}
+        with Grader() as grader:
+            for row in rows:
+                row |= verdict(row["text"], gold[row["problem_id"]], row["finish_reason"], gear.leak_patterns, grader)
+        return rows, usage
+
+    return work
+
+
+if __name__ == "__main__":
+    exit_with_errors(main)

@@ -1,0 +1,67 @@
+# What can be asked for: `snakemake` alone makes the main comparison; each target here is a part of the way, or more.
+AXES = {
+    "teacher": list(EXPERIMENT.teachers),
+    "draw": range(EXPERIMENT.draws),
+    "student": list(EXPERIMENT.students),
+    "seed": range(EXPERIMENT.seeds),
+}
+
+
+def needed_traces(names):
+    """The trace files that these methods declared, for every teacher and draw."""
+    needs = sorted({file for name in names for file in METHODS[name].needs()})
+    return expand(f"{T}/{{file}}", file=needs, **AXES)
+
+
+def per_student(pattern, names):
+    return expand(pattern, method=names, **AXES)
+
+
+rule all:
+    """The main comparison: tables and figures."""
+    default_target: True
+    input:
+        lambda wildcards: report_files("main"),
+
+
+rule problems:
+    """Problems of every split."""
+    input:
+        expand(f"{RUN}/problems/{{split}}.parquet", split=SPLITS),
+
+
+rule traces:
+    """The teacher's samples, grades and repairs, as the main methods need them."""
+    input:
+        needed_traces(MAIN),
+        expand(f"{T}/premise.json", **AXES),
+
+
+rule scores:
+    """What PURE measures on the repairs of every GEAR variant."""
+    input:
+        [file for file in needed_traces(EVERY) if "/scores/" in file],
+
+
+rule curricula:
+    """The training data of the main methods."""
+    input:
+        per_student(f"{RUN}/curricula/{STUDENT}/curriculum.jsonl", MAIN),
+
+
+rule students:
+    """The trained students of the main methods."""
+    input:
+        per_student(f"{RUN}/students/{STUDENT}/seed{{seed}}/model", MAIN),
+
+
+rule tables:
+    """The main tables without the figures."""
+    input:
+        lambda wildcards: table_files("main"),
+
+
+rule ablations:
+    """Every ablation of the config, beside the main methods."""
+    input:
+        lambda wildcards: report_files("main") + report_files("ablations"),

@@ -1,0 +1,92 @@
+BENCHMARKS = list(EXPERIMENT.benchmarks)
+EVALUATION = (
+    " --problems {params.problems:q} --benchmarks {params.benchmarks} --engine {params.engine:q} --out {params.out:q}"
+    " 2>&1 | tee {log:q}"
+)
+
+
+def benchmark_problems(wildcards):
+    return sorted({f"{RUN}/problems/{benchmark.problems}.parquet" for benchmark in EXPERIMENT.benchmarks.values()})
+
+
+def evaluation(folder):
+    """What one evaluation writes: every answer, and lm-eval's results, per benchmark."""
+    return [f"{folder}/{benchmark}/{file}" for benchmark in BENCHMARKS for file in ("answers.parquet", "results.json")]
+
+
+def task_files():
+    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "evals/tasks").rglob("*") if path.suffix in (".py", ".yaml"))
+
+
+rule evaluate_student:
+    """All benchmarks of one trained student, in one process."""
+    input:
+        model=rules.student.output.model,
+        problems=benchmark_problems,
+        tasks=task_files(),
+        code=code("evals.run"),
+    output:
+        evaluation(f"{RUN}/evals/{STUDENT}/seed{{seed}}"),
+    log:
+        f"{LOGS}/evals/{STUDENT}.seed{{seed}}.log",
+    benchmark:
+        f"{TIMES}/evals/{STUDENT}.seed{{seed}}.tsv"
+    params:
+        problems=f"{RUN}/problems",
+        benchmarks=BENCHMARKS,
+        engine=options(EXPERIMENT.engine),
+        out=f"{RUN}/evals/{STUDENT}/seed{{seed}}",
+    message:
+        "Evaluating {wildcards.student}: {wildcards.method}, seed {wildcards.seed} (teacher {wildcards.teacher}, draw {wildcards.draw})"
+    shell:
+        "python -m evals.run --model {input.model:q}" + EVALUATION
+
+
+rule evaluate_teacher:
+    """The teacher itself, on the same benchmarks: the ceiling."""
+    input:
+        model=teacher_files,
+        problems=benchmark_problems,
+        tasks=task_files(),
+        code=code("evals.run"),
+    output:
+        evaluation(f"{RUN}/evals/{{teacher}}/teacher"),
+    log:
+        f"{LOGS}/evals/{{teacher}}.teacher.log",
+    benchmark:
+        f"{TIMES}/evals/{{teacher}}.teacher.tsv"
+    params:
+        model=TEACHER,
+        problems=f"{RUN}/problems",
+        benchmarks=BENCHMARKS,
+        engine=options(EXPERIMENT.engine),
+        out=f"{RUN}/evals/{{teacher}}/teacher",
+    message:
+        "Evaluating the teacher {wildcards.teacher}"
+    shell:
+        "python -m evals.run {params.model:q}" + EVALUATION
+
+
+rule evaluate_untrained:
+    """The student before training: the floor."""
+    input:
+        model=student_files,
+        problems=benchmark_problems,
+        tasks=task_files(),
+        code=code("evals.run"),
+    output:
+        evaluation(f"{RUN}/evals/students/{{student}}"),
+    log:
+        f"{LOGS}/evals/students.{{student}}.log",
+    benchmark:
+        f"{TIMES}/evals/students.{{student}}.tsv"
+    params:
+        model=BASE_STUDENT,
+        problems=f"{RUN}/problems",
+        benchmarks=BENCHMARKS,
+        engine=options(EXPERIMENT.engine),
+        out=f"{RUN}/evals/students/{{student}}",
+    message:
+        "Evaluating the untrained student {wildcards.student}"
+    shell:
+        "python -m evals.run {params.model:q}" + EVALUATION

@@ -1,0 +1,152 @@
+# The teacher's samples: base, answer-guided, and the extra ones of the equal-cost control; and their grades.
+
+
+rule base_samples:
+    """One shard of the base samples."""
+    input:
+        problems=TRAIN,
+        model=teacher_files,
+        code=code("heal.sample"),
+    output:
+        samples=f"{T}/shards/samples/{{shard}}.parquet",
+    log:
+        f"{LOGS}/samples/{{teacher}}.draw{{draw}}.{{shard}}.log",
+    benchmark:
+        f"{TIMES}/samples/{{teacher}}.draw{{draw}}.{{shard}}.tsv"
+    params:
+        model=TEACHER,
+        engine=options(EXPERIMENT.engine),
+        sampling=options(EXPERIMENT.sampling),
+        seed=EXPERIMENT.seed,
+        shards=len(SHARDS),
+    message:
+        "Teacher {wildcards.teacher}, draw {wildcards.draw}: base samples, part {wildcards.shard} of {params.shards}"
+    shell:
+        "python -m heal.sample base --problems {input.problems:q} {params.model:q} --engine {params.engine:q}"
+        " --options {params.sampling:q} --seed {params.seed} --draw {wildcards.draw}"
+        " --shard {wildcards.shard}/{params.shards} --out {output.samples:q} 2>&1 | tee {log:q}"
+
+
+rule guided_samples:
+    """One shard of the answer-guided samples, graded."""
+    input:
+        problems=TRAIN,
+        grades=f"{T}/grades.parquet",
+        model=teacher_files,
+        code=code("heal.sample"),
+    output:
+        guided=f"{T}/shards/guided/{{shard}}.parquet",
+    log:
+        f"{LOGS}/guided/{{teacher}}.draw{{draw}}.{{shard}}.log",
+    benchmark:
+        f"{TIMES}/guided/{{teacher}}.draw{{draw}}.{{shard}}.tsv"
+    params:
+        model=TEACHER,
+        engine=options(EXPERIMENT.engine),
+        sampling=options(EXPERIMENT.sampling),
+        guided=options(EXPERIMENT.guided),
+        gear=options(EXPERIMENT.gear),
+        seed=EXPERIMENT.seed,
+        shards=len(SHARDS),
+    message:
+        "Teacher {wildcards.teacher}, draw {wildcards.draw}: guided samples, part {wildcards.shard} of {params.shards}"
+    shell:
+        "python -m heal.sample guided --problems {input.problems:q} --grades {input.grades:q} {params.model:q}"
+        " --engine {params.engine:q} --options {params.sampling:q} --guided {params.guided:q} --gear {params.gear:q}"
+        " --seed {params.seed} --draw {wildcards.draw} --shard {wildcards.shard}/{params.shards}"
+        " --out {output.guided:q} 2>&1 | tee {log:q}"
+
+
+rule extra_samples:
+    """As many further samples as the tokens buy that HEAL spends beyond the base samples."""
+    input:
+        problems=TRAIN,
+        grades=f"{T}/grades.parquet",
+        match=[f"{T}/guided.parquet", f"{T}/repairs/{{variant}}.parquet", f"{T}/scores/{{variant}}.parquet"],
+        model=teacher_files,
+        code=code("heal.sample"),
+    output:
+        samples=f"{T}/extra/{{allocation}}-{{variant}}.parquet",
+    log:
+        f"{LOGS}/extra/{{teacher}}.draw{{draw}}.{{allocation}}-{{variant}}.log",
+    benchmark:
+        f"{TIMES}/extra/{{teacher}}.draw{{draw}}.{{allocation}}-{{variant}}.tsv"
+    wildcard_constraints:
+        allocation="uniform|treated",
+    params:
+        model=TEACHER,
+        engine=options(EXPERIMENT.engine),
+        sampling=options(EXPERIMENT.sampling),
+        gear=lambda wildcards: options(GEARS[wildcards.variant]),
+        seed=EXPERIMENT.seed,
+    message:
+        "Teacher {wildcards.teacher}, draw {wildcards.draw}: extra samples ({wildcards.allocation}) at HEAL's cost"
+    shell:
+        "python -m heal.sample extra --problems {input.problems:q} --grades {input.grades:q} --match {input.match:q}"
+        " --allocation {wildcards.allocation} {params.model:q} --engine {params.engine:q} --options {params.sampling:q}"
+        " --gear {params.gear:q} --seed {params.seed} --draw {wildcards.draw} --out {output.samples:q} 2>&1 | tee {log:q}"
+
+
+rule grade:
+    """The verdict on every base or extra sample."""
+    input:
+        problems=TRAIN,
+        samples=lambda wildcards: f"{T}/{wildcards.graded.replace('grades', 'samples').replace('.samples', '')}.parquet",
+        code=code("heal.grade"),
+    output:
+        grades=f"{T}/{{graded}}.parquet",
+    log:
+        f"{LOGS}/grades/{{teacher}}.draw{{draw}}.{{graded}}.log",
+    benchmark:
+        f"{TIMES}/grades/{{teacher}}.draw{{draw}}.{{graded}}.tsv"
+    wildcard_constraints:
+        graded=r"grades|extra/[\w-]+\.grades",
+    message:
+        "Teacher {wildcards.teacher}, draw {wildcards.draw}: {wildcards.graded}"
+    shell:
+        "python -m heal.grade --problems {input.problems:q} --samples {input.samples:q} --out {output.grades:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule merge:
+    """The shards of one table, joined in their order."""
+    input:
+        parts=[f"{T}/shards/{{table}}/{shard}.parquet" for shard in SHARDS],
+        code=code("heal.merge"),
+    output:
+        merged=f"{T}/{{table}}.parquet",
+    log:
+        f"{LOGS}/merge/{{teacher}}.draw{{draw}}.{{table}}.log",
+    benchmark:
+        f"{TIMES}/merge/{{teacher}}.draw{{draw}}.{{table}}.tsv"
+    params:
+        kind=lambda wildcards: wildcards.table.split("/")[0],
+    message:
+        "Teacher {wildcards.teacher}, draw {wildcards.draw}: {wildcards.table}, joined"
+    shell:
+        "python -m heal.merge --kind {params.kind} --parts {input.parts:q} --out {output.merged:q} 2>&1 | tee {log:q}"
+
+
+rule premise:
+    """Whether this teacher's samples can test HEAL at all."""
+    input:
+        problems=TRAIN,
+        samples=f"{T}/samples.parquet",
+        grades=f"{T}/grades.parquet",
+        guided=f"{T}/guided.parquet",
+        repairs=f"{T}/repairs/{files.variant(EXPERIMENT.gear)}.parquet",
+        code=code("heal.premise"),
+    output:
+        premise=f"{T}/premise.json",
+    log:
+        f"{LOGS}/premise/{{teacher}}.draw{{draw}}.log",
+    benchmark:
+        f"{TIMES}/premise/{{teacher}}.draw{{draw}}.tsv"
+    params:
+        options=options(EXPERIMENT.gear),
+    message:
+        "Teacher {wildcards.teacher}, draw {wildcards.draw}: is this a test of HEAL?"
+    shell:
+        "python -m heal.premise --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
+        " --guided {input.guided:q} --repairs {input.repairs:q} --options {params.options:q} --out {output.premise:q}"
+        " 2>&1 | tee {log:q}"

@@ -1,0 +1,28 @@
+rule student:
+    """One student: one method's curriculum, one training seed."""
+    input:
+        curriculum=f"{RUN}/curricula/{STUDENT}/curriculum.jsonl",
+        base=student_files,
+        code=code("heal.train"),
+    output:
+        model=directory(f"{RUN}/students/{STUDENT}/seed{{seed}}/model"),
+        loss=f"{RUN}/students/{STUDENT}/seed{{seed}}/loss.csv",
+        exposures=f"{RUN}/students/{STUDENT}/seed{{seed}}/exposures.csv",
+        training=f"{RUN}/students/{STUDENT}/seed{{seed}}/training.json",
+    log:
+        f"{LOGS}/students/{STUDENT}.seed{{seed}}.log",
+    benchmark:
+        f"{TIMES}/students/{STUDENT}.seed{{seed}}.tsv"
+    params:
+        model=BASE_STUDENT,
+        options=options(EXPERIMENT.train),
+        schedule=lambda wildcards: METHODS[wildcards.method].schedule,
+        seed=lambda wildcards: 1000 * EXPERIMENT.seed + int(wildcards.seed),
+        threads=EXPERIMENT.engine.threads,
+        out=lambda wildcards, output: str(Path(output.training).parent),
+    message:
+        "Training {wildcards.student}: {wildcards.method}, seed {wildcards.seed} (teacher {wildcards.teacher}, draw {wildcards.draw})"
+    shell:
+        "python -m heal.train --curriculum {input.curriculum:q} {params.model:q} --options {params.options:q}"
+        " --schedule {params.schedule} --seed {params.seed} --threads {params.threads} --out {params.out:q}"
+        " 2>&1 | tee {log:q}"
