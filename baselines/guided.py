@@ -1,4 +1,4 @@
-"""HEAL with answer-guided traces in place of repairs, problem by problem at equal counts: does the cut matter at all?"""
+"""HEAL with answer-guided traces in place of repairs, problem by problem at equal counts."""
 
 from __future__ import annotations
 

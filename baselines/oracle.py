@@ -20,6 +20,8 @@ class Oracle(Method):
         for row, problem in enumerate(traces.problems, 1):
             if not problem["solution"]:
                 raise HealError(
-                    "no worked solution", where=f"problems, row {row}, field solution", cure="leave this method out"
+                    "no worked solution",
+                    where=f"problems, row {row}, field solution",
+                    cure="leave this method out",
                 )
         return [Example(p["problem_id"], p["solution"], 1, "reference", p["problem_id"]) for p in traces.problems]

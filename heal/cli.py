@@ -1,7 +1,7 @@
 """The `heal` command: look at a configuration before anything runs.
 
-    heal check --config config/config.yaml      # the same checks as the workflow makes, without it
-    heal methods                                # every method found, with paper and options
+heal check --config config/config.yaml      # the same checks as the workflow makes, without it
+heal methods                                # every method found, with paper and options
 """
 
 from __future__ import annotations

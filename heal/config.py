@@ -3,7 +3,7 @@
 Reads a YAML file (config/config.yaml is the default) and refuses what it does not understand, naming file, field,
 what was found and what to do. The JSON schema and config/README.md are generated from these classes:
 
-    python -m heal.config --write        # regenerate workflow/schemas/ and config/README.md
+    python -m heal.config_docs        # write workflow/schemas/config.schema.json and config/README.md again
 """
 
 from __future__ import annotations
@@ -337,7 +337,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise HealError(f"not valid YAML: {error}", where=str(path), cure="mend the syntax at that line") from None
     if not isinstance(content, dict):
-        raise HealError(f"expected fields, found {type(content).__name__}", where=str(path), cure="see config/README.md")
+        raise HealError(
+            f"expected fields, found {type(content).__name__}", where=str(path), cure="see config/README.md"
+        )
     return content
 
 
@@ -351,13 +353,16 @@ def validate(cls: type[T], content: Any, *, where: str, prefix: str = "") -> T:
     try:
         return cls.model_validate(content)
     except pydantic.ValidationError as error:
-        problems = [explain(cls, content, issue, prefix) for issue in error.errors()]
-    found = "; ".join(found for found, _ in problems) if len(problems) == 1 else "".join(f"\n  {f}" for f, _ in problems)
-    cures = dict.fromkeys(cure for _, cure in problems if cure)
-    raise HealError(found, where=where, cure="; ".join(cures) or "see config/README.md for every field")
+        problems = [explain(cls, issue, prefix) for issue in error.errors()]
+    if len(problems) == 1:
+        raise HealError(problems[0][0], where=where, cure=problems[0][1] or "see config/README.md for every field")
+    found = "".join(f"\n  {found}" + (f" ({cure})" if cure else "") for found, cure in problems)
+    raise HealError(
+        f"{len(problems)} mistakes:{found}", where=where, cure="mend them; config/README.md has every field"
+    )
 
 
-def explain(cls: type[BaseModel], content: Any, issue: Any, prefix: str = "") -> tuple[str, str]:
+def explain(cls: type[BaseModel], issue: Any, prefix: str = "") -> tuple[str, str]:
     """One pydantic error → (what was found at which field, what to do)."""
     location = [str(part) for part in issue["loc"] if part != "[key]"]
     field = ".".join([*([prefix] if prefix else []), *location]) or "the file"

@@ -13,8 +13,8 @@ from heal.steps import Step
 def entropy_bounds(top_logprobs_K: np.ndarray, vocabulary: int) -> tuple[float, float]:
     """Lower and upper bound of a token's entropy in nats, from its K largest log-probs (ours).
 
-    With r the remaining mass and p_K the smallest listed probability: the rest adds at least r·max(0, ln(r/p_K)) where no
-    unlisted token exceeds p_K, and at most r·ln(V-K), where it is spread evenly.
+    With r the remaining mass and p_K the smallest listed probability: the rest adds at least r·max(0, ln(r/p_K)),
+    since no unlisted token exceeds p_K, and at most r·ln(V-K), where it is spread evenly.
     """
     p_K = np.exp(np.asarray(top_logprobs_K, dtype=np.float64))
     rest = max(0.0, 1.0 - p_K.sum())

@@ -102,7 +102,10 @@ SCORES: dict[str, Callable[[WrongTrace, Gear], np.ndarray]] = {
 
 
 def find_breakpoints(
-    traces: Sequence[WrongTrace], gear: Gear, seed: int, first_wrong_step: Callable[[WrongTrace], int | None] | None = None
+    traces: Sequence[WrongTrace],
+    gear: Gear,
+    seed: int,
+    first_wrong_step: Callable[[WrongTrace], int | None] | None = None,
 ) -> list[int | None]:
     """k* of every trace by the configured detector. `first_wrong_step` is needed by `oracle` only."""
     if gear.detector == "oracle":
@@ -122,11 +125,11 @@ def find_breakpoints(
     return [breakpoint(score(trace, gear), gear.search_fraction, minimum) for trace in traces]
 
 
-def match_positions(
-    traces: Sequence[WrongTrace], breakpoints: Sequence[int | None], seed: int
-) -> list[int | None]:
+def match_positions(traces: Sequence[WrongTrace], breakpoints: Sequence[int | None], seed: int) -> list[int | None]:
     """Hands each trace the relative position of another trace's breakpoint: position without the entropy."""
-    relative = [None if k is None else (k - 0.5) / len(trace.steps) for trace, k in zip(traces, breakpoints, strict=True)]
+    relative = [
+        None if k is None else (k - 0.5) / len(trace.steps) for trace, k in zip(traces, breakpoints, strict=True)
+    ]
     order = np.random.default_rng(request_seed(seed, "position_matched")).permutation(len(traces))
     return [
         None if (position := relative[other]) is None else min(len(trace.steps), int(position * len(trace.steps)) + 1)
@@ -206,6 +209,6 @@ def plan(
     ]
     breakpoints = find_breakpoints(traces, gear, seed, first_wrong_step)
     return [
-        Cut(trace, k, 0 if k is None else kept_steps(k, gear.rewind)) for trace, k in zip(traces, breakpoints, strict=True)
+        Cut(trace, k, 0 if k is None else kept_steps(k, gear.rewind))
+        for trace, k in zip(traces, breakpoints, strict=True)
     ]
-

@@ -1,6 +1,6 @@
 """Grading sampled traces: the extracted answer of each, whether it is right, and why not.
 
-    python -m heal.grade --problems problems/train.parquet --samples samples.parquet --out grades.parquet
+python -m heal.grade --problems problems/train.parquet --samples samples.parquet --out grades.parquet
 """
 
 from __future__ import annotations

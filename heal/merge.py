@@ -1,6 +1,6 @@
 """Joining the shards of a stage into one file, in their order; the tokens they spent are added up.
 
-    python -m heal.merge --kind samples --parts shard0.parquet shard1.parquet --out samples.parquet
+python -m heal.merge --kind samples --parts shard0.parquet shard1.parquet --out samples.parquet
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = [row for part in arguments.parts for row in records.read(part, arguments.kind)]
     records.write(
-        arguments.out, arguments.kind, rows, usage=records.add_usage(records.usage(part) for part in arguments.parts)
+        arguments.out,
+        arguments.kind,
+        rows,
+        usage=records.add_usage(records.usage(part) for part in arguments.parts),
     )
 
 

@@ -43,7 +43,9 @@ class Traces:
     def _read(self, file: str, kind: str) -> list[Row]:
         if file not in self.needs:
             raise HealError(
-                f"{file!r} was not declared", where="needs()", cure="return it from the method's needs(), so it is made"
+                f"{file!r} was not declared",
+                where="needs()",
+                cure="return it from the method's needs(), so it is made",
             )
         return records.read(self.folder / file, kind)
 

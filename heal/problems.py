@@ -1,7 +1,7 @@
 """Problems of one split, checked before anything is spent on them: from the mini world, or from a file.
 
-    python -m heal.problems --options '{"source": "mini", "split": "train", "n": 1000}' --out problems/train.parquet
-    python -m heal.problems --options '{"source": "file", "path": "my.jsonl"}' --out problems/train.parquet
+python -m heal.problems --options '{"source": "mini", "split": "train", "n": 1000}' --out problems/train.parquet
+python -m heal.problems --options '{"source": "file", "path": "my.jsonl"}' --out problems/train.parquet
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def from_row(row: Row, where: str, source: str) -> Row:
         value = next((row[name] for name in names if row.get(name) not in (None, "")), None)
         if not isinstance(value, str | int | float) or not str(value).strip():
             raise HealError(
-                f"no {field}", where=f"{where}, field {field}", cure=f"give a non-empty {' or '.join(map(repr, names))}"
+                f"no {field}",
+                where=f"{where}, field {field}",
+                cure=f"give a non-empty {' or '.join(map(repr, names))}",
             )
         found[field] = str(value).strip()
     answer, solution = found["answer"], row.get("solution")
@@ -78,7 +80,7 @@ def from_row(row: Row, where: str, source: str) -> Row:
 
 
 def checked(rows: list[Row], where: str) -> list[Row]:
-    """Adds the id, a hash of the question. Raises HealError for a gold answer that is no answer, or a question twice."""
+    """Adds the id, a hash of the question. Raises HealError for an unusable gold answer or a repeated question."""
     seen: dict[str, int] = {}
     with Grader() as grader:
         for number, row in enumerate(rows, 1):

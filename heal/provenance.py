@@ -1,6 +1,6 @@
 """Where an output comes from: written beside it as `<output>.provenance.json`; `ledger` adds these up per stage.
 
-    python -m heal.provenance results/mini --out results/mini/ledger.csv
+python -m heal.provenance results/mini --out results/mini/ledger.csv
 """
 
 from __future__ import annotations
@@ -23,7 +23,17 @@ import pandas as pd
 from heal.errors import HealError, exit_with_errors
 from heal.records import content_id, write_json, write_text
 
-PACKAGES = ("torch", "transformers", "trl", "lm-eval", "datasets", "math-verify", "vllm", "numpy", "snakemake")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "lm-eval",
+    "datasets",
+    "math-verify",
+    "vllm",
+    "numpy",
+    "snakemake",
+)
 SUFFIX = ".provenance.json"
 
 
@@ -65,7 +75,10 @@ def git_state() -> dict[str, Any]:
         ).stdout.strip()
 
     try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        }
     except (OSError, subprocess.SubprocessError):
         return {"commit": None, "dirty": None}
 
@@ -89,7 +102,11 @@ def machine() -> dict[str, Any]:
         processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         processor = platform.processor() or platform.machine()
-    return {"processor": processor, "cores": os.cpu_count(), "gpus": len(list(Path("/dev").glob("nvidia[0-9]*")))}
+    return {
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "gpus": len(list(Path("/dev").glob("nvidia[0-9]*"))),
+    }
 
 
 def ledger(folder: str | Path) -> pd.DataFrame:

@@ -73,7 +73,9 @@ def keep_calibrated(scores: Sequence[Row], own: Sequence[Row], pure: Pure) -> se
 
     def anomalous_share(score: Row) -> float:
         ratios = scored_ratios(score, pure)[::-1]
-        return float(np.mean([value > limit(distance) for distance, value in enumerate(ratios)])) if len(ratios) else 0.0
+        return (
+            float(np.mean([value > limit(distance) for distance, value in enumerate(ratios)])) if len(ratios) else 0.0
+        )
 
     return {score["trace_id"] for score in scores if anomalous_share(score) <= pure.drop_share}
 
@@ -87,7 +89,7 @@ def keep_random(scores: Sequence[Row], pure: Pure, seed: int) -> set[str]:
 def kept(
     scores: Sequence[Row], pure: Pure, *, own: Sequence[Row] = (), seed: int = 0, valid: Collection[str] = ()
 ) -> set[str]:
-    """The trace ids that PURE keeps. `own`: scores of unaided correct traces (`calibrated`); `valid`: ids (`oracle`)."""
+    """The trace ids that PURE keeps. `own`: scores of unaided correct traces; `valid`: ids, for `oracle`."""
     if not pure.enabled:
         return {score["trace_id"] for score in scores}
     if pure.rule == "oracle":

@@ -1,8 +1,8 @@
 """What is stored between stages, and how: one place for schemas, ids, checked reading and whole writing.
 
-Every table is a parquet file with one of the schemas below. Ids are content hashes. A file is written whole and renamed,
-so a finished name never holds half a file. Unfinished work lies beside it in a `Pieces` folder, from which a killed job
-goes on. Tokens that a stage spent are stored inside its file (`usage`), so that costs survive a resume.
+Every table is a parquet file with one of the schemas below. Ids are content hashes. A file is written whole and
+renamed, so a finished name never holds half a file. Unfinished work lies beside it in a `Pieces` folder, from which a
+killed job goes on. Tokens that a stage spent are stored inside its file (`usage`), so that costs survive a resume.
 """
 
 from __future__ import annotations
@@ -183,7 +183,9 @@ def read(path: str | Path, kind: str) -> list[Row]:
     try:
         table = table.select(expected.names).cast(expected)
     except (pa.ArrowException, ValueError) as error:
-        raise HealError(f"not a {kind} table: {error}", where=str(path), cure="delete it and run snakemake again") from None
+        raise HealError(
+            f"not a {kind} table: {error}", where=str(path), cure="delete it and run snakemake again"
+        ) from None
     rows = table.to_pylist()
     for column in set(expected.names) - NULLABLE - ({"trace_id"} if kind == "repairs" else set()):
         if table[column].null_count:
@@ -223,10 +225,14 @@ def read_jsonl(path: str | Path) -> list[Row]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise HealError(
-                f"not valid JSON ({error.msg})", where=f"{path}, line {number}", cure="was the file cut off? mend the line"
+                f"not valid JSON ({error.msg})",
+                where=f"{path}, line {number}",
+                cure="was the file cut off? mend the line",
             ) from None
         if not isinstance(row, dict):
-            raise HealError(f"expected an object, found {row!r:.60}", where=f"{path}, line {number}", cure="mend the line")
+            raise HealError(
+                f"expected an object, found {row!r:.60}", where=f"{path}, line {number}", cure="mend the line"
+            )
         rows.append(row)
     return rows
 

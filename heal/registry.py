@@ -36,7 +36,9 @@ def discover(folder: Path = BASELINES) -> dict[str, type[Method]]:
         method = load_method(path)
         if method.kind in found:
             raise HealError(
-                f"the kind {method.kind!r} exists already", where=str(path), cure="give the class another `kind`"
+                f"the kind {method.kind!r} exists already",
+                where=str(path),
+                cure="give the class another `kind`",
             )
         found[method.kind] = method
     return found
@@ -51,7 +53,9 @@ def load_method(path: Path) -> type[Method]:
         spec.loader.exec_module(module)
     except Exception as error:
         raise HealError(
-            f"does not import ({type(error).__name__}: {error})", where=str(path), cure="mend it, or remove the file"
+            f"does not import ({type(error).__name__}: {error})",
+            where=str(path),
+            cure="mend it, or remove the file",
         ) from error
     classes = [
         value
@@ -60,7 +64,9 @@ def load_method(path: Path) -> type[Method]:
     ]
     if len(classes) != 1:
         raise HealError(
-            f"defines {len(classes)} methods, expected one", where=str(path), cure="start from baselines/TEMPLATE.py"
+            f"defines {len(classes)} methods, expected one",
+            where=str(path),
+            cure="start from baselines/TEMPLATE.py",
         )
     method = classes[0]
     for field in ("kind", "paper", "summary"):

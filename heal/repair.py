@@ -3,8 +3,7 @@
 Reads problems, base samples and their grades; cuts as `heal.gear` says; writes one row per repair (schema `repairs`).
 
     python -m heal.repair --problems problems/train.parquet --samples samples.parquet --grades grades.parquet \\
-        --model heal/mini/models/teacher --options '{"detector": "entropy_surge"}' --sampling '{"max_new_tokens": 160}' \\
-        --out repairs.parquet
+        --model heal/mini/models/teacher --options '{"min_step_tokens": 1}' --out repairs.parquet
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from heal.sample import verdict
 from heal.stage import (
     arguments_parser,
     open_engine,
+    pieces,
     read_options,
     run_batches,
     shard_of,
-    pieces,
     tokens_since,
     tokens_used,
 )
@@ -59,11 +58,17 @@ def no_hint(cut: Cut, problem: Row, gear: Gear) -> str:
     return ""
 
 
-HINTS: dict[str, Callable[[Cut, Row, Gear], str]] = {"answer": answer_hint, "solution": solution_hint, "none": no_hint}
+HINTS: dict[str, Callable[[Cut, Row, Gear], str]] = {
+    "answer": answer_hint,
+    "solution": solution_hint,
+    "none": no_hint,
+}
 
 
-def ask_for_hints(engine: Engine, cuts: Sequence[Cut], problems: dict[str, Row], gear: Gear, seed: Sequence[Any]) -> list[str]:
-    """One short hint per cut from the teacher itself, which is told not to state the answer; one that does is dropped."""
+def ask_for_hints(
+    engine: Engine, cuts: Sequence[Cut], problems: dict[str, Row], gear: Gear, seed: Sequence[Any]
+) -> list[str]:
+    """One short hint per cut from the teacher itself; a hint that states the answer is dropped."""
     from heal.engines.base import Request
     from heal.engines.base import Sampling as Decoding
 
@@ -121,7 +126,14 @@ def story(cut: Cut, gear: Gear) -> Row:
 
 
 def not_tried(cut: Cut, gear: Gear) -> Row:
-    nothing: Row = {"kept": "", "continuation": "", "text": "", "token_ids": [], "logprobs": [], "entropies": []}
+    nothing: Row = {
+        "kept": "",
+        "continuation": "",
+        "text": "",
+        "token_ids": [],
+        "logprobs": [],
+        "entropies": [],
+    }
     told = {"index": 0, "finish_reason": "none", "accepted": False, "reason": "no_breakpoint"}
     return story(cut, gear) | nothing | told | {"trace_id": None, "hint": None, "extracted": None}
 
@@ -179,9 +191,7 @@ def repairer(
                 gold = problems[cut.trace.row["problem_id"]]["answer"]
                 for index, completion in enumerate(samples):
                     row = repair_row(engine, cut, hint, gear, index, completion)
-                    rows.append(
-                        row | verdict(row["text"], gold, row["finish_reason"], gear.leak_patterns, grader)
-                    )
+                    rows.append(row | verdict(row["text"], gold, row["finish_reason"], gear.leak_patterns, grader))
         reject_duplicates(rows)
         return rows, tokens_since(engine, before)
 
@@ -208,7 +218,15 @@ def main() -> None:
     with recorded(arguments.out, "heal.repair", options=vars(arguments), seeds=list(seed)) as facts:
         engine = open_engine(arguments)
         facts["engine"] = engine.settings
-        cuts = plan(problems, samples, grades, lambda row: pieces(engine, row['token_ids']), gear, arguments.seed, first_wrong_step)
+        cuts = plan(
+            problems,
+            samples,
+            grades,
+            lambda row: pieces(engine, row["token_ids"]),
+            gear,
+            arguments.seed,
+            first_wrong_step,
+        )
         by_problem: dict[str, list[Cut]] = {}
         for cut in cuts:
             by_problem.setdefault(cut.trace.row["problem_id"], []).append(cut)
@@ -219,7 +237,11 @@ def main() -> None:
             shard_of(list(by_problem.values()), arguments.shard),
             size,
             work,
-            fingerprint=[vars(arguments) | {"out": None}, engine.settings, [cut.trace.row["trace_id"] for cut in cuts]],
+            fingerprint=[
+                vars(arguments) | {"out": None},
+                engine.settings,
+                [cut.trace.row["trace_id"] for cut in cuts],
+            ],
             what="problems repaired",
         )
 

@@ -65,7 +65,7 @@ def pass_rates(grades: Sequence[Row]) -> dict[str, float]:
 
 
 def verdict(text: str, gold: str, finish_reason: str, leak_patterns: Sequence[str], grader: Grader) -> Row:
-    """Whether a hinted trace may be learnt from: it ended by itself, its answer verifies, it does not speak of the hint."""
+    """A hinted trace may be learnt from where it ended by itself, verifies, and does not speak of the hint."""
     grade = grader.grade(text, gold)
     if finish_reason != "stop":
         reason = "truncated"
@@ -77,7 +77,11 @@ def verdict(text: str, gold: str, finish_reason: str, leak_patterns: Sequence[st
 
 
 def sampler(
-    engine: Engine, sampling: Sampling, seed_parts: Sequence[object], indices: Sequence[int], question: Callable[[Row], str]
+    engine: Engine,
+    sampling: Sampling,
+    seed_parts: Sequence[object],
+    indices: Sequence[int],
+    question: Callable[[Row], str],
 ) -> Callable[[Sequence[Row]], tuple[list[Row], Usage]]:
     """A function that draws samples `indices` of each problem of a batch, asked by `question(problem)`."""
     from heal.engines.base import Request
@@ -97,7 +101,13 @@ def sampler(
         before = tokens_used(engine)
         completions = engine.generate(requests, decoding)
         rows = [
-            trace_row(problem["problem_id"], purpose, index, engine.tokenizer.decode(completion.token_ids, skip_special_tokens=True), completion)
+            trace_row(
+                problem["problem_id"],
+                purpose,
+                index,
+                engine.tokenizer.decode(completion.token_ids, skip_special_tokens=True),
+                completion,
+            )
             for problem, samples in zip(batch, completions, strict=True)
             for index, completion in zip(indices, samples, strict=True)
         ]
@@ -142,12 +152,19 @@ def draw_extra(
         block, part = divmod(number, batches_per_block)
         if not pieces.done(number):
             draw = sampler(
-                engine, sampling, seed_parts, extra_indices(sampling.n, block), lambda problem: problem["question"]
+                engine,
+                sampling,
+                seed_parts,
+                extra_indices(sampling.n, block),
+                lambda problem: problem["question"],
             )
             rows, _ = draw(problems[part * block_size : (part + 1) * block_size])
             kept, cost = within_budget(rows, prefill, budget - spent)
             prompts = {row["problem_id"] for row in kept}
-            used = {"prefill": sum(prefill[p] for p in prompts), "generated": sum(len(r["token_ids"]) for r in kept)}
+            used = {
+                "prefill": sum(prefill[p] for p in prompts),
+                "generated": sum(len(r["token_ids"]) for r in kept),
+            }
             pieces.add(number, kept, used | {"exhausted": int(len(kept) < len(rows))})
         used = records.usage(pieces.file(number))
         spent += used["prefill"] + used["generated"]
@@ -164,7 +181,9 @@ def main() -> None:
     parser.add_argument("purpose", choices=["base", "guided", "extra"])
     parser.add_argument("--grades", help="grades of the base samples (guided, extra)")
     parser.add_argument("--guided", default="{}", help="options of the guided samples as JSON")
-    parser.add_argument("--gear", default="{}", help="GEAR's options as JSON: leak patterns, which problems are treated")
+    parser.add_argument(
+        "--gear", default="{}", help="GEAR's options as JSON: leak patterns, which problems are treated"
+    )
     parser.add_argument("--match", nargs="*", default=[], help="files whose tokens the extra samples may spend")
     parser.add_argument("--allocation", choices=["uniform", "treated"], default="uniform")
     arguments = parser.parse_args()
@@ -194,12 +213,25 @@ def main() -> None:
             chosen = [p for p in problems if arguments.allocation == "uniform" or p["problem_id"] in treated]
             budget = sum(sum(records.usage(path).values()) for path in arguments.match)
             facts["tokens"] = draw_extra(
-                engine, chosen, sampling, seed_parts, budget, arguments.out, size, [fingerprint, arguments.match]
+                engine,
+                chosen,
+                sampling,
+                seed_parts,
+                budget,
+                arguments.out,
+                size,
+                [fingerprint, arguments.match],
             )
             return
         chosen = shard_of(chosen, arguments.shard)
         facts["tokens"] = run_batches(
-            arguments.out, kind, chosen, size, work, fingerprint=fingerprint, what=f"{arguments.purpose} samples"
+            arguments.out,
+            kind,
+            chosen,
+            size,
+            work,
+            fingerprint=fingerprint,
+            what=f"{arguments.purpose} samples",
         )
 
 

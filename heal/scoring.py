@@ -5,7 +5,7 @@ after it, read as the probability of the gold answer behind a cue, relative to t
 repairs (and guided samples, and correct base samples for calibration); writes one row per trace (schema `scores`).
 
     python -m heal.scoring --problems problems/train.parquet --repairs repairs.parquet --samples samples.parquet \\
-        --grades grades.parquet --model heal/mini/models/teacher --options '{"cue": "x = \\\\boxed{"}' --out scores.parquet
+        --grades grades.parquet --model heal/mini/models/teacher --out scores.parquet
 """
 
 from __future__ import annotations
@@ -135,12 +135,12 @@ def main() -> None:
     right = {row["trace_id"] for row in records.read(arguments.grades, "grades") if row["correct"]}
     samples = [row for row in records.read(arguments.samples, "samples") if row["trace_id"] in right]
     guided = records.read(arguments.guided, "guided") if arguments.guided else []
-    traces = chosen_traces(
-        records.read(arguments.repairs, "repairs"), guided, samples, options.calibration_traces
-    )
+    traces = chosen_traces(records.read(arguments.repairs, "repairs"), guided, samples, options.calibration_traces)
     for trace in traces:
         if not trace["token_ids"]:
-            raise HealError("the trace is empty", where=f"trace {trace['trace_id']}", cure="remove it, or sample it again")
+            raise HealError(
+                "the trace is empty", where=f"trace {trace['trace_id']}", cure="remove it, or sample it again"
+            )
     with recorded(arguments.out, "heal.scoring", options=vars(arguments)) as facts:
         engine = open_engine(arguments)
         facts["engine"] = engine.settings
@@ -151,7 +151,11 @@ def main() -> None:
             shard_of(traces, arguments.shard),
             size,
             work,
-            fingerprint=[vars(arguments) | {"out": None}, engine.settings, [row["trace_id"] for row in traces]],
+            fingerprint=[
+                vars(arguments) | {"out": None},
+                engine.settings,
+                [row["trace_id"] for row in traces],
+            ],
             what="traces scored",
         )
 

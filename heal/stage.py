@@ -119,7 +119,11 @@ class Progress:
 
     def skip(self, count: int) -> None:
         self.done += count
-        print(f"{self.what}: {self.done}/{self.total} taken up from an earlier attempt", file=sys.stderr, flush=True)
+        print(
+            f"{self.what}: {self.done}/{self.total} taken up from an earlier attempt",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def add(self, count: int, tokens: int = 0) -> None:
         self.done += count

@@ -36,18 +36,17 @@ def split(pieces: Sequence[str], min_step_tokens: int = 1) -> list[Step]:
     steps: list[Step] = []
     start, offset, words = 0, 0, []
     for index, piece in enumerate(pieces):
-        if offset >= scope:
+        if 0 <= end_of_thinking <= offset:
             break
-        while borders and borders[0] <= offset:
-            border = borders.pop(0)
-            if border > 0 and words and index - start >= min_step_tokens:
+        while piece and borders and borders[0] <= offset:  # an empty piece (the end token) opens no step
+            borders.pop(0)
+            if words and index - start >= min_step_tokens:
                 steps.append(Step(start, index, "".join(words)))
                 start, words = index, []
         words.append(piece)
         offset += len(piece)
-        last = index + 1
     if words:
-        steps.append(Step(start, last, "".join(words)))
+        steps.append(Step(start, start + len(words), "".join(words)))
     return steps
 
 

@@ -56,9 +56,14 @@ wildcard_constraints:
     table=r"samples|guided|(repairs|scores)/[\w-]+",
 
 
-def options(section):
+def as_json(section):
     """A group of options as JSON, for a command line."""
     return json.dumps(section.model_dump(), sort_keys=True)
+
+
+def options(section):
+    """The same as a function, so that Snakemake takes the braces inside for no wildcards."""
+    return lambda wildcards: as_json(section)
 
 
 def dataset(split):
@@ -66,7 +71,7 @@ def dataset(split):
     chosen = SPLITS[split]
     if EXPERIMENT.limit and not (chosen.n and chosen.n <= EXPERIMENT.limit):
         chosen = chosen.model_copy(update={"n": EXPERIMENT.limit})
-    return options(chosen)
+    return as_json(chosen)
 
 
 def model_arguments(models):

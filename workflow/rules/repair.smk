@@ -19,7 +19,7 @@ rule repairs:
         model=TEACHER,
         engine=options(EXPERIMENT.engine),
         sampling=options(EXPERIMENT.sampling),
-        gear=lambda wildcards: options(GEARS[wildcards.variant]),
+        gear=lambda wildcards: as_json(GEARS[wildcards.variant]),
         seed=EXPERIMENT.seed,
         shards=len(SHARDS),
     message:

@@ -77,7 +77,7 @@ rule extra_samples:
         model=TEACHER,
         engine=options(EXPERIMENT.engine),
         sampling=options(EXPERIMENT.sampling),
-        gear=lambda wildcards: options(GEARS[wildcards.variant]),
+        gear=lambda wildcards: as_json(GEARS[wildcards.variant]),
         seed=EXPERIMENT.seed,
     message:
         "Teacher {wildcards.teacher}, draw {wildcards.draw}: extra samples ({wildcards.allocation}) at HEAL's cost"

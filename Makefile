@@ -1,0 +1,44 @@
+# Two commands: `make replicate` and `make test`. Both make what they need, and both can be run again.
+SHELL := bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+CORES ?= all
+IN_ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+
+.PHONY: help env test-env replicate ablations test lint lock
+
+help:  ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+env: $(VENV)/.env  ## The environment (.venv) from the exact lock
+test-env: $(VENV)/.test-env
+
+$(VENV)/.env: requirements/cpu.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"Python 3.11 is needed, found {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/cpu.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.test-env: $(VENV)/.env requirements/test.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/test.txt
+	@touch $@
+
+# The file lock goes with its process, so a killed run leaves nothing to unlock; --nolock leaves the locking to it.
+SNAKEMAKE := $(IN_ENV) flock --nonblock .snakemake.lock snakemake --nolock --cores $(CORES)
+
+replicate: env  ## HEAL and its baselines on the mini world: trained, evaluated, compared
+	@$(SNAKEMAKE) || { echo "Not finished. Run 'make replicate' again: it goes on where it stopped."; exit 1; }
+
+ablations: env  ## HEAL's variants and controls beside the main methods
+	@$(SNAKEMAKE) ablations || { echo "Not finished. Run 'make ablations' again: it goes on where it stopped."; exit 1; }
+
+test: test-env lint  ## Lint, format, unit tests, laws, and a complete run on a reduced configuration
+	@$(IN_ENV) python -m pytest
+
+lint: test-env
+	@$(IN_ENV) ruff check . && $(IN_ENV) ruff format --check --quiet . && $(IN_ENV) snakefmt --check --quiet Snakefile workflow
+	@$(IN_ENV) snakemake --lint
+
+lock:  ## Resolve requirements/*.in again
+	$(PYTHON) requirements/lock.py

@@ -1,0 +1,89 @@
+"""The configuration's JSON schema and documentation, written from its classes.
+
+python -m heal.config_docs        # writes workflow/schemas/config.schema.json and config/README.md
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from heal.config import Experiment, options_inside
+
+SCHEMA = "workflow/schemas/config.schema.json"
+DOCUMENTATION = "config/README.md"
+
+
+def schema() -> str:
+    """The JSON schema of a config file, for editors and for people."""
+    return json.dumps(Experiment.model_json_schema(), indent=1, sort_keys=True) + "\n"
+
+
+def documentation() -> str:
+    """config/README.md: every field with type, default and sentence."""
+    lines = [
+        "# Every option",
+        "",
+        "Written from heal/config.py by `python -m heal.config_docs`. Reported: from descriptions of the paper's body.",
+        "Ours: our definition. `heal check --config FILE` checks a file; `heal methods` lists the methods.",
+        "",
+        "A method's entry (in `methods` or `ablations`) is its `kind` and whatever differs from the sections `gear`,",
+        "`pure` and `pace`: `heal_random_cut: {kind: heal, gear: {detector: random}}`.",
+    ]
+    for cls in [Experiment, *option_groups(Experiment)]:
+        lines += ["", f"## {cls.__name__}", "", "| field | type | default | |", "|---|---|---|---|"]
+        for name, field in cls.model_fields.items():
+            default = "required" if field.is_required() else shown_default(field.default)
+            sentence = " ".join((field.description or "").split()).replace("|", "\\|")
+            lines.append(f"| `{name}` | {type_name(field.annotation)} | {default} | {sentence} |")
+    return "\n".join(lines) + "\n"
+
+
+def option_groups(cls: type[BaseModel]) -> list[type[BaseModel]]:
+    """The options classes that a class holds, in reading order, each once."""
+    found: dict[type[BaseModel], None] = {}
+    for field in cls.model_fields.values():
+        inner = options_inside(field.annotation)
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            found |= dict.fromkeys([inner, *option_groups(inner)])
+    return list(found)
+
+
+def shown_default(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        return "its defaults"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"`{json.dumps(value, ensure_ascii=False)}`".replace("|", "\\|")
+
+
+def type_name(annotation: Any) -> str:
+    """A field's type in a reader's words."""
+    origin, inside = get_origin(annotation), [a for a in get_args(annotation) if a is not NoneType]
+    if origin is Literal:
+        return " or ".join(f"`{word}`" for word in inside)
+    if origin is Annotated or (origin in (Union, UnionType) and len(inside) == 1):
+        return type_name(inside[0])
+    if origin is dict:
+        return f"name → {type_name(inside[1])}"
+    if origin is list:
+        return f"list of {type_name(inside[0])}"
+    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Any": "options"}.get(
+        annotation.__name__, annotation.__name__
+    )
+
+
+def main() -> None:
+    root = Path(__file__).parent.parent
+    for path, content in ((root / SCHEMA, schema()), (root / DOCUMENTATION, documentation())):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+        print(f"wrote {path.relative_to(root)}")
+
+
+if __name__ == "__main__":
+    main()

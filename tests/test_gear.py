@@ -1,0 +1,179 @@
+"""Laws of steps, step entropies, surges, breakpoints and cuts."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heal import gear
+from heal.config import Gear
+from heal.entropy import aggregate, entropy_bounds, per_step, surges
+from heal.steps import Step, split
+
+PIECES = st.lists(st.sampled_from(["a", "b c", ".", "\n", "\n\n", ".\n\n", "\n\n\n", " \n \n", ""]), max_size=30)
+
+
+@given(PIECES, st.integers(1, 5))
+def test_steps_partition_the_tokens(pieces, shortest):
+    steps = split(pieces, shortest)
+    assert "".join(step.text for step in steps) == "".join(pieces)
+    borders = [0, *(step.end for step in steps)]
+    assert [step.start for step in steps] == borders[:-1] and (borders[-1] == len(pieces) if pieces else not steps)
+    assert all(step.end - step.start >= shortest for step in steps[:-1])
+
+
+@given(PIECES)
+def test_a_step_ends_with_its_blank_line(pieces):
+    for step in split(pieces)[:-1]:
+        assert "\n" in step.text.rstrip(" ")[-3:]
+
+
+def test_a_token_belongs_to_the_step_in_which_it_starts():
+    assert [step.text for step in split(["one", ".\n\ntwo", " three\n\n", "four"])] == [
+        "one.\n\ntwo",
+        " three\n\n",
+        "four",
+    ]
+    assert [step.text for step in split(["one", "\n\n", "\n", "two"])] == ["one\n\n\n", "two"]
+    assert [step.text for step in split(["one.", "two"])] == ["one.two"]
+
+
+def test_only_the_thinking_block_is_split():
+    steps = split(["<think>", "one", "\n\n", "two", "</think>", "answer", "\n\n", "more"])
+    assert [step.text for step in steps] == ["<think>one\n\n", "two"]
+
+
+def test_a_short_step_joins_the_next():
+    assert [step.text for step in split(["Wait", "\n\n", "a", "b", "c", "\n\n", "d"], 3)] == ["Wait\n\nabc\n\n", "d"]
+
+
+@given(st.integers(2, 500))
+def test_uniform_entropy_is_ln_v_within_its_bounds(vocabulary):
+    listed = min(20, vocabulary)
+    low, high = entropy_bounds(np.full(listed, -math.log(vocabulary)), vocabulary)
+    assert low <= math.log(vocabulary) + 1e-9 and high == pytest.approx(math.log(vocabulary))
+
+
+@given(st.lists(st.floats(0.01, 10), min_size=3, max_size=30), st.integers(1, 30))
+def test_bounds_hold_the_entropy_and_are_exact_with_every_logprob(weights, listed):
+    p = np.sort(np.array(weights) / sum(weights))[::-1]
+    entropy = -(p * np.log(p)).sum()
+    low, high = entropy_bounds(np.log(p[:listed]), len(p))
+    assert low - 1e-9 <= entropy <= high + 1e-9
+    if listed >= len(p):
+        assert low == pytest.approx(entropy) == pytest.approx(high)
+
+
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=40))
+def test_top20_lies_between_mean_and_maximum(values):
+    mean, top, largest = (aggregate(np.array(values), statistic) for statistic in ("mean", "top20", "max"))
+    assert mean - 1e-9 <= top <= largest + 1e-9
+
+
+@given(st.lists(st.floats(-3, 3), min_size=1, max_size=30), st.floats(0.01, 1), st.floats(-5, 5))
+def test_breakpoint_is_the_earliest_maximum_and_ignores_scale(scores, fraction, shift):
+    k = gear.breakpoint(np.array(scores), fraction)
+    window = scores[: gear.search_window(len(scores), fraction)]
+    assert 1 <= k <= max(2, math.ceil(fraction * len(scores))) and window.index(max(window)) == k - 1
+    assert gear.breakpoint(np.array(scores) * 4.0, fraction) == k
+
+
+def test_breakpoint_needs_the_smallest_surge_and_steps():
+    assert gear.breakpoint(np.array([0.1, 0.2]), 1.0, minimum=0.3) is None
+    assert gear.breakpoint(np.array([]), 1.0) is None
+    assert [gear.search_window(k, 1 / 3) for k in (1, 2, 3, 6, 7, 9, 10)] == [1, 2, 2, 2, 3, 3, 4]
+
+
+def test_surge_of_the_first_step_is_taken_against_correct_traces():
+    assert surges(np.array([2.0, 3.0, 1.0]), 1.5).tolist() == [0.5, 1.0, -2.0]
+
+
+@pytest.mark.parametrize(("rewind", "kept"), [(1, 3), (0, 4), (2, 2)])
+def test_rewind(rewind, kept):
+    assert gear.kept_steps(4, rewind) == kept
+    assert gear.kept_steps(1, rewind) >= 0
+
+
+def trace(name, entropies, words=3):
+    """A wrong trace with one step per entropy, `words` tokens each."""
+    steps = [Step(i * words, (i + 1) * words, f"step {i}") for i in range(len(entropies))]
+    row = {"trace_id": name, "problem_id": f"p{name}", "index": 0, "token_ids": list(range(words * len(entropies)))}
+    row |= {"entropies": np.repeat(entropies, words), "logprobs": -np.repeat(entropies, words), "finish_reason": "stop"}
+    entropies_K = per_step(row["entropies"], steps, "mean")
+    return gear.WrongTrace(row, "question", steps, entropies_K, surges(entropies_K, 0.0))
+
+
+TRACES = [trace(str(i), np.random.default_rng(i).uniform(0.1, 2, 9)) for i in range(40)]
+
+
+@pytest.mark.parametrize("detector", [name for name in gear.SCORES] + ["random", "position_matched"])
+def test_every_detector_stays_in_the_window_and_does_not_depend_on_the_other_traces_order(detector):
+    options = Gear(detector=detector, min_surge_nats=-math.inf)
+    found = gear.find_breakpoints(TRACES, options, seed=1)
+    assert all(1 <= k <= 3 for k in found)
+    if detector != "position_matched":
+        assert gear.find_breakpoints(TRACES[::-1], options, seed=1) == found[::-1]
+
+
+def test_position_matched_keeps_the_positions_and_loses_the_traces():
+    options = Gear(search_fraction=1.0)
+    surge = gear.find_breakpoints(TRACES, options, seed=1)
+    matched = gear.find_breakpoints(TRACES, options.model_copy(update={"detector": "position_matched"}), seed=1)
+    assert sorted(matched) == sorted(surge) and matched != surge
+
+
+def test_the_surging_step_is_found_and_dropped():
+    spiked = trace("x", [0.2, 0.2, 2.0, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2])
+    assert gear.find_breakpoints([spiked], Gear(), seed=0) == [3]
+    cut = gear.Cut(spiked, 3, gear.kept_steps(3, 1))
+    assert cut.kept_tokens == 6
+
+
+def test_oracle_needs_a_checker():
+    with pytest.raises(ValueError, match="checker"):
+        gear.find_breakpoints(TRACES, Gear(detector="oracle"), seed=0)
+    assert gear.find_breakpoints(TRACES[:2], Gear(detector="oracle"), 0, lambda trace: 7) == [7, 7]
+
+
+def graded(problem, corrects, answers):
+    return [
+        {"problem_id": problem, "trace_id": f"{problem}{i}", "correct": c, "extracted": a, "reason": ""}
+        for i, (c, a) in enumerate(zip(corrects, answers, strict=True))
+    ]
+
+
+def test_treated_are_the_problems_at_the_ceiling_and_suspects_are_skipped():
+    grades = graded("solved", [True] * 4, "1111") + graded("once", [True, False, False, False], "1234")
+    grades += graded("never", [False] * 4, "1234") + graded("suspect", [False] * 4, "7777")
+    assert gear.problems_to_treat(grades, 0.0, 0.8) == (["never"], ["suspect"])
+    assert gear.problems_to_treat(grades, 0.25, 1.0) == (["once", "never", "suspect"], [])
+    assert gear.problems_to_treat(grades[::-1], 0.25, 0.8)[1] == ["suspect"]
+
+
+def test_wrong_traces_are_chosen_in_order_and_truncated_ones_left_out():
+    rows = [trace(str(i), [0.5] * n).row | {"index": i} for i, n in enumerate((5, 2, 4))]
+    rows[0]["finish_reason"] = "length"
+    chosen = gear.choose_traces(rows, Gear(traces_per_problem=2))
+    assert [row["index"] for row in chosen] == [1, 2]
+    assert [row["index"] for row in gear.choose_traces(rows, Gear(truncated=True, traces_per_problem=1))] == [0]
+    assert [row["index"] for row in gear.choose_traces(rows, Gear(order="shortest"))] == [1, 2]
+
+
+def test_plan_leaves_solved_problems_alone():
+    problems = [{"problem_id": "p", "question": "q"}]
+    samples = [TRACES[0].row | {"problem_id": "p"}]
+    right = [{"problem_id": "p", "trace_id": TRACES[0].row["trace_id"], "correct": True, "extracted": "1"}]
+    pieces = lambda row: ["w", "w", "\n\n"] * 9  # noqa: E731
+    assert gear.plan(problems, samples, right, pieces, Gear(min_step_tokens=1), 0) == []
+    wrong = [right[0] | {"correct": False}]
+    assert gear.plan(problems, samples, wrong, pieces, Gear(min_step_tokens=1), 0) == []  # one answer: suspect
+    cuts = gear.plan(problems, samples, wrong, pieces, Gear(min_step_tokens=1, max_wrong_agreement=1.0), 0)
+    assert len(cuts) == 1 and cuts[0].kept_steps == cuts[0].breakpoint - 1
+
+
+@given(st.text())
+def test_leaks_are_found_in_any_case(text):
+    assert gear.leaks(f"{text} as the HINT says", Gear().leak_patterns)
+    assert not gear.leaks("The answer is 7.", Gear().leak_patterns)

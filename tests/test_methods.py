@@ -1,0 +1,183 @@
+"""Methods: each is found, gives a curriculum from what it declared, and a mistake in a baseline file is told."""
+
+from pathlib import Path
+
+import pytest
+
+from heal import config, curriculum, records, registry
+from heal.errors import HealError
+from heal.methods import Example, Traces, distinct, files
+from heal.mini import puzzles
+
+ROOT = Path(__file__).parent.parent
+EXPERIMENT = config.load(ROOT / "config/config.yaml")
+METHODS = registry.resolve(EXPERIMENT)
+N = 12
+
+
+def problem_rows():
+    return [
+        {
+            "problem_id": f"p{i}",
+            "question": puzzle.question,
+            "answer": puzzle.answer,
+            "solution": puzzles.solution(puzzle),
+            "source": "mini",
+            "difficulty": puzzle.difficulty,
+        }
+        for i, puzzle in enumerate(puzzles.generate("train", N, 0))
+    ]
+
+
+def trace(problem, name, text):
+    empty = {"token_ids": [1], "logprobs": [-0.1], "entropies": [0.1], "finish_reason": "stop"}
+    return {"trace_id": name, "problem_id": problem["problem_id"], "index": 0, "text": text, **empty}
+
+
+def graded(row, correct=True):
+    return {
+        "trace_id": row["trace_id"],
+        "problem_id": row["problem_id"],
+        "extracted": "1",
+        "correct": correct,
+        "reason": "",
+    }
+
+
+def repair(row):
+    story = {
+        "source_id": "s",
+        "detector": "d",
+        "step_entropies": [0.1],
+        "surges": [0.1],
+        "breakpoint": 2,
+        "kept_steps": 1,
+    }
+    story |= {"kept": "", "hint": "h", "continuation": row["text"]}
+    return row | story | {"extracted": "1", "accepted": True, "reason": ""}
+
+
+def score(row):
+    lists = {key: [0.1, 0.2] for key in ("nll_mean", "nll_top20", "nll_max", "uncertainty_product", "uncertainty_mean")}
+    about = {"kind": "repair", "steps": ["a", "b"], "statement": 2, "statement_nll": 0.1}
+    return {"trace_id": row["trace_id"], "problem_id": row["problem_id"], **about, **lists}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Traces in which the teacher solves the first half of the problems, and repairs and guided samples do the rest."""
+    folder = tmp_path_factory.mktemp("traces")
+    problems = problem_rows()
+    records.write(folder / "train.parquet", "problems", problems)
+    samples = [trace(p, f"s{i}{p['problem_id']}", p["solution"] + " " * i) for p in problems for i in range(2)]
+    grades = [graded(row, int(row["problem_id"][1:]) < N // 2) for row in samples]
+    rest = problems[N // 2 :]
+    guided = [trace(p, f"g{i}{p['problem_id']}", f"{p['solution']} {i}") for p in rest for i in range(6)]
+    repairs = [repair(trace(p, f"r{p['problem_id']}", p["solution"])) for p in rest]
+    records.write(folder / "samples.parquet", "samples", samples)
+    records.write(folder / "grades.parquet", "grades", grades)
+    accepted = {"extracted": "1", "accepted": True, "reason": ""}
+    records.write(folder / "guided.parquet", "guided", [row | accepted for row in guided])
+    for file in {file for method in METHODS.values() for file in method.needs()}:
+        if file.startswith("repairs/"):
+            records.write(folder / file, "repairs", repairs)
+        elif file.startswith("scores/"):
+            records.write(folder / file, "scores", [score(row) for row in repairs])
+        elif file.endswith(".grades.parquet"):
+            records.write(folder / file, "grades", grades)
+        elif file.startswith("extra/"):
+            records.write(folder / file, "samples", samples)
+    return folder
+
+
+def examples_of(name, folder):
+    method = METHODS[name]
+    return method.curriculum(Traces(folder, folder / "train.parquet", method.needs(), 0))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_found_gives_a_trainable_curriculum(name, folder):
+    rows = curriculum.rows(examples_of(name, folder), problem_rows(), name)
+    assert rows and {row["stage"] for row in rows} <= {1, 2, 3}
+    assert all(row["messages"][1]["content"].strip() for row in rows)
+    most = EXPERIMENT.pace.max_per_problem
+    counts = [(row["problem_id"], row["stage"]) for row in rows]
+    assert max(map(counts.count, counts)) <= most
+
+
+@pytest.mark.parametrize("kind", registry.discover())
+def test_every_kind_found_names_its_paper_and_is_in_the_default_config(kind):
+    assert registry.discover()[kind].paper
+    assert kind in {method.kind for method in METHODS.values()}, f"add an entry of kind {kind} to config/config.yaml"
+
+
+def test_the_hint_is_never_part_of_the_training_text(folder):
+    for name in METHODS:
+        assert not any("Hint" in example.text for example in examples_of(name, folder))
+
+
+def test_guided_puts_guided_traces_in_place_of_repairs_at_equal_counts(folder):
+    heal, guided = examples_of("heal", folder), examples_of("guided", folder)
+    count = lambda examples, stage: sorted(e.problem_id for e in examples if e.stage == stage)  # noqa: E731
+    assert all(count(heal, stage) == count(guided, stage) for stage in (1, 2, 3))
+    second = {e.origin_id for e in guided if e.stage == 2}
+    assert all(e.origin == "guided" and e.origin_id not in second for e in guided if e.stage == 3)
+
+
+def test_without_pure_nothing_is_dropped(folder):
+    with_pure, without = examples_of("heal", folder), examples_of("heal_no_pure", folder)
+    assert {e.origin_id for e in with_pure} < {e.origin_id for e in without}
+
+
+def test_only_declared_files_can_be_read(folder):
+    traces = Traces(folder, folder / "train.parquet", ["grades.parquet"], 0)
+    with pytest.raises(HealError, match="was not declared"):
+        traces.read("samples.parquet", "samples")
+
+
+def test_other_options_have_other_files():
+    gear = EXPERIMENT.gear
+    assert files.repairs(gear) == files.repairs(gear.model_copy())
+    assert files.repairs(gear) != files.repairs(gear.model_copy(update={"rewind": 2}))
+
+
+def test_distinct_keeps_the_first_of_equal_texts():
+    rows = [{"text": "a", "n": 1}, {"text": "a", "n": 2}, {"text": "b", "n": 3}]
+    assert [row["n"] for row in distinct(rows, 5)] == [1, 3] and len(distinct(rows, 1)) == 1
+
+
+@pytest.mark.parametrize(
+    "example", [Example("p0", "", 1, "sample", "x"), Example("p0", "t", 1, "s", "x", float("nan"))]
+)
+def test_what_cannot_be_trained_on_is_refused(example):
+    with pytest.raises(HealError, match="example 1"):
+        curriculum.rows([example], problem_rows(), "method m")
+    with pytest.raises(HealError, match="no training example"):
+        curriculum.rows([], problem_rows(), "method m")
+
+
+TEMPLATE = (ROOT / "baselines/TEMPLATE.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("import nothing_like_this", "does not import"),
+        ("x = 1", "defines 0 methods"),
+        (TEMPLATE + "\n\nclass Second(Template):\n    kind = 'second'\n", "defines 2 methods"),
+        (TEMPLATE.replace('"arXiv 0000.00000 (authors, title)"', '" "'), "no 'paper'"),
+        (TEMPLATE.replace('"template"', '"heal"'), "exists already"),
+    ],
+)
+def test_a_broken_baseline_file_is_told_with_its_name(tmp_path, content, said):
+    (tmp_path / "mine.py").write_text(content)
+    with pytest.raises(HealError, match=said) as refused:
+        registry.discover(tmp_path)
+    assert "mine.py" in str(refused.value)
+
+
+def test_the_template_is_a_method(tmp_path, folder):
+    (tmp_path / "mine.py").write_text(TEMPLATE)
+    method = registry.discover(tmp_path)["template"]
+    made = method(method.Options())
+    assert made.curriculum(Traces(folder, folder / "train.parquet", made.needs(), 0))

@@ -1,0 +1,143 @@
+"""Files between stages: whole or absent, checked when read, resumed without counting twice."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from heal import records
+from heal.config import Dataset
+from heal.errors import HealError
+from heal.problems import load
+from heal.records import Pieces
+from heal.stage import run_batches, shard_of
+
+PROBLEM = {"problem_id": "p", "question": "q", "answer": "1", "solution": None, "source": "s", "difficulty": "easy"}
+
+
+def test_what_is_written_is_read(tmp_path):
+    path = tmp_path / "problems.parquet"
+    records.write(path, "problems", [PROBLEM, PROBLEM | {"solution": "s"}], usage={"generated": 3})
+    assert records.read(path, "problems") == [PROBLEM, PROBLEM | {"solution": "s"}]
+    assert records.usage(path) == {"generated": 3}
+    first = path.read_bytes()
+    records.write(path, "problems", [PROBLEM, PROBLEM | {"solution": "s"}], usage={"generated": 3})
+    assert path.read_bytes() == first
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "problems.parquet"
+    records.write(path, "problems", [PROBLEM])
+    before = path.read_bytes()
+    with pytest.raises(Exception, match="."):
+        records.write(path, "problems", [PROBLEM | {"question": object()}])
+    with pytest.raises(RuntimeError), records.whole_file(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path):
+    script = (
+        "import sys\nfrom heal import records\nfrom heal.errors import exit_with_errors\nimport errno\n"
+        "def full(*a, **k): raise OSError(errno.ENOSPC, 'No space left on device', sys.argv[1])\n"
+        "records.pq.write_table = full\n"
+        f"exit_with_errors(lambda: records.write(sys.argv[1], 'problems', [{PROBLEM!r}]))"
+    )
+    path = tmp_path / "problems.parquet"
+    run = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True)
+    assert run.returncode == 2 and "disk is full" in run.stderr and "Traceback" not in run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_files_are_told_with_file_row_and_field(tmp_path):
+    path = tmp_path / "problems.parquet"
+    with pytest.raises(HealError, match="no such file"):
+        records.read(path, "problems")
+    records.write(path, "problems", [PROBLEM, PROBLEM | {"answer": None}])
+    with pytest.raises(HealError, match=r"row 2: empty 'answer'"):
+        records.read(path, "problems")
+    with pytest.raises(HealError, match="no column 'trace_id'"):
+        records.read(path, "grades")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(HealError, match="not a readable parquet file"):
+        records.read(path, "problems")
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([{"question": "q", "answer": "1"}, {"question": "r"}], "row 2, field answer"),
+        ([{"question": " ", "answer": "1"}], "row 1, field question"),
+        ([{"question": "q", "answer": "1"}, {"question": "q", "answer": "1"}], "same question as in row 1"),
+        ([{"question": "q", "answer": "see the figure, dear reader of this book"}], "row 1, field answer"),
+        ([], "no rows"),
+    ],
+)
+def test_bad_problems_are_refused_with_row_and_field(tmp_path, lines, said):
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(HealError, match=said) as refused:
+        load(Dataset(source="file", path=str(path)), 0)
+    assert str(path) in str(refused.value)
+
+
+def test_a_cut_off_jsonl_names_its_line(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"question": "q", "answer": "1"}\n{"question": "r", "ans')
+    with pytest.raises(HealError, match="line 2"):
+        load(Dataset(source="file", path=str(path)), 0)
+
+
+def test_gsm8k_and_math_rows_are_understood(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    rows = [
+        {"question": "q", "answer": "2+2=4\nso\n#### 1,234"},
+        {"problem": "r", "answer": "\\frac{1}{2}", "level": 5},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first, second = load(Dataset(source="file", path=str(path)), 0)
+    assert first["answer"].replace(",", "") == "1234" and first["solution"] == "2+2=4\n\nso"
+    assert second["question"] == "r" and second["difficulty"] == "5"
+
+
+def test_shards_joined_in_order_are_the_whole():
+    items = list(range(17))
+    for parts in (1, 2, 5, 20):
+        assert [x for part in range(parts) for x in shard_of(items, f"{part}/{parts}")] == items
+    for wrong in ("2/2", "x", "-1/2", "1"):
+        with pytest.raises(HealError, match="--shard"):
+            shard_of(items, wrong)
+
+
+def batch_runner(path, fail_at=None):
+    done = []
+
+    def work(batch):
+        if fail_at is not None and batch[0] >= fail_at:
+            raise KeyboardInterrupt
+        done.append(list(batch))
+        return [PROBLEM | {"problem_id": str(item)} for item in batch], {"generated": len(batch)}
+
+    usage = run_batches(str(path), "problems", list(range(10)), 3, work, fingerprint="a", what="items")
+    return done, usage
+
+
+def test_a_killed_stage_goes_on_and_counts_nothing_twice(tmp_path):
+    whole, resumed = tmp_path / "whole.parquet", tmp_path / "resumed.parquet"
+    _, usage = batch_runner(whole)
+    with pytest.raises(KeyboardInterrupt):
+        batch_runner(resumed, fail_at=6)
+    assert not resumed.exists()
+    done, again = batch_runner(resumed)
+    assert done == [[6, 7, 8], [9]] and again == usage == {"generated": 10}
+    assert resumed.read_bytes() == whole.read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["resumed.parquet", "whole.parquet"]
+
+
+def test_pieces_of_other_options_are_not_taken_up(tmp_path):
+    Pieces(tmp_path / "x.parquet", "problems", "a").add(0, [PROBLEM], {})
+    assert Pieces(tmp_path / "x.parquet", "problems", "a").done(0)
+    assert not Pieces(tmp_path / "x.parquet", "problems", "b").done(0)
