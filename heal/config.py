@@ -252,11 +252,6 @@ class Train(Options):
     """Steps between two checkpoints: a killed training goes on from the last one."""
 
 
-class Benchmark(Options):
-    problems: Name
-    """Which of `problems.test` (or `dev`) it asks."""
-
-
 class Experiment(Options):
     run: Name
     """Outputs go to results/<run>/."""
@@ -290,8 +285,8 @@ class Experiment(Options):
     """PACE: the three training stages."""
     train: Train = Train()
     """Training of a student."""
-    benchmarks: dict[Name, Benchmark]
-    """lm-eval tasks under evals/tasks/, by task name."""
+    benchmarks: list[Name]
+    """lm-eval tasks under evals/tasks/, by task name; each says which of the problems it asks."""
     methods: dict[Name, dict[str, Any]]
     """The methods of the main table: name → `kind` and the options that differ from the sections above."""
     ablations: dict[Name, dict[str, Any]] = {}
@@ -299,9 +294,8 @@ class Experiment(Options):
 
     @pydantic.model_validator(mode="after")
     def consistent(self) -> Experiment:
-        for name, benchmark in self.benchmarks.items():
-            if benchmark.problems not in {*self.problems.test, "dev"}:
-                raise ValueError(f"benchmarks.{name}.problems: no test set {benchmark.problems!r} under problems.test")
+        if twice := {name for name in self.benchmarks if self.benchmarks.count(name) > 1}:
+            raise ValueError(f"benchmarks: {sorted(twice)} twice")
         if reserved := {"train", "dev"} & set(self.problems.test):
             raise ValueError(f"problems.test: the names {sorted(reserved)} are taken by the other splits")
         if both := set(self.methods) & set(self.ablations):

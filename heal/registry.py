@@ -1,4 +1,4 @@
-"""Finding methods and settling their options: HEAL and every class that a file in baselines/ defines.
+"""Finding methods and benchmarks, and settling methods' options: HEAL, and what the files in baselines/ define.
 
 A method's options are the run's own sections (gear, pure, pace …) with what its entry in the config changes.
 """
@@ -10,7 +10,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from heal import config
 from heal.errors import HealError
 from heal.methods import Heal, Method
 
-BASELINES = Path(__file__).parent.parent / "baselines"
-ARXIV = re.compile(r"\d{4}\.\d{4,5}")
+ROOT = Path(__file__).parent.parent
+BASELINES = ROOT / "baselines"
+TASKS = ROOT / "evals/tasks"
 
 
 @cache
@@ -97,7 +98,8 @@ def build(entry: Mapping[str, Any], *, where: str, field: str) -> Method:
 
 
 def resolve(experiment: config.Experiment, *, where: str = "config") -> dict[str, Method]:
-    """Every method of the run, main table and ablations, with complete options."""
+    """Every method of the run, main table and ablations, with complete options; checks the benchmarks' names too."""
+    check_benchmarks(experiment.benchmarks, where=where)
     methods = {}
     for section in ("methods", "ablations"):
         for name, entry in getattr(experiment, section).items():
@@ -107,3 +109,20 @@ def resolve(experiment: config.Experiment, *, where: str = "config") -> dict[str
             defaults = {key: getattr(experiment, key).model_dump() for key in shared}
             methods[name] = build(merge(defaults, entry), where=where, field=field)
     return methods
+
+
+@cache
+def benchmarks(folder: Path = TASKS) -> list[str]:
+    """The names of the lm-eval tasks below the folder (one `task:` line in each YAML)."""
+    texts = (path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.yaml")))
+    return [match[1] for text in texts if (match := re.search(r"^task: *(\w+) *$", text, re.MULTILINE))]
+
+
+def check_benchmarks(names: Sequence[str], *, where: str) -> None:
+    """Raises HealError for a benchmark that no task file defines."""
+    known = benchmarks()
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            guess = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            raise HealError(f"benchmarks: unknown benchmark {name!r}", where=where, cure=guess)

@@ -46,7 +46,7 @@ def test_every_shipped_config_is_well_formed(path):
         (lambda c: c["ablations"].update(heal={"kind": "heal"}), ["share the names ['heal']"]),
         (lambda c: c["teachers"].update({"../up": {"path": "x"}}), ["teachers.../up", "plain word"]),
         (lambda c: c.update(run="a b"), ["run", "plain word", "'a b'"]),
-        (lambda c: c["benchmarks"].update(mini_easy={"problems": "eazy"}), ["no test set 'eazy'"]),
+        (lambda c: c["benchmarks"].append("mini_eazy"), ["unknown benchmark 'mini_eazy'", "'mini_easy'"]),
         (lambda c: c.pop("students"), ["students: missing"]),
         (lambda c: c["problems"]["train"].pop("n"), ["problems.train", "`n`"]),
     ],

@@ -1,12 +1,12 @@
-BENCHMARKS = list(EXPERIMENT.benchmarks)
+BENCHMARKS = EXPERIMENT.benchmarks
 EVALUATION = (
-    " --problems {params.problems:q} --benchmarks {params.benchmarks} --engine {params.engine:q} --out {params.out:q}"
+    " --problems {params.problems:q} --benchmarks {params.benchmarks} --engine {params.engine:q} --seed {params.seed} --out {params.out:q}"
     " 2>&1 | tee {log:q}"
 )
 
 
 def benchmark_problems(wildcards):
-    return sorted({f"{RUN}/problems/{benchmark.problems}.parquet" for benchmark in EXPERIMENT.benchmarks.values()})
+    return [f"{RUN}/problems/{split}.parquet" for split in SPLITS if split != "train"]
 
 
 def evaluation(folder):
@@ -35,6 +35,7 @@ rule evaluate_student:
         problems=f"{RUN}/problems",
         benchmarks=BENCHMARKS,
         engine=options(EXPERIMENT.engine),
+        seed=EXPERIMENT.seed,
         out=f"{RUN}/evals/{STUDENT}/seed{{seed}}",
     message:
         "Evaluating {wildcards.student}: {wildcards.method}, seed {wildcards.seed} (teacher {wildcards.teacher}, draw {wildcards.draw})"
@@ -60,6 +61,7 @@ rule evaluate_teacher:
         problems=f"{RUN}/problems",
         benchmarks=BENCHMARKS,
         engine=options(EXPERIMENT.engine),
+        seed=EXPERIMENT.seed,
         out=f"{RUN}/evals/{{teacher}}/teacher",
     message:
         "Evaluating the teacher {wildcards.teacher}"
@@ -85,6 +87,7 @@ rule evaluate_untrained:
         problems=f"{RUN}/problems",
         benchmarks=BENCHMARKS,
         engine=options(EXPERIMENT.engine),
+        seed=EXPERIMENT.seed,
         out=f"{RUN}/evals/students/{{student}}",
     message:
         "Evaluating the untrained student {wildcards.student}"
