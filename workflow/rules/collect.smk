@@ -1,25 +1,6 @@
 # What can be asked for: `snakemake` alone makes the main comparison; each target here is a part of the way, or more.
-AXES = {
-    "teacher": list(EXPERIMENT.teachers),
-    "draw": range(EXPERIMENT.draws),
-    "student": list(EXPERIMENT.students),
-    "seed": range(EXPERIMENT.seeds),
-}
-
-
-def needed_traces(names):
-    """The trace files that these methods declared, for every teacher and draw."""
-    needs = sorted({file for name in names for file in METHODS[name].needs()})
-    return expand(f"{T}/{{file}}", file=needs, **AXES)
-
-
-def per_student(pattern, names):
-    return expand(pattern, method=names, **AXES)
-
-
 rule all:
     """The main comparison: tables and figures."""
-    default_target: True
     input:
         lambda wildcards: report_files("main"),
 

@@ -32,16 +32,32 @@ EXPERIMENT, METHODS = checked_experiment()
 RUN = f"results/{EXPERIMENT.run}"
 LOGS = f"{RUN}/logs"
 TIMES = f"{RUN}/benchmarks"
-T = RUN + "/traces/{teacher}/draw{draw}"
+T = f"{RUN}/traces/{{teacher}}/draw{{draw}}"
 STUDENT = "{teacher}/draw{draw}/{student}/{method}"
 TRAIN = f"{RUN}/problems/train.parquet"
 SPLITS = {"train": EXPERIMENT.problems.train, "dev": EXPERIMENT.problems.dev, **EXPERIMENT.problems.test}
 SHARDS = range(EXPERIMENT.sampling.shards)
 GEARS = {
-    files.variant(method.options.gear): method.options.gear for method in METHODS.values() if hasattr(method.options, "gear")
+    files.variant(method.options.gear): method.options.gear
+    for method in METHODS.values()
+    if hasattr(method.options, "gear")
 }
 MAIN = list(EXPERIMENT.methods)
 EVERY = list(METHODS)
+AXES = {
+    "teacher": list(EXPERIMENT.teachers),
+    "draw": range(EXPERIMENT.draws),
+    "student": list(EXPERIMENT.students),
+    "seed": range(EXPERIMENT.seeds),
+}
+BENCHMARKS = EXPERIMENT.benchmarks
+TABLES = f"{RUN}/tables"
+FIGURES = f"{RUN}/figures"
+REFERENCE = "rs_matched" if "rs_matched" in MAIN else MAIN[0]
+NAMES = {"main": MAIN, "ablations": EVERY}
+MINI = EXPERIMENT.problems.train.source == "mini"
+PICTURES = ("svg", "png", "csv")
+OWN = files.variant(EXPERIMENT.gear)
 
 
 wildcard_constraints:
@@ -53,6 +69,7 @@ wildcard_constraints:
     seed=r"\d+",
     shard=r"\d+",
     variant="|".join(GEARS) or "none",
+    kind="main|ablations",
     table=r"samples|guided|(repairs|scores)/[\w-]+",
 
 
@@ -107,13 +124,17 @@ def method_json(name):
     return json.dumps({"kind": METHODS[name].kind, **METHODS[name].options.model_dump()}, sort_keys=True)
 
 
+def source_file(module):
+    return ROOT.joinpath(*module.split(".")).with_suffix(".py")
+
+
 @cache
 def code(module):
     """The project's files that a module imports, directly or not: an edit of one reruns the stage."""
     found, queue = set(), [module]
     while queue:
         name = queue.pop()
-        path = ROOT / (name.replace(".", "/") + ".py")
+        path = source_file(name)
         if name in found or not path.exists():
             continue
         found.add(name)
@@ -122,7 +143,106 @@ def code(module):
                 queue += [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
                 queue += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return [str((ROOT / (name.replace(".", "/") + ".py")).relative_to(ROOT)) for name in sorted(found)]
+    return [str(source_file(name).relative_to(ROOT)) for name in sorted(found)]
+
+
+def needed_traces(names):
+    """The trace files that these methods declared, for every teacher and draw."""
+    needs = sorted({file for name in names for file in METHODS[name].needs()})
+    return expand(f"{T}/{{file}}", file=needs, **AXES)
+
+
+def per_student(pattern, names):
+    return expand(pattern, method=names, **AXES)
+
+
+def needs_guided_scores(variant):
+    """Whether a method with this GEAR lets PURE filter the guided samples too."""
+    return any(
+        hasattr(method.options, "pure")
+        and method.options.pure.filter_guided
+        and files.variant(method.options.gear) == variant
+        for method in METHODS.values()
+    )
+
+
+def benchmark_problems(wildcards):
+    return [f"{RUN}/problems/{split}.parquet" for split in SPLITS if split != "train"]
+
+
+def evaluation(folder):
+    """What one evaluation writes: every answer, and lm-eval's results, per benchmark."""
+    return [f"{folder}/{benchmark}/{file}" for benchmark in BENCHMARKS for file in ("answers.parquet", "results.json")]
+
+
+def task_files():
+    return sorted(
+        str(path.relative_to(ROOT)) for path in (ROOT / "evals/tasks").rglob("*") if path.suffix in (".py", ".yaml")
+    )
+
+
+def compared(kind):
+    """GEAR variants of a comparison's methods, the run's own first."""
+    used = {files.variant(METHODS[name].options.gear) for name in NAMES[kind] if hasattr(METHODS[name].options, "gear")}
+    return [OWN, *sorted(used - {OWN})]
+
+
+def table_files(kind):
+    """The methods' scores and doses; in the mini world, what the traces say of the modules too."""
+    made = [f"{TABLES}/{kind}.{suffix}" for suffix in ("csv", "md", "tex", "txt")]
+    made += [f"{TABLES}/{kind}_{dose}.csv" for dose in ("coverage", "exposures")]
+    if MINI:
+        made += [f"{TABLES}/{kind}_audits/audits_{teacher}.csv" for teacher in EXPERIMENT.teachers]
+    return made
+
+
+def report_files(kind):
+    pictures = [f"{FIGURES}/{kind}/accuracy"]
+    if kind == "main":
+        pictures += [f"{FIGURES}/ceiling_{teacher}" for teacher in EXPERIMENT.teachers]
+        if MINI:
+            pictures += [f"{FIGURES}/{name}_{teacher}" for name in ("trace", "pure") for teacher in EXPERIMENT.teachers]
+    return table_files(kind) + [f"{picture}.{suffix}" for picture in pictures for suffix in PICTURES]
+
+
+def axes(kind):
+    """The axes of a comparison, as the commands take them."""
+    return (
+        f"--run {RUN} --teachers {' '.join(EXPERIMENT.teachers)} --students {' '.join(EXPERIMENT.students)}"
+        f" --benchmarks {' '.join(EXPERIMENT.benchmarks)} --draws {EXPERIMENT.draws} --seeds {EXPERIMENT.seeds}"
+        f" --methods {' '.join(NAMES[kind])}"
+    )
+
+
+def answers(wildcards):
+    """Every answer that a comparison rests on."""
+    names = NAMES[wildcards.kind]
+    return (
+        expand(
+            f"{RUN}/evals/{STUDENT}/seed{{seed}}/{{benchmark}}/answers.parquet",
+            method=names,
+            benchmark=BENCHMARKS,
+            **AXES,
+        )
+        + expand(f"{RUN}/evals/{{teacher}}/teacher/{{benchmark}}/answers.parquet", benchmark=BENCHMARKS, **AXES)
+        + expand(f"{RUN}/evals/students/{{student}}/{{benchmark}}/answers.parquet", benchmark=BENCHMARKS, **AXES)
+    )
+
+
+def trained(file):
+    """One file of every student of a comparison."""
+    return lambda wildcards: expand(
+        f"{RUN}/students/{STUDENT}/seed{{seed}}/{file}", method=NAMES[wildcards.kind], **AXES
+    )
+
+
+def curricula_of(wildcards):
+    return expand(f"{RUN}/curricula/{STUDENT}/curriculum.jsonl", method=NAMES[wildcards.kind], **AXES)
+
+
+def pictures_of(name):
+    """svg, png and the numbers behind a figure."""
+    return {suffix: f"{FIGURES}/{name}.{suffix}" for suffix in PICTURES}
 
 
 def show_summary():

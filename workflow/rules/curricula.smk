@@ -4,9 +4,11 @@ rule curriculum:
         problems=TRAIN,
         traces=lambda wildcards: [f"{T}/{file}" for file in METHODS[wildcards.method].needs()],
         code=code("heal.curriculum"),
-        method=lambda wildcards: f"baselines/{METHODS[wildcards.method].kind}.py"
-        if METHODS[wildcards.method].kind != "heal"
-        else "heal/methods.py",
+        method=lambda wildcards: (
+            f"baselines/{METHODS[wildcards.method].kind}.py"
+            if METHODS[wildcards.method].kind != "heal"
+            else "heal/methods.py"
+        ),
     output:
         curriculum=f"{RUN}/curricula/{STUDENT}/curriculum.jsonl",
     log:

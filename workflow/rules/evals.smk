@@ -1,21 +1,4 @@
-BENCHMARKS = EXPERIMENT.benchmarks
-EVALUATION = (
-    " --problems {params.problems:q} --benchmarks {params.benchmarks} --engine {params.engine:q} --seed {params.seed} --out {params.out:q}"
-    " 2>&1 | tee {log:q}"
-)
-
-
-def benchmark_problems(wildcards):
-    return [f"{RUN}/problems/{split}.parquet" for split in SPLITS if split != "train"]
-
-
-def evaluation(folder):
-    """What one evaluation writes: every answer, and lm-eval's results, per benchmark."""
-    return [f"{folder}/{benchmark}/{file}" for benchmark in BENCHMARKS for file in ("answers.parquet", "results.json")]
-
-
-def task_files():
-    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "evals/tasks").rglob("*") if path.suffix in (".py", ".yaml"))
+# Every model on every benchmark, by lm-eval: one process for each model.
 
 
 rule evaluate_student:
@@ -40,7 +23,8 @@ rule evaluate_student:
     message:
         "Evaluating {wildcards.student}: {wildcards.method}, seed {wildcards.seed} (teacher {wildcards.teacher}, draw {wildcards.draw})"
     shell:
-        "python -m evals.run --model {input.model:q}" + EVALUATION
+        "python -m evals.run --model {input.model:q} --problems {params.problems:q} --benchmarks {params.benchmarks}"
+        " --engine {params.engine:q} --seed {params.seed} --out {params.out:q} 2>&1 | tee {log:q}"
 
 
 rule evaluate_teacher:
@@ -66,7 +50,8 @@ rule evaluate_teacher:
     message:
         "Evaluating the teacher {wildcards.teacher}"
     shell:
-        "python -m evals.run {params.model:q}" + EVALUATION
+        "python -m evals.run {params.model:q} --problems {params.problems:q} --benchmarks {params.benchmarks}"
+        " --engine {params.engine:q} --seed {params.seed} --out {params.out:q} 2>&1 | tee {log:q}"
 
 
 rule evaluate_untrained:
@@ -92,4 +77,5 @@ rule evaluate_untrained:
     message:
         "Evaluating the untrained student {wildcards.student}"
     shell:
-        "python -m evals.run {params.model:q}" + EVALUATION
+        "python -m evals.run {params.model:q} --problems {params.problems:q} --benchmarks {params.benchmarks}"
+        " --engine {params.engine:q} --seed {params.seed} --out {params.out:q} 2>&1 | tee {log:q}"

@@ -61,13 +61,3 @@ rule trace_scores:
         " --repairs {input.repairs:q} {params.guided:q} {params.model:q} --engine {params.engine:q}"
         " --options {params.scoring:q} --min-step-tokens {params.min_step_tokens}"
         " --shard {wildcards.shard}/{params.shards} --out {output.scores:q} 2>&1 | tee {log:q}"
-
-
-def needs_guided_scores(variant):
-    """Whether a method with this GEAR lets PURE filter the guided samples too."""
-    return any(
-        hasattr(method.options, "pure")
-        and method.options.pure.filter_guided
-        and files.variant(method.options.gear) == variant
-        for method in METHODS.values()
-    )

@@ -1,2 +1,169 @@
-def report_files(k): return []
-def table_files(k): return []
+# Tables and figures, from files that are there already: no model is needed to make them again.
+
+
+rule comparison:
+    """The main table or the ablation table, as csv, md, tex and plain text."""
+    input:
+        answers=answers,
+        training=trained("training.json"),
+        traces=lambda wildcards: needed_traces(NAMES[wildcards.kind]),
+        premise=expand(f"{T}/premise.json", **AXES),
+        problems=expand(f"{RUN}/problems/{{split}}.parquet", split=SPLITS),
+        code=code("evals.tables"),
+    output:
+        csv=f"{TABLES}/{{kind}}.csv",
+        md=f"{TABLES}/{{kind}}.md",
+        tex=f"{TABLES}/{{kind}}.tex",
+        txt=f"{TABLES}/{{kind}}.txt",
+    log:
+        f"{LOGS}/tables/{{kind}}.log",
+    benchmark:
+        f"{TIMES}/tables/{{kind}}.tsv"
+    params:
+        axes=lambda wildcards: axes(wildcards.kind),
+        reference=REFERENCE,
+        methods=lambda wildcards: json.dumps({name: json.loads(method_json(name)) for name in NAMES[wildcards.kind]}),
+    message:
+        "Table: {wildcards.kind}"
+    shell:
+        "python -m evals.tables {params.axes} --kind {wildcards.kind} --reference-method {params.reference}"
+        " --methods-json {params.methods:q} --out {output.csv:q} 2>&1 | tee {log:q}"
+
+
+rule doses:
+    """What every method's students were shown: withheld facts, and exposures per stage."""
+    input:
+        curricula=curricula_of,
+        exposures=trained("exposures.csv"),
+        problems=TRAIN,
+        code=code("evals.doses"),
+    output:
+        coverage=f"{TABLES}/{{kind}}_coverage.csv",
+        exposures=f"{TABLES}/{{kind}}_exposures.csv",
+    log:
+        f"{LOGS}/doses/{{kind}}.log",
+    benchmark:
+        f"{TIMES}/doses/{{kind}}.tsv"
+    params:
+        axes=lambda wildcards: axes(wildcards.kind),
+    message:
+        "Doses: {wildcards.kind}"
+    shell:
+        "python -m evals.doses {params.axes} --coverage {output.coverage:q} --exposures {output.exposures:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule audits:
+    """What a teacher's traces say of GEAR and PURE, where every step can be checked."""
+    input:
+        problems=TRAIN,
+        samples=f"{RUN}/traces/{{teacher}}/draw0/samples.parquet",
+        guided=f"{RUN}/traces/{{teacher}}/draw0/guided.parquet",
+        variants=lambda wildcards: [
+            f"{RUN}/traces/{wildcards.teacher}/draw0/{table}/{variant}.parquet"
+            for variant in compared(wildcards.kind)
+            for table in ("repairs", "scores")
+        ],
+        code=code("evals.audits"),
+    output:
+        audits=f"{TABLES}/{{kind}}_audits/audits_{{teacher}}.csv",
+        md=f"{TABLES}/{{kind}}_audits/audits_{{teacher}}.md",
+        premises=f"{TABLES}/{{kind}}_audits/premises_{{teacher}}.csv",
+    log:
+        f"{LOGS}/audits/{{kind}}.{{teacher}}.log",
+    benchmark:
+        f"{TIMES}/audits/{{kind}}.{{teacher}}.tsv"
+    params:
+        run=lambda wildcards: RUN,
+        variants=lambda wildcards: compared(wildcards.kind),
+        pure=options(EXPERIMENT.pure),
+        seed=EXPERIMENT.seed,
+    message:
+        "Audits of the teacher {wildcards.teacher} ({wildcards.kind})"
+    shell:
+        "python -m evals.audits --run {params.run} --teacher {wildcards.teacher} --draw 0"
+        " --repairs-variants {params.variants} --pure {params.pure:q} --seed {params.seed} --out {output.audits:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule figure_accuracy:
+    """Accuracy of every method with its interval and the single seeds."""
+    input:
+        answers=answers,
+        code=code("evals.figures"),
+    output:
+        **pictures_of("{kind}/accuracy"),
+    log:
+        f"{LOGS}/figures/{{kind}}.accuracy.log",
+    benchmark:
+        f"{TIMES}/figures/{{kind}}.accuracy.tsv"
+    params:
+        axes=lambda wildcards: axes(wildcards.kind),
+    message:
+        "Figure: accuracy ({wildcards.kind})"
+    shell:
+        "python -m evals.figures accuracy {params.axes} --out {output.svg:q} 2>&1 | tee {log:q}"
+
+
+rule figure_ceiling:
+    """The teacher's pass rates: what rejection sampling cannot teach."""
+    input:
+        problems=TRAIN,
+        grades=f"{RUN}/traces/{{teacher}}/draw0/grades.parquet",
+        code=code("evals.figures"),
+    output:
+        **pictures_of("ceiling_{teacher}"),
+    log:
+        f"{LOGS}/figures/ceiling_{{teacher}}.log",
+    benchmark:
+        f"{TIMES}/figures/ceiling_{{teacher}}.tsv"
+    message:
+        "Figure: the ceiling of the teacher {wildcards.teacher}"
+    shell:
+        "python -m evals.figures ceiling --problems {input.problems:q} --grades {input.grades:q} --out {output.svg:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule figure_trace:
+    """One wrong trace: its entropy, the breakpoint, the hint and what came of it."""
+    input:
+        samples=f"{RUN}/traces/{{teacher}}/draw0/samples.parquet",
+        repairs=f"{RUN}/traces/{{teacher}}/draw0/repairs/{OWN}.parquet",
+        tokenizer=lambda wildcards: f"{EXPERIMENT.teachers[wildcards.teacher].path}/tokenizer.json",
+        code=code("evals.figures"),
+    output:
+        **pictures_of("trace_{teacher}"),
+    log:
+        f"{LOGS}/figures/trace_{{teacher}}.log",
+    benchmark:
+        f"{TIMES}/figures/trace_{{teacher}}.tsv"
+    params:
+        min_step_tokens=EXPERIMENT.gear.min_step_tokens,
+    message:
+        "Figure: one repaired trace of the teacher {wildcards.teacher}"
+    shell:
+        "python -m evals.figures trace --samples {input.samples:q} --repairs {input.repairs:q}"
+        " --tokenizer {input.tokenizer:q} --min-step-tokens {params.min_step_tokens} --out {output.svg:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule figure_pure:
+    """PURE's anomaly of valid and invalid repairs."""
+    input:
+        problems=TRAIN,
+        repairs=f"{RUN}/traces/{{teacher}}/draw0/repairs/{OWN}.parquet",
+        scores=f"{RUN}/traces/{{teacher}}/draw0/scores/{OWN}.parquet",
+        code=code("evals.figures"),
+    output:
+        **pictures_of("pure_{teacher}"),
+    log:
+        f"{LOGS}/figures/pure_{{teacher}}.log",
+    benchmark:
+        f"{TIMES}/figures/pure_{{teacher}}.tsv"
+    params:
+        pure=options(EXPERIMENT.pure),
+    message:
+        "Figure: PURE's scores on the repairs of the teacher {wildcards.teacher}"
+    shell:
+        "python -m evals.figures pure --problems {input.problems:q} --repairs {input.repairs:q} --scores {input.scores:q}"
+        " --pure {params.pure:q} --out {output.svg:q} 2>&1 | tee {log:q}"

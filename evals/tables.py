@@ -1,0 +1,248 @@
+"""The main table and the ablation table of a run: csv with everything; md, tex and txt to read.
+
+Reads answers.parquet of teacher, untrained student and every method, draw and seed; training.json; the trace files'
+token counts; premise.json. Writes --out (csv) and beside it the same name with .md, .tex and .txt (for terminals).
+No times stand in it: two clean runs give the same bytes (seconds are in the ledger).
+
+    python -m evals.tables --run results/mini --teachers default --students tiny --methods rs_matched heal \\
+        --benchmarks mini_hard mini_hard_sampled --seeds 3 --draws 1 --reference-method rs_matched \\
+        --methods-json '{"rs_matched": {"kind": "rs_matched"}, "heal": {"kind": "heal"}}' \\
+        --out results/mini/tables/main.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from evals import stats
+from evals.outcomes import UNSOLVED, Run, add_axes, methods_of, read_json, run_of
+from evals.render import csv_of, markdown_of, tex_of, text_of
+from heal import records
+from heal.errors import HealError, exit_with_errors
+from heal.methods import Method
+from heal.provenance import recorded
+
+COLUMNS = [
+    *("teacher", "student", "method", "benchmark", "mean", "ci_low", "ci_high", "n_seeds", "n_draws", "n_questions"),
+    *("diff", "diff_low", "diff_high", "p", "p_bh", "detectable", "verdict"),
+    *("teacher_tokens_generated", "teacher_tokens_prefilled", "training_tokens"),
+]
+TEACHER, UNTRAINED, REFERENCE = "teacher", "untrained", "reference"
+FALSE_DISCOVERY_RATE = 0.05
+SEEDS_TO_RANK = 5  # METHOD section 3: 3 to display, 5 for a ranking
+TITLES = {"main": "Methods compared", "ablations": "Ablations"}
+
+
+def display(scores_DSQ: NDArray[np.float64]) -> stats.Interval:
+    """Mean and crossed-bootstrap interval; with several draws each (draw, seed) pair counts as one replicate."""
+    return stats.crossed_bootstrap(scores_DSQ.reshape(-1, scores_DSQ.shape[-1]))
+
+
+def claim(scores_DSQ: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the paired t runs over, shape [replicates, Q]: training seeds of one draw, or the means of several draws."""
+    return scores_DSQ[0] if len(scores_DSQ) == 1 else scores_DSQ.mean(axis=1)
+
+
+def compare(scores_DSQ: NDArray[np.float64], reference_DSQ: NDArray[np.float64]) -> dict[str, float]:
+    """Difference to the reference method: estimate, paired-t interval, p, smallest detectable difference."""
+    a, b = claim(scores_DSQ), claim(reference_DSQ)
+    test = stats.paired_t(a, b)
+    found = {"diff": test.diff, "diff_low": test.low, "diff_high": test.high, "p": test.p}
+    return found | {"detectable": stats.detectable_difference(a, b)}
+
+
+def verdict(diff: float, p_bh: float) -> str:
+    """higher | lower | not distinguishable | cannot say, at a false discovery rate of 0.05 over the table."""
+    if math.isnan(p_bh):
+        return "cannot say"
+    if p_bh > FALSE_DISCOVERY_RATE:
+        return "not distinguishable"
+    return "higher" if diff > 0 else "lower"
+
+
+def rows_of(
+    run: Run, teacher: str, student: str, reference: str, methods: Mapping[str, Method]
+) -> list[dict[str, Any]]:
+    """The untrained student's and every method's rows, without adjusted p-values."""
+    rows = []
+    tokens = {name: run.teacher_tokens(teacher, method) for name, method in methods.items()}
+    trained = {name: run.training_tokens(teacher, student, name) for name in methods}
+    for benchmark in run.with_strata(teacher):
+        place = {"teacher": teacher, "student": student, "benchmark": benchmark}
+        untrained_Q = run.untrained_scores(teacher, student, benchmark)
+        rows.append(place | row(UNTRAINED, untrained_Q[None, None], trained=False) | {"training_tokens": 0})
+        reference_DSQ = run.scores(teacher, student, reference, benchmark)
+        for name in methods:
+            scores_DSQ = run.scores(teacher, student, name, benchmark)
+            against = {"verdict": REFERENCE} if name == reference else compare(scores_DSQ, reference_DSQ)
+            generated, prefilled = tokens[name]
+            costs = {
+                "teacher_tokens_generated": generated,
+                "teacher_tokens_prefilled": prefilled,
+                "training_tokens": trained[name],
+            }
+            rows.append(place | row(name, scores_DSQ) | against | costs)
+    return rows
+
+
+def row(method: str, scores_DSQ: NDArray[np.float64], *, trained: bool = True) -> dict[str, Any]:
+    interval = display(scores_DSQ)
+    draws, seeds, questions = scores_DSQ.shape if trained else (0, 0, scores_DSQ.shape[-1])
+    return {
+        "method": method,
+        "mean": interval.mean,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
+        "n_seeds": seeds,
+        "n_draws": draws,
+        "n_questions": questions,
+    }
+
+
+def table(run: Run, reference: str, methods: Mapping[str, Method]) -> pd.DataFrame:
+    """Every row of the table, columns as COLUMNS; p adjusted over the whole table (Benjamini-Hochberg).
+
+    Raises HealError for what is missing or does not pair up, and for a reference that is not among the methods.
+    """
+    if reference not in methods:
+        cure = f"give one of --methods: {', '.join(methods)}"
+        raise HealError(f"no method {reference!r}", where="--reference-method", cure=cure)
+    if taken := {TEACHER, UNTRAINED} & set(methods):
+        raise HealError(f"the name {min(taken)!r} is taken by a row of the table", where="--methods", cure="rename it")
+    rows = []
+    for teacher in run.teachers:
+        for benchmark in run.with_strata(teacher):
+            scores_Q = run.teacher_scores(teacher, benchmark)
+            place = {"teacher": teacher, "student": "", "benchmark": benchmark}
+            rows.append(place | row(TEACHER, scores_Q[None, None], trained=False))
+        for student in run.students:
+            rows += rows_of(run, teacher, student, reference, methods)
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    frame["p_bh"] = stats.benjamini_hochberg(frame["p"])
+    compared = frame["diff"].notna()
+    frame.loc[compared, "verdict"] = [verdict(*pair) for pair in frame.loc[compared, ["diff", "p_bh"]].to_numpy()]
+    return frame.fillna({"verdict": ""})
+
+
+def settings_of(run: Run) -> dict[str, Any]:
+    """How answers were drawn, from the `settings` of results.json beside the first student's answers; {} without one.
+
+    Raises HealError where two of the run's evaluations of one benchmark were made with different settings.
+    """
+    settings: dict[str, Any] = {}
+    for benchmark in run.benchmarks:
+        found: dict[str, Path] = {}
+        for teacher in run.teachers:
+            files = [run.teacher_path(teacher, benchmark)]
+            files += [run.untrained_path(student, benchmark) for student in run.students]
+            for folder in (
+                run.student_folder("evals", teacher, draw, student, method)
+                for draw in range(run.draws)
+                for student in run.students
+                for method in run.methods
+            ):
+                files += [folder / f"seed{seed}" / benchmark / "answers.parquet" for seed in range(run.seeds)]
+            for file in (file.with_name("results.json") for file in files):
+                if file.exists() and (content := read_json(file).get("settings")):
+                    found.setdefault(json.dumps(content, sort_keys=True), file)
+        if len(found) > 1:
+            one, two = sorted(found.values())[:2]
+            cure = "evaluate all models with the same settings"
+            raise HealError(f"settings differ from {one}", where=str(two), cure=cure)
+        if found:
+            settings[benchmark] = json.loads(next(iter(found)))
+    return settings
+
+
+def broken_premises(run: Run) -> list[str]:
+    """What premise.json says of the draws where HEAL's premise is absent. Raises HealError where it is missing."""
+    said = []
+    for teacher in run.teachers:
+        for draw in range(run.draws):
+            premise = read_json(run.folder / "traces" / teacher / f"draw{draw}" / "premise.json")
+            if not premise["holds"]:
+                said.append(f"{teacher}, draw {draw}: {'; '.join(premise['reasons'])}")
+    return said
+
+
+def notes(run: Run, frame: pd.DataFrame, reference: str, settings: Mapping[str, Any], mini: bool) -> list[str]:
+    """What stands under the table."""
+    replicates = "training seeds" if run.draws == 1 else "means of teacher draws"
+    count = run.seeds if run.draws == 1 else run.draws
+    said = [
+        f"Run {run.folder.name}; {run.seeds} training seeds per method, {run.draws} teacher draw(s); "
+        f"answers graded by the {run.reading} reading. HEAL is re-implemented from a description.",
+        "mean: share of right answers, with the 95 % interval of a crossed bootstrap (for display); it covers training "
+        "seeds, questions and answer sampling, for teacher and untrained student the last two"
+        + (", with each (draw, seed) pair as one replicate." if run.draws > 1 else "; not the draw of the teacher."),
+        f"diff: to {reference} on the same questions and seeds, with the 95 % interval of a paired t over {count} "
+        f"{replicates}; it covers {'the teacher draw, ' if run.draws > 1 else ''}training seeds and answer sampling on "
+        f"these questions, not the choice of questions{'' if run.draws > 1 else ' nor the teacher draw'}.",
+        "p: of that t; p_bh: adjusted over the table (Benjamini-Hochberg), verdict at 0.05. detectable: the smallest "
+        "true difference that would have been found with 80 % power.",
+        "Teacher tokens: of every file the method needs, rejected repairs, hints and scoring included, mean per draw; "
+        "prefilled holds scored tokens. Training tokens: mean per student.",
+    ]
+    if count < SEEDS_TO_RANK:
+        said.append(f"{count} {replicates}: enough to display, not to rank (at least {SEEDS_TO_RANK}).")
+    if frame["benchmark"].str.endswith(UNSOLVED).any():
+        said.append(
+            f"{UNSOLVED}: the questions that the teacher never answers correctly in its own repeats of the benchmark "
+            "(the primary outcome); the teacher's own 0 there is by selection."
+        )
+    if mini:
+        said.append("mini: a model organism: shows the machinery, not that the paper is right.")
+    else:
+        said.append("Pretrained models may have seen public benchmarks: compare rows with the untrained student's.")
+    for name, values in settings.items():
+        told = values if isinstance(values, Mapping) else {name: values}
+        listed = ", ".join(f"{key} {json.dumps(value, ensure_ascii=False)}" for key, value in sorted(told.items()))
+        said.append(f"Settings of {name}: {listed}." if isinstance(values, Mapping) else f"Setting {listed}.")
+    return said + [f"premise absent: not a test of HEAL ({reason})." for reason in broken_premises(run)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add_axes(parser)
+    parser.add_argument("--reference-method", required=True, help="the method that the others are compared with")
+    parser.add_argument("--methods-json", required=True, help="name → kind and complete options, as JSON")
+    parser.add_argument("--kind", choices=sorted(TITLES), default="main")
+    parser.add_argument(
+        "--questions", default="{}", help="benchmark → its problems file, as JSON, to find missing answers"
+    )
+    parser.add_argument("--settings", default="{}", help="what to say of the evaluation, as JSON; else results.json's")
+    parser.add_argument("--out", required=True, help="the csv; md, tex and txt are written beside it")
+    arguments = parser.parse_args()
+    run = run_of(arguments)
+    methods = methods_of(arguments.methods_json, arguments.methods)
+    with recorded(arguments.out, "evals.tables", options=vars(arguments)):
+        run.check_questions(json.loads(arguments.questions))
+        frame = table(run, arguments.reference_method, methods)
+        settings = json.loads(arguments.settings) or settings_of(run)
+        mini = is_mini(run.folder / "problems" / "train.parquet")
+        under = notes(run, frame, arguments.reference_method, settings, mini)
+        out = Path(arguments.out)
+        records.write_text(out, csv_of(frame))
+        records.write_text(out.with_suffix(".md"), markdown_of(frame, TITLES[arguments.kind], under))
+        records.write_text(out.with_suffix(".tex"), tex_of(frame, TITLES[arguments.kind], under))
+        records.write_text(out.with_suffix(".txt"), text_of(frame, TITLES[arguments.kind], under))
+
+
+def is_mini(problems: Path) -> bool:
+    """Whether the problems are of the embedded world."""
+    return any(row["source"].startswith("mini/") for row in records.read(problems, "problems"))
+
+
+if __name__ == "__main__":
+    exit_with_errors(main)

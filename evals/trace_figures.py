@@ -1,0 +1,160 @@
+"""Two figures of single traces: one repaired trace, token by token, and what PURE's anomaly separates.
+
+Pure functions from trace files' rows to numbers and from numbers to a figure; `evals.figures` reads, draws and saves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from evals import style
+from evals.style import plt
+from evals.truth import Truth
+from heal import pure
+from heal.config import Pure
+from heal.errors import HealError
+from heal.records import Row
+from heal.steps import split
+
+ORIGINS = {
+    "valid": (style.BLUE, "o"),
+    "inherited": (style.ORANGE, "s"),
+    "fresh": (style.VERMILLION, "^"),
+    "repair": (style.GREY, "o"),
+}
+LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+
+
+def chosen_repair(repairs: Sequence[Row], source: str | None) -> Row:
+    """The first accepted repair that keeps something, else the first accepted, else the first; of `source` where given.
+
+    Raises HealError where none was tried.
+    """
+    tried = [row for row in repairs if row["trace_id"] is not None and source in (None, row["source_id"])]
+    if not tried:
+        raise HealError("no repair to show", where="--repairs", cure="give a file with repairs, or another --source")
+    return min(tried, key=lambda row: (not row["accepted"], not row["kept_steps"]))
+
+
+def trace_numbers(trace: Row, repair: Row, pieces: Sequence[Sequence[str]], min_step_tokens: int) -> pd.DataFrame:
+    """One row per token of the wrong trace (part `trace`) and of its repair (`kept`, `continuation`).
+
+    pieces: each token's text, of the trace and of the repair. Kept tokens have the entropies of the trace.
+    """
+    kept = len(repair["token_ids"]) - len(repair["entropies"])
+    entropies = [trace["entropies"], trace["entropies"][:kept] + repair["entropies"]]
+    parts = [["trace"] * len(pieces[0]), ["kept"] * kept + ["continuation"] * len(repair["entropies"])]
+    rows = []
+    for texts, values, names in zip(pieces, entropies, parts, strict=True):
+        steps = split(texts, min_step_tokens)
+        step_of = [next((k for k, step in enumerate(steps, 1) if i < step.end), len(steps)) for i in range(len(texts))]
+        rows += [list(row) for row in zip(names, range(len(texts)), step_of, texts, values, strict=True)]
+    return pd.DataFrame(rows, columns=["part", "token", "step", "text", "entropy_nats"])
+
+
+def trace_figure(numbers: pd.DataFrame, repair: Row) -> plt.Figure:
+    """Above the wrong trace with its breakpoint and cut, below the repair: what was kept, the hint, what is new."""
+    wrong, mended = numbers[numbers["part"] == "trace"], numbers[numbers["part"] != "trace"]
+    kept = int((mended["part"] == "kept").sum())
+    width = min(14.0, 7.0 + len(numbers) / 150)
+    figure, axes = plt.subplots(2, 1, figsize=(width, 4.4), sharex=True, sharey=True)
+    top = max(numbers["entropy_nats"].max() * 1.22, 0.1)
+    for axis, tokens in zip(axes, (wrong, mended), strict=True):
+        color = np.where(tokens["part"] == "continuation", style.BLUE, style.GREY)
+        axis.bar(tokens["token"], tokens["entropy_nats"], width=0.9, align="edge", color=color)
+        steps = tokens.groupby("step")["token"].agg(["min", "max"])
+        axis.vlines(steps["min"].iloc[1:], 0, top, color=style.LIGHT, linewidth=0.8, zorder=0)
+        for step, (first, last) in steps[:: math.ceil(len(steps) / 24)].iterrows():
+            middle = (first + last + 1) / 2
+            axis.text(middle, top * 0.98, str(step), ha="center", va="top", color=style.BLACK, size=8, bbox=LABEL)
+        axis.axvline(kept, color=style.VERMILLION, linewidth=1.8, linestyle="--")
+        axis.set_ylabel("entropy, nats")
+    surging = wrong[wrong["step"] == repair["breakpoint"]]["token"]
+    if len(surging):
+        axes[0].axvspan(
+            surging.min(),
+            surging.max() + 1,
+            facecolor="#FBEBC8",
+            edgecolor=style.ORANGE,
+            hatch="//",
+            linewidth=0,
+            zorder=0,
+        )
+    verdict = "accepted" if repair["accepted"] else f"rejected: {repair['reason']}"
+    where = f"breakpoint: step {repair['breakpoint']} (hatched)"
+    axes[0].set_title(
+        f"wrong trace; {where}; the cut (dashed) keeps {repair['kept_steps']} of {wrong['step'].max()} steps",
+        loc="left",
+    )
+    hint = " ".join((repair["hint"] or "no hint").split())
+    hint = hint if len(hint) <= 60 else f"{hint[:59]}…"
+    axes[1].set_title(f"its repair ({verdict}); at the cut: “{hint}”; what is new in blue", loc="left")
+    axes[1].set_xlabel("token (step numbers on top)")
+    axes[0].set_ylim(0, top)
+    axes[0].set_xlim(0, numbers["token"].max() + 1)
+    return figure
+
+
+def pure_numbers(scores: Sequence[Row], repairs: Sequence[Row], truth: Truth | None, options: Pure) -> pd.DataFrame:
+    """One row per scored repair: origin of its error (or `repair` without a checker), anomaly, kept by the rule."""
+    by_id = {row["trace_id"]: row for row in repairs}
+    mine = [score for score in scores if score["kind"] == "repair"]
+    if not mine:
+        raise HealError("no scored repair", where="--scores", cure="give scores of accepted repairs")
+    kept = pure.keep_quantile(mine, options)
+    rows = [
+        [
+            score["trace_id"],
+            truth.origin_of_error(by_id[score["trace_id"]]) if truth else "repair",
+            pure.anomaly(score, options),
+            score["trace_id"] in kept,
+        ]
+        for score in mine
+    ]
+    return pd.DataFrame(rows, columns=["trace_id", "error", "anomaly", "kept"]).sort_values(["error", "trace_id"])
+
+
+def pure_figure(numbers: pd.DataFrame, options: Pure) -> plt.Figure:
+    """A strip per kind of repair; right of the line the `quantile` rule drops. The bar is the median."""
+    present = [name for name in ORIGINS if (numbers["error"] == name).any()]
+    finite = numbers["anomaly"][np.isfinite(numbers["anomaly"])]
+    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
+    floor = low - 0.08 * max(high - low, 1.0)
+    figure, axis = plt.subplots(figsize=(6.8, 1.3 + 0.75 * len(present)))
+    labels = []
+    for y, name in enumerate(present):
+        rows = numbers[numbers["error"] == name]
+        values = rows["anomaly"].clip(lower=floor)
+        color, marker = ORIGINS[name]
+        spread = y + 0.3 * (2 * ((np.arange(len(rows)) * 0.618034) % 1) - 1)
+        axis.scatter(values, spread, s=18, marker=marker, color=color, alpha=0.7, linewidths=0)
+        axis.vlines(values.median(), y - 0.38, y + 0.38, color=style.BLACK, linewidth=2)
+        labels.append(f"{name}\nn = {len(rows)}, kept {int(rows['kept'].sum())}")
+    dropped = numbers[~numbers["kept"]]["anomaly"]
+    if len(dropped) and np.isfinite(dropped.min()):
+        axis.axvline(dropped.min(), color=style.VERMILLION, linestyle="--", linewidth=1.5)
+        told = f"dropped from here (λ = {options.drop_share:g}) →"
+        right = dropped.min() > (floor + high) / 2
+        side = {"ha": "right", "xytext": (-4, 0)} if right else {"ha": "left", "xytext": (4, 0)}
+        place = (dropped.min(), -0.62)
+        axis.annotate(told, place, textcoords="offset points", va="center", color=style.VERMILLION, **side)
+    axis.set_yticks(range(len(present)), labels)
+    axis.set_ylim(len(present) - 0.5, -0.85)
+    axis.set_xlabel("anomaly: largest ln(step perplexity / (answer uncertainty + ε)), nats; black bar: median")
+    return figure
+
+
+def token_texts(tokenizer: str, token_ids: Sequence[int]) -> list[str]:
+    """Each token's text, by the teacher's tokenizer.json. Raises HealError where it cannot be read."""
+    from tokenizers import Tokenizer
+
+    try:
+        loaded = Tokenizer.from_file(tokenizer)
+    except Exception as error:  # the library raises bare Exception
+        cure = "give the tokenizer.json in the teacher's folder"
+        raise HealError(f"no tokenizer ({error})", where=tokenizer, cure=cure) from None
+    return [loaded.decode([token], skip_special_tokens=True) for token in token_ids]

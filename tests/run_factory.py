@@ -1,0 +1,181 @@
+"""A small synthetic run on disk, for the tests of tables, audits and figures: mini puzzles, no model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heal import records
+from heal.mini import puzzles
+from heal.records import Row, content_id
+from heal.steps import split_text
+
+METHODS = {"rs": {"kind": "rejection_sampling"}, "heal": {"kind": "heal"}, "oracle": {"kind": "oracle"}}
+USAGE = {"prefill": 1000, "generated": 5000, "scored": 0}
+
+
+def problem(puzzle: puzzles.Puzzle) -> Row:
+    return {
+        "problem_id": content_id(puzzle.question),
+        "question": puzzle.question,
+        "answer": puzzle.answer,
+        "solution": puzzles.solution(puzzle),
+        "source": "mini/train",
+        "difficulty": puzzle.difficulty,
+    }
+
+
+def answers(ids: list[str], solved_QR: np.ndarray) -> list[Row]:
+    told = {"gold": "1", "text": "", "extracted": "1", "reason": "", "truncated": False, "n_tokens": 3}
+    return [
+        {"problem_id": i, "repeat": r, "strict": bool(right), "flexible": bool(right)} | told
+        for i, row in zip(ids, solved_QR, strict=True)
+        for r, right in enumerate(row)
+    ]
+
+
+def write_run(
+    folder: Path,
+    *,
+    accuracy: Mapping[str, float],
+    seeds: int = 3,
+    draws: int = 1,
+    questions: int = 40,
+    repeats: int = 4,
+    holds: bool = True,
+    order: Callable[[list[Row]], list[Row]] = list,
+    methods: Mapping[str, Mapping[str, Any]] = METHODS,
+) -> Path:
+    """Answers, curricula, training logs and token counts of one teacher `t` and student `s` on the benchmark `b`.
+
+    Methods with the same accuracy get the same answers; `order` reorders the rows of every answers file.
+    """
+    from heal.registry import build
+
+    train = [problem(puzzle) for puzzle in puzzles.generate("train", 12, seed=0)]
+    records.write(folder / "problems/train.parquet", "problems", train)
+    test = [problem(puzzle) for puzzle in puzzles.generate("hard", questions, seed=0)]
+    records.write(folder / "problems/hard.parquet", "problems", test)
+    ids = [row["problem_id"] for row in test]
+    hardness = np.random.default_rng(1).uniform(size=(questions, 1))
+
+    def evaluate(path: Path, share: float, *seed: int) -> None:
+        # hard questions need luck: solved where share + noise exceeds their hardness
+        noise = np.random.default_rng([5, *seed]).normal(0, 0.15, size=(questions, repeats))
+        solved_QR = share + noise > hardness
+        for benchmark, columns in (("b", solved_QR), ("greedy", solved_QR[:, :1])):
+            records.write(path / benchmark / "answers.parquet", "answers", order(answers(ids, columns)))
+            records.write_json(path / benchmark / "results.json", {"settings": {"temperature": 1.0, "repeats": 4}})
+
+    evaluate(folder / "evals/t/teacher", 0.45, 0)
+    evaluate(folder / "evals/students/s", 0.05, 1)
+    for draw in range(draws):
+        traces = folder / f"traces/t/draw{draw}"
+        records.write_json(traces / "premise.json", {"holds": holds, "reasons": [] if holds else ["no hint uplift"]})
+        for name, share in accuracy.items():
+            for file in build(methods[name], where="test", field=name).needs():
+                kind = "samples" if "/" not in file else file.split("/")[0]
+                kind = {"grades.parquet": "grades", "guided.parquet": "guided"}.get(file, kind)
+                records.write(traces / file, kind, [], usage={} if kind == "grades" else USAGE)
+            place = f"t/draw{draw}/s/{name}"
+            curriculum = [conversation(row, 1 + i % 3) for i, row in enumerate(train)]
+            records.write_jsonl(folder / "curricula" / place / "curriculum.jsonl", curriculum)
+            for seed in range(seeds):
+                evaluate(folder / "evals" / place / f"seed{seed}", share, 2 + draw, seed)
+                student = folder / "students" / place / f"seed{seed}"
+                records.write_json(student / "training.json", {"tokens": {"total": 100 + seed, "supervised": 50}})
+                lines = [f"{row['id']},{row['stage']},sample,{2 + i % 2}" for i, row in enumerate(curriculum)]
+                records.write_text(student / "exposures.csv", "id,stage,origin,exposures\n" + "\n".join(lines) + "\n")
+    return folder
+
+
+def conversation(row: Row, stage: int) -> Row:
+    roles = [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["solution"]}]
+    return {"id": row["problem_id"], "problem_id": row["problem_id"], "stage": stage, "origin": "sample", "messages": roles}
+
+
+def table_arguments(run: Path, out: Path, *, seeds: int = 3, draws: int = 1, methods: Mapping[str, Any] = METHODS) -> list[str]:
+    axes = ["--run", run, "--teachers", "t", "--students", "s", "--benchmarks", "b", "greedy", "--methods", *methods]
+    costs = ["--methods-json", json.dumps(methods), "--reference-method", "rs"]
+    return [*map(str, axes), "--seeds", str(seeds), "--draws", str(draws), *costs, "--out", str(out)]
+
+
+def wrong_steps(puzzle: puzzles.Puzzle, error: int) -> list[str]:
+    """A worked solution whose step `error` (from 1) states a wrong number, with consistent arithmetic after it."""
+    steps, value = [], puzzle.result
+    for number, op in enumerate(reversed(puzzle.ops), 1):
+        before = puzzles.undo(op, value)
+        before = (before + 1) % puzzles.MODULUS if number == error else before
+        steps.append(puzzles.step_text(op, value, before))
+        value = before
+    return [*steps, puzzles.answer_text(value)]
+
+
+def trace(row: Row, index: int, steps: list[str], entropies: list[float]) -> Row:
+    """A sample with one token per step; `entropies` in nats, one per step."""
+    return {
+        "trace_id": content_id("sample", row["problem_id"], index),
+        "problem_id": row["problem_id"],
+        "index": index,
+        "text": puzzles.BLANK.join(steps),
+        "token_ids": list(range(len(steps))),
+        "logprobs": [-0.1] * len(steps),
+        "entropies": entropies,
+        "finish_reason": "stop",
+    }
+
+
+def repair(source: Row, kept: int | None, steps: list[str], accepted: bool = True, index: int = 0) -> Row:
+    """A repair of a sample that keeps `kept` steps (None: no breakpoint was found); `steps` is the whole repaired text."""
+    tried = kept is not None
+    text = puzzles.BLANK.join(steps) if tried else ""
+    before = "".join(step + puzzles.BLANK for step in split_text(source["text"])[: kept or 0])
+    entropies = np.array(source["entropies"])
+    new = len(steps) - (kept or 0) if tried else 0
+    return {
+        "trace_id": content_id("repair", source["trace_id"], text, index) if tried else None,
+        "problem_id": source["problem_id"],
+        "source_id": source["trace_id"],
+        "index": index,
+        "detector": "entropy_surge",
+        "step_entropies": entropies,
+        "surges": np.diff(entropies, prepend=0.3),
+        "breakpoint": kept + 1 if tried else None,
+        "kept_steps": kept or 0,
+        "kept": before,
+        "hint": "Hint: the answer is 7." if tried else None,
+        "continuation": text.removeprefix(before),
+        "text": text,
+        "token_ids": list(range(len(steps))) if tried else [],
+        "logprobs": [-0.1] * new,
+        "entropies": [0.2] * new,
+        "finish_reason": "stop" if tried else "none",
+        "extracted": "7" if tried else None,
+        "accepted": accepted and tried,
+        "reason": "" if accepted and tried else "wrong",
+    }
+
+
+def score(row: Row, surprise: float, kind: str = "repair") -> Row:
+    """Scores of a trace whose most surprising step (the second) has the given NLL per token."""
+    steps = [step + puzzles.BLANK for step in split_text(row["text"])]
+    nll = [0.1] * len(steps)
+    nll[min(1, len(steps) - 2)] = surprise
+    sure = [1.0] * (len(steps) - 2) + [0.05, 0.0]
+    return {
+        "trace_id": row["trace_id"],
+        "problem_id": row["problem_id"],
+        "kind": kind,
+        "steps": steps,
+        "statement": len(steps),
+        "nll_mean": nll,
+        "nll_top20": nll,
+        "nll_max": nll,
+        "uncertainty_product": sure,
+        "uncertainty_mean": sure,
+        "statement_nll": 0.1,
+    }
