@@ -14,6 +14,14 @@ container: "docker://python:3.11-slim"
 
 
 include: "workflow/rules/common.smk"
+
+
+rule all:
+    """The main comparison: tables and figures."""
+    input:
+        report_files("main"),
+
+
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/traces.smk"

@@ -53,7 +53,9 @@ def read_answers(path: str | Path, reading: str = "strict") -> Answers:
             found = f"repeat {row['repeat']} of problem {row['problem_id']} stands twice"
             raise HealError(found, where=f"{path}, row {number}", cure=cure)
         repeats[row["repeat"]] = float(row[reading])
-        gold[row["problem_id"]] = row["gold"]
+        if gold.setdefault(row["problem_id"], row["gold"]) != row["gold"]:
+            found = f"gold answers of problem {row['problem_id']} differ between its repeats"
+            raise HealError(found, where=f"{path}, row {number}", cure=cure)
     every = sorted({repeat for repeats in scores.values() for repeat in repeats})
     for problem_id, repeats in sorted(scores.items()):
         if absent := [repeat for repeat in every if repeat not in repeats]:

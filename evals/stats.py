@@ -54,9 +54,7 @@ class McNemar:
     p: float
 
 
-def crossed_bootstrap(
-    scores_SQ: ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0
-) -> Interval:
+def crossed_bootstrap(scores_SQ: ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval:
     """Mean score; percentile interval from seeds and questions resampled independently. For display.
 
     Covers training seeds, questions and answer sampling; with one seed only the last two, and `covers` says
@@ -165,9 +163,7 @@ def wilson(k: int, n: int, level: float = 0.95) -> Interval:
     return Interval(k / n if n else math.nan, float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1)), "trials")
 
 
-def auroc(
-    scores: ArrayLike, labels: ArrayLike, *, groups: ArrayLike | None = None, level: float = 0.95
-) -> Interval:
+def auroc(scores: ArrayLike, labels: ArrayLike, *, groups: ArrayLike | None = None, level: float = 0.95) -> Interval:
     """Chance that a random positive (label 1) scores above a random negative, ties one half.
 
     All NaN if a class is empty; infinite scores are fine. Without groups covers independently drawn items

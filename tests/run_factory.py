@@ -95,10 +95,18 @@ def write_run(
 
 def conversation(row: Row, stage: int) -> Row:
     roles = [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["solution"]}]
-    return {"id": row["problem_id"], "problem_id": row["problem_id"], "stage": stage, "origin": "sample", "messages": roles}
+    return {
+        "id": row["problem_id"],
+        "problem_id": row["problem_id"],
+        "stage": stage,
+        "origin": "sample",
+        "messages": roles,
+    }
 
 
-def table_arguments(run: Path, out: Path, *, seeds: int = 3, draws: int = 1, methods: Mapping[str, Any] = METHODS) -> list[str]:
+def table_arguments(
+    run: Path, out: Path, *, seeds: int = 3, draws: int = 1, methods: Mapping[str, Any] = METHODS
+) -> list[str]:
     axes = ["--run", run, "--teachers", "t", "--students", "s", "--benchmarks", "b", "greedy", "--methods", *methods]
     costs = ["--methods-json", json.dumps(methods), "--reference-method", "rs"]
     return [*map(str, axes), "--seeds", str(seeds), "--draws", str(draws), *costs, "--out", str(out)]

@@ -118,7 +118,9 @@ def test_several_draws_are_compared_by_their_means(tmp_path, monkeypatch):
     expected = stats.paired_t(scores["heal"].mean(axis=1), scores["rs"].mean(axis=1))
     row = at(pd.read_csv(run / "main.csv"), "heal")
     assert expected.dof == 2
-    assert (row["diff"], row["diff_low"], row["p"]) == pytest.approx((expected.diff, expected.low, expected.p), abs=1e-4)
+    assert (row["diff"], row["diff_low"], row["p"]) == pytest.approx(
+        (expected.diff, expected.low, expected.p), abs=1e-4
+    )
     assert row["teacher_tokens_generated"] == 20000  # per draw
     assert "means of teacher draws" in (run / "main.md").read_text()
 
@@ -144,7 +146,8 @@ def damage(run: Path, change) -> str:
         (lambda rows: rows[4:], "questions do not pair up: 1 differ, it lacks problem"),
         (lambda rows: [row for row in rows if row["repeat"] < 3], "3 repeats against 4"),
         (lambda rows: [*rows, rows[0]], "stands twice"),
-        (lambda rows: [rows[0] | {"gold": "2"}, *rows[1:]], "gold answers of problem"),
+        (lambda rows: [rows[0] | {"gold": "2"}, *rows[1:]], "differ between its repeats"),
+        (lambda rows: [row | {"gold": "2"} for row in rows], "differ: '1', '2'"),
         (lambda rows: [], "no answers"),
     ],
 )
@@ -215,7 +218,9 @@ def test_doses(run, monkeypatch):
 
 
 def test_coverage_counts_only_true_facts():
-    wrong = {"messages": [{"content": "Start with x. Apply table K. The result is 5 (mod 61). Find x."}, {"content": ""}]}
+    wrong = {
+        "messages": [{"content": "Start with x. Apply table K. The result is 5 (mod 61). Find x."}, {"content": ""}]
+    }
     true_input = doses.puzzles.INVERSE["K"][5]
     for value, known in ((true_input, 1), ((true_input + 1) % 61, 0)):
         wrong["messages"][1]["content"] = f"Undo table K: 5 comes from {value}."

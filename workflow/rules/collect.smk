@@ -1,10 +1,4 @@
-# What can be asked for: `snakemake` alone makes the main comparison; each target here is a part of the way, or more.
-rule all:
-    """The main comparison: tables and figures."""
-    input:
-        lambda wildcards: report_files("main"),
-
-
+# What can be asked for: each target is a part of the way to the main comparison, or more.
 rule problems:
     """Problems of every split."""
     input:

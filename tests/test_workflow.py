@@ -1,0 +1,188 @@
+"""The workflow itself: what it plans, that it plans nothing twice, and that a kill or other cores change no table.
+
+The runs happen in a copy of the repository, so that neither its files nor its results are touched.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SMOKE = "tests/configs/smoke.yaml"
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".snakemake", "results", "__pycache__", ".*_cache", ".hypothesis")
+
+
+def command(*arguments, cores="all"):
+    program = [sys.executable, "-m", "snakemake", "--cores", cores, "--nocolor", *arguments]
+    return program
+
+
+def environment():
+    """Stages run `python`, so the environment's own must come first."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": ""}
+
+
+def snakemake(folder, *arguments, cores="all"):
+    run = subprocess.run(
+        command(*arguments, cores=cores), cwd=folder, env=environment(), capture_output=True, text=True, timeout=900
+    )
+    return run.returncode, run.stdout + run.stderr
+
+
+def planned(folder, *arguments):
+    """Rule → number of jobs that a dry run plans; {} where there is nothing to be done."""
+    status, output = snakemake(folder, "--dry-run", *arguments)
+    assert status == 0, output
+    if "Nothing to be done" in output:
+        return {}
+    stats = output.rpartition("Job stats:")[2].partition("\n\n")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE) if rule != "total"}
+
+
+def copy(folder):
+    return Path(shutil.copytree(ROOT, folder / "copy", ignore=LEFT_OUT))
+
+
+def tables(folder):
+    """Name → bytes of every table and figure of the smoke run."""
+    found = [path for kind in ("tables", "figures") for path in (folder / "results/smoke" / kind).rglob("*")]
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in found
+        if path.is_file() and not path.name.endswith(".provenance.json")
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A copy of the repository with a complete smoke run, ablations included."""
+    folder = copy(tmp_path_factory.mktemp("finished"))
+    status, output = snakemake(folder, "ablations", "--configfile", SMOKE)
+    assert status == 0, output[-6000:]
+    return folder
+
+
+CONFIGS = sorted([*ROOT.glob("config/*.yaml"), *ROOT.glob("tests/configs/*.yaml")])
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
+def test_every_config_plans_its_whole_comparison(config):
+    arguments = ["--configfile", str(config), "--forceall"]
+    jobs = planned(ROOT, *arguments)
+    assert {"base_samples", "student", "evaluate_student", "comparison", "figure_accuracy"} <= set(jobs)
+    assert planned(ROOT, "ablations", *arguments)["student"] > jobs["student"]
+    for target in ("problems", "traces", "curricula", "students", "scores", "tables"):
+        assert planned(ROOT, target, *arguments), target
+
+
+@pytest.mark.workflow
+def test_limit_shrinks_a_run_and_a_mistake_is_told_before_any_job():
+    assert planned(ROOT, "problems", "--configfile", SMOKE, "--forceall", "--config", "limit=3")
+    status, output = snakemake(ROOT, "--dry-run", "--configfile", SMOKE, "--config", "sedes=3")
+    assert status != 0 and "sedes: unknown key" in output and "Traceback" not in output
+
+
+@pytest.mark.workflow
+def test_a_finished_run_has_every_table_and_figure_and_shows_the_main_table(finished):
+    made = tables(finished)
+    for name in (
+        "tables/main.csv",
+        "tables/main.md",
+        "tables/main.tex",
+        "tables/ablations.csv",
+        "figures/main/accuracy.svg",
+    ):
+        assert made[f"results/smoke/{name}"], name
+    text = made["results/smoke/tables/main.txt"].decode()
+    assert all(word in text for word in ("heal", "rs_matched", "teacher", "untrained"))
+    assert "Nothing to be done" in snakemake(finished, "ablations", "--configfile", SMOKE)[1]
+
+
+@pytest.mark.workflow
+def test_provenance_stands_beside_every_output(finished):
+    traces = finished / "results/smoke/traces/default/draw0"
+    for name in ("shards/samples/0", "shards/guided/1", "grades"):
+        assert (traces / f"{name}.parquet.provenance.json").exists(), name
+
+
+@pytest.mark.workflow
+def test_touching_files_reruns_nothing(finished):
+    for path in [*finished.glob("heal/**/*.py"), *finished.glob("evals/**/*.*"), *finished.glob("baselines/*.py")]:
+        path.touch()
+    for path in finished.glob("results/smoke/problems/*.parquet"):
+        path.touch()
+    assert planned(finished, "ablations", "--configfile", SMOKE) == {}
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize(
+    ("file", "rerun", "kept"),
+    [
+        ("heal/pure.py", {"curriculum"}, {"base_samples", "repairs", "trace_scores", "extra_samples"}),
+        ("heal/scoring.py", {"trace_scores"}, {"base_samples", "repairs", "guided_samples"}),
+        ("evals/style.py", {"figure_accuracy"}, {"comparison", "student", "evaluate_student"}),
+        ("evals/tasks/mini/_mini.yaml", {"evaluate_student"}, {"student", "curriculum"}),
+        ("heal/train.py", {"student"}, {"curriculum", "base_samples"}),
+    ],
+)
+def test_an_edit_reruns_its_rules_and_no_others(finished, file, rerun, kept):
+    path = finished / file
+    before = path.read_text()
+    path.write_text(before + "\n# edited\n")
+    try:
+        jobs = set(planned(finished, "ablations", "--configfile", SMOKE, "--rerun-triggers", "mtime", "input"))
+    finally:
+        path.write_text(before)
+    assert rerun <= jobs and not kept & jobs
+
+
+@pytest.mark.workflow
+def test_another_option_reruns_only_what_depends_on_it(finished):
+    jobs = planned(finished, "--configfile", SMOKE, "--config", "train={steps: 9, batch: 8}")
+    assert "student" in jobs and not {"base_samples", "repairs", "curriculum"} & set(jobs)
+
+
+@pytest.mark.workflow
+def test_a_killed_run_on_one_core_ends_with_the_same_tables(finished, tmp_path):
+    """SIGKILL to everything in the middle of sampling, repairing and training; then once more to the end."""
+    folder = copy(tmp_path)
+    arguments = ["--nolock", "--configfile", SMOKE]
+    results = folder / "results/smoke"
+    waits = [
+        lambda: list(results.glob("traces/default/draw0/shards/samples/.*/000001.parquet")),
+        lambda: list(results.glob("traces/default/draw0/shards/repairs/*/.*/000000.parquet")),
+        lambda: list(results.glob("students/default/draw0/tiny/*/.*/checkpoint-*")),
+    ]
+    for wait in waits:
+        kill_when(wait, folder, arguments)
+    status, output = snakemake(folder, *arguments, "ablations", cores="1")
+    assert status == 0, output[-6000:]
+    assert tables(folder) == tables(finished)
+
+
+def kill_when(ready, folder, arguments):
+    """Starts the run in a process group of its own and kills all of it once `ready()` holds."""
+    log = folder / "killed.log"
+    with open(log, "w") as stream:
+        run = subprocess.Popen(
+            command(*arguments, "ablations", cores="1"),
+            cwd=folder,
+            env=environment(),
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+        until = time.monotonic() + 300
+        while not ready():
+            assert run.poll() is None and time.monotonic() < until, log.read_text()[-3000:]
+            time.sleep(0.02)
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
