@@ -134,7 +134,7 @@ def entropy_quantities(repairs: Sequence[Row], samples: dict[str, Row], truth: T
             continue
         error = verdicts.index(False)
         needed = truth.withheld(row["problem_id"])
-        entropies += row["step_entropies"]
+        entropies += list(row["step_entropies"])
         wrong += [not valid for valid in verdicts]
         first += [k == error for k in range(len(verdicts))]
         withheld += [k in needed for k in range(1, len(verdicts) + 1)]

@@ -4,7 +4,7 @@ Reads curriculum.jsonl and exposures.csv of every method, problems/train.parquet
 Dose alone moved the prototype's result more than method did, so it stands beside every comparison.
 
     python -m evals.doses --run results/mini --teachers default --students tiny --methods rs_matched heal \\
-        --benchmarks mini_hard --seeds 3 --coverage tables/coverage.csv --exposures tables/exposures.csv
+        --seeds 3 --coverage tables/coverage.csv --exposures tables/exposures.csv
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    add_axes(parser)
+    add_axes(parser, benchmarks=False)
     parser.add_argument("--coverage", required=True, help="csv; only the header outside the mini world")
     parser.add_argument("--exposures", required=True, help="csv")
     arguments = parser.parse_args()

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,16 @@ class Run:
         """section: curricula, students or evals."""
         return self.folder / section / teacher / f"draw{draw}" / student / method
 
+    def answer_paths(self, benchmark: str) -> list[Path]:
+        """Every answers file of a benchmark: teachers, untrained students, then each trained student."""
+        paths = [self.teacher_path(teacher, benchmark) for teacher in self.teachers]
+        paths += [self.untrained_path(student, benchmark) for student in self.students]
+        axes = product(self.teachers, range(self.draws), self.students, self.methods, range(self.seeds))
+        for teacher, draw, student, method, seed in axes:
+            folder = self.student_folder("evals", teacher, draw, student, method)
+            paths.append(folder / f"seed{seed}" / benchmark / "answers.parquet")
+        return paths
+
     def teacher_scores(self, teacher: str, benchmark: str) -> NDArray[np.float64]:
         """Shape [Q]."""
         name, mask_Q = self.questions(teacher, benchmark)
@@ -206,11 +217,12 @@ def read_json(path: str | Path) -> dict:
         ) from None
 
 
-def add_axes(parser: argparse.ArgumentParser) -> None:
-    """The arguments that say which of a run's files are meant."""
+def add_axes(parser: argparse.ArgumentParser, *, benchmarks: bool = True) -> None:
+    """The arguments that say which of a run's files are meant; `benchmarks` where answers are."""
     parser.add_argument("--run", required=True, help="results/<run>")
-    for name in ("teachers", "students", "methods", "benchmarks"):
+    for name in ("teachers", "students", "methods"):
         parser.add_argument(f"--{name}", nargs="+", required=True)
+    parser.add_argument("--benchmarks", nargs="+", required=benchmarks, default=[])
     parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--seeds", type=int, required=True, help="training seeds 0 … n−1")
     parser.add_argument("--reading", choices=["strict", "flexible"], default="strict", help="which grade counts")

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 DIGITS = 4
+PRECISE = {"p": 6, "p_bh": 6}
 READ = {
     "method": "method",
     "mean": "mean [95 %]",
@@ -23,7 +24,15 @@ READ = {
 }
 LEFT = {"method", "verdict"}
 TEX = {"\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}
-TEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "…": r"\dots{}", "→": r"$\to$"}
+TEX |= {
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "−": "$-$",
+    "…": r"\dots{}",
+    "→": r"$\to$",
+    "<": "$<$",
+    ">": "$>$",
+}
 
 
 def number(value: Any, digits: int = DIGITS) -> str:
@@ -43,7 +52,7 @@ def csv_of(frame: pd.DataFrame, counts: Sequence[str] = ()) -> str:
     """csv with fixed precision; token columns and `counts` are whole numbers, empty where there is none."""
     integers = {column for column in frame.columns if "tokens" in column} | set(counts)
     texts = {
-        column: [whole(value) if column in integers else number(value) for value in frame[column]]
+        column: [whole(v) if column in integers else number(v, PRECISE.get(column, DIGITS)) for v in frame[column]]
         for column in frame.columns
     }
     return pd.DataFrame(texts).to_csv(index=False, lineterminator="\n")

@@ -39,6 +39,7 @@ COLUMNS = [
 TEACHER, UNTRAINED, REFERENCE = "teacher", "untrained", "reference"
 FALSE_DISCOVERY_RATE = 0.05
 SEEDS_TO_RANK = 5  # METHOD section 3: 3 to display, 5 for a ranking
+OF_A_MODEL = {"chat_template_sha256"}  # settings that rightly differ between teacher and students
 TITLES = {"main": "Methods compared", "ablations": "Ablations"}
 
 
@@ -134,32 +135,24 @@ def table(run: Run, reference: str, methods: Mapping[str, Method]) -> pd.DataFra
 
 
 def settings_of(run: Run) -> dict[str, Any]:
-    """How answers were drawn, from the `settings` of results.json beside the first student's answers; {} without one.
+    """How answers were drawn, by benchmark, from the `settings` of the results.json beside them; {} without any.
 
-    Raises HealError where two of the run's evaluations of one benchmark were made with different settings.
+    Settings that belong to a model are listed where models differ. Raises HealError where any other differs.
     """
     settings: dict[str, Any] = {}
     for benchmark in run.benchmarks:
-        found: dict[str, Path] = {}
-        for teacher in run.teachers:
-            files = [run.teacher_path(teacher, benchmark)]
-            files += [run.untrained_path(student, benchmark) for student in run.students]
-            for folder in (
-                run.student_folder("evals", teacher, draw, student, method)
-                for draw in range(run.draws)
-                for student in run.students
-                for method in run.methods
-            ):
-                files += [folder / f"seed{seed}" / benchmark / "answers.parquet" for seed in range(run.seeds)]
-            for file in (file.with_name("results.json") for file in files):
-                if file.exists() and (content := read_json(file).get("settings")):
-                    found.setdefault(json.dumps(content, sort_keys=True), file)
-        if len(found) > 1:
-            one, two = sorted(found.values())[:2]
-            cure = "evaluate all models with the same settings"
-            raise HealError(f"settings differ from {one}", where=str(two), cure=cure)
-        if found:
-            settings[benchmark] = json.loads(next(iter(found)))
+        common: dict[str, tuple[Any, Path]] = {}
+        of_models: dict[str, set[str]] = {}
+        for file in (path.with_name("results.json") for path in run.answer_paths(benchmark)):
+            for key, value in (read_json(file).get("settings", {}) if file.exists() else {}).items():
+                if key in OF_A_MODEL:
+                    of_models.setdefault(key, set()).add(str(value)[:12])
+                elif common.setdefault(key, (value, file))[0] != value:
+                    found = f"settings.{key} is {value!r}, but {common[key][0]!r} in {common[key][1]}"
+                    raise HealError(found, where=str(file), cure="evaluate all models with the same settings")
+        if common or of_models:
+            settings[benchmark] = {key: value for key, (value, _) in common.items()}
+            settings[benchmark] |= {key: " | ".join(sorted(values)) for key, values in of_models.items()}
     return settings
 
 
@@ -188,7 +181,8 @@ def notes(run: Run, frame: pd.DataFrame, reference: str, settings: Mapping[str, 
         f"{replicates}; it covers {'the teacher draw, ' if run.draws > 1 else ''}training seeds and answer sampling on "
         f"these questions, not the choice of questions{'' if run.draws > 1 else ' nor the teacher draw'}.",
         "p: of that t; p_bh: adjusted over the table (Benjamini-Hochberg), verdict at 0.05. detectable: the smallest "
-        "true difference that would have been found with 80 % power.",
+        "true difference that would have been found with 80 % power. cannot say: fewer than two replicates, or no "
+        "variation between them.",
         "Teacher tokens: of every file the method needs, rejected repairs, hints and scoring included, mean per draw; "
         "prefilled holds scored tokens. Training tokens: mean per student.",
     ]

@@ -138,7 +138,7 @@ def trace(row: Row, index: int, steps: list[str], entropies: list[float]) -> Row
 
 
 def repair(source: Row, kept: int | None, steps: list[str], accepted: bool = True, index: int = 0) -> Row:
-    """A repair of a sample that keeps `kept` steps (None: no breakpoint was found); `steps` is the whole repaired text."""
+    """A repair of a sample that keeps `kept` steps (None: no breakpoint was found); `steps`: the whole text."""
     tried = kept is not None
     text = puzzles.BLANK.join(steps) if tried else ""
     before = "".join(step + puzzles.BLANK for step in split_text(source["text"])[: kept or 0])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from run_factory import problem, repair, score, trace, write_run, wrong_steps
+from run_factory import problem, repair, score, trace, wrong_steps
 
 from evals import audits, cut_audit, figures, pure_audit, trace_figures
 from evals.truth import Truth, mean, ratio
@@ -197,12 +197,12 @@ def write_traces(folder: Path, start: str, jumps: float, peak: int, order: int =
     records.write(folder / "problems/train.parquet", "problems", PROBLEMS)
     samples = [row | {"entropies": entropies(len(row["entropies"]), peak, rng)} for row in SAMPLES]
     rows = repaired(2, "alternate")
+    rows += [row | {"trace_id": row["trace_id"] + "2"} for row in repaired(2, "valid")]
     mine = {row["trace_id"]: np.array(row["entropies"]) for row in samples}
     rows = [
         row | {"step_entropies": mine[row["source_id"]], "surges": np.diff(mine[row["source_id"]], prepend=0.3)}
         for row in rows
     ]
-    rows += [row | {"trace_id": row["trace_id"] + "2"} for row in repaired(2, "valid")]
     records.write(traces / "samples.parquet", "samples", samples[::order], usage=USAGE)
     records.write(traces / "guided.parquet", "guided", guided(repaired(0, start))[::order], usage=USAGE)
     records.write(traces / "repairs/main.parquet", "repairs", rows[::order], usage=USAGE)
@@ -243,6 +243,15 @@ def test_shuffled_files_give_the_same_values_and_variants_stand_side_by_side(tmp
     markdown = (run / "tables/audits_t.md").read_text()
     assert "| quantity | main | late |" in markdown and "Rank-surprisal" in markdown
     assert markdown.index("distance 0 ") < markdown.index("distance +2 ")
+
+
+def test_restarts_and_cuts_after_the_error_are_no_mid_trace_repairs():
+    start, mid = guided(repaired(0, "jump")), repaired(2, "valid")
+    others = [row for kept, how in ((0, "jump"), (3, "valid")) for row in repaired(kept, how)]
+    found = audits.start_or_mid(start, mid + others, TRUTH)
+    assert found["valid of accepted, hint at mid"][1] == N
+    assert value(found, "gap, mean over problems") == 1
+    assert audits.start_or_mid(start, others, TRUTH)["gap, mean over problems"][1] == 0
 
 
 def test_scores_of_other_repairs_are_refused(tmp_path, monkeypatch):
@@ -299,7 +308,3 @@ def test_a_method_keeps_its_look():
 
     assert look("heal") != look("rs_matched")
     assert look("heal_no_pure") == look("heal_no_pure")
-
-
-def test_the_synthetic_run_is_one(tmp_path):
-    assert (write_run(tmp_path, accuracy={"rs": 0.3}) / "evals/t/teacher/b/answers.parquet").exists()

@@ -243,7 +243,7 @@ def test_models_do_easy_puzzles_and_fail_at_hard_ones(name):
 def test_shipped_models_say_how_they_were_built(name):
     record = json.loads((build.MODELS / name / "build.json").read_text())
     assert record["model"] == name
-    assert record["tokens"] == build.TOKENS[name]
+    assert record["tokens"] == build.RECIPES[name].tokens
     assert record["seed"] == build.SEED
 
 

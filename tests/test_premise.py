@@ -19,7 +19,7 @@ USAGES = {name: {"prefill": 300, "generated": 0, "scored": 0} for name in ("samp
 
 
 def traces(correct: list[list[bool]]) -> tuple[list[Row], list[Row], list[Row]]:
-    """Problems, samples and grades; correct[i][j]: sample j of problem i. Every sample has 4 tokens and its own text."""
+    """Problems, samples and grades; correct[i][j]: sample j of problem i. Samples have 4 tokens and own texts."""
     problems = [problem(puzzle) for puzzle in puzzles.generate("hard", len(correct), seed=0)]
     samples, grades = [], []
     for row, flags in zip(problems, correct, strict=True):
@@ -117,7 +117,7 @@ def test_a_sample_without_grade_is_named():
 
 
 def test_the_command_gives_equal_bytes_for_shuffled_files(tmp_path: Path, monkeypatch):
-    problems, samples, grades = traces([[False] * 4] * 5 + [[True] * 4])
+    problems, samples, grades = traces([[False] * 4] * 3 + [[False, False, True, True]] * 2 + [[True] * 4])
     repairs = [repair(row, 2, ["a", "b", f"c {row['index']}", "d"]) for row in samples[:20]]
     tables = {"problems": problems, "samples": samples, "grades": grades, "guided": [], "repairs": repairs}
     contents = []

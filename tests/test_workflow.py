@@ -159,7 +159,7 @@ def test_a_killed_run_on_one_core_ends_with_the_same_tables(finished, tmp_path):
     waits = [
         lambda: list(results.glob("traces/default/draw0/shards/samples/.*/000001.parquet")),
         lambda: list(results.glob("traces/default/draw0/shards/repairs/*/.*/000000.parquet")),
-        lambda: list(results.glob("students/default/draw0/tiny/*/.*/checkpoint-*")),
+        lambda: list(results.glob("students/default/draw0/tiny/*/.partial-*/checkpoint-*")),
     ]
     for wait in waits:
         kill_when(wait, folder, arguments)
