@@ -75,24 +75,26 @@ def score_batch(
     engine: Engine, traces: Sequence[Row], problems: dict[str, Row], options: Scoring, min_step_tokens: int
 ) -> list[Row]:
     """Scores of the traces in their order; two calls of the engine in all."""
+    from heal.engines.base import Branch
+
     encode = engine.tokenizer.encode
     cue, closing = (encode(text, add_special_tokens=False) for text in (options.cue, options.closing))
     prompts = [list(engine.chat_ids(problems[trace["problem_id"]]["question"])) for trace in traces]
     whole = engine.score([(p, trace["token_ids"]) for p, trace in zip(prompts, traces, strict=True)])
-    questions: list[tuple[list[int], list[int]]] = []
-    layouts = []
+    trunks, layouts = [], []
     for prompt, trace in zip(prompts, traces, strict=True):
         steps = split(pieces(engine, trace["token_ids"]), min_step_tokens)
         statement = statement_step(steps)
         points = grid(len(steps) if statement is None else statement - 1, options.max_points)
-        gold = encode(problems[trace["problem_id"]]["answer"], add_special_tokens=False) + closing
+        gold = tuple(encode(problems[trace["problem_id"]]["answer"], add_special_tokens=False) + closing)
         ends = [0] + [steps[k - 1].end for k in points]
-        layouts.append((steps, statement, points, len(questions)))
-        questions += [(prompt + trace["token_ids"][:end] + cue, gold) for end in ends]
-    answers = engine.score(questions)
+        layouts.append((steps, statement, points))
+        trunks.append(
+            (prompt + trace["token_ids"][: ends[-1]], [Branch(len(prompt) + end, tuple(cue), gold) for end in ends])
+        )
+    answers = engine.score_branches(trunks)
     rows = []
-    for trace, score, (steps, statement, points, first) in zip(traces, whole, layouts, strict=True):
-        readings = [answers[first + i].logprobs for i in range(len(points) + 1)]
+    for trace, score, (steps, statement, points), answer in zip(traces, whole, layouts, answers, strict=True):
         nll = -np.asarray(score.logprobs, dtype=np.float64)
         row = {
             "trace_id": trace["trace_id"],
@@ -105,7 +107,7 @@ def score_batch(
         for name, statistic in (("nll_mean", "mean"), ("nll_top20", "top20"), ("nll_max", "max")):
             row[name] = per_step(nll, steps, statistic)
         for reading in ("product", "mean"):
-            before, *after = (uncertainty(logprobs, reading) for logprobs in readings)
+            before, *after = (uncertainty(logprobs, reading) for logprobs in (branch.logprobs for branch in answer))
             u_K = hold(relative(after, before), points, len(steps), 1.0)
             row[f"uncertainty_{reading}"] = u_K
         rows.append(row)

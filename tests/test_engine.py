@@ -22,9 +22,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from heal.engines import decoding
 from heal.engines import transformers as module
-from heal.engines.base import Completion, Request, Sampling
-from heal.engines.transformers import ReservedLayer, TransformersEngine, _reserved_cache, choose
+from heal.engines.base import Branch, Completion, Engine, Request, Sampling
+from heal.engines.decoding import ReservedLayer, choose, reserved_cache
+from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
 
 VOCABULARY, EOS, ALSO_EOS, POSITIONS = 40, 1, 2, 400
@@ -166,7 +168,7 @@ def test_generate_and_score_agree(make: Callable[..., TransformersEngine], sampl
 
 
 def test_score_equals_log_softmax(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOGITS", 3 * VOCABULARY)  # three positions at a time
+    monkeypatch.setattr(decoding, "LOGITS", 3 * VOCABULARY)  # three positions at a time
     context, continuation = [5, 6, 7], [8, EOS, 9, 10, 11]
     with torch.inference_mode():
         logits = engine.model(torch.tensor([context + continuation])).logits[0, 2:-1].double()
@@ -191,9 +193,7 @@ def test_going_on_from_a_prefix(engine: TransformersEngine) -> None:
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (1.0, 0.6), (2.0, 0.6)])
-def test_frequencies_follow_the_distribution(
-    engine: TransformersEngine, temperature: float, top_p: float
-) -> None:
+def test_frequencies_follow_the_distribution(engine: TransformersEngine, temperature: float, top_p: float) -> None:
     prompt, count = (5, 6, 7), 4000
     (samples,) = engine.generate([Request(prompt, tuple(range(count)))], Sampling(temperature, top_p, 1))
     counts = np.bincount([int(c.token_ids[0]) for c in samples], minlength=VOCABULARY)
@@ -221,9 +221,7 @@ def test_what_has_no_probability_is_never_drawn() -> None:
     np.testing.assert_allclose(entropies, -(p * p.log()).sum(), atol=1e-6)
 
 
-def test_every_end_token_ends_and_is_kept(
-    engine: TransformersEngine, make: Callable[..., TransformersEngine]
-) -> None:
+def test_every_end_token_ends_and_is_kept(engine: TransformersEngine, make: Callable[..., TransformersEngine]) -> None:
     requests, sampling = [Request((5, 6), tuple(range(300)))], Sampling(max_new_tokens=50)
     (samples,) = engine.generate(requests, sampling)
     # Batches so large that the cache is moved in several parts when rows are dropped.
@@ -273,9 +271,7 @@ def test_out_of_memory_halves_the_batch(
         engine.generate(requests, sampling)
 
 
-def test_other_errors_are_not_taken_for_memory(
-    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_errors_are_not_taken_for_memory(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("shapes do not match")
 
@@ -296,16 +292,14 @@ def test_usage_counts_a_shared_prompt_once(make: Callable[..., TransformersEngin
 
 def test_ended_samples_cost_nothing(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     forward, rows = engine.model.forward, []
-    monkeypatch.setattr(
-        engine.model, "forward", lambda **kw: (rows.append(kw["input_ids"].shape[0]), forward(**kw))[1]
-    )
+    monkeypatch.setattr(engine.model, "forward", lambda **kw: (rows.append(kw["input_ids"].shape[0]), forward(**kw))[1])
     requests = [Request((5, 6, 7), tuple(range(99)), 2), Request((5, 6), (7,))]
     ((*_,), (long,)) = engine.generate(requests, Sampling(max_new_tokens=20))
     assert rows == [2, 100] + [1] * (len(long.token_ids) - 2)
 
 
 def test_plain_cache_layers_are_replaced(engine: TransformersEngine) -> None:
-    assert all(type(layer) is ReservedLayer for layer in _reserved_cache(engine.model.config, 8).layers)
+    assert all(type(layer) is ReservedLayer for layer in reserved_cache(engine.model.config, 8).layers)
 
 
 def test_sliding_window_model(tmp_path: Path, make: Callable[..., TransformersEngine]) -> None:
@@ -377,3 +371,19 @@ def test_logits_that_are_not_numbers(tmp_path: Path, make: Callable[..., Transfo
         engine.generate([Request((5,), (0,))], Sampling())
     with pytest.raises(HealError, match="not numbers"):
         engine.score([((5,), (6,))])
+
+
+def test_branches_score_as_whole_sequences_and_prefill_their_trunk_once(engine: TransformersEngine) -> None:
+    rng = np.random.default_rng(0)
+    tokens = lambda n: tuple(int(t) for t in rng.integers(3, VOCABULARY, n))  # noqa: E731
+    trunks = [
+        (tokens(size), [Branch(at, tokens(2), tokens(n)) for at, n in ((1, 1), (size // 2, 3), (size, 2))])
+        for size in (4, 9, 17, 6)
+    ]
+    engine.usage = type(engine.usage)()
+    quick = engine.score_branches(trunks)
+    assert engine.usage.prefill_tokens == sum(len(trunk) + 6 for trunk, _ in trunks)
+    for one, other in zip(quick, Engine.score_branches(engine, trunks), strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-4)
+            np.testing.assert_allclose(a.entropies, b.entropies, atol=1e-4)

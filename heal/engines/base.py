@@ -73,6 +73,16 @@ class Score:
     entropies: np.ndarray
 
 
+@dataclass(frozen=True)
+class Branch:
+    """A question asked in the middle of a sequence: after the trunk's first `at` tokens, `cue` is put in, and the
+    continuation is scored. cue and continuation: at least one token each."""
+
+    at: int
+    cue: tuple[int, ...]
+    continuation: tuple[int, ...]
+
+
 @dataclass
 class Usage:
     """Tokens paid for so far. Counts depend on the requests only, not on batches or on work done twice.
@@ -119,10 +129,14 @@ class Engine(ABC):
         A context has at least one token; an empty continuation gives an empty Score. Raises like `generate`.
         """
 
+    def score_branches(self, trunks: Sequence[tuple[Sequence[int], Sequence[Branch]]]) -> list[list[Score]]:
+        """For each (token ids, branches): the Score of every branch. An engine that can, prefills a trunk once."""
+        flat = [([*trunk[: b.at], *b.cue], b.continuation) for trunk, branches in trunks for b in branches]
+        made = iter(self.score(flat))
+        return [[next(made) for _ in branches] for _, branches in trunks]
 
-def check_sequence(
-    what: str, ids: Sequence[int], new_tokens: int, max_positions: int | None, vocabulary: int
-) -> None:
+
+def check_sequence(what: str, ids: Sequence[int], new_tokens: int, max_positions: int | None, vocabulary: int) -> None:
     """Refuse a prompt that the model cannot take, before any work is done.
 
     what: how to call it in the message ("request 3"). new_tokens: how many will follow `ids`. max_positions:

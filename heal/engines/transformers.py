@@ -8,17 +8,17 @@ exact entropies, and goes on computing samples that have ended.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
 from torch import Tensor
-from transformers import AutoModelForCausalLM, DynamicCache, TemperatureLogitsWarper, TopPLogitsWarper
-from transformers.cache_utils import DynamicLayer
+from transformers import AutoModelForCausalLM, DynamicCache
 
 from heal.engines.base import (
+    Branch,
     Completion,
     Engine,
     Request,
@@ -29,12 +29,12 @@ from heal.engines.base import (
     load_tokenizer,
     template_hash,
 )
+from heal.engines.decoding import choose, chunks, measure, reserved_cache, weigh
 from heal.errors import HealError
 
 log = logging.getLogger(__name__)
 
 SCORE_TOKENS = 16_384  # tokens in one forward pass without cache: enough to keep any device busy
-LOGITS = 2**27  # logits held at once in 4 bytes: half a gigabyte
 UNIFORMS = 64  # random numbers drawn per sample at a time
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
@@ -95,14 +95,10 @@ class TransformersEngine(Engine):
         limits = [sampling.max_new_tokens if r.max_new_tokens is None else r.max_new_tokens for r in requests]
         for i, (request, limit) in enumerate(zip(requests, limits, strict=True)):
             # A limit of 0 is as wrong as a negative one.
-            check_sequence(
-                f"request {i}", request.prompt_ids, limit or -1, self.max_positions, self.vocabulary
-            )
+            check_sequence(f"request {i}", request.prompt_ids, limit or -1, self.max_positions, self.vocabulary)
         rows = [(i, j) for i, request in enumerate(requests) for j in range(len(request.seeds))]
         # Longest first: what does not fit in memory shows at once. Equal prompts share a prefill.
-        rows.sort(
-            key=lambda row: (len(requests[row[0]].prompt_ids), requests[row[0]].prompt_ids), reverse=True
-        )
+        rows.sort(key=lambda row: (len(requests[row[0]].prompt_ids), requests[row[0]].prompt_ids), reverse=True)
         samples: list[list[Any]] = [[None] * len(request.seeds) for request in requests]
 
         def run(part: list[tuple[int, int]]) -> None:
@@ -113,9 +109,7 @@ class TransformersEngine(Engine):
                 samples[i][j] = completion
                 self.usage.generated_tokens += len(completion.token_ids)
 
-        self._in_batches(
-            rows, [len(requests[i].prompt_ids) + limits[i] for i, _ in rows], self.batch_tokens, run
-        )
+        self._in_batches(rows, [len(requests[i].prompt_ids) + limits[i] for i, _ in rows], self.batch_tokens, run)
         self.usage.prefill_tokens += sum(len(ids) for ids in {r.prompt_ids for r in requests if r.seeds})
         return samples
 
@@ -138,9 +132,7 @@ class TransformersEngine(Engine):
         self._in_batches(order, [lengths[i] for i in order], SCORE_TOKENS, run)
         return scores
 
-    def _in_batches(
-        self, items: list[Any], costs: list[int], budget: int, run: Callable[[list[Any]], None]
-    ) -> None:
+    def _in_batches(self, items: list[Any], costs: list[int], budget: int, run: Callable[[list[Any]], None]) -> None:
         """Call `run` on consecutive parts of `items`: at most batch_size of them, number times largest cost
         within `budget`. A part that does not fit in memory is halved, and so are all later ones."""
         start = 0
@@ -166,9 +158,7 @@ class TransformersEngine(Engine):
                     cure="lower max_new_tokens, use dtype bfloat16, a smaller model or a larger device",
                 )
             self.batch_size = (stop - start) // 2
-            log.warning(
-                "out of memory with %d rows; going on with %d at a time", stop - start, self.batch_size
-            )
+            log.warning("out of memory with %d rows; going on with %d at a time", stop - start, self.batch_size)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -185,7 +175,7 @@ class TransformersEngine(Engine):
         padding = torch.tensor([width - len(p) for p in unique], device=device)
         mask = torch.arange(width + steps, device=device) >= padding[:, None]  # [prompts, width + steps]
         positions = (torch.arange(width, device=device) - padding[:, None]).clamp(min=0)
-        cache = _reserved_cache(self.model.config, width + steps)
+        cache = reserved_cache(self.model.config, width + steps)
         logits = self._forward(padded, mask[:, :width], positions, cache)
         copies = torch.tensor([number[p] for p in prompts], device=device)
         cache.reorder_cache(copies)
@@ -221,9 +211,7 @@ class TransformersEngine(Engine):
                     live, mask, padding, chosen = live[kept], mask[kept], padding[kept], chosen[kept]
                     uniforms = uniforms[kept] if u is not None else uniforms
             # The clamp is for ended rows that are carried along: they may be past the model's last position.
-            positions = (width + step - padding[:, None]).clamp(
-                max=self.max_positions and self.max_positions - 1
-            )
+            positions = (width + step - padding[:, None]).clamp(max=self.max_positions and self.max_positions - 1)
             logits = self._forward(chosen[:, None], mask[:, : width + step + 1], positions, cache)
         return self._completions(tokens, logprobs, entropies, lengths)
 
@@ -238,9 +226,7 @@ class TransformersEngine(Engine):
             logits_to_keep=1,
         ).logits[:, -1]
 
-    def _completions(
-        self, tokens: Tensor, logprobs: Tensor, entropies: Tensor, lengths: Tensor
-    ) -> list[Completion]:
+    def _completions(self, tokens: Tensor, logprobs: Tensor, entropies: Tensor, lengths: Tensor) -> list[Completion]:
         made = []
         arrays = (t.cpu().numpy() for t in (tokens, logprobs, entropies))
         for row in zip(*arrays, lengths.tolist(), strict=True):
@@ -256,29 +242,87 @@ class TransformersEngine(Engine):
         fed = [[*context, *continuation[:-1]] for context, continuation in pairs]
         width = max(map(len, fed))
         ids = torch.tensor([ids + [0] * (width - len(ids)) for ids in fed], device=self.device)
-        sizes = [len(continuation) for _, continuation in pairs]
         # The logits at position p are about token p + 1.
-        wanted = [
-            r * width + p for r, (c, n) in enumerate(pairs) for p in range(len(c) - 1, len(c) + len(n) - 1)
-        ]
-        index = torch.tensor(wanted, device=self.device)
-        targets = torch.tensor([t for _, continuation in pairs for t in continuation], device=self.device)
+        wanted = [range(len(c) - 1, len(c) + len(n) - 1) for c, n in pairs]
+        return self._measure_at(wanted, [n for _, n in pairs], width, input_ids=ids, use_cache=False)
 
-        def only_wanted(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return (inputs[0].flatten(0, 1)[index][None],)
+    def score_branches(self, trunks: Sequence[tuple[Sequence[int], Sequence[Branch]]]) -> list[list[Score]]:
+        for i, (trunk, branches) in enumerate(trunks):
+            for branch in branches:
+                whole = [*trunk[: branch.at], *branch.cue, *branch.continuation]
+                check_sequence(f"trunk {i}", whole, 0, self.max_positions, self.vocabulary)
+        lengths = [len(trunk) + max(len(b.cue) + len(b.continuation) for b in branches) for trunk, branches in trunks]
+        costs = [length * len(branches) for length, (_, branches) in zip(lengths, trunks, strict=True)]
+        order = sorted(range(len(trunks)), key=lambda i: -costs[i])
+        scores: list[list[Score]] = [[]] * len(trunks)
+
+        def run(part: list[int]) -> None:
+            for i, made in zip(part, self._score_branches([trunks[i] for i in part]), strict=True):
+                scores[i] = made
+                trunk, branches = trunks[i]
+                self.usage.prefill_tokens += len(trunk) + sum(len(branch.cue) for branch in branches)
+                self.usage.scored_tokens += sum(len(branch.continuation) for branch in branches)
+
+        self._in_batches(order, [costs[i] for i in order], SCORE_TOKENS, run)
+        return scores
+
+    @torch.inference_mode()
+    def _score_branches(self, trunks: list[tuple[Sequence[int], Sequence[Branch]]]) -> list[list[Score]]:
+        """One batch: every trunk goes through the model once, and its branches attend to what they keep of it."""
+        device, width = self.device, max(len(trunk) for trunk, _ in trunks)
+        padding = [width - len(trunk) for trunk, _ in trunks]
+        padded = [[0] * pad + list(trunk) for pad, (trunk, _) in zip(padding, trunks, strict=True)]
+        columns = torch.arange(width, device=device)
+        start = torch.tensor(padding, device=device)
+        cache = DynamicCache(config=self.model.config)
+        positions = (columns - start[:, None]).clamp(min=0)
+        self._forward(torch.tensor(padded, device=device), columns >= start[:, None], positions, cache)
+
+        rows = [(k, branch) for k, (_, branches) in enumerate(trunks) for branch in branches]
+        copies = torch.tensor([k for k, _ in rows], device=device)
+        cache.reorder_cache(copies)
+        fed = [[*branch.cue, *branch.continuation[:-1]] for _, branch in rows]
+        longest = max(map(len, fed))
+        branch_ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids in fed], device=device)
+        kept = torch.tensor([branch.at for _, branch in rows], device=device)
+        seen = (columns >= start[copies, None]) & (columns < (start[copies] + kept)[:, None])
+        mask = torch.cat([seen, torch.ones(len(rows), longest, dtype=torch.bool, device=device)], dim=1)
+        wanted = [range(len(b.cue) - 1, len(b.cue) + len(b.continuation) - 1) for _, b in rows]
+        measured = self._measure_at(
+            wanted,
+            [branch.continuation for _, branch in rows],
+            longest,
+            input_ids=branch_ids,
+            attention_mask=mask,
+            position_ids=kept[:, None] + torch.arange(longest, device=device),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        made = iter(measured)
+        return [[next(made) for _ in branches] for _, branches in trunks]
+
+    def _measure_at(
+        self, wanted: Sequence[range], targets: Sequence[Sequence[int]], width: int, **inputs: Any
+    ) -> list[Score]:
+        """One forward pass of N rows of `width`; row r's logits at the positions wanted[r] are about targets[r]."""
+        index = torch.tensor([r * width + p for r, at in enumerate(wanted) for p in at], device=self.device)
+        tokens = torch.tensor([token for row in targets for token in row], device=self.device)
+
+        def only_wanted(_: torch.nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return (given[0].flatten(0, 1)[index][None],)
 
         # Before the head and not instead of it: the model's own code after it (soft caps, scales) still runs.
         hook = self.model.get_output_embeddings().register_forward_pre_hook(only_wanted)
         try:
-            logits = self.model(input_ids=ids, use_cache=False).logits[0]  # [sum of sizes, V]
+            logits = self.model(**inputs).logits[0]  # [sum of sizes, V]
         finally:
             hook.remove()
-        if logits.shape[0] != len(targets):
+        if logits.shape[0] != len(tokens):
             raise HealError("the model has no separate output layer", cure="use another model architecture")
-        logprobs, entropies = torch.empty(2, len(targets), device=self.device)
-        for part in _chunks(len(targets), logits.shape[-1]):
-            logprobs[part], entropies[part] = measure(weigh(logits[part]), targets[part])
-        ends = np.cumsum(sizes)[:-1]
+        logprobs, entropies = torch.empty(2, len(tokens), device=self.device)
+        for part in chunks(len(tokens), logits.shape[-1]):
+            logprobs[part], entropies[part] = measure(weigh(logits[part]), tokens[part])
+        ends = np.cumsum([len(row) for row in targets])[:-1]
         split = [np.split(t.cpu().numpy(), ends) for t in (logprobs, entropies)]
         self._check_finite(entropies.cpu().numpy())
         return [Score(lp.copy(), h.copy()) for lp, h in zip(*split, strict=True)]
@@ -290,110 +334,6 @@ class TransformersEngine(Engine):
                 where=str(self.settings["model"]),
                 cure="use dtype float32 or bfloat16 (float16 overflows), or check how it was trained",
             )
-
-
-def weigh(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits shifted to a maximum of 0 [N, V], their exponentials [N, V], the sums of these [N]; float32."""
-    shifted = logits.float()
-    # Entries of -inf (padded vocabularies) are made finite, so that 0 * -inf does not spoil the entropy.
-    shifted = (shifted - shifted.amax(-1, keepdim=True)).clamp_(min=-1e30)
-    weights = shifted.exp()
-    return shifted, weights, weights.sum(-1)
-
-
-def measure(weighed: tuple[Tensor, Tensor, Tensor], tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """ln p of `tokens` [N] and entropy over the whole vocabulary [N] (nats), from `weigh(raw logits)`."""
-    shifted, weights, total = weighed
-    log_total = total.log()
-    entropy = log_total - torch.linalg.vecdot(weights, shifted) / total
-    return shifted.gather(-1, tokens[:, None])[:, 0] - log_total, entropy.clamp_(min=0)
-
-
-def choose(logits: Tensor, uniforms: Tensor | None, sampling: Sampling) -> tuple[Tensor, Tensor, Tensor]:
-    """Next tokens [N] (int64), and ln p [N] and entropy [N] (nats) as in `measure`.
-
-    logits: [N, V]. uniforms: float64 [N] in [0, 1), one per row; None is greedy. A token is drawn by
-    inverting the cumulative distribution at its uniform number, so that a row does not depend on the others.
-    """
-    parts = []
-    for part in _chunks(*logits.shape):
-        weighed = weigh(logits[part])
-        if uniforms is None:
-            tokens = weighed[0].argmax(-1)
-        else:
-            tokens = _invert(_shape(*weighed[:2], sampling), uniforms[part])
-        parts.append((tokens, *measure(weighed, tokens)))
-    tokens, logprobs, entropies = (torch.cat(columns) for columns in zip(*parts, strict=True))
-    return tokens, logprobs, entropies
-
-
-def _shape(shifted: Tensor, weights: Tensor, sampling: Sampling) -> Tensor:
-    """Unnormalised probabilities [N, V] to sample from: temperature, then top-p, as transformers does."""
-    if sampling.temperature == 1 and sampling.top_p == 1:
-        return weights
-    scores = shifted
-    if sampling.temperature != 1:
-        scores = TemperatureLogitsWarper(float(sampling.temperature))(None, scores)
-    if sampling.top_p < 1:
-        scores = TopPLogitsWarper(float(sampling.top_p))(None, scores)
-    return scores.exp()
-
-
-def _invert(weights: Tensor, uniforms: Tensor) -> Tensor:
-    """The first entry whose cumulative sum exceeds `uniforms` times the total. float64: V can be 200,000."""
-    cumulative = weights.cumsum(-1, dtype=torch.float64)
-    aim = (uniforms * cumulative[:, -1])[:, None]
-    return torch.searchsorted(cumulative, aim, right=True)[:, 0].clamp_(max=weights.shape[-1] - 1)
-
-
-def _chunks(rows: int, vocabulary: int) -> Iterator[slice]:
-    size = max(1, LOGITS // vocabulary)
-    return (slice(start, start + size) for start in range(0, rows, size))
-
-
-class ReservedLayer(DynamicLayer):
-    """A cache layer with room for all steps to come, set aside by the first `reorder_cache`.
-
-    Joining tensors at every step, as DynamicLayer does, copies the whole cache at every step. Setting the
-    room aside at once also makes a lack of memory show at the start of a batch and not hours later.
-    """
-
-    def __init__(self, positions: int) -> None:
-        super().__init__()
-        self.positions = positions
-        self.room: list[Tensor] = []  # keys, values: [N, heads, positions, size]; self.keys is a view
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        if not self.room:
-            return super().update(key_states, value_states, *args, **kwargs)
-        old, new = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
-        for room, states in zip(self.room, (key_states, value_states), strict=True):
-            room[..., old:new, :] = states
-        self.keys, self.values = (room[..., :new, :] for room in self.room)
-        return self.keys, self.values
-
-    def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Line i becomes what line beam_idx[i] was. The second time, the indices must ascend without repeats:
-        then nothing is overwritten before it has been moved, and no second cache is needed meanwhile."""
-        count, filled, old = len(beam_idx), self.keys.shape[-2], (self.keys, self.values)
-        if self.room:
-            self.room = [room[:count] for room in self.room]
-        else:
-            self.room = [t.new_empty(count, t.shape[1], self.positions, t.shape[3]) for t in old]
-        size = max(16, count // 8)
-        for room, source in zip(self.room, old, strict=True):
-            for start in range(0, count, size):
-                room[start : start + size, :, :filled] = source[beam_idx[start : start + size]]
-        self.keys, self.values = (room[..., :filled, :] for room in self.room)
-
-
-def _reserved_cache(config: Any, positions: int) -> DynamicCache:
-    """The cache that fits the model, its plain layers replaced (sliding windows and the like stay)."""
-    cache = DynamicCache(config=config)
-    cache.layers = [ReservedLayer(positions) if type(x) is DynamicLayer else x for x in cache.layers]
-    return cache
 
 
 def _load(model: str, revision: str | None, dtype: str) -> Any:
@@ -424,9 +364,7 @@ def _device(device: str) -> torch.device:
     except RuntimeError as error:
         raise HealError(f'device "{device}" is unknown', cure='use "auto", "cpu" or "cuda:0"') from error
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise HealError(
-            f'there is no device "{device}"', cure='use "auto" or "cpu", or check CUDA_VISIBLE_DEVICES'
-        )
+        raise HealError(f'there is no device "{device}"', cure='use "auto" or "cpu", or check CUDA_VISIBLE_DEVICES')
     return chosen
 
 
