@@ -1,0 +1,97 @@
+"""How long `make replicate` takes for a stranger, and how much memory its jobs need.
+
+Clones the repository (its last commit) into a fresh folder, runs `make env`, `make replicate` and `make replicate` again
+there, and writes seconds, peak memory per rule and the machine to --out. With --keep, the clone's tables, figures and
+premises are copied to that folder as the reference results.
+
+    python benchmarks/replicate.py --out results/reference/mini/replicate.json --keep results/reference/mini
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+KEPT = ("tables", "figures", "traces/*/draw*/premise.json")
+
+
+def timed(folder: Path, *command: str) -> float:
+    """Seconds that a command takes in the folder, without this process's Python environment."""
+    began = time.monotonic()
+    environment = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")}
+    subprocess.run(command, cwd=folder, check=True, env=environment)
+    return round(time.monotonic() - began, 1)
+
+
+def jobs(folder: Path) -> dict[str, dict[str, float]]:
+    """Rule group → jobs, seconds and peak memory, from Snakemake's own benchmark files."""
+    found: dict[str, dict[str, float]] = defaultdict(lambda: {"jobs": 0, "seconds": 0.0, "peak_rss_mb": 0.0})
+    for path in sorted((folder / "results/mini/benchmarks").rglob("*.tsv")):
+        row = next(csv.DictReader(path.open(), delimiter="\t"))
+        group = found[path.relative_to(folder / "results/mini/benchmarks").parts[0]]
+        group["jobs"] += 1
+        group["seconds"] = round(group["seconds"] + float(row["s"]), 1)
+        if row["max_rss"] != "-":
+            group["peak_rss_mb"] = max(group["peak_rss_mb"], float(row["max_rss"]))
+    return dict(found)
+
+
+def machine() -> dict[str, object]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    return {"processor": processor, "cores": os.cpu_count(), "python": platform.python_version()}
+
+
+def keep(clone: Path, folder: Path) -> None:
+    """Copies what the tables rest on and what people look at, with each file's provenance."""
+    for pattern in KEPT:
+        for path in (clone / "results/mini").glob(pattern):
+            target = folder / path.relative_to(clone / "results/mini")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                shutil.copytree(path, target, dirs_exist_ok=True)
+            else:
+                shutil.copy(path, target)
+    for path in (clone / "results/mini/evals").rglob("*.json"):
+        if path.name == "results.json":
+            target = folder / path.relative_to(clone / "results/mini")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--keep", help="copy the reference results to this folder")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        clone = Path(temporary) / "clone"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=clone, check=True, capture_output=True, text=True)
+        record = {
+            "commit": commit.stdout.strip(),
+            "machine": machine(),
+            "environment_s": timed(clone, "make", "env"),
+            "workflow_s": timed(clone, "make", "replicate"),
+            "again_s": timed(clone, "make", "replicate"),
+            "jobs": jobs(clone),
+        }
+        if arguments.keep:
+            keep(clone, Path(arguments.keep))
+    Path(arguments.out).parent.mkdir(parents=True, exist_ok=True)
+    Path(arguments.out).write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()
