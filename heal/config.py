@@ -294,6 +294,8 @@ class Experiment(Options):
 
     @pydantic.model_validator(mode="after")
     def consistent(self) -> Experiment:
+        if "students" in self.teachers:
+            raise ValueError("teachers: the name 'students' is taken by the untrained students' folder")
         if twice := {name for name in self.benchmarks if self.benchmarks.count(name) > 1}:
             raise ValueError(f"benchmarks: {sorted(twice)} twice")
         if reserved := {"train", "dev"} & set(self.problems.test):

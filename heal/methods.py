@@ -164,8 +164,9 @@ class Heal(Method):
     options: HealOptions
 
     def needs(self) -> list[str]:
-        gear = self.options.gear
-        return [*files.base, files.guided, files.repairs(gear), files.scores(gear)]
+        gear, pure = self.options.gear, self.options.pure
+        scores = [files.scores(gear)] if pure.enabled else []
+        return [*files.base, files.guided, files.repairs(gear), *scores]
 
     def curriculum(self, traces: Traces) -> list[Example]:
         most = self.options.pace.max_per_problem

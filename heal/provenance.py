@@ -24,15 +24,8 @@ from heal.errors import HealError, exit_with_errors
 from heal.records import content_id, write_json, write_text
 
 PACKAGES = (
-    "torch",
-    "transformers",
-    "trl",
-    "lm-eval",
-    "datasets",
-    "math-verify",
-    "vllm",
-    "numpy",
-    "snakemake",
+    *("torch", "transformers", "tokenizers", "trl", "peft", "accelerate", "vllm"),
+    *("lm-eval", "math-verify", "datasets", "numpy", "snakemake"),
 )
 SUFFIX = ".provenance.json"
 

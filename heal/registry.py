@@ -10,7 +10,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def build(entry: Mapping[str, Any], *, where: str, field: str) -> Method:
 
 def resolve(experiment: config.Experiment, *, where: str = "config") -> dict[str, Method]:
     """Every method of the run, main table and ablations, with complete options; checks the benchmarks' names too."""
-    check_benchmarks(experiment.benchmarks, where=where)
+    check_benchmarks(experiment.benchmarks, {"dev", *experiment.problems.test}, where=where)
     methods = {}
     for section in ("methods", "ablations"):
         for name, entry in getattr(experiment, section).items():
@@ -112,17 +112,28 @@ def resolve(experiment: config.Experiment, *, where: str = "config") -> dict[str
 
 
 @cache
-def benchmarks(folder: Path = TASKS) -> list[str]:
-    """The names of the lm-eval tasks below the folder (one `task:` line in each YAML)."""
-    texts = (path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.yaml")))
-    return [match[1] for text in texts if (match := re.search(r"^task: *(\w+) *$", text, re.MULTILINE))]
+def benchmarks(folder: Path = TASKS) -> dict[str, str]:
+    """lm-eval task → the problems it asks, from the YAML files below the folder (their `task:` and `split:`)."""
+    found = {}
+    for path in sorted(folder.rglob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        task, split = (re.search(rf"^ *{key}: *(\w+)", text, re.MULTILINE) for key in ("task", "split"))
+        if task and split:
+            found[task[1]] = split[1]
+    return found
 
 
-def check_benchmarks(names: Sequence[str], *, where: str) -> None:
-    """Raises HealError for a benchmark that no task file defines."""
+def check_benchmarks(names: Sequence[str], splits: Collection[str] | None = None, *, where: str) -> None:
+    """Raises HealError for a benchmark that no task file defines, or whose problems are not among the splits."""
     known = benchmarks()
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             guess = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
             raise HealError(f"benchmarks: unknown benchmark {name!r}", where=where, cure=guess)
+        if splits is not None and known[name] not in splits:
+            raise HealError(
+                f"benchmarks: {name!r} asks the problems {known[name]!r}, which are not there",
+                where=where,
+                cure=f"add {known[name]!r} under problems.test, or leave the benchmark out",
+            )

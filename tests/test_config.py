@@ -47,6 +47,8 @@ def test_every_shipped_config_is_well_formed(path):
         (lambda c: c["teachers"].update({"../up": {"path": "x"}}), ["teachers.../up", "plain word"]),
         (lambda c: c.update(run="a b"), ["run", "plain word", "'a b'"]),
         (lambda c: c["benchmarks"].append("mini_eazy"), ["unknown benchmark 'mini_eazy'", "'mini_easy'"]),
+        (lambda c: c["problems"]["test"].pop("easy"), ["'mini_easy' asks the problems 'easy'", "problems.test"]),
+        (lambda c: c["teachers"].update(students={"path": "x"}), ["'students' is taken"]),
         (lambda c: c.pop("students"), ["students: missing"]),
         (lambda c: c["problems"]["train"].pop("n"), ["problems.train", "`n`"]),
     ],

@@ -142,19 +142,11 @@ def random_number(rng: random.Random) -> str:
 
 def same_value(number: str, rng: random.Random) -> str:
     """Another way to write the number, or one close to it."""
-    plain = (
-        number.replace("dfrac", "frac")
-        .replace("\\frac{", "")
-        .replace("}{", "/")
-        .replace("}", "")
-        .replace(",", "")
-    )
+    plain = number.replace("dfrac", "frac").replace("\\frac{", "").replace("}{", "/").replace("}", "").replace(",", "")
     above, _, below = plain.partition("/")
     value = float(above) / float(below or 1)
     doubled = f"{int(above) * 2}/{int(below) * 2}" if below else f"0{number}"
-    return rng.choice(
-        [number, plain, doubled, f"{value:.5f}", f"{value:.1f}", str(int(value)), f"{int(value):,}"]
-    )
+    return rng.choice([number, plain, doubled, f"{value:.5f}", f"{value:.1f}", str(int(value)), f"{int(value):,}"])
 
 
 def test_the_fast_path_agrees_with_math_verify(grader: Grader) -> None:
@@ -318,9 +310,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     output = tmp_path / "pids"
     with output.open("w") as file:  # a pipe would stay open in the forked child
-        subprocess.run(
-            [sys.executable, "-c", program], cwd=tmp_path, env=environment, stdout=file, check=False
-        )
+        subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, stdout=file, check=False)
     worker, idle = map(int, output.read_text().split())
     try:
         deadline = time.monotonic() + 15
@@ -336,9 +326,7 @@ def test_threads_and_forks_share_a_grader(grader: Grader) -> None:
 
     def work(start: int) -> None:
         for k in range(start, start + 20):
-            found.append(
-                grader.verify(f"x+{k}", f"{k}+x") == "correct" and grader.verify("x", f"x+{k}") == "wrong"
-            )
+            found.append(grader.verify(f"x+{k}", f"{k}+x") == "correct" and grader.verify("x", f"x+{k}") == "wrong")
 
     threads = [threading.Thread(target=work, args=(100 * start + 1,)) for start in range(4)]
     for thread in threads:

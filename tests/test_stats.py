@@ -125,9 +125,7 @@ def test_paired_t_covers_the_true_difference():
     rng = np.random.default_rng(2026)
     # With normal questions and seeds the true mean is an integral over one normal of their joint sd.
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
-    mean_b, mean_a = (
-        weights @ expit(shift + math.hypot(1.5, 0.25) * nodes) / weights.sum() for shift in (0, 0.4)
-    )
+    mean_b, mean_a = (weights @ expit(shift + math.hypot(1.5, 0.25) * nodes) / weights.sum() for shift in (0, 0.4))
     hits = 0
     for _ in range(300):
         difficulty_Q = rng.normal(0, 1.5, 200)
@@ -164,11 +162,7 @@ def test_detectable_difference_is_found_with_its_power(tables):
     rng = np.random.default_rng(1)
     p = scipy_stats.ttest_1samp(rng.normal(smallest, sd, (20_000, 5)), 0, axis=1).pvalue
     assert (p < 0.05).mean() == pytest.approx(0.8, abs=0.01)
-    assert (
-        stats.detectable_difference(sd=sd, n_seeds=3)
-        > smallest
-        > stats.detectable_difference(sd=sd, n_seeds=9)
-    )
+    assert stats.detectable_difference(sd=sd, n_seeds=3) > smallest > stats.detectable_difference(sd=sd, n_seeds=9)
     a_SQ, b_SQ = tables
     sd = np.std((a_SQ - b_SQ).mean(axis=1), ddof=1)
     assert stats.detectable_difference(a_SQ, b_SQ) == stats.detectable_difference(sd=sd, n_seeds=5)
@@ -221,9 +215,7 @@ def test_auroc_interval_newcombe_2006():
     for t in bounds(result):
         q1, q2 = t / (2 - t), 2 * t**2 / (1 + t)
         variance = (t * (1 - t) + (6.5 - 1) * (q1 - t**2 + q2 - t**2)) / 42
-        assert abs(result.mean - t) == pytest.approx(
-            scipy_stats.norm.ppf(0.975) * math.sqrt(variance), rel=1e-6
-        )
+        assert abs(result.mean - t) == pytest.approx(scipy_stats.norm.ppf(0.975) * math.sqrt(variance), rel=1e-6)
 
 
 def test_auroc_of_groups_counts_groups_not_copies():

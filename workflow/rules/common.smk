@@ -51,6 +51,7 @@ AXES = {
     "seed": range(EXPERIMENT.seeds),
 }
 BENCHMARKS = EXPERIMENT.benchmarks
+ASKED = {name: heal.registry.benchmarks()[name] for name in BENCHMARKS}  # benchmark → problems
 TABLES = f"{RUN}/tables"
 FIGURES = f"{RUN}/figures"
 REFERENCE = "rs_matched" if "rs_matched" in MAIN else MAIN[0]
@@ -167,7 +168,7 @@ def needs_guided_scores(variant):
 
 
 def benchmark_problems(wildcards):
-    return [f"{RUN}/problems/{split}.parquet" for split in SPLITS if split != "train"]
+    return sorted({f"{RUN}/problems/{split}.parquet" for split in ASKED.values()})
 
 
 def evaluation(folder):

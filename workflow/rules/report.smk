@@ -22,11 +22,13 @@ rule comparison:
     params:
         axes=lambda wildcards: axes(wildcards.kind),
         reference=REFERENCE,
+        questions=lambda wildcards: json.dumps(ASKED),
         methods=lambda wildcards: json.dumps({name: json.loads(method_json(name)) for name in NAMES[wildcards.kind]}),
     message:
         "Table: {wildcards.kind}"
     shell:
         "python -m evals.tables {params.axes} --kind {wildcards.kind} --reference-method {params.reference}"
+        " --questions {params.questions:q}"
         " --methods-json {params.methods:q} --out {output.csv:q} 2>&1 | tee {log:q}"
 
 

@@ -134,7 +134,8 @@ rule premise:
         samples=f"{T}/samples.parquet",
         grades=f"{T}/grades.parquet",
         guided=f"{T}/guided.parquet",
-        repairs=f"{T}/repairs/{files.variant(EXPERIMENT.gear)}.parquet",
+        repairs=f"{T}/repairs/{OWN}.parquet",
+        tests=benchmark_problems,
         code=code("heal.premise"),
     output:
         premise=f"{T}/premise.json",
@@ -148,5 +149,6 @@ rule premise:
         "Teacher {wildcards.teacher}, draw {wildcards.draw}: is this a test of HEAL?"
     shell:
         "python -m heal.premise --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
-        " --guided {input.guided:q} --repairs {input.repairs:q} --options {params.options:q} --out {output.premise:q}"
+        " --guided {input.guided:q} --repairs {input.repairs:q} --tests {input.tests:q} --options {params.options:q}"
+        " --out {output.premise:q}"
         " 2>&1 | tee {log:q}"
