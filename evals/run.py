@@ -103,9 +103,11 @@ def evaluate(
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
+    from transformers.utils.logging import disable_progress_bar
 
     from heal.engines.base import load_tokenizer
 
+    disable_progress_bar()  # of loading; lm-eval's own stays
     torch.set_num_threads(engine.threads)
     load_tokenizer(model_path, revision)  # says what is wrong with it before lm-eval would not
     device = ("cuda:0" if torch.cuda.is_available() else "cpu") if engine.device == "auto" else engine.device

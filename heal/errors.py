@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+DISK_FULL = (28, 122)  # errno of a full disk and of a full quota
+
 
 class HealError(Exception):
     """A mistake in the user's input or environment, told without a traceback.
@@ -22,21 +24,9 @@ class HealError(Exception):
 
 
 def exit_with_errors(main: Callable[[], int | None]) -> NoReturn:
-    """Run a command's main; a HealError (or a full disk) becomes a short message and exit status 2."""
+    """Run a command's main; a HealError becomes a short message and exit status 2."""
     try:
         sys.exit(main() or 0)
     except HealError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            raise
-        print(
-            f"error: {error.filename or 'output'}: the disk is full ({error.strerror}).\n"
-            "  What to do: free some space and run the same command again; finished batches are kept.",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-
-
-DISK_FULL = (28, 122)  # ENOSPC, EDQUOT

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from heal.errors import HealError
+from heal.errors import DISK_FULL, HealError
 
 Row = dict[str, Any]
 Usage = dict[str, int]
@@ -136,13 +136,19 @@ class whole_file:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         return self.temporary
 
-    def __exit__(self, failure: Any, *_: Any) -> None:
+    def __exit__(self, kind: Any, failure: Any, _: Any) -> None:
         if failure is None:
             with open(self.temporary, "rb") as stream:
                 os.fsync(stream.fileno())
             os.replace(self.temporary, self.path)
-        else:
-            self.temporary.unlink(missing_ok=True)
+            return
+        self.temporary.unlink(missing_ok=True)
+        if isinstance(failure, OSError) and failure.errno in DISK_FULL:
+            raise HealError(
+                "the disk is full, so nothing was written",
+                where=str(self.path),
+                cure="free some space and run the same command again; finished batches are kept",
+            ) from None
 
 
 def write_text(path: str | Path, content: str) -> None:

@@ -48,8 +48,11 @@ def read_options(cls: type[T], content: str, where: str = "--options") -> T:
 
 def open_engine(arguments: argparse.Namespace) -> Engine:
     options = read_options(config.Engine, arguments.engine, "--engine")
+    from transformers.utils.logging import disable_progress_bar
+
     from heal.engines.transformers import TransformersEngine
 
+    disable_progress_bar()  # the stage's own lines say how far it is
     return TransformersEngine(
         arguments.model,
         revision=arguments.revision,

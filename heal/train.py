@@ -172,7 +172,8 @@ def fit(
     from trl import SFTTrainer
 
     low, peft_config = options.dtype == "bfloat16", None
-    label = "-".join(partial.name.split("-")[1:-1])
+    label = f"{partial.parent.name} {partial.name.split('-')[1]}"
+    transformers.utils.logging.disable_progress_bar()
     gpu = torch.cuda.is_available()
     if torch.cuda.device_count() > 1:
         cure = "set CUDA_VISIBLE_DEVICES to one of them"

@@ -107,3 +107,9 @@ def test_conda_users_get_the_same_pins():
     assert next(part["pip"] for part in environment["dependencies"] if isinstance(part, dict)) == locked
     wanted = [line.split("#")[0].strip() for line in (ROOT / "requirements/cpu.in").read_text().splitlines()]
     assert {line for line in wanted if line} <= {line.replace("_", "-") for line in locked}
+
+
+def test_the_other_mini_teacher_is_compared_under_the_same_settings():
+    default, other = (config.load(ROOT / "config" / name) for name in ("config.yaml", "mini_confident.yaml"))
+    differing = {name for name in type(default).model_fields if getattr(default, name) != getattr(other, name)}
+    assert differing == {"run", "teachers", "ablations"}

@@ -48,7 +48,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path):
     )
     path = tmp_path / "problems.parquet"
     run = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True)
-    assert run.returncode == 2 and "disk is full" in run.stderr and "Traceback" not in run.stderr
+    assert run.returncode == 2 and f"{path}: the disk is full" in run.stderr and "Traceback" not in run.stderr
     assert list(tmp_path.iterdir()) == []
 
 
