@@ -1,7 +1,7 @@
 """How long `make replicate` takes for a stranger, and how much memory its jobs need.
 
-Clones the repository (its last commit) into a fresh folder, runs `make env`, `make replicate` and `make replicate` again
-there, and writes seconds, peak memory per rule and the machine to --out. With --keep, the clone's tables, figures and
+Clones the repository (its last commit) into a fresh folder, runs `make env`, `make replicate` and `make replicate` once
+more, and writes seconds, peak memory per rule and the machine to --out. With --keep, the clone's tables, figures and
 premises are copied to that folder as the reference results.
 
     python benchmarks/replicate.py --out results/reference/mini/replicate.json --keep results/reference/mini

@@ -9,6 +9,7 @@ import argparse
 
 from heal import records
 from heal.errors import exit_with_errors
+from heal.provenance import recorded
 
 
 def main() -> None:
@@ -17,13 +18,10 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", required=True)
     parser.add_argument("--out", required=True)
     arguments = parser.parse_args()
-    rows = [row for part in arguments.parts for row in records.read(part, arguments.kind)]
-    records.write(
-        arguments.out,
-        arguments.kind,
-        rows,
-        usage=records.add_usage(records.usage(part) for part in arguments.parts),
-    )
+    with recorded(arguments.out, "heal.merge", options=vars(arguments)):
+        rows = [row for part in arguments.parts for row in records.read(part, arguments.kind)]
+        spent = records.add_usage(records.usage(part) for part in arguments.parts)
+        records.write(arguments.out, arguments.kind, rows, usage=spent)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def recorded(output: str | Path, stage: str, **facts: Any) -> Iterator[dict[str,
     began, clock = datetime.now(UTC), time.monotonic()
     yield facts
     seconds = time.monotonic() - clock
-    gpus = facts.get("gpus", 0)
+    gpus = int(str(facts.get("engine", {}).get("device", "")).startswith("cuda"))
     write_json(
         f"{str(output).rstrip('/')}{SUFFIX}",
         {
