@@ -254,3 +254,10 @@ def test_figures_import_no_torch():
     code = "import evals.figures, sys; print(json.dumps(sorted({'torch', 'transformers', 'trl'} & set(sys.modules))))"
     done = subprocess.run([sys.executable, "-c", f"import json; {code}"], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_the_readme_shows_the_reference_table():
+    from evals import readme
+
+    text = readme.README.read_text(encoding="utf-8")
+    assert text == readme.with_table(text, readme.TABLE.read_text(encoding="utf-8")), "run: python -m evals.readme"
