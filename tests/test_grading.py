@@ -380,3 +380,13 @@ def test_every_gsm8k_gold_is_a_plain_number(grader: Grader) -> None:
 
 def test_every_reason_is_documented() -> None:
     assert set(REASONS) == {"no_answer", "not_boxed", "wrong", "too_long", "timeout", "memory", "unparsable"}
+
+
+def test_a_large_caller_does_not_look_like_a_large_answer():
+    script = (
+        "x = bytearray(3 * 2**28); x[::4096] = b'1' * len(x[::4096])\n"
+        "from heal.grading import Grader\n"
+        "with Grader(memory_limit_bytes=400 * 2**20) as grader: print(grader.verify('1/3', '2/3'))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "wrong", run.stderr
