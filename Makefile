@@ -25,13 +25,17 @@ $(VENV)/.test-env: $(VENV)/.env requirements/test.txt
 	@touch $@
 
 # The file lock goes with its process, so a killed run leaves nothing to unlock; --nolock leaves the locking to it.
-SNAKEMAKE := $(IN_ENV) flock --nonblock .snakemake.lock snakemake --nolock --cores $(CORES)
+define SNAKEMAKE
+@$(IN_ENV) flock --nonblock --conflict-exit-code 75 .snakemake.lock snakemake --nolock --cores $(CORES) $(1) || { \
+	if [ $$? = 75 ]; then echo "Another run is at work in this folder: wait for it, or stop it."; \
+	else echo "Not finished. The same command goes on where it stopped."; fi; exit 1; }
+endef
 
 replicate: env  ## HEAL and its baselines on the mini world: trained, evaluated, compared
-	@$(SNAKEMAKE) || { echo "Not finished. Run 'make replicate' again: it goes on where it stopped."; exit 1; }
+	$(call SNAKEMAKE)
 
 ablations: env  ## HEAL's variants and controls beside the main methods
-	@$(SNAKEMAKE) ablations || { echo "Not finished. Run 'make ablations' again: it goes on where it stopped."; exit 1; }
+	$(call SNAKEMAKE,ablations)
 
 test: test-env lint  ## Lint, format, unit tests, laws, and a complete run on a reduced configuration
 	@$(IN_ENV) python -m pytest

@@ -56,6 +56,11 @@ def trace_row(problem_id: str, purpose: str, index: int, text: str, completion: 
     }
 
 
+def question(problem: Row) -> str:
+    """How base and extra samples are asked: nothing but the question."""
+    return problem["question"]
+
+
 def pass_rates(grades: Sequence[Row]) -> dict[str, float]:
     """c/N over the base samples, by problem."""
     correct = defaultdict(list)
@@ -81,9 +86,9 @@ def sampler(
     sampling: Sampling,
     seed_parts: Sequence[object],
     indices: Sequence[int],
-    question: Callable[[Row], str],
+    ask: Callable[[Row], str],
 ) -> Callable[[Sequence[Row]], tuple[list[Row], Usage]]:
-    """A function that draws samples `indices` of each problem of a batch, asked by `question(problem)`."""
+    """A function that draws samples `indices` of each problem of a batch, asked by `ask(problem)`."""
     from heal.engines.base import Request
     from heal.engines.base import Sampling as Decoding
 
@@ -93,7 +98,7 @@ def sampler(
     def draw(batch: Sequence[Row]) -> tuple[list[Row], Usage]:
         requests = [
             Request(
-                tuple(engine.chat_ids(question(problem))),
+                tuple(engine.chat_ids(ask(problem))),
                 tuple(request_seed(*seed_parts, problem["problem_id"], index) for index in indices),
             )
             for problem in batch
@@ -200,34 +205,27 @@ def main() -> None:
     with recorded(arguments.out, "heal.sample", options=vars(arguments), seeds=list(seed_parts)) as facts:
         engine = open_engine(arguments)
         facts["engine"] = engine.settings
-        fingerprint = [vars(arguments) | {"out": None}, engine.settings, [p["problem_id"] for p in problems]]
-        if arguments.purpose == "base":
-            work = sampler(engine, sampling, seed_parts, range(sampling.n), lambda problem: problem["question"])
-            chosen, kind = problems, "samples"
-        elif arguments.purpose == "guided":
+        if arguments.purpose == "guided":
             rates = pass_rates(grades)
-            chosen, kind = [p for p in problems if rates.get(p["problem_id"], 0.0) < guided.below], "guided"
-            work = graded(engine, sampling, guided, gear, seed_parts)
-        else:
+            problems = [p for p in problems if rates.get(p["problem_id"], 0.0) < guided.below]
+        elif arguments.allocation == "treated":
             treated = set(problems_to_treat(grades, gear.max_pass_rate, gear.max_wrong_agreement)[0])
-            chosen = [p for p in problems if arguments.allocation == "uniform" or p["problem_id"] in treated]
+            problems = [p for p in problems if p["problem_id"] in treated]
+        fingerprint = [vars(arguments) | {"out": None}, engine.settings, [p["problem_id"] for p in problems]]
+        if arguments.purpose == "extra":
             budget = sum(sum(records.usage(path).values()) for path in arguments.match)
             facts["tokens"] = draw_extra(
-                engine,
-                chosen,
-                sampling,
-                seed_parts,
-                budget,
-                arguments.out,
-                size,
-                [fingerprint, arguments.match],
+                engine, problems, sampling, seed_parts, budget, arguments.out, size, fingerprint
             )
             return
-        chosen = shard_of(chosen, arguments.shard)
+        if arguments.purpose == "guided":
+            work, kind = graded(engine, sampling, guided, gear, seed_parts), "guided"
+        else:
+            work, kind = sampler(engine, sampling, seed_parts, range(sampling.n), question), "samples"
         facts["tokens"] = run_batches(
             arguments.out,
             kind,
-            chosen,
+            shard_of(problems, arguments.shard),
             size,
             work,
             fingerprint=fingerprint,

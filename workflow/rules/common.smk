@@ -37,7 +37,8 @@ STUDENT = "{teacher}/draw{draw}/{student}/{method}"
 TRAIN = f"{RUN}/problems/train.parquet"
 SPLITS = {"train": EXPERIMENT.problems.train, "dev": EXPERIMENT.problems.dev, **EXPERIMENT.problems.test}
 SHARDS = range(EXPERIMENT.sampling.shards)
-GEARS = {
+OWN = files.variant(EXPERIMENT.gear)
+GEARS = {OWN: EXPERIMENT.gear} | {
     files.variant(method.options.gear): method.options.gear
     for method in METHODS.values()
     if hasattr(method.options, "gear")
@@ -58,7 +59,6 @@ REFERENCE = "rs_matched" if "rs_matched" in MAIN else MAIN[0]
 NAMES = {"main": MAIN, "ablations": EVERY}
 MINI = EXPERIMENT.problems.train.source == "mini"
 PICTURES = ("svg", "png", "csv")
-OWN = files.variant(EXPERIMENT.gear)
 
 
 wildcard_constraints:
@@ -69,7 +69,7 @@ wildcard_constraints:
     draw=r"\d+",
     seed=r"\d+",
     shard=r"\d+",
-    variant="|".join(GEARS) or "none",
+    variant="|".join(GEARS),
     kind="main|ablations",
     table=r"samples|guided|(repairs|scores)/[\w-]+",
 
