@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from heal.config import load
+
 ROOT = Path(__file__).parent.parent
 SMOKE = "tests/configs/smoke.yaml"
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".snakemake", "results", "__pycache__", ".*_cache", ".hypothesis")
@@ -75,10 +77,13 @@ CONFIGS = sorted([*ROOT.glob("config/*.yaml"), *ROOT.glob("tests/configs/*.yaml"
 @pytest.mark.workflow
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
 def test_every_config_plans_its_whole_comparison(config):
-    arguments = ["--configfile", str(config), "--forceall"]
+    experiment, arguments = load(config), ["--configfile", str(config), "--forceall"]
+    each = len(experiment.teachers) * experiment.draws * len(experiment.students) * experiment.seeds
     jobs = planned(ROOT, *arguments)
-    assert {"base_samples", "student", "evaluate_student", "comparison", "figure_accuracy"} <= set(jobs)
-    assert planned(ROOT, "ablations", *arguments)["student"] > jobs["student"]
+    assert {"base_samples", "repairs", "premise", "comparison", "figure_accuracy"} <= set(jobs)
+    assert jobs["student"] == jobs["evaluate_student"] == each * len(experiment.methods)
+    every = len(experiment.methods) + len(experiment.ablations)
+    assert planned(ROOT, "ablations", *arguments)["student"] == each * every
     for target in ("problems", "traces", "curricula", "students", "scores", "tables"):
         assert planned(ROOT, target, *arguments), target
 
