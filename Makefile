@@ -1,5 +1,6 @@
 # Two commands: `make replicate` and `make test`. Both make what they need, and both can be run again.
 SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 CORES ?= all
@@ -41,7 +42,7 @@ test: test-env lint  ## Lint, format, unit tests, laws, and a complete run on a 
 	@$(IN_ENV) python -m pytest
 
 lint: test-env
-	@$(IN_ENV) ruff check . && $(IN_ENV) ruff format --check --quiet . && $(IN_ENV) snakefmt --check --quiet Snakefile workflow
+	@$(IN_ENV) ruff check . && $(IN_ENV) ruff format --check --quiet . && $(IN_ENV) snakefmt --check Snakefile workflow 2>&1 | tail -n 1
 	@$(IN_ENV) snakemake --lint
 
 lock:  ## Resolve requirements/*.in again
