@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from heal import config
 from heal.methods import Example, Method, Traces, examples, files
+from heal.options import Count, OptionGroup
 
 
-class Options(config.Options):
+class Options(OptionGroup):
     """A field with the name of a section of the config (gear, pure, pace) starts from that section."""
 
     pace: config.Pace = config.Pace()
     """`max_per_problem` only: there is one stage."""
-    most_problems: config.Count = 1000
+    most_problems: Count = 1000
     """Train on the first so many problems (your own options: type, default, one sentence)."""
 
 

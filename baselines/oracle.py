@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from heal import config
 from heal.errors import HealError
 from heal.methods import Example, Method, Traces
+from heal.options import OptionGroup
 
 
 class Oracle(Method):
     kind = "oracle"
     paper = "ours: the upper bound of what any selection of valid traces could reach"
     summary = "only valid traces, of all problems (needs problems with worked solutions)"
-    Options = config.Options
+    Options = OptionGroup
 
     def needs(self) -> list[str]:
         return []

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from heal import config
 from heal.methods import Example, Method, Traces, examples, files
+from heal.options import OptionGroup
 
 
-class Options(config.Options):
+class Options(OptionGroup):
     pace: config.Pace = config.Pace()
     """`max_per_problem` only: there is one stage."""
 

@@ -6,9 +6,10 @@ from typing import Literal
 
 from heal import config
 from heal.methods import Example, Method, Traces, examples, files
+from heal.options import OptionGroup
 
 
-class Options(config.Options):
+class Options(OptionGroup):
     allocation: Literal["uniform", "treated"] = "uniform"
     """More samples for every problem, or only for those that HEAL treats."""
     gear: config.Gear = config.Gear()

@@ -7,18 +7,16 @@ Every assumption is a number with its source; `heal plan --assume KEY=VALUE` set
 from __future__ import annotations
 
 import difflib
-import json
 import math
 import re
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
+from safetensors import SafetensorError, safe_open
 
 from heal import config, problems, records, registry
+from heal.config_data import Dataset
 from heal.errors import HealError
 
 CARDS = {  # dense peak TFLOP/s at 16 and at 32 bits, as the makers' data sheets say; cpu: no card
@@ -151,15 +149,14 @@ def in_units(found: re.Match[str] | None) -> float | None:
 def header_parameters(path: Path) -> int:
     """How many numbers a safetensors file holds, from its header alone."""
     try:
-        with open(path, "rb") as stream:
-            header = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
-        return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-    except (OSError, ValueError, OverflowError, MemoryError, TypeError, KeyError, struct.error) as error:
+        with safe_open(path, framework="numpy") as file:
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 (no dict)
+    except (OSError, SafetensorError) as error:
         found = f"no safetensors header ({type(error).__name__})"
         raise HealError(found, where=str(path), cure="fetch the file again, or --assume params.NAME=8e9") from None
 
 
-def problem_count(dataset: config.Dataset, split: str, limit: int | None = None) -> int:
+def problem_count(dataset: Dataset, split: str, limit: int | None = None) -> int:
     """Problems of a split: `n`, or the rows of a local file, shrunk by `limit`. Raises HealError where unknown."""
     count = dataset.n
     if dataset.source == "mixture":
@@ -181,32 +178,14 @@ def at_most(count: int, bound: int | None = None) -> int:
     return max(0, count if bound is None else min(count, bound))
 
 
-class TaskLoader(yaml.SafeLoader):
-    """Reads lm-eval's YAML without its functions (`!function`), which no plan depends on."""
-
-
-TaskLoader.add_multi_constructor("!", lambda loader, suffix, node: None)
-
-
-def task_facts(path: Path) -> dict[str, Any]:
-    """A task's fields; those that it includes come first, as in lm-eval."""
-    content = yaml.load(path.read_text(encoding="utf-8"), TaskLoader)
-    included = content.pop("include", [])
-    for name in [included] if isinstance(included, str) else included:
-        content = {**task_facts(path.parent / name), **content}
-    return content
-
-
 def benchmarks(names: Iterable[str]) -> dict[str, Benchmark]:
     """Which problems each benchmark asks, how often, and its token limit (256 where a task sets none, as lm-eval)."""
-    tasks = [task_facts(path) for path in sorted(registry.TASKS.rglob("*.yaml"))]
-    of = {task["task"]: task for task in tasks if isinstance(task.get("task"), str)}
-    splits = registry.benchmarks()
+    splits, tasks = registry.benchmarks(), registry.tasks()
     return {
         name: Benchmark(
             splits[name],
-            of[name].get("repeats", 1),
-            (of[name].get("generation_kwargs") or {}).get("max_gen_toks", 256),
+            tasks[name].get("repeats", 1),
+            (tasks[name].get("generation_kwargs") or {}).get("max_gen_toks", 256),
         )
         for name in names
     }

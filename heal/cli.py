@@ -14,6 +14,7 @@ import os
 import sys
 
 from heal import config, imported, plan_ledger, plan_report, problems, registry
+from heal.config_data import Dataset
 from heal.errors import HealError, exit_with_errors
 
 
@@ -49,7 +50,7 @@ def methods() -> None:
 
 def import_traces(path: str) -> None:
     traces = imported.read_traces(path)
-    problems.collect(config.Dataset(source="file", path=path), seed=0)  # the same rows, as problems
+    problems.collect(Dataset(source="file", path=path), seed=0)  # the same rows, as problems
     print(f"{path}: {len(traces)} problems with {sum(map(len, traces.values()))} traces. In a config:")
     print(f"  problems:\n    train: {{source: file, path: {path}}}")
     print(f"  teachers:\n    name: {{path: the model that scores and repairs them, traces: {path}}}")

@@ -8,148 +8,20 @@ what was found and what to do. The JSON schema and config/README.md are generate
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import pydantic
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from heal.errors import HealError
+from heal.config_data import COMMIT, Problems
+from heal.options import Count, Name, OptionGroup, Share, read_yaml, validate
 
-T = TypeVar("T", bound=BaseModel)
-PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-
-
-def plain_word(name: str) -> str:
-    if not PLAIN_WORD.fullmatch(name):
-        raise ValueError("a name is a plain word: letters, digits and _, starting with a letter (it becomes a path)")
-    return name
-
-
-Name = Annotated[str, AfterValidator(plain_word)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Options(BaseModel):
-    """A group of options: unknown keys are errors, values are checked, the sentence below a field documents it."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, strict=True, frozen=True)
-
-
-class Columns(Options):
-    question: str
-    """Column with the question."""
-    answer: str
-    """Column with the gold answer, or with the text that ends in it (`answer` of the data set says which)."""
-    solution: str | None = None
-    """Column with a worked solution, its steps split by blank lines."""
-    difficulty: str | None = None
-    """Column with how hard a problem is."""
-    wrong_choices: list[str] = []
-    """For multiple choice: columns with the wrong choices; they and the gold answer become lettered lines (ours)."""
-
-
-MINI_SPLITS = ("train", "dev", "easy", "hard", "unseen")
-COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-COMMON_FIELDS = {"source", "n", "skip", "order", "unusable"}
-ROW_FIELDS = {"path", "columns", "answer", "keep", "drop"}
-FIELDS_OF = {
-    "mini": {"source", "split", "n", "wrong_gold_share"},
-    "file": COMMON_FIELDS | ROW_FIELDS,
-    "hub": COMMON_FIELDS | ROW_FIELDS | {"name", "revision", "split"},
-    "mixture": COMMON_FIELDS | {"parts"},
-}
 
 
-class Dataset(Options):
-    source: Literal["mini", "file", "hub", "mixture"] = "mini"
-    """`mini` makes puzzles; `file` reads jsonl, parquet or csv; `hub` loads a data set; `mixture` joins `parts`."""
-    split: str | None = None
-    """For `mini`: train, dev, easy, hard or unseen (no puzzle is in two of them); for `hub`: the data set's split."""
-    path: str | None = None
-    """For `file`: the file; for `hub`: the data set's id, as in `openai/gsm8k`."""
-    name: str | None = None
-    """For `hub`: the configuration, where the data set has several."""
-    revision: str | None = None
-    """For `hub`: the commit (40 hex digits) to load, so that a run can be repeated; required."""
-    columns: Columns | None = None
-    """For `file` and `hub`; absent: question or problem, answer, solution, difficulty or level, source."""
-    answer: Literal["plain", "gsm8k", "boxed", "integer"] = "plain"
-    """How the gold answer stands in its column: as it is, after `####`, in the last \\boxed{}, or as a whole number."""
-    keep: dict[str, list[str | int]] = {}
-    """For `file` and `hub`: column → values; only rows with one of these values are taken."""
-    drop: dict[str, list[str | int]] = {}
-    """For `file` and `hub`: column → values; rows with one of these values are not taken."""
-    order: Literal["given", "shuffled"] = "given"
-    """`shuffled`: an order drawn from the run's seed and each question, so that the first `n` are a random choice."""
-    skip: Annotated[int, Field(ge=0)] = 0
-    """Problems to pass over before the first is taken, so that two sets of one source share none."""
-    n: Count | None = None
-    """How many problems to take, from the first; all where absent."""
-    unusable: Literal["refuse", "leave_out"] = "refuse"
-    """Rows without a question or a gold answer that can be checked, or asked before: refused, or left out and told."""
-    parts: dict[Name, Dataset] = {}
-    """For `mixture`: the data sets that are joined, by name, each with its own `n`."""
-    wrong_gold_share: Share = 0.0
-    """For `mini`: this share of the gold answers is replaced by wrong ones, to see what the filters let through."""
-
-    @pydantic.model_validator(mode="after")
-    def complete(self) -> Dataset:
-        given = {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
-        if stray := sorted(given - FIELDS_OF[self.source]):
-            raise ValueError(f"source `{self.source}` has no `{stray[0]}`: remove it")
-        if self.source == "mini" and (self.split not in MINI_SPLITS or self.n is None):
-            raise ValueError(f"source `mini` needs `split` ({', '.join(MINI_SPLITS)}) and `n`")
-        if self.source == "file" and self.path is None:
-            raise ValueError("source `file` needs `path`")
-        if self.source == "hub":
-            if self.path is None or self.split is None:
-                raise ValueError("source `hub` needs `path` and `split`")
-            if self.revision is None or not COMMIT.fullmatch(self.revision):
-                commits = f"https://huggingface.co/datasets/{self.path}/commits/main"
-                raise ValueError(f"source `hub` needs `revision`: the 40 hex digits of a commit listed at {commits}")
-        if self.source == "mixture":
-            if not self.parts:
-                raise ValueError("source `mixture` needs `parts`")
-            if odd := [name for name, part in self.parts.items() if part.source in ("mini", "mixture")]:
-                raise ValueError(f"parts.{odd[0]}: a part of a mixture is a `file` or from the `hub`")
-        return self
-
-
-class Decontamination(Options):
-    enabled: bool | None = None
-    """Whether training problems that overlap with a held-out one are removed; absent: yes, except for `mini`."""
-    n: Annotated[int, Field(ge=2)] = 13
-    """So many equal words in a row are an overlap (Brown et al. 2020, appendix C: 13); equal questions always are."""
-    common: Count = 10
-    """Words in a row that more training problems than this share are a stock phrase and do not count (there: 10)."""
-
-
-class Problems(Options):
-    train: Dataset
-    """The problems that the teacher is sampled on and students are trained on."""
-    dev: Dataset
-    """Held out for tuning: anything tuned is tuned here, on rejection sampling, and written down."""
-    test: dict[Name, Dataset]
-    """The benchmarks' problems by name, held out from training and tuning."""
-    instruction: str = ""
-    """Put behind every question after a blank line, in training and benchmarks alike: the form of the answer."""
-    decontamination: Decontamination = Decontamination()
-    """Which training problems are held out after all. Mini puzzles share templates and are disjoint by construction."""
-
-    @property
-    def decontaminated(self) -> bool:
-        """Whether the training problems are compared with the held-out ones."""
-        chosen = self.decontamination.enabled
-        return self.train.source != "mini" if chosen is None else chosen
-
-
-class Endpoint(Options):
+class Endpoint(OptionGroup):
     url: str
     """The base URL of an OpenAI-compatible server, up to `/v1`."""
     served_as: str | None = None
@@ -168,7 +40,7 @@ class Endpoint(Options):
     """US dollars per million generated tokens, for the ledger."""
 
 
-class Model(Options):
+class Model(OptionGroup):
     path: str
     """A local folder with safetensors, tokenizer and chat template, or a hub id."""
     revision: str | None = None
@@ -195,7 +67,7 @@ class Model(Options):
         return self
 
 
-class Engine(Options):
+class Engine(OptionGroup):
     kind: Literal["transformers", "vllm"] = "transformers"
     """`transformers`: exact entropies, any machine; `vllm`: faster on a GPU, entropies bounded from top log-probs."""
     dtype: Literal["float32", "bfloat16", "auto"] = "float32"
@@ -216,7 +88,7 @@ class Engine(Options):
     """For `vllm`: share of each GPU's memory it takes."""
 
 
-class Sampling(Options):
+class Sampling(OptionGroup):
     n: Count = 30
     """Samples per problem (reported: 30)."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
@@ -229,7 +101,7 @@ class Sampling(Options):
     """Jobs that the samples of one draw are scattered over; the merged result does not depend on it."""
 
 
-class Guided(Options):
+class Guided(OptionGroup):
     n: Count | None = None
     """Answer-guided samples per problem; as many as base samples where absent (ours)."""
     below: Share = 0.5
@@ -238,7 +110,7 @@ class Guided(Options):
     """The user's turn that gives the answer away; the training text has the bare question instead."""
 
 
-class Hint(Options):
+class Hint(OptionGroup):
     source: Literal["answer", "teacher", "solution", "none"] = "answer"
     """What the teacher is told at the cut: the gold answer, its own short hint, the worked solution, nothing."""
     place: Literal["assistant", "user"] = "assistant"
@@ -258,7 +130,7 @@ class Hint(Options):
     """For `teacher`: longest hint."""
 
 
-class Gear(Options):
+class Gear(OptionGroup):
     detector: Literal[
         "entropy_surge",
         "entropy_level",
@@ -303,7 +175,7 @@ class Gear(Options):
     """A guided sample or repair that matches one of these (any case) speaks of the hint and is rejected (ours)."""
 
 
-class Pure(Options):
+class Pure(OptionGroup):
     enabled: bool = True
     """Whether repairs are filtered at all."""
     rule: Literal["quantile", "calibrated", "random", "oracle"] = "quantile"
@@ -326,7 +198,7 @@ class Pure(Options):
     """Whether the answer-guided samples of stage II are filtered too."""
 
 
-class Scoring(Options):
+class Scoring(OptionGroup):
     cue: str = "The final answer is \\boxed{"
     """The text after which the teacher's probability of the gold answer is read; it closes a thinking block first."""
     closing: str = "}"
@@ -337,21 +209,21 @@ class Scoring(Options):
     """How many of the teacher's own correct traces are scored for `calibrated` and the audits."""
 
 
-class Pace(Options):
+class Pace(OptionGroup):
     schedule: Literal["cumulative", "sequential", "mixed", "mixed_matched", "reversed"] = "cumulative"
     """How the three stages follow each other (ours: cumulative; the paper's reading is unknown)."""
     max_per_problem: Count = 4
     """Distinct traces per problem in every stage, the first by index (ours)."""
 
 
-class Lora(Options):
+class Lora(OptionGroup):
     rank: Count = 16
     """Rank of the adapters; they are merged into the weights at the end."""
     alpha: Count = 32
     """Scale of the adapters."""
 
 
-class Train(Options):
+class Train(OptionGroup):
     steps: Count | None = 300
     """Optimizer steps, equal for every method (the fair comparison); absent: `epochs` decides."""
     epochs: Annotated[float, Field(gt=0)] = 5.0
@@ -378,7 +250,7 @@ class Train(Options):
     """Steps between two checkpoints: a killed training goes on from the last one."""
 
 
-class Experiment(Options):
+class Experiment(OptionGroup):
     run: Name
     """Outputs go to results/<run>/."""
     seed: int = 0
@@ -433,89 +305,6 @@ class Experiment(Options):
         return self
 
 
-class UniqueKeyLoader(yaml.SafeLoader):
-    """YAML where a key that stands twice is an error instead of a silent overwrite."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: dict[Any, int] = {}
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            line = key_node.start_mark.line + 1
-            if key in seen:
-                raise HealError(
-                    f"{key!r} stands twice (lines {seen[key]} and {line})",
-                    where=self.name,
-                    cure="keep one of them, or give them different names",
-                )
-            seen[key] = line
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Raises HealError where the file is missing, is not YAML, or is not a mapping."""
-    try:
-        with open(path, encoding="utf-8") as stream:
-            content = yaml.load(stream, UniqueKeyLoader)
-    except FileNotFoundError:
-        raise HealError("no such file", where=str(path), cure="give an existing file with --config") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise HealError(f"not valid YAML: {error}", where=str(path), cure="mend the syntax at that line") from None
-    if not isinstance(content, dict):
-        raise HealError(
-            f"expected fields, found {type(content).__name__}", where=str(path), cure="see config/README.md"
-        )
-    return content
-
-
 def load(path: str | Path) -> Experiment:
     """Reads and checks a config file; the methods' own options are checked by `heal.methods.resolve`."""
     return validate(Experiment, read_yaml(path), where=str(path))
-
-
-def validate(cls: type[T], content: Any, *, where: str, prefix: str = "") -> T:
-    """Builds the options, or raises one HealError that lists every mistake with field, found value and cure."""
-    try:
-        return cls.model_validate(content)
-    except pydantic.ValidationError as error:
-        problems = [explain(cls, issue, prefix) for issue in error.errors()]
-    if len(problems) == 1:
-        raise HealError(problems[0][0], where=where, cure=problems[0][1] or "see config/README.md for every field")
-    found = "".join(f"\n  {found}" + (f" ({cure})" if cure else "") for found, cure in problems)
-    raise HealError(
-        f"{len(problems)} mistakes:{found}", where=where, cure="mend them; config/README.md has every field"
-    )
-
-
-def explain(cls: type[BaseModel], issue: Any, prefix: str = "") -> tuple[str, str]:
-    """One pydantic error → (what was found at which field, what to do)."""
-    location = [str(part) for part in issue["loc"] if part != "[key]"]
-    field = ".".join([*([prefix] if prefix else []), *location]) or "the file"
-    if issue["type"] == "extra_forbidden":
-        known = known_fields(cls, issue["loc"][:-1])
-        near = difflib.get_close_matches(location[-1], known, n=1)
-        guess = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-        return f"{field}: unknown key", guess
-    if issue["type"] == "missing":
-        return f"{field}: missing", "add it (config/README.md says what it is)"
-    message = issue["msg"].removeprefix("Value error, ")
-    value = issue.get("input")
-    shown = "" if isinstance(value, dict | BaseModel) else f", found {value!r}"
-    return f"{field}: {message[:1].lower()}{message[1:]}{shown}", ""
-
-
-def known_fields(cls: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """The field names of the options class at a location inside `cls`."""
-    current: Any = cls
-    for part in location:
-        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
-            current = current.model_fields[part].annotation
-        current = options_inside(current)
-    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
-
-
-def options_inside(annotation: Any) -> Any:
-    """Unwraps Optional and dict annotations down to the options class they hold."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    inner = [options_inside(argument) for argument in getattr(annotation, "__args__", ())]
-    return next((a for a in inner if isinstance(a, type) and issubclass(a, BaseModel)), annotation)

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from heal.config import Experiment, options_inside
+from heal.config import Experiment
+from heal.options import options_inside
 
 SCHEMA = "workflow/schemas/config.schema.json"
 DOCUMENTATION = "config/README.md"

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from heal import records
-from heal.config import Decontamination
+from heal.config_data import Decontamination
 from heal.errors import HealError, exit_with_errors
 from heal.provenance import recorded
 from heal.records import Row

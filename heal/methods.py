@@ -14,9 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
-from heal import config, pure, records
+from heal import pure, records
 from heal.config import Gear, Pace, Pure
 from heal.errors import HealError
+from heal.options import OptionGroup
 from heal.records import Row, content_id
 
 
@@ -61,9 +62,9 @@ class Method(ABC):
     kind: ClassVar[str]
     paper: ClassVar[str]
     summary: ClassVar[str]
-    Options: ClassVar[type[config.Options]] = config.Options
+    Options: ClassVar[type[OptionGroup]] = OptionGroup
 
-    def __init__(self, options: config.Options) -> None:
+    def __init__(self, options: OptionGroup) -> None:
         self.options = options
 
     @abstractmethod
@@ -143,7 +144,7 @@ def valid_traces(problems: Sequence[Row], rows: Iterable[Row]) -> set[str]:
     }
 
 
-class HealOptions(config.Options):
+class HealOptions(OptionGroup):
     gear: Gear = Gear()
     """GEAR, where it differs from the run's."""
     pure: Pure = Pure()

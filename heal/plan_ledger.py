@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from heal import assumptions, config
 from heal.errors import HealError
+from heal.options import read_yaml
 from heal.plan import TRACE_RULES, Setting, Stage, plan, settings
 from heal.plan_report import NOT_PLANNED, aligned, assumption_table, whole
 from heal.provenance import ledger
@@ -131,7 +132,7 @@ def comparison(took: Mapping[str, Mapping[str, float]], plans: Mapping[str, Sequ
 def config_of(run: Path) -> str:
     """The config file of a run, by its name. Raises HealError where none in config/ has it."""
     for path in sorted(Path("config").glob("*.yaml")):
-        if config.read_yaml(path).get("run") == run.name:
+        if read_yaml(path).get("run") == run.name:
             return str(path)
     raise HealError(f"no file in config/ has `run: {run.name}`", where=str(run), cure="give the run's config: --config")
 

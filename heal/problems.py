@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from heal import records
-from heal.config import Columns, Dataset
+from heal.config_data import Columns, Dataset
 from heal.errors import HealError, exit_with_errors
 from heal.grading import Grader, check_gold, extract_boxed, gold_from_gsm8k
 from heal.provenance import recorded

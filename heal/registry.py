@@ -8,16 +8,18 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import inspect
-import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from heal import config
 from heal.errors import HealError
 from heal.methods import Heal, Method
+from heal.options import validate
 
 ROOT = Path(__file__).parent.parent
 BASELINES = ROOT / "baselines"
@@ -94,7 +96,7 @@ def build(entry: Mapping[str, Any], *, where: str, field: str) -> Method:
         guess = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(kinds))}"
         raise HealError(f"{field}.kind: unknown method {kind!r}", where=where, cure=guess)
     options = {key: value for key, value in entry.items() if key != "kind"}
-    return kinds[kind](config.validate(kinds[kind].Options, options, where=where, prefix=field))
+    return kinds[kind](validate(kinds[kind].Options, options, where=where, prefix=field))
 
 
 def resolve(experiment: config.Experiment, *, where: str = "config") -> dict[str, Method]:
@@ -111,16 +113,32 @@ def resolve(experiment: config.Experiment, *, where: str = "config") -> dict[str
     return methods
 
 
+class TaskLoader(yaml.SafeLoader):
+    """Reads lm-eval's YAML without its functions (`!function`), on which nothing here depends."""
+
+
+TaskLoader.add_multi_constructor("!", lambda loader, suffix, node: None)
+
+
+def task_fields(path: Path) -> dict[str, Any]:
+    """A task file's fields; those that it includes come first, as in lm-eval."""
+    fields = yaml.load(path.read_text(encoding="utf-8"), TaskLoader)
+    included = fields.pop("include", [])
+    for name in [included] if isinstance(included, str) else included:
+        fields = {**task_fields(path.parent / name), **fields}
+    return fields
+
+
 @cache
-def benchmarks(folder: Path = TASKS) -> dict[str, str]:
-    """lm-eval task → the problems it asks, from the YAML files below the folder (their `task:` and `split:`)."""
-    found = {}
-    for path in sorted(folder.rglob("*.yaml")):
-        text = path.read_text(encoding="utf-8")
-        task, split = (re.search(rf"^ *{key}: *(\w+)", text, re.MULTILINE) for key in ("task", "split"))
-        if task and split:
-            found[task[1]] = split[1]
-    return found
+def tasks(folder: Path = TASKS) -> dict[str, dict[str, Any]]:
+    """lm-eval task → its fields, from the YAML files below the folder that name a task."""
+    found = [task_fields(path) for path in sorted(folder.rglob("*.yaml"))]
+    return {fields["task"]: fields for fields in found if isinstance(fields.get("task"), str)}
+
+
+def benchmarks() -> dict[str, str]:
+    """lm-eval task → the problems it asks."""
+    return {name: fields["dataset_kwargs"]["split"] for name, fields in tasks().items()}
 
 
 def check_benchmarks(names: Sequence[str], splits: Collection[str] | None = None, *, where: str) -> None:

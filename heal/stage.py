@@ -9,15 +9,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import heal.config as config
-from heal import devices
+from heal import config, devices
 from heal.errors import HealError
+from heal.options import OptionGroup, validate
 from heal.records import Pieces, Row, Usage, in_batches
 
 if TYPE_CHECKING:
     from heal.engines.base import Engine
 
-T = TypeVar("T", bound=config.Options)
+T = TypeVar("T", bound=OptionGroup)
 
 
 def arguments_parser(description: str | None, *files: str, model: bool = False) -> argparse.ArgumentParser:
@@ -44,7 +44,7 @@ def arguments_parser(description: str | None, *files: str, model: bool = False) 
 
 def read_options(cls: type[T], content: str, where: str = "--options") -> T:
     """Raises HealError where it is no JSON or not the stage's options."""
-    return config.validate(cls, parsed(content, where), where=where)
+    return validate(cls, parsed(content, where), where=where)
 
 
 def parsed(content: str, where: str) -> Any:
@@ -62,7 +62,7 @@ def model_of(arguments: argparse.Namespace) -> config.Model:
         "template_options": parsed(arguments.template_options, "--template-options"),
         "endpoint": parsed(getattr(arguments, "endpoint", None) or "null", "--endpoint"),
     }
-    return config.validate(config.Model, given, where="--model")
+    return validate(config.Model, given, where="--model")
 
 
 def open_engine(arguments: argparse.Namespace) -> Engine:

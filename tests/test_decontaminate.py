@@ -10,7 +10,7 @@ import run_factory
 
 from evals import tables
 from heal import config, decontaminate, problems, records
-from heal.config import Dataset, Decontamination
+from heal.config_data import Dataset, Decontamination
 from heal.decontaminate import words
 from heal.errors import HealError
 

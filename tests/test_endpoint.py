@@ -111,7 +111,8 @@ def test_a_sample_depends_on_its_seed(served, requests) -> None:
 def test_benchmarks_of_a_served_teacher_give_the_answers_of_the_local_one(served, tmp_path: Path) -> None:
     from evals.run import evaluate
     from heal import problems, records
-    from heal.config import Dataset, Engine, Model
+    from heal.config import Engine, Model
+    from heal.config_data import Dataset
 
     for split in ("easy", "hard"):
         rows = problems.load(Dataset(source="mini", split=split, n=8), 0)

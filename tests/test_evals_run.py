@@ -13,7 +13,8 @@ import yaml
 
 from evals import run as evals_run
 from heal import records, registry
-from heal.config import Dataset, Engine, Model
+from heal.config import Engine, Model
+from heal.config_data import Dataset
 from heal.errors import HealError
 from heal.problems import load
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from heal import cli, problems, records, sample
-from heal.config import Dataset
 from heal.config import Sampling as SamplingOptions
+from heal.config_data import Dataset
 from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
 from heal.imported import measurer, read_traces

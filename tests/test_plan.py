@@ -9,14 +9,18 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from safetensors.numpy import save_file
 
 from heal import assumptions, cli, config, plan, plan_ledger, records, registry
-from heal.config import Dataset, Model
+from heal.config import Model
+from heal.config_data import Dataset
 from heal.errors import HealError
 from heal.methods import files
+from heal.options import validate
 
 ROOT = Path(__file__).parent.parent
 MINI = ROOT / "config/config.yaml"
@@ -31,7 +35,7 @@ def in_the_repository(monkeypatch):
 def experiment(change=lambda content: None, path=MINI):
     content = yaml.safe_load(path.read_text())
     change(content)
-    return config.validate(config.Experiment, content, where=str(path))
+    return validate(config.Experiment, content, where=str(path))
 
 
 def setting(change=lambda content: None, **options):
@@ -183,10 +187,9 @@ def test_parameters_come_from_the_command_line_the_folder_or_the_name(tmp_path):
     moe = sized("Qwen/Qwen3-30B-A3B")
     assert (moe.total, moe.active) == (30e9, 3e9)
     assert size("Qwen/Qwen3-32B", 7.0) == 7
-    header = json.dumps({"__metadata__": {"a": "b"}, "w": {"shape": [3, 4]}, "b": {"shape": [5]}}).encode()
     folder = tmp_path / "Model-70B"
     folder.mkdir()
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    save_file({"w": np.zeros((3, 4)), "b": np.zeros(5)}, folder / "model.safetensors", metadata={"a": "b"})
     assert size(str(folder)) == 17
     for damaged in (b"", b"\xff" * 8, struct.pack("<Q", 5) + b"{]"):
         (folder / "model.safetensors").write_bytes(damaged)

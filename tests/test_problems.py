@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from heal import problems, records
-from heal.config import Dataset
+from heal.config_data import Dataset
 from heal.errors import HealError
+from heal.options import validate
 
 DATA = Path(__file__).parent / "data"
 COMMIT = "740312add88f781978c0658806c59bc2815b9866"
@@ -316,10 +317,9 @@ def test_the_instruction_stands_behind_every_question_and_is_part_of_its_id(tmp_
     ],
 )
 def test_options_that_do_not_fit_their_source_are_refused(options, said):
-    from heal import config
 
     with pytest.raises(HealError) as refused:
-        config.validate(Dataset, options, where="my.yaml")
+        validate(Dataset, options, where="my.yaml")
     assert said in str(refused.value), str(refused.value)
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from heal import records
-from heal.config import Dataset
+from heal.config_data import Dataset
 from heal.errors import HealError
 from heal.problems import load
 from heal.records import Pieces

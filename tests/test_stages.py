@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from heal import gear, records, repair, sample, scoring
-from heal.config import Dataset, Gear, Guided, Hint, Sampling, Scoring
+from heal.config import Gear, Guided, Hint, Sampling, Scoring
+from heal.config_data import Dataset
 from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
 from heal.grade import grade

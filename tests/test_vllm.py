@@ -116,7 +116,7 @@ def test_settings_say_how_entropies_were_read(fast) -> None:
 def test_a_stage_runs_on_vllm_to_its_file(tmp_path: Path, fast, monkeypatch: pytest.MonkeyPatch) -> None:
     """`heal.sample base` with engine.kind vllm: rows with both bounds, and GEAR says which cuts are certain."""
     from heal import gear, problems, records
-    from heal.config import Dataset
+    from heal.config_data import Dataset
 
     rows = problems.load(Dataset(source="mini", split="train", n=6), 0)
     draw = sample.sampler(fast, SamplingOptions(n=2, max_new_tokens=160), (0, 0, "base"), range(2), sample.question)

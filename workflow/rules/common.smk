@@ -11,6 +11,7 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 
 import heal.config
+import heal.options
 import heal.registry
 from heal.errors import HealError
 from heal.methods import files
@@ -21,8 +22,8 @@ def checked_experiment():
     where = ", ".join(map(str, workflow.config_settings.configfiles)) or "config/config.yaml"
     try:
         for path in workflow.config_settings.configfiles or [ROOT / "config/config.yaml"]:
-            heal.config.read_yaml(path)
-        experiment = heal.config.validate(heal.config.Experiment, config, where=where)
+            heal.options.read_yaml(path)
+        experiment = heal.options.validate(heal.config.Experiment, config, where=where)
         return experiment, heal.registry.resolve(experiment, where=where)
     except HealError as error:
         raise WorkflowError(str(error))
