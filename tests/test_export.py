@@ -64,3 +64,22 @@ def test_in_a_schedules_order_it_is_what_the_student_sees(curriculum: Path, tmp_
     shown = [json.loads(line)["id"] for line in (tmp_path / "out/train.jsonl").read_text().split("\n") if line]
     order, _ = exposures([n % 3 + 1 for n in range(7)], schedule="cumulative", steps=10, batch=4, seed=3)
     assert shown == [f"e{number}" for number in order]
+
+
+def test_what_no_format_can_mask_is_refused(curriculum: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in curriculum.read_text().splitlines()]
+    rows[3]["given"] = rows[3]["messages"][1]["content"][:1]
+    curriculum.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = [
+        sys.executable,
+        "-m",
+        "heal.export",
+        "--curriculum",
+        curriculum,
+        "--format",
+        "trl",
+        "--out",
+        tmp_path / "o",
+    ]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 2 and "e3" in ended.stderr and not (tmp_path / "o").exists()

@@ -9,7 +9,7 @@ import pytest
 from run_factory import problem, repair, trace
 
 from heal import premise, records
-from heal.config import Gear
+from heal.config import Gear, Premise
 from heal.errors import HealError
 from heal.mini import puzzles
 from heal.records import Row
@@ -31,7 +31,7 @@ def traces(correct: list[list[bool]]) -> tuple[list[Row], list[Row], list[Row]]:
     return problems, samples, grades
 
 
-def measured(correct: list[list[bool]], accepted: int, tried: int, gear: Gear | None = None) -> dict:
+def measured(correct: list[list[bool]], accepted: int, tried: int, options: Premise | None = None) -> dict:
     """The premise where each treated problem has `tried` repairs of which `accepted` verify, 2 new tokens each."""
     problems, samples, grades = traces(correct)
     treated = {row["problem_id"] for row, flags in zip(problems, correct, strict=True) if not any(flags)}
@@ -42,7 +42,9 @@ def measured(correct: list[list[bool]], accepted: int, tried: int, gear: Gear | 
         for n in range(tried)
     ]
     usages = USAGES | {"repairs": {"prefill": 100, "generated": 2 * len(repairs), "scored": 0}}
-    return premise.premise(problems, samples, grades, [], repairs, gear or Gear(max_wrong_agreement=1.0), usages)
+    return premise.premise(
+        problems, samples, grades, [], repairs, Gear(max_wrong_agreement=1.0), usages, options or Premise()
+    )
 
 
 def test_counts_of_a_small_case():
@@ -84,7 +86,7 @@ def test_a_hint_s_own_tokens_are_paid_for():
 
 
 def test_the_premise_holds_and_fails_for_each_reason():
-    unsolved = [[False] * 4] * premise.MIN_UNSOLVED
+    unsolved = [[False] * 4] * Premise().min_unsolved
     assert measured(unsolved, accepted=1, tried=2)["holds"]
     few = measured(unsolved[1:], accepted=1, tried=2)
     assert not few["holds"] and "unsolved problems, fewer than" in few["reasons"][0]
@@ -95,11 +97,22 @@ def test_the_premise_holds_and_fails_for_each_reason():
     assert lucky["uplift"] < 1 and any("no hint uplift" in reason for reason in lucky["reasons"])
 
 
+def test_a_pass_rate_outside_its_bounds_and_few_points_are_told():
+    traces = [[False] * 4] * 20 + [[False, False, True, True]] * 20
+    found = measured(traces, accepted=1, tried=2)
+    # half of the repairs are accepted; of the second halves of all 40 problems, half of the samples are correct
+    assert (found["pass_rate"], found["points"]) == (0.25, 0.0) and found["holds"]
+    bounded = measured(traces, accepted=1, tried=2, options=Premise(pass_rate=(0.3, 0.8)))
+    assert bounded["reasons"] == ["the teacher's pass rate is 25.0%, not between 30% and 80%"]
+    wanted = measured(traces, accepted=1, tried=2, options=Premise(min_points=0.1))
+    assert len(wanted["reasons"]) == 1 and "0.0 points more" in wanted["reasons"][0]
+
+
 def test_a_problem_whose_wrong_answers_agree_is_suspect():
     problems, samples, grades = traces([[False] * 4, [False] * 4])
     for grade in grades[:4]:
         grade["extracted"] = "17"
-    found = premise.premise(problems, samples, grades, [], [], Gear(), USAGES)
+    found = premise.premise(problems, samples, grades, [], [], Gear(), USAGES, Premise())
     assert found["suspect"] == [problems[0]["problem_id"]] and found["treated"] == 1
 
 
@@ -111,9 +124,9 @@ def test_more_questions_show_smaller_differences():
 def test_a_sample_without_grade_is_named():
     problems, samples, grades = traces([[False] * 4])
     with pytest.raises(HealError, match="no grade"):
-        premise.premise(problems, samples, grades[1:], [], [], Gear(), USAGES)
+        premise.premise(problems, samples, grades[1:], [], [], Gear(), USAGES, Premise())
     with pytest.raises(HealError, match="no problem"):
-        premise.premise([], samples, grades, [], [], Gear(), USAGES)
+        premise.premise([], samples, grades, [], [], Gear(), USAGES, Premise())
 
 
 def test_the_command_gives_equal_bytes_for_shuffled_files(tmp_path: Path, monkeypatch):
@@ -122,7 +135,7 @@ def test_the_command_gives_equal_bytes_for_shuffled_files(tmp_path: Path, monkey
     tables = {"problems": problems, "samples": samples, "grades": grades, "guided": [], "repairs": repairs}
     contents = []
     for name, order in (("one", 1), ("two", -1)):
-        arguments = ["premise", "--out", str(tmp_path / f"{name}.json"), "--options", '{"max_wrong_agreement": 1.0}']
+        arguments = ["premise", "--out", str(tmp_path / f"{name}.json"), "--gear", '{"max_wrong_agreement": 1.0}']
         for kind, rows in tables.items():
             records.write(
                 tmp_path / name / f"{kind}.parquet", kind, rows[::order], usage={"prefill": 7, "generated": 80}

@@ -177,6 +177,20 @@ def test_labels_cover_the_answer_and_end_with_eos(model: Path) -> None:
     assert supervised[-1] == tokenizer.eos_token_id != tokenizer.pad_token_id
 
 
+def test_what_is_given_is_read_and_not_learnt(model: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    row = conversation(1)
+    words = row["messages"][1]["content"].split(" ")
+    given = " ".join(words[:3])
+    (plain,), (example,) = (encode(tokenizer, [one], "test") for one in (row, row | {"given": given}))
+    assert example.ids == plain.ids
+    supervised = [token for token in example.labels if token != NOT_SUPERVISED]
+    assert tokenizer.decode(supervised) == row["messages"][1]["content"].removeprefix(given) + tokenizer.eos_token
+    tokenizer.chat_template = tokenizer.chat_template.replace("{{ message", "{{ ' then' + message")
+    with pytest.raises(HealError, match="given part"):
+        encode(tokenizer, [row | {"given": given}], "test")
+
+
 def test_what_a_template_writes_after_eos_is_not_trained_on(model: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model)
     plain = encode(tokenizer, [conversation(1)], "test")
@@ -310,6 +324,8 @@ def broken(**changes: Any) -> str:
         (broken(messages=[]), "row 2: messages"),
         (broken(messages=[{"role": "user", "content": "x"}, {"role": "assistant"}]), "row 2: messages"),
         (broken(messages=[{"role": "user", "content": "x"}, {"role": "assistant", "content": " "}]), "row 2.*empty"),
+        (broken(given="not its beginning"), "row 2: given"),
+        (broken(given=conversation(1)["messages"][1]["content"]), "row 2: given"),
         ('{"id": "a"}', "row 1: origin: missing"),
     ],
 )

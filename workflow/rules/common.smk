@@ -76,6 +76,7 @@ wildcard_constraints:
     shard=r"\d+",
     variant="|".join(GEARS),
     kind="main|ablations",
+    role="teachers|students",
     table=r"samples|guided|(repairs|scores)/[\w-]+",
 
 
@@ -114,48 +115,53 @@ def template_options(model):
     return ["--template-options", json.dumps(given, sort_keys=True)] if given else []
 
 
-def model_arguments(models):
-    """A function of the wildcards that gives --model and --revision of a teacher."""
-
-    def arguments(wildcards):
-        model = models[wildcards.teacher if models is EXPERIMENT.teachers else wildcards.student]
-        revision = ["--revision", model.revision] if model.revision else []
-        endpoint = ["--endpoint", as_json(model.endpoint)] if model.endpoint else []
-        return ["--model", model.path, *revision, *template_options(model), *endpoint]
-
-    return arguments
+MODELS = {"teachers": EXPERIMENT.teachers, "students": EXPERIMENT.students}
 
 
-TEACHER = model_arguments(EXPERIMENT.teachers)
-BASE_STUDENT = model_arguments(EXPERIMENT.students)
+def unpacked(model):
+    """The folder of a package's model; None for another one."""
+    return f"{RUN}/models/unpacked/{model.package}/{Path(model.path).stem}" if model.package else None
 
 
-def gpus(models):
-    """A function of the wildcards: the GPUs that a job with a model asks for, before the profile's total caps it."""
-
-    def asked(wildcards):
-        model = models[wildcards.teacher if models is EXPERIMENT.teachers else wildcards.student]
-        return 0 if EXPERIMENT.engine.device == "cpu" or model.endpoint else model.gpus
-
-    return asked
+UNPACKED = {unpacked(model): model for models in MODELS.values() for model in models.values() if model.package}
 
 
-TEACHER_GPUS = gpus(EXPERIMENT.teachers)
-STUDENT_GPUS = gpus(EXPERIMENT.students)
+def made(role, name):
+    """The folder of a model that the run makes itself; None for one that is used as it is."""
+    model = MODELS[role][name]
+    return f"{RUN}/models/{role}/{name}/model" if model.warm_up else unpacked(model)
 
 
-def local_model(models, name):
-    """The files of a model that lies in a folder, so that a rebuilt model reruns what used it."""
-    folder = Path(models[name].path)
-    return [str(path) for path in sorted(folder.glob("*")) if path.is_file()] if folder.is_dir() else []
+def arguments_of(model, folder=None):
+    """--model and what goes with it; folder: where the run has made it, if it has."""
+    revision = ["--revision", model.revision] if model.revision and not folder else []
+    endpoint = ["--endpoint", as_json(model.endpoint)] if model.endpoint else []
+    return ["--model", folder or model.path, *revision, *template_options(model), *endpoint]
 
 
-def teacher_files(wildcards):
-    return local_model(EXPERIMENT.teachers, wildcards.teacher)
+def files_of(model, folder=None):
+    """What a job with a model depends on: the folder that the run makes, or the files of one that is there."""
+    return folder or [str(path) for path in sorted(Path(model.path).glob("*")) if path.is_file()]
 
 
-def student_files(wildcards):
-    return local_model(EXPERIMENT.students, wildcards.student)
+def gpus_of(model, folder=None):
+    """The GPUs that a job with a model asks for, before the profile's total caps it."""
+    return 0 if EXPERIMENT.engine.device == "cpu" or model.endpoint else model.gpus
+
+
+def of_model(role, tell):
+    """A function of the wildcards: what `tell` says of a job's teacher or student."""
+
+    def told(wildcards):
+        name = getattr(wildcards, role.removesuffix("s"))
+        return tell(MODELS[role][name], made(role, name))
+
+    return told
+
+
+TEACHER, BASE_STUDENT = of_model("teachers", arguments_of), of_model("students", arguments_of)
+TEACHER_GPUS, STUDENT_GPUS = of_model("teachers", gpus_of), of_model("students", gpus_of)
+teacher_files, student_files = of_model("teachers", files_of), of_model("students", files_of)
 
 
 def method_json(name):

@@ -133,7 +133,7 @@ rule figure_trace:
     input:
         samples=f"{RUN}/traces/{{teacher}}/draw0/samples.parquet",
         repairs=f"{RUN}/traces/{{teacher}}/draw0/repairs/{OWN}.parquet",
-        tokenizer=lambda wildcards: f"{EXPERIMENT.teachers[wildcards.teacher].path}/tokenizer.json",
+        model=teacher_files,
         code=code("evals.figures"),
     output:
         **pictures_of("trace_{teacher}"),
@@ -142,12 +142,13 @@ rule figure_trace:
     benchmark:
         f"{TIMES}/figures/trace_{{teacher}}.tsv"
     params:
+        tokenizer=of_model("teachers", lambda model, folder: f"{folder or model.path}/tokenizer.json"),
         min_step_tokens=EXPERIMENT.gear.min_step_tokens,
     message:
         "Figure: one repaired trace of the teacher {wildcards.teacher}"
     shell:
         "python -m evals.figures trace --samples {input.samples:q} --repairs {input.repairs:q}"
-        " --tokenizer {input.tokenizer:q} --min-step-tokens {params.min_step_tokens} --out {output.svg:q}"
+        " --tokenizer {params.tokenizer:q} --min-step-tokens {params.min_step_tokens} --out {output.svg:q}"
         " 2>&1 | tee {log:q}"
 
 

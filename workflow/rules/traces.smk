@@ -154,11 +154,12 @@ rule premise:
     benchmark:
         f"{TIMES}/premise/{{teacher}}.draw{{draw}}.tsv"
     params:
-        options=options(EXPERIMENT.gear),
+        gear=options(EXPERIMENT.gear),
+        options=options(EXPERIMENT.premise),
     message:
         "Teacher {wildcards.teacher}, draw {wildcards.draw}: is this a test of HEAL?"
     shell:
         "python -m heal.premise --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
-        " --guided {input.guided:q} --repairs {input.repairs:q} --tests {input.tests:q} --options {params.options:q}"
-        " --out {output.premise:q}"
+        " --guided {input.guided:q} --repairs {input.repairs:q} --tests {input.tests:q} --gear {params.gear:q}"
+        " --options {params.options:q} --out {output.premise:q}"
         " 2>&1 | tee {log:q}"
