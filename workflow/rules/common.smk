@@ -164,6 +164,12 @@ TEACHER_GPUS, STUDENT_GPUS = of_model("teachers", gpus_of), of_model("students",
 teacher_files, student_files = of_model("teachers", files_of), of_model("students", files_of)
 
 
+def of_base(wildcards, tell):
+    """What `tell` says of the model that a warm-up starts from."""
+    model = MODELS[wildcards.role][wildcards.name]
+    return tell(model, unpacked(model))
+
+
 def method_json(name):
     """A method with all its options, as `heal.registry.build` takes it."""
     return json.dumps({"kind": METHODS[name].kind, **METHODS[name].options.model_dump()}, sort_keys=True)

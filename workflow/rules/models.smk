@@ -24,12 +24,6 @@ rule unpacked_model:
         " --out {output.model:q} 2>&1 | tee {log:q}"
 
 
-def of_base(wildcards, tell):
-    """What `tell` says of the model that a warm-up starts from."""
-    model = MODELS[wildcards.role][wildcards.name]
-    return tell(model, unpacked(model))
-
-
 rule worked_examples:
     """What a model is warmed up on."""
     input:
