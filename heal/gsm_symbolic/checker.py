@@ -49,7 +49,12 @@ def sources(question: str, solution: str) -> Sources:
 
 
 def check_steps(problem: Row, steps: list[str]) -> list[bool]:
-    """Whether each step is valid, given what the steps before it state. `problem`: question, answer, solution."""
+    """Whether each step is valid, given what the steps before it state. `problem`: question, answer, solution.
+
+    Raises ValueError for a problem without a worked solution.
+    """
+    if not problem["solution"]:
+        raise ValueError("it has no worked solution")
     known = sources(problem["question"], problem["solution"])
     before: set[Fraction] = set()
     verdicts = []

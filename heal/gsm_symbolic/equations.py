@@ -21,7 +21,7 @@ TOKENS = re.compile(
     r"|(?P<times>(?<![A-Za-z])x(?=\s*[\d(.]))"
     r"|(?P<variable>(?<![A-Za-z'’])[B-HJ-Zb-z](?![\w'’]))"  # not the words a, A, I
     r"|(?P<word>(?:(?<=\d)-|/\s?)?[A-Za-z][\w'’]*(?:[-/][A-Za-z][\w'’]*)*)"
-    r"|(?P<sign>[-+*/()])|(?P<equals>=)|(?P<stop>\S)"
+    r"|(?P<sign>[-+*/()])|(?P<equals>=)|(?P<stop>\n|\S)"
 )
 CODES = {"fraction": "N", "number": "N", "variable": "v", "word": "w", "stop": "."}  # a sign is its own code
 OPERAND = r"-?\(*[Nv][)w]*"

@@ -71,7 +71,9 @@ def generators() -> dict[int, Generator]:
     found = {}
     for half in ("generators_00_49", "generators_50_99"):
         module = module_at(f"{__package__}.{half}", root / FOLDER / f"{half}.py")
-        found |= {int(name.removeprefix("generate_")): f for name, f in vars(module).items() if name.startswith("generate_")}
+        found |= {
+            int(name.removeprefix("generate_")): f for name, f in vars(module).items() if name.startswith("generate_")
+        }
     return found
 
 
