@@ -1,7 +1,7 @@
 """Audits of a teacher's traces against the truth about their steps: the modules themselves, not only the students.
 
 Reads traces/{teacher}/draw{d}/ (samples, guided, and per variant repairs and scores) and problems/train.parquet of a
-run whose steps can be checked (the mini world). Writes --out (csv: one quantity a row), the same as md, and a csv of
+run whose steps can be checked (heal/worlds.py). Writes --out (csv: one quantity a row), the same as md, and a csv of
 the premises that hold by the traces alone, `premises_{teacher}.csv` beside it.
 
     python -m evals.audits --run results/mini --teacher default --draw 0 --repairs-variants entropy_surge-bcb6cdc7 \\
@@ -26,7 +26,7 @@ from evals import cut_audit, pure_audit
 from evals.cut_audit import Quantities
 from evals.render import csv_of, markdown_table, number, with_interval
 from evals.truth import Truth, ratio
-from heal import records
+from heal import records, worlds
 from heal.config import Pure
 from heal.errors import HealError, exit_with_errors
 from heal.provenance import recorded
@@ -38,6 +38,13 @@ COLUMNS = ["audit", "variant", "quantity", "value", "low", "high", "n", "covers"
 PREMISES = ["premise", "says", "quantity", "value", "low", "high", "threshold", "holds"]
 # Ours. P1: half-way between always and one of two; P2: a tenth of the accepted traces; P3: what is usually called fair.
 P1_PEAKS, P2_GAP, P3_AUROC = 0.75, 0.1, 0.7
+JUDGES = {
+    "mini": "Steps are judged by the mini world's checker. mini: a model organism: shows the machinery, not that the "
+    "paper is right; HEAL is re-implemented from a description.",
+    "gsm_symbolic": "Steps are judged by heal/gsm_symbolic/checker.py: true equations, and numbers that come from the "
+    "question, earlier steps or the worked solution's own way, so that another right way counts as wrong. HEAL is "
+    "re-implemented from a description.",
+}
 SKIPPED = "Rank-surprisal (arXiv 2601.14249) is left out: it needs each token's rank, which traces do not store."
 
 
@@ -80,7 +87,7 @@ def audit(
     options: Pure,
     seed: int,
 ) -> pd.DataFrame:
-    """Every quantity as a row. Raises HealError outside the mini world."""
+    """Every quantity as a row. Raises HealError for problems without a step checker."""
     truth, by_id = Truth(problems), {row["trace_id"]: row for row in samples}
     gold = {row["problem_id"]: row["answer"] for row in problems}
     rows = []
@@ -149,7 +156,7 @@ def premises(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=PREMISES)
 
 
-def markdown(frame: pd.DataFrame, flags: pd.DataFrame, teacher: str, draw: int) -> str:
+def markdown(frame: pd.DataFrame, flags: pd.DataFrame, world: str, teacher: str, draw: int) -> str:
     """One table per audit, a column per variant."""
     parts = [f"# Audits of teacher {teacher}, draw {draw}\n", "## Premises by the traces alone\n"]
     header = ["premise", "says", "quantity", "value [95 %]", "threshold (ours)", "holds"]
@@ -169,8 +176,7 @@ def markdown(frame: pd.DataFrame, flags: pd.DataFrame, teacher: str, draw: int) 
         table = [[q, *(cells.get((v, q), "none") for v in variants)] for q in quantities]
         parts += [f"## {name}\n", markdown_table(["quantity", *variants], table, lambda i: i == 0)]
     notes = [
-        "Steps are judged by the mini world's checker. mini: a model organism: shows the machinery, not that the "
-        "paper is right; HEAL is re-implemented from a description.",
+        JUDGES[world],
         "Intervals: 95 %, over problems (a bootstrap of whole problems; Wilson's with problems as trials where a share "
         "is 0 or 1; clustered DeLong for AUROC); correlations over items. They cover one draw of one teacher.",
         "distance: steps kept + 1 − first wrong step; 0 is exact. A restart keeps nothing. inherited: the kept part "
@@ -208,9 +214,9 @@ def main() -> None:
         variants = [read_variant(traces, name) for name in arguments.repairs_variants]
         usage = records.usage(traces / "guided.parquet")
         frame = audit(problems, samples, guided, usage, variants, options, arguments.seed)
-        flags = premises(frame)
+        flags, world = premises(frame), worlds.world_of(problems[0])
         records.write_text(out, csv_of(frame))
-        records.write_text(out.with_suffix(".md"), markdown(frame, flags, arguments.teacher, arguments.draw))
+        records.write_text(out.with_suffix(".md"), markdown(frame, flags, world, arguments.teacher, arguments.draw))
         records.write_text(out.with_name(f"premises_{arguments.teacher}.csv"), csv_of(flags))
 
 

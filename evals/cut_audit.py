@@ -144,7 +144,11 @@ def entropy_quantities(repairs: Sequence[Row], samples: dict[str, Row], truth: T
         peaks["entropy"].append(not verdicts[int(np.argmax(row["step_entropies"]))])
     values, is_wrong, is_first, is_withheld = (np.array(x) for x in (entropies, wrong, first, withheld))
     found: Quantities = {}
-    masks = {"first wrong": is_first, "withheld": is_withheld, "right and not withheld": ~(is_wrong | is_withheld)}
+    masks = {"first wrong": is_first}
+    if truth.knows_withheld:
+        masks |= {"withheld": is_withheld, "right and not withheld": ~(is_wrong | is_withheld)}
+    else:
+        masks["right"] = ~is_wrong
     for name, mask in masks.items() if len(values) else ():
         chosen = [group for group, use in zip(groups, mask, strict=True) if use]
         found[f"entropy of {name} steps, nats"] = (mean(values[mask], chosen, share=False), int(mask.sum()))

@@ -19,7 +19,6 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ import pandas as pd
 from evals import style
 from evals.outcomes import Run, add_axes, run_of
 from evals.style import plt
-from evals.tables import TEACHER, UNTRAINED, display, is_mini
+from evals.tables import TEACHER, UNTRAINED, display
 from evals.trace_figures import (
     chosen_repair,
     pure_figure,
@@ -38,7 +37,7 @@ from evals.trace_figures import (
     trace_numbers,
 )
 from evals.truth import Truth
-from heal import records
+from heal import records, worlds
 from heal.config import Pure
 from heal.errors import HealError, exit_with_errors
 from heal.methods import by_problem
@@ -162,7 +161,7 @@ def make(given: argparse.Namespace) -> tuple[plt.Figure, pd.DataFrame]:
         numbers = ceiling_numbers(problems, records.read(given.grades, "grades"))
         return ceiling(numbers), numbers
     options = read_options(Pure, given.pure, "--pure")
-    truth = Truth(problems) if is_mini(Path(given.problems)) else None
+    truth = Truth(problems) if worlds.checkable(problems) else None
     scores, repairs = records.read(given.scores, "scores"), records.read(given.repairs, "repairs")
     numbers = pure_numbers(scores, repairs, truth, options)
     return pure_figure(numbers, options), numbers

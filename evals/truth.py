@@ -1,4 +1,4 @@
-"""The truth about steps where a checker knows it (the mini world), and ratios with intervals over problems.
+"""The truth about steps where a checker knows it (heal/worlds.py), and ratios with intervals over problems.
 
 Reads nothing, writes nothing; the audits import it. Problems are the unit that varies: repairs and cuts of one problem
 are not independent, so intervals come from resampling whole problems.
@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evals.stats import ROUNDING, Interval, wilson
-from heal.errors import HealError
-from heal.mini import checker
+from heal import worlds
 from heal.records import Row
 from heal.steps import split_text
 
@@ -23,32 +22,26 @@ BOOTSTRAP_DRAWS = 1000
 
 
 class Truth:
-    """The first wrong step of traces, looked up by problem. Raises HealError for problems of another world."""
+    """The first wrong step of traces, looked up by problem. Raises HealError for problems without a step checker."""
 
     def __init__(self, problems: Sequence[Row]) -> None:
-        self.questions = {row["problem_id"]: row["question"] for row in problems}
+        self.problems = {row["problem_id"]: row for row in problems}
         for row in problems:
-            try:
-                checker.withheld_steps(row["question"])
-            except ValueError as error:
-                raise HealError(
-                    f"its steps cannot be checked ({error})",
-                    where=f"problem {row['problem_id']}",
-                    cure="audits need problems with a step checker: the mini world",
-                ) from None
+            worlds.check_steps(row, [])
+        self.knows_withheld = all(worlds.withheld_steps(row) is not None for row in problems)
         self.first_wrong = cache(self._first_wrong)
 
     def _first_wrong(self, problem_id: str, text: str) -> int | None:
         """The first step of a trace that is not valid, from 1; None where all are."""
-        return checker.first_wrong_step(self.questions[problem_id], split_text(text))
+        return worlds.first_wrong_step(self.problems[problem_id], split_text(text))
 
     def verdicts(self, problem_id: str, text: str) -> list[bool]:
         """Whether each step of a trace is valid."""
-        return checker.check_steps(self.questions[problem_id], split_text(text))
+        return worlds.check_steps(self.problems[problem_id], split_text(text))
 
     def withheld(self, problem_id: str) -> set[int]:
         """The steps at which a withheld fact is needed, from 1, as long as the trace undoes one operation a step."""
-        return set(checker.withheld_steps(self.questions[problem_id]))
+        return set(worlds.withheld_steps(self.problems[problem_id]) or ())
 
     def is_valid(self, row: Row) -> bool:
         return self.first_wrong(row["problem_id"], row["text"]) is None

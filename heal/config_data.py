@@ -27,12 +27,16 @@ class Columns(OptionGroup):
     """For multiple choice: columns with the wrong choices; they and the gold answer become lettered lines (ours)."""
 
 
-MINI_SPLITS = ("train", "dev", "easy", "hard", "unseen")
+SPLITS_OF = {  # the sources whose problems the suite makes itself, and their splits, of which no two share a problem
+    "mini": ("train", "dev", "easy", "hard", "unseen"),
+    "gsm_symbolic": ("train", "dev", "seen", "weak", "unseen"),
+}
 COMMIT = re.compile(r"[0-9a-f]{40}")
 COMMON_FIELDS = {"source", "n", "skip", "order", "unusable"}
 ROW_FIELDS = {"path", "columns", "answer", "keep", "drop"}
 FIELDS_OF = {
     "mini": {"source", "split", "n", "wrong_gold_share"},
+    "gsm_symbolic": {"source", "split", "n"},
     "file": COMMON_FIELDS | ROW_FIELDS,
     "hub": COMMON_FIELDS | ROW_FIELDS | {"name", "revision", "split"},
     "mixture": COMMON_FIELDS | {"parts"},
@@ -40,10 +44,10 @@ FIELDS_OF = {
 
 
 class Dataset(OptionGroup):
-    source: Literal["mini", "file", "hub", "mixture"] = "mini"
-    """`mini` makes puzzles; `file` reads jsonl, parquet or csv; `hub` loads a data set; `mixture` joins `parts`."""
+    source: Literal["mini", "gsm_symbolic", "file", "hub", "mixture"] = "mini"
+    """`mini` and `gsm_symbolic` are made here; `file`: jsonl, parquet or csv; `hub`: a data set; `mixture`: `parts`."""
     split: str | None = None
-    """For `mini`: train, dev, easy, hard or unseen (no puzzle is in two of them); for `hub`: the data set's split."""
+    """For `mini`: train, dev, easy, hard, unseen; `gsm_symbolic`: train, dev, seen, weak, unseen; `hub`: its split."""
     path: str | None = None
     """For `file`: the file; for `hub`: the data set's id, as in `openai/gsm8k`."""
     name: str | None = None
@@ -76,8 +80,8 @@ class Dataset(OptionGroup):
         given = {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
         if stray := sorted(given - FIELDS_OF[self.source]):
             raise ValueError(f"source `{self.source}` has no `{stray[0]}`: remove it")
-        if self.source == "mini" and (self.split not in MINI_SPLITS or self.n is None):
-            raise ValueError(f"source `mini` needs `split` ({', '.join(MINI_SPLITS)}) and `n`")
+        if (splits := SPLITS_OF.get(self.source)) and (self.split not in splits or self.n is None):
+            raise ValueError(f"source `{self.source}` needs `split` ({', '.join(splits)}) and `n`")
         if self.source == "file" and self.path is None:
             raise ValueError("source `file` needs `path`")
         if self.source == "hub":
@@ -89,14 +93,14 @@ class Dataset(OptionGroup):
         if self.source == "mixture":
             if not self.parts:
                 raise ValueError("source `mixture` needs `parts`")
-            if odd := [name for name, part in self.parts.items() if part.source in ("mini", "mixture")]:
+            if odd := [name for name, part in self.parts.items() if part.source in (*SPLITS_OF, "mixture")]:
                 raise ValueError(f"parts.{odd[0]}: a part of a mixture is a `file` or from the `hub`")
         return self
 
 
 class Decontamination(OptionGroup):
     enabled: bool | None = None
-    """Whether training problems that overlap with a held-out one are removed; absent: yes, except for `mini`."""
+    """Whether training problems that overlap with a held-out one are removed; absent: yes, but of those made here."""
     n: Annotated[int, Field(ge=2)] = 13
     """So many equal words in a row are an overlap (Brown et al. 2020, appendix C: 13); equal questions always are."""
     common: Count = 10
@@ -113,13 +117,13 @@ class Problems(OptionGroup):
     instruction: str = ""
     """Put behind every question after a blank line, in training and benchmarks alike: the form of the answer."""
     decontamination: Decontamination = Decontamination()
-    """Which training problems are held out after all. Mini puzzles share templates and are disjoint by construction."""
+    """Which training problems are held out after all. Those made here are disjoint by construction."""
 
     @property
     def decontaminated(self) -> bool:
         """Whether the training problems are compared with the held-out ones."""
         chosen = self.decontamination.enabled
-        return self.train.source != "mini" if chosen is None else chosen
+        return self.train.source not in SPLITS_OF if chosen is None else chosen
 
 
 class WarmUpData(OptionGroup):

@@ -14,11 +14,12 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
-from heal import pure, records
+from heal import pure, records, worlds
 from heal.config import Gear, Pace, Pure
 from heal.errors import HealError
 from heal.options import OptionGroup
 from heal.records import Row, content_id
+from heal.steps import split_text
 
 
 @dataclass(frozen=True)
@@ -132,15 +133,12 @@ def examples(grouped: dict[str, list[Row]], stage: int, origin: str, most: int) 
 
 
 def valid_traces(problems: Sequence[Row], rows: Iterable[Row]) -> set[str]:
-    """Ids of traces whose every step is right, by the mini world's checker."""
-    from heal.mini import checker
-    from heal.steps import split_text
-
-    questions = {problem["problem_id"]: problem["question"] for problem in problems}
+    """Ids of traces whose every step is right, by the checker of their problems' world."""
+    by_id = {problem["problem_id"]: problem for problem in problems}
     return {
         row["trace_id"]
         for row in rows
-        if row["trace_id"] and checker.first_wrong_step(questions[row["problem_id"]], split_text(row["text"])) is None
+        if row["trace_id"] and worlds.first_wrong_step(by_id[row["problem_id"]], split_text(row["text"])) is None
     }
 
 

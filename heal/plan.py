@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from heal import assumptions, config, registry
+from heal import assumptions, config, registry, worlds
 from heal.assumptions import Assumption, Benchmark, Size
 from heal.errors import HealError
 from heal.methods import Method, files
@@ -81,7 +81,7 @@ def trace_files(setting: Setting) -> dict[str, int]:
     premise = {*files.base, files.guided, files.repairs(experiment.gear)}
     wanted = closure(premise.union(*(method.needs() for method in compared)), setting)
     made = dict.fromkeys(wanted, experiment.draws)
-    if experiment.problems.train.source == "mini":  # its audits and figures look at the first draw
+    if experiment.problems.train.source in worlds.CHECKS:  # its audits and figures look at the first draw
         gears = [experiment.gear, *(m.options.gear for m in compared if hasattr(m.options, "gear"))]
         audited = {file for gear in gears for file in (files.repairs(gear), files.scores(gear))}
         made = dict.fromkeys(closure(audited, setting), 1) | made

@@ -1,4 +1,4 @@
-"""Problems of one split, checked before anything is spent on them: mini puzzles, a file, the hub, or a mixture.
+"""Problems of one split, checked before anything is spent on them: made here, from a file or the hub, or a mixture.
 
 Reads a data set as its options say; writes one row per problem (schema `problems`). A file (jsonl, parquet, csv) with
 the columns of a hub data set takes the same way as the data set itself, so that offline machines lose nothing.
@@ -89,6 +89,16 @@ def from_mini(dataset: Dataset, seed: int) -> list[Row]:
     return rows
 
 
+def from_gsm_symbolic(dataset: Dataset, seed: int) -> list[Row]:
+    """Word problems with their worked solutions. Raises HealError where the package that makes them is absent."""
+    from heal.gsm_symbolic.problems import generate
+
+    return generate(dataset.split, dataset.n, seed)
+
+
+MADE_HERE = {"mini": from_mini, "gsm_symbolic": from_gsm_symbolic}
+
+
 def read_file(path: str) -> list[Row]:
     """The rows of a jsonl, parquet or csv file, as they are. Raises HealError for another kind of file."""
     suffix = Path(path).suffix
@@ -125,7 +135,7 @@ def place(dataset: Dataset) -> str:
     """Where a data set's rows stand, for messages."""
     if dataset.source == "hub":
         return f"{'/'.join(filter(None, [dataset.path, dataset.name, dataset.split]))} at {dataset.revision[:8]}"
-    return f"mini/{dataset.split}" if dataset.source == "mini" else dataset.path or ""
+    return f"{dataset.source}/{dataset.split}" if dataset.source in MADE_HERE else dataset.path or ""
 
 
 def local(dataset: Dataset) -> str:
@@ -212,8 +222,8 @@ def found_rows(dataset: Dataset, seed: int, grader: Grader, left_out: list[Row])
     if dataset.source == "mixture":
         return [pair for part in dataset.parts.values() for pair in usable(part, seed, grader, left_out)]
     where = place(dataset)
-    if dataset.source == "mini":
-        return [(f"{where}, row {number}", row) for number, row in enumerate(from_mini(dataset, seed), 1)]
+    if make := MADE_HERE.get(dataset.source):
+        return [(f"{where}, row {number}", row) for number, row in enumerate(make(dataset, seed), 1)]
     rows = read_hub(dataset) if dataset.source == "hub" else read_file(dataset.path)
     if not rows:
         raise HealError("no rows", where=where, cure="give a file with at least one problem")
@@ -253,7 +263,7 @@ def usable(dataset: Dataset, seed: int, grader: Grader, left_out: list[Row]) -> 
             return error
         return None
 
-    wanted = None if dataset.source == "mini" or dataset.n is None else dataset.skip + dataset.n
+    wanted = None if dataset.source in MADE_HERE or dataset.n is None else dataset.skip + dataset.n
     for where, row in found:
         if len(taken) == wanted:
             break

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from heal import records
+from heal import records, worlds
 from heal.config import Engine as EngineOptions
 from heal.config import Gear, Sampling
 from heal.errors import HealError, exit_with_errors
@@ -207,12 +207,6 @@ def repairer(
     return work
 
 
-def first_wrong_step(trace: WrongTrace) -> int | None:
-    from heal.mini import checker
-
-    return checker.first_wrong_step(trace.question, [step.text for step in trace.steps])
-
-
 def main() -> None:
     parser = arguments_parser(__doc__, "problems", "samples", "grades", model=True)
     parser.add_argument("--sampling", default="{}", help="decoding options as JSON")
@@ -223,7 +217,12 @@ def main() -> None:
     problems = records.read(arguments.problems, "problems")
     samples = records.read(arguments.samples, "samples")
     grades = records.read(arguments.grades, "grades")
+    by_id = {row["problem_id"]: row for row in problems}
     seed = (arguments.seed, arguments.draw)
+
+    def first_wrong_step(trace: WrongTrace) -> int | None:
+        return worlds.first_wrong_step(by_id[trace.row["problem_id"]], [step.text for step in trace.steps])
+
     with recorded(arguments.out, "heal.repair", options=vars(arguments), seeds=list(seed)) as facts:
         engine = open_engine(arguments)
         facts["engine"] = engine.settings
@@ -239,7 +238,7 @@ def main() -> None:
         by_problem: dict[str, list[Cut]] = {}
         for cut in cuts:
             by_problem.setdefault(cut.trace.row["problem_id"], []).append(cut)
-        work = repairer(engine, {row["problem_id"]: row for row in problems}, gear, sampling, seed)
+        work = repairer(engine, by_id, gear, sampling, seed)
         facts["tokens"] = run_batches(
             arguments.out,
             "repairs",

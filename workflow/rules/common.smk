@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT))
 import heal.config
 import heal.options
 import heal.registry
+import heal.worlds
 from heal.errors import HealError
 from heal.methods import files
 
@@ -62,7 +63,7 @@ TABLES = f"{RUN}/tables"
 FIGURES = f"{RUN}/figures"
 REFERENCE = "rs_matched" if "rs_matched" in MAIN else MAIN[0]
 NAMES = {"main": MAIN, "ablations": EVERY}
-MINI = EXPERIMENT.problems.train.source == "mini"
+STEPS_CHECKED = EXPERIMENT.problems.train.source in heal.worlds.CHECKS
 PICTURES = ("svg", "png", "csv")
 
 
@@ -239,10 +240,10 @@ def compared(kind):
 
 
 def table_files(kind):
-    """The methods' scores and doses; in the mini world, what the traces say of the modules too."""
+    """The methods' scores and doses; where steps can be checked, what the traces say of the modules too."""
     made = [f"{TABLES}/{kind}.{suffix}" for suffix in ("csv", "md", "tex", "txt")]
     made += [f"{TABLES}/{kind}_{dose}.csv" for dose in ("coverage", "exposures")]
-    if MINI:
+    if STEPS_CHECKED:
         made += [f"{TABLES}/{kind}_audits/audits_{teacher}.csv" for teacher in EXPERIMENT.teachers]
     return made
 
@@ -251,7 +252,7 @@ def report_files(kind):
     pictures = [f"{FIGURES}/{kind}/accuracy"]
     if kind == "main":
         pictures += [f"{FIGURES}/ceiling_{teacher}" for teacher in EXPERIMENT.teachers]
-        if MINI:
+        if STEPS_CHECKED:
             pictures += [f"{FIGURES}/{name}_{teacher}" for name in ("trace", "pure") for teacher in EXPERIMENT.teachers]
     return table_files(kind) + [f"{picture}.{suffix}" for picture in pictures for suffix in PICTURES]
 
