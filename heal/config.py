@@ -280,8 +280,10 @@ class Premise(OptionGroup):
     """Accepted repairs over correct samples, each per teacher token, must be more: else luck is cheaper (ours)."""
     min_points: Share = 0.0
     """By so much more of the repairs must be accepted than of fresh samples of such problems are correct (ours)."""
-    pass_rate: tuple[Share, Share] = (0.0, 1.0)
-    """The teacher's mean pass rate must lie between these (ours)."""
+    min_pass_rate: Share = 0.0
+    """The teacher's pass rate over all problems must be at least this (ours)."""
+    max_pass_rate: Share = 1.0
+    """The teacher's pass rate over all problems must be at most this (ours)."""
 
 
 class Experiment(OptionGroup):

@@ -159,7 +159,7 @@ def why_not(found: dict[str, Any], options: Premise) -> list[str]:
     reasons = []
     if found["unsolved"] < options.min_unsolved:
         reasons.append(f"{found['unsolved']} unsolved problems, fewer than {options.min_unsolved}")
-    least, most = options.pass_rate
+    least, most = options.min_pass_rate, options.max_pass_rate
     if found["pass_rate"] is not None and not least <= found["pass_rate"] <= most:
         reasons.append(f"the teacher's pass rate is {found['pass_rate']:.1%}, not between {least:.0%} and {most:.0%}")
     share = found["repairs"]["share_of_treated"]

@@ -102,7 +102,7 @@ def test_a_pass_rate_outside_its_bounds_and_few_points_are_told():
     found = measured(traces, accepted=1, tried=2)
     # half of the repairs are accepted; of the second halves of all 40 problems, half of the samples are correct
     assert (found["pass_rate"], found["points"]) == (0.25, 0.0) and found["holds"]
-    bounded = measured(traces, accepted=1, tried=2, options=Premise(pass_rate=(0.3, 0.8)))
+    bounded = measured(traces, accepted=1, tried=2, options=Premise(min_pass_rate=0.3, max_pass_rate=0.8))
     assert bounded["reasons"] == ["the teacher's pass rate is 25.0%, not between 30% and 80%"]
     wanted = measured(traces, accepted=1, tried=2, options=Premise(min_points=0.1))
     assert len(wanted["reasons"]) == 1 and "0.0 points more" in wanted["reasons"][0]

@@ -36,9 +36,9 @@ rule worked_examples:
         f"{TIMES}/models/{{role}}.{{name}}.examples.tsv"
     params:
         options=lambda wildcards: as_json(MODELS[wildcards.role][wildcards.name].warm_up.examples),
-        instruction=INSTRUCTION,
-        guided=EXPERIMENT.guided.template,
-        hint=EXPERIMENT.gear.hint.template,
+        instruction=lambda wildcards: INSTRUCTION,
+        guided=lambda wildcards: EXPERIMENT.guided.template,
+        hint=lambda wildcards: EXPERIMENT.gear.hint.template,
         seed=EXPERIMENT.seed,
     message:
         "Worked examples for the warm-up of {wildcards.name} ({wildcards.role})"
