@@ -22,6 +22,7 @@ from pathlib import Path
 from heal import assumptions, config, registry, worlds
 from heal.assumptions import Assumption, Benchmark, Size
 from heal.errors import HealError
+from heal.gsm_symbolic.warm_up import wanted
 from heal.methods import Method, files
 from heal.sample import EXTRA_BLOCK
 
@@ -174,13 +175,14 @@ def answers(setting: Setting) -> Tokens:
 
 def stage(setting: Setting, names: tuple[str, str], label: str, jobs: int, tokens: Tokens, disk_bytes: float) -> Stage:
     """All jobs of a rule, with their time. names: (stage, rule). label: teachers.NAME or students.NAME."""
-    experiment, training = setting.experiment, names[1] == "student"
+    experiment, training = setting.experiment, names[1] in ("student", "warm_up")
     kind, _, name = label.partition(".")
     model = getattr(experiment, kind)[name]
+    options = model.warm_up.train if names[1] == "warm_up" else experiment.train
     if model.endpoint:
         fees = (tokens.read * model.endpoint.input_price + tokens.written * model.endpoint.output_price) / 1e6
         return Stage(*names, name, jobs, *astuple(tokens), 0.0, 0.0, disk_bytes, fees)
-    low = (experiment.train.dtype if training else experiment.engine.dtype) != "float32"
+    low = (options.dtype if training else experiment.engine.dtype) != "float32"
     card = setting["tflops_16bit" if low else "tflops_32bit"]
     gpus = model.gpus if card and experiment.engine.device != "cpu" else 0
     per_read = 6 if training else 2
@@ -195,9 +197,32 @@ def stage(setting: Setting, names: tuple[str, str], label: str, jobs: int, token
     return Stage(*names, name, jobs, *astuple(tokens), hours, hours * gpus, disk_bytes, 0.0)
 
 
+def trained_on(setting: Setting, conversations: float) -> Tokens:
+    return Tokens(conversations, conversations * (setting["prompt_tokens"] + setting["trace_tokens"]))
+
+
+def weights(setting: Setting, label: str, options: config.Train) -> float:
+    """Bytes of a trained model."""
+    return setting.sizes[label].total * (2 if options.dtype == "bfloat16" else 4)
+
+
+def warm_ups(setting: Setting) -> list[Stage]:
+    """The training that makes teachers and students from a model that is neither."""
+    experiment, found = setting.experiment, []
+    for role, models in (("teachers", experiment.teachers), ("students", experiment.students)):
+        for name, model in models.items():
+            if model.warm_up:
+                options, label = model.warm_up.train, f"{role}.{name}"
+                examples = sum(wanted(model.warm_up.examples).values())
+                shown = options.steps * options.batch if options.steps else options.epochs * examples
+                tokens, disk = trained_on(setting, shown), weights(setting, label, options)
+                found.append(stage(setting, ("warm-up", "warm_up"), label, 1, tokens, disk))
+    return found
+
+
 def plan(setting: Setting) -> list[Stage]:
     """Every stage that needs a model, in the order of the workflow."""
-    experiment, made, found = setting.experiment, trace_files(setting), []
+    experiment, made, found = setting.experiment, trace_files(setting), warm_ups(setting)
     for teacher in experiment.teachers:
         for start, (name, rule, sharded) in TRACE_RULES.items():
             here = {f: draws for f, draws in made.items() if f.startswith(start) and not f.endswith(".grades.parquet")}
@@ -214,10 +239,8 @@ def plan(setting: Setting) -> list[Stage]:
     for student in experiment.students:
         label, jobs = f"students.{student}", each * len(setting.names)
         steps = each * sum(optimizer_steps(setting.methods[name], setting) for name in setting.names)
-        shown = steps * experiment.train.batch
-        trained = Tokens(shown, shown * (setting["prompt_tokens"] + setting["trace_tokens"]))
-        weights = jobs * setting.sizes[label].total * (2 if experiment.train.dtype == "bfloat16" else 4)
-        found.append(stage(setting, ("students", "student"), label, jobs, trained, weights))
+        tokens, disk = trained_on(setting, steps * experiment.train.batch), weights(setting, label, experiment.train)
+        found.append(stage(setting, ("students", "student"), label, jobs, tokens, jobs * disk))
         for names, n in ((("students' answers", "evaluate_student"), jobs), (("untrained", "evaluate_untrained"), 1)):
             found.append(stage(setting, names, label, n, asked.times(n), 4 * n * asked.written))
     for teacher in experiment.teachers:

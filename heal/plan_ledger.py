@@ -39,7 +39,9 @@ def rule_of(stage: str, output: str) -> str | None:
     if stage == "evals.run":
         untrained, teacher = output.startswith("evals/students/"), Path(output).parent.name == "teacher"
         return "evaluate_untrained" if untrained else "evaluate_teacher" if teacher else "evaluate_student"
-    return {"heal.repair": "repairs", "heal.scoring": "trace_scores", "heal.train": "student"}.get(stage)
+    if stage == "heal.train":  # models/<role>/<name>, students/<teacher>/…
+        return "warm_up" if output.startswith("models/") else "student"
+    return {"heal.repair": "repairs", "heal.scoring": "trace_scores"}.get(stage)
 
 
 def measured(run: Path) -> dict[str, dict[str, float]]:

@@ -35,6 +35,12 @@ LARGEST_SLIP = 9
 TRIES = 20
 
 
+def wanted(options: WarmUpData) -> dict[int, int]:
+    """Template → how many examples of it are asked for."""
+    chosen = templates.EASY if options.templates == "easy" else templates.TAUGHT
+    return {t: options.per_weak_template if t in templates.WEAK else options.per_template for t in chosen}
+
+
 def slipped(problem: Row, steps: list[str], rng: random.Random) -> str | None:
     """The last of right steps with one number changed, so that the checker refuses it; None where it never does."""
     places = list(re.finditer(NUMBER, steps[-1]))
@@ -93,12 +99,10 @@ def examples(
     rng = random.Random(f"warm-up {seed}")
     rows, counts = [], {}
     midway = 0
-    for template in templates.EASY if options.templates == "easy" else templates.TAUGHT:
-        weak = template in templates.WEAK
-        wanted = options.per_weak_template if weak else options.per_template
-        made = list(islice(distinct(template, "warm_up", seed, key=itemgetter("question")), wanted))
+    for template, n in wanted(options).items():
+        made = list(islice(distinct(template, "warm_up", seed, key=itemgetter("question")), n))
         counts[template] = len(made)
-        hinted = 0 if weak else round(options.hinted_share * len(made))
+        hinted = 0 if template in templates.WEAK else round(options.hinted_share * len(made))
         for number, problem in enumerate(made):
             problem = problem | {"question": with_instruction(problem["question"], instruction)}
             if number >= hinted:
