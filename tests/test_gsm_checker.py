@@ -1,4 +1,4 @@
-"""Laws of the checker of word problems: equations as people write them, where numbers come from, and the audits on it."""
+"""Laws of the checker of word problems: equations as people write them, sources of numbers, and the audits on it."""
 
 import re
 from fractions import Fraction
