@@ -30,7 +30,7 @@ BEGINS, ENDS = re.compile(EXPRESSION), re.compile(rf"{EXPRESSION}$")
 REMARK = re.compile(r"\((?=[A-Za-z])[^()]*\)")  # (which is …): no part of an expression
 FACTORS = re.compile(r"(?<=\d)(?=\(|[b-z](?!\w))")  # 5(3 + 4), 2x
 SIGNS = str.maketrans({"×": "*", "÷": " / ", "−": "-", "–": "-", "$": "", "€": "", "£": ""})
-ENUMERATION = re.compile(r"^\s*\d{1,2}[.)](?=\s)", re.MULTILINE)
+BULLET = re.compile(r"^\s*(?:\d{1,2}[.)]|[-*•])(?=\s)", re.MULTILINE)  # of a list
 STATED = re.compile(rf"(?P<number>{NUMBER})(?P<percent>\s?%)?(?!st\b|nd\b|rd\b|th\b)")
 MOST_DIGITS, MOST_TOKENS = 15, 100
 
@@ -70,13 +70,13 @@ def forms(text: str) -> frozenset[Fraction]:
 
 def stated(text: str) -> list[str]:
     """Every number in a text as written, with its percent sign; not the numbers of a list or of 1st, 2nd, …"""
-    return [match.group() for match in STATED.finditer(ENUMERATION.sub("", text))]
+    return [match.group() for match in STATED.finditer(BULLET.sub("", text))]
 
 
 def tokens(text: str) -> list[Token]:
     """Code and text of each token; `=` parts the sides."""
     found: list[Token] = []
-    for match in TOKENS.finditer(FACTORS.sub("*", REMARK.sub(" ", text.translate(SIGNS)))):
+    for match in TOKENS.finditer(FACTORS.sub("*", REMARK.sub(" ", BULLET.sub("\n", text).translate(SIGNS)))):
         kind, word = match.lastgroup or "stop", match.group()
         if kind == "times":
             kind, word = ("sign", "*") if found and found[-1][0] in "Nw)" else ("variable", word)
