@@ -18,6 +18,7 @@ from heal.config import Experiment, Model
 from heal.conversations import encode, end_of_turn
 from heal.engines.base import hub_cure, load_tokenizer
 from heal.errors import HealError
+from heal.steps import THINKING_ENDS, THINKING_STARTS
 
 TRAINING_BYTES = 16  # per parameter: weights, gradient and AdamW's two moments in float32
 GENERATING_ROOM = 1.2  # times the weights: a little room for the cache
@@ -67,7 +68,11 @@ def check_teacher(model: Model, experiment: Experiment) -> None:
 def check_student(model: Model, experiment: Experiment) -> None:
     tokenizer = load_tokenizer(model.path, model.revision)
     tokenizer.eos_token = end_of_turn(tokenizer, model.path, model.template_options)
-    row = {"id": "check", "messages": [{"role": role, "content": word(tokenizer)} for role in ("user", "assistant")]}
+    said = answer = word(tokenizer)
+    if THINKING_ENDS in experiment.scoring.cue:  # the teacher thinks, and so will the student
+        answer = f"{THINKING_STARTS}{said}\n{THINKING_ENDS}\n\n{said}"
+    messages = [{"role": "user", "content": said}, {"role": "assistant", "content": answer}]
+    row = {"id": "check", "messages": messages}
     encode(tokenizer, [row], model.path, model.template_options)
     check_weights(model)
     each = 2 * GENERATING_ROOM if experiment.train.lora else TRAINING_BYTES
