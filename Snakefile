@@ -1,8 +1,18 @@
 # HEAL and its baselines, from problems to tables. Run with: snakemake --cores all
 # Another experiment: snakemake --cores all --configfile config/other.yaml; a first try: --config limit=40
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.0")
+
+# Jobs import the project from the folder they start in, so that no environment or container has to hold it.
+if not Path(workflow.basedir).samefile(Path.cwd()):
+    raise WorkflowError(
+        f"{Path.cwd()} is not the repository, {workflow.basedir}: start Snakemake there, without --directory. To keep "
+        "results elsewhere, make results/ a link."
+    )
 
 
 if not workflow.config_settings.configfiles:

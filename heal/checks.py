@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from heal import packaged, problems
+from heal import packaged, problems, registry
 from heal.assumptions import size_of
-from heal.config import Experiment, Model
+from heal.config import Engine, Experiment, Model
 from heal.conversations import encode, end_of_turn
-from heal.engines.base import hub_cure, load_tokenizer
+from heal.engines.base import first_line, hub_cure, load_tokenizer
 from heal.errors import HealError
+from heal.steps import THINKING_ENDS, THINKING_STARTS
 
 TRAINING_BYTES = 16  # per parameter: weights, gradient and AdamW's two moments in float32
 GENERATING_ROOM = 1.2  # times the weights: a little room for the cache
@@ -55,11 +56,10 @@ def check_teacher(model: Model, experiment: Experiment) -> None:
 
         read_traces(model.traces)
     if model.endpoint:
-        from heal.engines.endpoint import EndpointEngine
-
-        EndpointEngine(model.path, endpoint=model.endpoint, revision=model.revision)
+        check_endpoint(model, word(tokenizer), experiment)
         return
     check_weights(model)
+    check_heads(model, experiment.engine)
     bytes_each = 2 if experiment.engine.dtype == "bfloat16" else 4
     check_memory(model, bytes_each * GENERATING_ROOM, "use dtype bfloat16, more gpus, or a smaller model")
 
@@ -67,9 +67,14 @@ def check_teacher(model: Model, experiment: Experiment) -> None:
 def check_student(model: Model, experiment: Experiment) -> None:
     tokenizer = tokenizer_of(model)
     tokenizer.eos_token = end_of_turn(tokenizer, model.path, model.template_options)
-    row = {"id": "check", "messages": [{"role": role, "content": word(tokenizer)} for role in ("user", "assistant")]}
+    said = answer = word(tokenizer)
+    if THINKING_ENDS in experiment.scoring.cue:  # the teacher thinks, and so will the student
+        answer = f"{THINKING_STARTS}{said}\n{THINKING_ENDS}\n\n{said}"
+    messages = [{"role": "user", "content": said}, {"role": "assistant", "content": answer}]
+    row = {"id": "check", "messages": messages}
     encode(tokenizer, [row], model.path, model.template_options)
     check_weights(model)
+    check_heads(model, experiment.engine)
     each = 2 * GENERATING_ROOM if experiment.train.lora else TRAINING_BYTES
     check_memory(model, each, "more gpus, train.lora, or a smaller student")
 
@@ -79,6 +84,20 @@ def tokenizer_of(model: Model) -> Any:
     if model.package:
         return packaged.tokenizer_of(packaged.gguf_file(model.package, model.revision or "", model.path))
     return load_tokenizer(model.path, model.revision)
+
+
+def check_endpoint(model: Model, question: str, experiment: Experiment) -> None:
+    """Raises HealError where the endpoint does not serve the model, or not the log-probs that the methods need."""
+    from heal.engines.base import Request, Sampling
+    from heal.engines.endpoint import EndpointEngine
+
+    options = {"revision": model.revision, "template_options": model.template_options}
+    engine = EndpointEngine(model.path, endpoint=model.endpoint, **options)
+    prompt = engine.chat_ids(question)
+    engine.generate([Request(prompt, (0,), 1)], Sampling())  # one token, for its log-probs
+    methods = registry.resolve(experiment, where="methods").values()
+    if any(file.startswith("scores/") for method in methods for file in method.needs()):
+        engine.score([(prompt, prompt[:1])])
 
 
 def word(tokenizer: Any) -> str:
@@ -116,6 +135,25 @@ def check_weights(model: Model) -> None:
         if not any(name.endswith(wanted) for name in names):
             found = f"no {wanted.removeprefix('.')} among its {len(names)} files"
             raise HealError(found, where=model.path, cure="give a model with weights as safetensors (no pickle)")
+
+
+def check_heads(model: Model, engine: Engine) -> None:
+    """Raises HealError where vLLM cannot share the attention heads out among the model's GPUs."""
+    if engine.kind != "vllm" or engine.device == "cpu" or model.gpus < 2:
+        return
+    from transformers import AutoConfig
+
+    try:
+        read = AutoConfig.from_pretrained(model.path, revision=model.revision).get_text_config()
+    except Exception as error:  # network, or a config that transformers refuses: its classes share no base
+        cure = hub_cure(model.path, model.revision)
+        raise HealError(f"config.json cannot be read ({first_line(error)})", where=model.path, cure=cure) from None
+    heads = read.num_attention_heads
+    shared = getattr(read, "num_key_value_heads", None) or heads  # several cards may hold copies of one of these
+    fit = [n for n in range(1, heads + 1) if heads % n == 0 and (shared % n == 0 or n % shared == 0)]
+    if model.gpus not in fit:
+        found = f"{heads} attention heads, {shared} for keys, cannot be shared out among {model.gpus} GPUs"
+        raise HealError(found, where=model.path, cure=f"set its gpus to one of {', '.join(map(str, fit))}")
 
 
 def check_memory(model: Model, bytes_per_parameter: float, cure: str) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from heal import records
 from heal.errors import HealError
 from heal.records import Row
+from heal.steps import THINKING_STARTS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -134,6 +135,8 @@ def encode(
 def rendering_problem(row: Row, prompt: str, text: str) -> str | None:
     """What the chat template does wrong with a conversation; None where nothing."""
     answer, completion = row["messages"][-1]["content"], text.removeprefix(prompt)
+    if prompt.endswith(THINKING_STARTS):  # the block that an answer opens may be opened by the prompt
+        completion = THINKING_STARTS + completion
     if not text.startswith(prompt):
         return "the rendered prompt is no prefix of the rendered conversation"
     if not completion.startswith(row.get("given", "")):

@@ -17,6 +17,7 @@ from heal.provenance import recorded
 from heal.records import Row, content_id
 from heal.registry import build
 from heal.stage import arguments_parser
+from heal.steps import with_opening
 
 
 def rows(examples: Sequence[Example], problems: Sequence[Row], what: str) -> list[Row]:
@@ -43,7 +44,7 @@ def rows(examples: Sequence[Example], problems: Sequence[Row], what: str) -> lis
             "origin_id": example.origin_id,
             "messages": [
                 {"role": "user", "content": questions[example.problem_id]},
-                {"role": "assistant", "content": example.text},
+                {"role": "assistant", "content": with_opening(example.text)},
             ],
         }
         for example in examples

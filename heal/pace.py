@@ -43,7 +43,7 @@ def share_steps(sizes: Sequence[int], steps: int) -> list[int]:
 def passes(examples: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """`count` exposures in whole shuffled passes: no example is seen twice more often than another."""
     rounds = -(-count // len(examples))
-    return np.concatenate([rng.permutation(examples) for _ in range(rounds)])[:count]
+    return np.concatenate([examples[:0], *(rng.permutation(examples) for _ in range(rounds))])[:count]
 
 
 def exposures(

@@ -30,13 +30,12 @@ from heal.stage import (
     tokens_since,
     tokens_used,
 )
-from heal.steps import THINKING_STARTS, split_text
+from heal.steps import OPENING_TOKENS, opening_tokens, split_text
 
 if TYPE_CHECKING:
     from heal.engines.base import Completion, Engine, Request
 
 STEP_END = "\n\n"
-OPENING_TOKENS = 8  # "<think>" and a line end have at most so many tokens in any tokenizer
 
 
 def answer_hint(cut: Cut, problem: Row, gear: Gear) -> str:
@@ -92,12 +91,7 @@ def ask_for_hints(
 def kept_ids(engine: Engine, cut: Cut) -> list[int]:
     """The tokens before the cut; a trace that opened a thinking block keeps at least the opening, and so the block."""
     ids = cut.trace.row["token_ids"]
-    if cut.kept_tokens == 0 and cut.trace.row["text"].startswith(THINKING_STARTS):
-        openings = (
-            ids[:n] for n in range(1, 1 + OPENING_TOKENS) if engine.tokenizer.decode(ids[:n]) == THINKING_STARTS
-        )
-        return next(openings, [])
-    return ids[: cut.kept_tokens]
+    return ids[: cut.kept_tokens or opening_tokens(pieces(engine, ids[:OPENING_TOKENS]))]
 
 
 def kept_text(engine: Engine, cut: Cut) -> str:

@@ -32,7 +32,7 @@ from heal.stage import (
     tokens_since,
     tokens_used,
 )
-from heal.steps import Step, split, states_answer
+from heal.steps import Step, opening_tokens, split, states_answer
 
 if TYPE_CHECKING:
     from heal.engines.base import Engine
@@ -83,11 +83,12 @@ def score_batch(
     whole = engine.score([(p, trace["token_ids"]) for p, trace in zip(prompts, traces, strict=True)])
     trunks, layouts = [], []
     for prompt, trace in zip(prompts, traces, strict=True):
-        steps = split(pieces(engine, trace["token_ids"]), min_step_tokens)
+        texts = pieces(engine, trace["token_ids"])
+        steps = split(texts, min_step_tokens)
         statement = statement_step(steps)
         points = grid(len(steps) if statement is None else statement - 1, options.max_points)
         gold = tuple(encode(problems[trace["problem_id"]]["answer"], add_special_tokens=False) + closing)
-        ends = [0] + [steps[k - 1].end for k in points]
+        ends = [opening_tokens(texts)] + [steps[k - 1].end for k in points]  # the cue closes what is open
         layouts.append((steps, statement, points))
         trunks.append(
             (prompt + trace["token_ids"][: ends[-1]], [Branch(len(prompt) + end, tuple(cue), gold) for end in ends])

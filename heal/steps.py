@@ -14,6 +14,7 @@ from dataclasses import dataclass
 BLANK_LINES = re.compile(r"\n[ \t]*\n\s*")
 THINKING_STARTS = "<think>\n"
 THINKING_ENDS = "</think>"
+OPENING_TOKENS = 8  # "<think>" and a line end have at most so many tokens in any tokenizer
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def split(pieces: Sequence[str], min_step_tokens: int = 1) -> list[Step]:
     steps: list[Step] = []
     start, offset, words = 0, 0, []
     for index, piece in enumerate(pieces):
-        if 0 <= end_of_thinking <= offset:
+        if 0 <= end_of_thinking < offset + max(1, len(piece)):  # a token with part of the tag is in no step
             break
         while piece and borders and borders[0] <= offset:  # an empty piece (the end token) opens no step
             borders.pop(0)
@@ -49,6 +50,18 @@ def split(pieces: Sequence[str], min_step_tokens: int = 1) -> list[Step]:
     if words:
         steps.append(Step(start, start + len(words), "".join(words)))
     return steps
+
+
+def opening_tokens(pieces: Sequence[str]) -> int:
+    """How many of a trace's first tokens open its thinking block; 0 where none do."""
+    openings = ("".join(pieces[:n]) for n in range(1, 1 + OPENING_TOKENS))
+    return next((n for n, text in enumerate(openings, 1) if text == THINKING_STARTS), 0)
+
+
+def with_opening(text: str) -> str:
+    """A trace as a student learns it; one whose block was opened by the teacher's template begins inside the block."""
+    opened = THINKING_STARTS.strip() in text or THINKING_ENDS not in text
+    return text if opened else THINKING_STARTS + text
 
 
 def split_text(text: str) -> list[str]:

@@ -169,8 +169,9 @@ def training_arguments(options: Train, steps: int, seed: int, partial: Path, *, 
         lr_scheduler_kwargs={"num_decay_steps": decay, "decay_type": "linear"},
         warmup_steps=warmup,
         bf16=options.dtype == "bfloat16",
-        gradient_checkpointing=recompute,
-        fsdp=PROCESSES > 1,
+        gradient_checkpointing=recompute and PROCESSES == 1,
+        fsdp=PROCESSES > 1,  # accelerate shards on GPUs only: on CPUs each process keeps the whole model (DDP)
+        fsdp_config={"activation_checkpointing": recompute},
         save_steps=options.save_steps,
         save_total_limit=2,  # the one before the last must survive a kill while saving
         logging_steps=1,
@@ -188,7 +189,8 @@ def training_arguments(options: Train, steps: int, seed: int, partial: Path, *, 
 def fit(
     folder: Path, tokenizer: Any, data: Any, stages: np.ndarray, options: Train, seed: int, partial: Path
 ) -> tuple[Any, list[dict[str, float]]]:
-    """Trains once through `data`, from the last whole checkpoint; returns the model and the log of every step."""
+    """Trains once through `data`, from the last whole checkpoint; returns the model and the log of every step, in the
+    main process."""
     import torch
     import transformers
     from trl import SFTTrainer
@@ -235,6 +237,8 @@ def fit(
     if PROCESSES > 1:
         trainer.save_model(str(partial / "gathered"))  # the shards of all processes
         wait_for_all()
+        if not MAIN:
+            return None, []
         model = transformers.AutoModelForCausalLM.from_pretrained(partial / "gathered", dtype=torch.float32)
     if options.lora:
         model = model.float().merge_and_unload()  # merged in float32, then rounded once

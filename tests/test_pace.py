@@ -13,7 +13,7 @@ SCHEDULES = ["cumulative", "sequential", "mixed", "mixed_matched", "reversed"]
 STAGES = st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=40)
 
 
-@given(STAGES, st.sampled_from(SCHEDULES), st.integers(3, 60), st.integers(1, 8), st.integers(0, 3))
+@given(STAGES, st.sampled_from(SCHEDULES), st.integers(1, 60), st.integers(1, 8), st.integers(0, 3))
 def test_every_schedule_fills_exactly_the_steps(stages, schedule, steps, batch, seed):
     order, labels = pace.exposures(stages, schedule=schedule, steps=steps, batch=batch, seed=seed)
     assert order.shape == (steps * batch,) and labels.shape == (steps,)
@@ -22,7 +22,7 @@ def test_every_schedule_fills_exactly_the_steps(stages, schedule, steps, batch, 
     assert (order == again).all()
 
 
-@given(STAGES, st.integers(3, 60), st.integers(1, 8))
+@given(STAGES, st.integers(1, 60), st.integers(1, 8))
 def test_mixed_matched_is_cumulative_in_another_order(stages, steps, batch):
     options = {"steps": steps, "batch": batch, "seed": 1}
     cumulative, _ = pace.exposures(stages, schedule="cumulative", **options)
@@ -30,7 +30,7 @@ def test_mixed_matched_is_cumulative_in_another_order(stages, steps, batch):
     assert Counter(cumulative.tolist()) == Counter(matched.tolist())
 
 
-@given(STAGES, st.integers(3, 60))
+@given(STAGES, st.integers(1, 60))
 def test_cumulative_never_shows_a_stage_before_its_time(stages, steps):
     order, labels = pace.exposures(stages, schedule="cumulative", steps=steps, batch=4, seed=0)
     shown = np.asarray(stages)[order].reshape(steps, 4).max(axis=1)
@@ -39,13 +39,13 @@ def test_cumulative_never_shows_a_stage_before_its_time(stages, steps):
     assert (np.asarray(stages)[backwards].reshape(steps, 4).min(axis=1) >= falling).all()
 
 
-@given(STAGES, st.integers(3, 60))
+@given(STAGES, st.integers(1, 60))
 def test_sequential_shows_one_stage_at_a_time(stages, steps):
     order, labels = pace.exposures(stages, schedule="sequential", steps=steps, batch=4, seed=0)
     assert (np.asarray(stages)[order] == np.repeat(labels, 4)).all()
 
 
-@given(STAGES, st.integers(3, 60))
+@given(STAGES, st.integers(1, 60))
 def test_mixed_shows_every_example_equally_often(stages, steps):
     order, _ = pace.exposures(stages, schedule="mixed", steps=steps, batch=4, seed=0)
     counts = np.bincount(order, minlength=len(stages))

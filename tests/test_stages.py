@@ -207,5 +207,5 @@ def test_a_trace_that_opened_a_thinking_block_keeps_it_open(engine, cuts):
     row = {"token_ids": [0, 1, 2], "text": "<think>\nI see"}
     trace = dataclasses.replace(cuts[0].trace, row=row)
     assert repair.kept_ids(Thinking(), gear.Cut(trace, 1, 0)) == [0, 1]
-    row["text"] = "I see"
+    row |= {"token_ids": [2, 0, 1], "text": "I see<think>\n"}
     assert repair.kept_ids(Thinking(), gear.Cut(trace, 1, 0)) == []

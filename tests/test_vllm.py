@@ -108,6 +108,14 @@ def test_what_the_model_cannot_take_is_refused_before_anything_runs(fast) -> Non
             fast.generate([wrong], Sampling())
 
 
+def test_gpus_among_which_the_attention_heads_cannot_be_shared_out_are_told(fast) -> None:
+    from heal.engines.vllm import VllmEngine
+
+    with pytest.raises(HealError) as refused:
+        VllmEngine(TEACHER, dtype="float32", gpus=3)
+    assert "attention heads must divide by the number of GPUs" in str(refused.value)
+
+
 def test_settings_say_how_entropies_were_read(fast) -> None:
     assert fast.settings["entropy"] == "lower bound" and fast.settings["top_logprobs"] == TOP
     json.dumps(fast.settings)

@@ -32,6 +32,7 @@ def checked_experiment():
 
 EXPERIMENT, METHODS = checked_experiment()
 RUN = f"results/{EXPERIMENT.run}"
+CONDA = str(ROOT / ("environment-gpu.yml" if EXPERIMENT.engine.kind == "vllm" else "environment.yml"))
 LOGS = f"{RUN}/logs"
 TIMES = f"{RUN}/benchmarks"
 T = f"{RUN}/traces/{{teacher}}/draw{{draw}}"

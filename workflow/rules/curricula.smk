@@ -15,6 +15,8 @@ rule curriculum:
         f"{LOGS}/curricula/{STUDENT}.log",
     benchmark:
         f"{TIMES}/curricula/{STUDENT}.tsv"
+    conda:
+        CONDA
     params:
         method=lambda wildcards: method_json(wildcards.method),
         traces=T,

@@ -14,6 +14,8 @@ rule problem_set:
         f"{TIMES}/problems/{{split}}.tsv"
     wildcard_constraints:
         split="|".join(CHECKED),
+    conda:
+        CONDA
     params:
         options=lambda wildcards: dataset(wildcards.split),
         instruction=lambda wildcards: INSTRUCTION,
@@ -40,6 +42,8 @@ if DECONTAMINATED:
             f"{LOGS}/problems/train.log",
         benchmark:
             f"{TIMES}/problems/train.tsv"
+        conda:
+            CONDA
         params:
             options=options(EXPERIMENT.problems.decontamination),
             instruction=lambda wildcards: INSTRUCTION,

@@ -14,6 +14,8 @@ rule evaluate_student:
         f"{LOGS}/evals/{STUDENT}.seed{{seed}}.log",
     benchmark:
         f"{TIMES}/evals/{STUDENT}.seed{{seed}}.tsv"
+    conda:
+        CONDA
     resources:
         gpu=STUDENT_GPUS,
     params:
@@ -44,6 +46,8 @@ rule evaluate_teacher:
         f"{LOGS}/evals/{{teacher}}.teacher.log",
     benchmark:
         f"{TIMES}/evals/{{teacher}}.teacher.tsv"
+    conda:
+        CONDA
     resources:
         gpu=TEACHER_GPUS,
     params:
@@ -74,6 +78,8 @@ rule evaluate_untrained:
         f"{LOGS}/evals/students.{{student}}.log",
     benchmark:
         f"{TIMES}/evals/students.{{student}}.tsv"
+    conda:
+        CONDA
     resources:
         gpu=STUDENT_GPUS,
     params:

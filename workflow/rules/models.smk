@@ -14,6 +14,8 @@ rule unpacked_model:
     wildcard_constraints:
         package=r"[\w.-]+",
         file=r"[\w.-]+",
+    conda:
+        CONDA
     params:
         revision=lambda wildcards, output: UNPACKED[output.model].revision,
         path=lambda wildcards, output: UNPACKED[output.model].path,
@@ -34,6 +36,8 @@ rule worked_examples:
         f"{LOGS}/models/{{role}}.{{name}}.examples.log",
     benchmark:
         f"{TIMES}/models/{{role}}.{{name}}.examples.tsv"
+    conda:
+        CONDA
     params:
         options=lambda wildcards: as_json(MODELS[wildcards.role][wildcards.name].warm_up.examples),
         instruction=lambda wildcards: INSTRUCTION,
@@ -63,6 +67,8 @@ rule warm_up:
         f"{LOGS}/models/{{role}}.{{name}}.log",
     benchmark:
         f"{TIMES}/models/{{role}}.{{name}}.tsv"
+    conda:
+        CONDA
     resources:
         gpu=lambda wildcards: of_base(wildcards, gpus_of),
     params:

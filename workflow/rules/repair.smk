@@ -15,6 +15,8 @@ rule repairs:
         f"{LOGS}/repairs/{{teacher}}.draw{{draw}}.{{variant}}.{{shard}}.log",
     benchmark:
         f"{TIMES}/repairs/{{teacher}}.draw{{draw}}.{{variant}}.{{shard}}.tsv"
+    conda:
+        CONDA
     resources:
         gpu=TEACHER_GPUS,
     params:
@@ -49,6 +51,8 @@ rule trace_scores:
         f"{LOGS}/scores/{{teacher}}.draw{{draw}}.{{variant}}.{{shard}}.log",
     benchmark:
         f"{TIMES}/scores/{{teacher}}.draw{{draw}}.{{variant}}.{{shard}}.tsv"
+    conda:
+        CONDA
     resources:
         gpu=TEACHER_GPUS,
     params:

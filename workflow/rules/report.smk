@@ -20,6 +20,8 @@ rule comparison:
         f"{LOGS}/tables/{{kind}}.log",
     benchmark:
         f"{TIMES}/tables/{{kind}}.tsv"
+    conda:
+        CONDA
     params:
         axes=lambda wildcards: axes(wildcards.kind),
         reference=REFERENCE,
@@ -48,6 +50,8 @@ rule doses:
         f"{LOGS}/doses/{{kind}}.log",
     benchmark:
         f"{TIMES}/doses/{{kind}}.tsv"
+    conda:
+        CONDA
     params:
         axes=lambda wildcards: axes(wildcards.kind),
     message:
@@ -77,6 +81,8 @@ rule audits:
         f"{LOGS}/audits/{{kind}}.{{teacher}}.log",
     benchmark:
         f"{TIMES}/audits/{{kind}}.{{teacher}}.tsv"
+    conda:
+        CONDA
     params:
         run=lambda wildcards: RUN,
         variants=lambda wildcards: compared(wildcards.kind),
@@ -101,6 +107,8 @@ rule figure_accuracy:
         f"{LOGS}/figures/{{kind}}.accuracy.log",
     benchmark:
         f"{TIMES}/figures/{{kind}}.accuracy.tsv"
+    conda:
+        CONDA
     params:
         axes=lambda wildcards: axes(wildcards.kind),
     message:
@@ -121,6 +129,8 @@ rule figure_ceiling:
         f"{LOGS}/figures/ceiling_{{teacher}}.log",
     benchmark:
         f"{TIMES}/figures/ceiling_{{teacher}}.tsv"
+    conda:
+        CONDA
     message:
         "Figure: the ceiling of the teacher {wildcards.teacher}"
     shell:
@@ -141,6 +151,8 @@ rule figure_trace:
         f"{LOGS}/figures/trace_{{teacher}}.log",
     benchmark:
         f"{TIMES}/figures/trace_{{teacher}}.tsv"
+    conda:
+        CONDA
     params:
         tokenizer=of_model("teachers", lambda model, folder: f"{folder or model.path}/tokenizer.json"),
         min_step_tokens=EXPERIMENT.gear.min_step_tokens,
@@ -165,6 +177,8 @@ rule figure_pure:
         f"{LOGS}/figures/pure_{{teacher}}.log",
     benchmark:
         f"{TIMES}/figures/pure_{{teacher}}.tsv"
+    conda:
+        CONDA
     params:
         pure=options(EXPERIMENT.pure),
     message:

@@ -14,6 +14,8 @@ rule base_samples:
         f"{LOGS}/samples/{{teacher}}.draw{{draw}}.{{shard}}.log",
     benchmark:
         f"{TIMES}/samples/{{teacher}}.draw{{draw}}.{{shard}}.tsv"
+    conda:
+        CONDA
     resources:
         gpu=TEACHER_GPUS,
     params:
@@ -45,6 +47,8 @@ rule guided_samples:
         f"{LOGS}/guided/{{teacher}}.draw{{draw}}.{{shard}}.log",
     benchmark:
         f"{TIMES}/guided/{{teacher}}.draw{{draw}}.{{shard}}.tsv"
+    conda:
+        CONDA
     resources:
         gpu=TEACHER_GPUS,
     params:
@@ -80,6 +84,8 @@ rule extra_samples:
         f"{TIMES}/extra/{{teacher}}.draw{{draw}}.{{allocation}}-{{variant}}.tsv"
     wildcard_constraints:
         allocation="uniform|treated",
+    conda:
+        CONDA
     resources:
         gpu=TEACHER_GPUS,
     params:
@@ -111,6 +117,8 @@ rule grade:
         f"{TIMES}/grades/{{teacher}}.draw{{draw}}.{{graded}}.tsv"
     wildcard_constraints:
         graded=r"grades|extra/[\w-]+\.grades",
+    conda:
+        CONDA
     message:
         "Teacher {wildcards.teacher}, draw {wildcards.draw}: {wildcards.graded}"
     shell:
@@ -129,6 +137,8 @@ rule merge:
         f"{LOGS}/merge/{{teacher}}.draw{{draw}}.{{table}}.log",
     benchmark:
         f"{TIMES}/merge/{{teacher}}.draw{{draw}}.{{table}}.tsv"
+    conda:
+        CONDA
     params:
         kind=lambda wildcards: wildcards.table.split("/")[0],
     message:
@@ -153,6 +163,8 @@ rule premise:
         f"{LOGS}/premise/{{teacher}}.draw{{draw}}.log",
     benchmark:
         f"{TIMES}/premise/{{teacher}}.draw{{draw}}.tsv"
+    conda:
+        CONDA
     params:
         gear=options(EXPERIMENT.gear),
         options=options(EXPERIMENT.premise),

@@ -13,6 +13,8 @@ rule student:
         f"{LOGS}/students/{STUDENT}.seed{{seed}}.log",
     benchmark:
         f"{TIMES}/students/{STUDENT}.seed{{seed}}.tsv"
+    conda:
+        CONDA
     resources:
         gpu=STUDENT_GPUS,
     params:
