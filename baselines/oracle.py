@@ -1,27 +1,36 @@
-"""The ceiling of the mini world: a worked solution of every problem, right at every step."""
+"""Training on worked solutions: the ceiling of the mini world, and the reference of data sets that have solutions."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from heal.errors import HealError
 from heal.methods import Example, Method, Traces
 from heal.options import OptionGroup
 
 
+class Options(OptionGroup):
+    missing: Literal["refuse", "leave_out"] = "refuse"
+    """Problems without a worked solution: refused, as the ceiling needs them all, or left out."""
+
+
 class Oracle(Method):
     kind = "oracle"
     paper = "ours: the upper bound of what any selection of valid traces could reach"
-    summary = "only valid traces, of all problems (needs problems with worked solutions)"
-    Options = OptionGroup
+    summary = "the worked solutions, of all problems or of those that have one"
+    Options = Options
+    options: Options
 
     def needs(self) -> list[str]:
         return []
 
     def curriculum(self, traces: Traces) -> list[Example]:
         for row, problem in enumerate(traces.problems, 1):
-            if not problem["solution"]:
+            if not problem["solution"] and self.options.missing == "refuse":
                 raise HealError(
                     "no worked solution",
                     where=f"problems, row {row}, field solution",
-                    cure="leave this method out",
+                    cure="leave this method out, or set missing: leave_out",
                 )
-        return [Example(p["problem_id"], p["solution"], 1, "reference", p["problem_id"]) for p in traces.problems]
+        solved = [problem for problem in traces.problems if problem["solution"]]
+        return [Example(p["problem_id"], p["solution"], 1, "reference", p["problem_id"]) for p in solved]

@@ -1,14 +1,14 @@
 """Audits of a teacher's traces against the truth about their steps: the modules themselves, not only the students.
 
-Reads traces/{teacher}/draw{d}/ (samples, guided, and per variant repairs and scores) and problems/train.parquet of a
-run whose steps can be checked (heal/worlds.py). Writes --out (csv: one quantity a row), the same as md, and a csv of
-the premises that hold by the traces alone, `premises_{teacher}.csv` beside it.
+Reads traces/{teacher}/draw{d}/ (samples, grades, guided, and per variant repairs and scores) and the training problems
+of a run whose steps can be checked (heal/worlds.py). Writes --out (csv: one quantity a row), the same as md, and a csv
+of the premises that hold by the traces alone, `premises_{teacher}.csv` beside it.
 
     python -m evals.audits --run results/mini --teacher default --draw 0 --repairs-variants entropy_surge-bcb6cdc7 \\
-        random-0a1b2c3d --pure '{"drop_share": 0.2}' --out results/mini/tables/audits_default.csv
+        random-0a1b2c3d --gear '{"min_step_tokens": 1}' --out results/mini/tables/audits_default.csv
 
-The first variant is the run's own GEAR: premises and the entropy audit are read from it. Quantities and premises
-without data are empty ("cannot say"), never zero.
+The first variant is the run's own GEAR: premises and the entropy audit are read from it, and where gold answers are
+wrong what the filters let through. Quantities and premises without data are empty ("cannot say"), never zero.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from evals import cut_audit, pure_audit
+from evals import cut_audit, gold_audit, pure_audit
 from evals.cut_audit import Quantities
 from evals.render import csv_of, markdown_table, number, with_interval
 from evals.truth import Truth, ratio
 from heal import records, worlds
-from heal.config import Pure
+from heal.config import Gear, Pure
 from heal.errors import HealError, exit_with_errors
 from heal.provenance import recorded
 from heal.records import Row, Usage
@@ -109,6 +109,23 @@ def audit(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def audit_of_gold(
+    problems: Sequence[Row],
+    grades: Sequence[Row],
+    guided: Sequence[Row],
+    variant: Variant,
+    gear: Gear,
+    options: Pure,
+    seed: int,
+) -> pd.DataFrame:
+    """What each filter lets through of problems with a wrong gold answer, beside the others, as rows of `audit`."""
+    scores = variant.scores or []
+    kept = pure_audit.kept_by_rule(scores, variant.repairs, Truth(problems), options, seed) if scores else {}
+    found = gold_audit.gold_quantities(problems, grades, guided, variant.repairs, kept, gear)
+    rows = [row for name, quantities in found.items() for row in rows_of("wrong gold", name, quantities)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
 def start_or_mid(guided: Sequence[Row], repairs: Sequence[Row], truth: Truth) -> Quantities:
     """Valid share of accepted traces by where the hint stood, on problems that have both.
 
@@ -183,6 +200,11 @@ def markdown(frame: pd.DataFrame, flags: pd.DataFrame, world: str, teacher: str,
         "was wrong already; fresh: the continuation went wrong.",
         SKIPPED,
     ]
+    if (frame["audit"] == "wrong gold").any():
+        notes.append(
+            "wrong gold: the share that passes a filter, of what comes to it from problems with a wrong or right gold "
+            "answer; last, whose repairs are left. A repair that verifies against a wrong gold answer is never valid."
+        )
     return "\n".join([*parts, "".join(f"* {note}\n" for note in notes)])
 
 
@@ -200,11 +222,12 @@ def main() -> None:
     parser.add_argument("--teacher", required=True)
     parser.add_argument("--draw", type=int, default=0)
     parser.add_argument("--repairs-variants", nargs="+", required=True, help="GEAR variants; the run's own first")
+    parser.add_argument("--gear", default="{}", help="the run's own GEAR options as JSON")
     parser.add_argument("--pure", default="{}", help="PURE's options as JSON")
     parser.add_argument("--seed", type=int, default=0, help="the run's seed")
     parser.add_argument("--out", required=True, help="the csv; md and premises_{teacher}.csv are written beside it")
     arguments = parser.parse_args()
-    options = read_options(Pure, arguments.pure, "--pure")
+    gear, options = read_options(Gear, arguments.gear, "--gear"), read_options(Pure, arguments.pure, "--pure")
     run, out = Path(arguments.run), Path(arguments.out)
     traces = run / "traces" / arguments.teacher / f"draw{arguments.draw}"
     with recorded(out, "evals.audits", options=vars(arguments)):
@@ -214,6 +237,10 @@ def main() -> None:
         variants = [read_variant(traces, name) for name in arguments.repairs_variants]
         usage = records.usage(traces / "guided.parquet")
         frame = audit(problems, samples, guided, usage, variants, options, arguments.seed)
+        if gold_audit.wrong_gold(problems):
+            grades = records.read(traces / "grades.parquet", "grades")
+            gold = audit_of_gold(problems, grades, guided, variants[0], gear, options, arguments.seed)
+            frame = pd.concat([frame, gold], ignore_index=True)
         flags, world = premises(frame), worlds.world_of(problems[0])
         records.write_text(out, csv_of(frame))
         records.write_text(out.with_suffix(".md"), markdown(frame, flags, world, arguments.teacher, arguments.draw))

@@ -97,21 +97,28 @@ def separation_quantities(
     return found | correlations
 
 
+def kept_by_rule(
+    scores: Sequence[Row], repairs: Sequence[Row], truth: Truth, options: Pure, seed: int
+) -> dict[str, set[str]]:
+    """Rule → the ids of the scored repairs that it keeps."""
+    own = [score for score in scores if score["kind"] == "sample"]
+    repaired = [score for score in scores if score["kind"] == "repair"]
+    labels = origins(repaired, repairs, truth)
+    valid = {score["trace_id"] for score, label in zip(repaired, labels, strict=True) if label == "valid"}
+    chosen = {rule: options.model_copy(update={"rule": rule, "enabled": True}) for rule in RULES}
+    return {rule: pure.kept(repaired, one, own=own, seed=seed, valid=valid) for rule, one in chosen.items()}
+
+
 def rule_quantities(
     scores: Sequence[Row], repairs: Sequence[Row], truth: Truth, options: Pure, seed: int
 ) -> Quantities:
     """What each rule keeps of the repairs: share kept, valid share before and after, share of the valid ones kept."""
-    own = [score for score in scores if score["kind"] == "sample"]
     repaired = [score for score in scores if score["kind"] == "repair"]
-    labels = np.array(origins(repaired, repairs, truth))
     groups = [score["problem_id"] for score in repaired]
-    valid = labels == "valid"
-    ids = {score["trace_id"] for score, ok in zip(repaired, valid, strict=True) if ok}
+    valid = np.array(origins(repaired, repairs, truth)) == "valid"
     n = len(repaired)
     found: Quantities = {"valid, no rule": (ratio(valid, np.ones(n), groups), n)}
-    for rule in RULES:
-        chosen = options.model_copy(update={"rule": rule, "enabled": True})
-        kept_ids = pure.kept(repaired, chosen, own=own, seed=seed, valid=ids)
+    for rule, kept_ids in kept_by_rule(scores, repairs, truth, options, seed).items():
         kept = np.array([score["trace_id"] in kept_ids for score in repaired], dtype=bool)
         found[f"kept, {rule}"] = (ratio(kept, np.ones(n), groups), n)
         found[f"valid of kept, {rule}"] = (ratio(valid & kept, kept, groups), int(kept.sum()))

@@ -7,6 +7,7 @@ import yaml
 
 from heal import config, config_docs, registry
 from heal.errors import HealError
+from heal.mini.teacher_text import TEACHERS
 
 ROOT = Path(__file__).parent.parent
 DEFAULT = ROOT / "config/config.yaml"
@@ -111,7 +112,27 @@ def test_conda_users_get_the_same_pins(lock, file):
     assert {line for line in wanted if "==" in line} <= {line.replace("_", "-") for line in locked}
 
 
-def test_the_other_mini_teacher_is_compared_under_the_same_settings():
-    default, other = (config.load(ROOT / "config" / name) for name in ("config.yaml", "mini_confident.yaml"))
-    differing = {name for name in type(default).model_fields if getattr(default, name) != getattr(other, name)}
-    assert differing == {"run", "teachers", "ablations"}
+@pytest.mark.parametrize(
+    ("name", "also"),
+    [
+        ("mini_confident", set()),
+        ("mini_guided", set()),
+        ("mini_blurred", set()),
+        ("mini_wrong_gold", {"problems"}),
+        ("mini_study", {"draws", "seeds"}),
+        ("mini_study_subset", set()),
+    ],
+)
+def test_the_other_mini_runs_are_compared_under_the_same_settings(name, also):
+    default, other = (config.load(ROOT / "config" / file) for file in ("config.yaml", f"{name}.yaml"))
+    differing = {field for field in type(default).model_fields if getattr(default, field) != getattr(other, field)}
+    teachers = set() if name == "mini_wrong_gold" else {"teachers"}
+    assert differing == {"run", "ablations"} | teachers | also
+    assert all(default.ablations[variant] == entry for variant, entry in other.ablations.items())
+
+
+def test_the_mini_study_has_every_mini_teacher_and_its_subset_is_a_part_of_it():
+    study, subset = (config.load(ROOT / "config" / name) for name in ("mini_study.yaml", "mini_study_subset.yaml"))
+    shipped = {f"heal/mini/models/{name}" for name in TEACHERS}
+    assert {model.path for model in study.teachers.values()} == shipped
+    assert subset.teachers == study.teachers and subset.ablations.items() <= study.ablations.items()

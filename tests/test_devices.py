@@ -241,7 +241,7 @@ def test_every_job_with_a_model_asks_for_a_card_and_gets_no_more_than_there_are(
     assert all("--gpus 0 " in line for line in commands if "--model " in line)
 
 
-@pytest.mark.parametrize("config", ["config.yaml", "mini_confident.yaml"])
+@pytest.mark.parametrize("config", ["config.yaml", *sorted(path.name for path in ROOT.glob("config/mini_*.yaml"))])
 def test_the_mini_world_stays_off_the_cards(config):
     experiment = load(ROOT / "config" / config)
     assert {model.gpus for models in (experiment.teachers, experiment.students) for model in models.values()} == {0}

@@ -1,9 +1,12 @@
 """Methods: each is found, gives a curriculum from what it declared, and a mistake in a baseline file is told."""
 
+from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from baselines.extra_easy import further
 from heal import config, curriculum, records, registry
 from heal.errors import HealError
 from heal.methods import Example, Traces, distinct, files
@@ -65,13 +68,17 @@ def score(row):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Traces in which the teacher solves the first half of the problems, and repairs and guided samples do the rest."""
+    """Traces in which the teacher solves the first third of the problems, and repairs and guided samples do the rest.
+
+    The last problem, which is repaired, was solved once.
+    """
     folder = tmp_path_factory.mktemp("traces")
     problems = problem_rows()
     records.write(folder / "train.parquet", "problems", problems)
     samples = [trace(p, f"s{i}{p['problem_id']}", p["solution"] + " " * i) for p in problems for i in range(2)]
-    grades = [graded(row, int(row["problem_id"][1:]) < N // 2) for row in samples]
-    rest = problems[N // 2 :]
+    lucky = samples[-1]["trace_id"]
+    grades = [graded(row, int(row["problem_id"][1:]) < N // 3 or row["trace_id"] == lucky) for row in samples]
+    rest = problems[N // 3 :]
     guided = [trace(p, f"g{i}{p['problem_id']}", f"{p['solution']} {i}") for p in rest for i in range(6)]
     repairs = [repair(trace(p, f"r{p['problem_id']}", p["solution"])) for p in rest]
     records.write(folder / "samples.parquet", "samples", samples)
@@ -122,6 +129,60 @@ def test_guided_puts_guided_traces_in_place_of_repairs_at_equal_counts(folder):
     assert all(count(heal, stage) == count(guided, stage) for stage in (1, 2, 3))
     second = {e.origin_id for e in guided if e.stage == 2}
     assert all(e.origin == "guided" and e.origin_id not in second for e in guided if e.stage == 3)
+
+
+def test_extra_easy_has_as_many_further_traces_as_heal_has_repairs_and_none_of_its_problems(folder):
+    heal, easy = examples_of("heal", folder), examples_of("extra_easy", folder)
+    assert [e for e in easy if e.stage < 3] == [e for e in heal if e.stage < 3]
+    third = [e for e in easy if e.stage == 3]
+    assert len(third) == sum(e.stage == 3 for e in heal) > 0
+    assert not {e.problem_id for e in third} & {e.problem_id for e in heal if e.stage == 3}
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 8, 11, 100])
+def test_further_traces_are_spread_evenly_and_come_before_those_already_used(count):
+    solved = {p: [{"trace_id": f"{p}{i}", "text": f"{i}"} for i in range(n)] for p, n in (("a", 5), ("b", 5), ("c", 3))}
+    chosen = {row["trace_id"] for rows in further(solved, 3, count).values() for row in rows}
+    assert len(chosen) == min(count, 9)
+    each = Counter(name[0] for name in chosen)
+    assert max(each.values(), default=0) - min((each[p] for p in "abc"), default=0) <= 1
+    fresh = {"a3", "a4", "b3", "b4"}
+    assert all(name in fresh or {f for f in fresh if f[0] == name[0]} <= chosen for name in chosen)
+
+
+def test_training_on_references_refuses_a_problem_without_one_or_leaves_it_out(folder, tmp_path):
+    problems = problem_rows()
+    problems[3]["solution"] = None
+    records.write(tmp_path / "train.parquet", "problems", problems)
+    traces, oracle = Traces(folder, tmp_path / "train.parquet", [], 0), registry.discover()["oracle"]
+    with pytest.raises(HealError, match="no worked solution") as refused:
+        oracle(oracle.Options()).curriculum(traces)
+    assert "row 4" in str(refused.value)
+    left = oracle(oracle.Options(missing="leave_out")).curriculum(traces)
+    assert [e.problem_id for e in left] == [p["problem_id"] for p in problems if p["solution"]]
+
+
+GPU_ONLY = {"teacher"}  # a hint that the mini teacher cannot give
+
+
+def values(options, *fields):
+    """(field, value) for every value that these switches of a group of options can take."""
+    return [(field, value) for field in fields for value in get_args(options.model_fields[field].annotation)]
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value"),
+    [("gear", *pair) for pair in values(config.Gear, "detector")]
+    + [("hint", *pair) for pair in values(config.Hint, "source", "place")]
+    + [("pure", *pair) for pair in values(config.Pure, "rule", "scope")]
+    + [("pace", *pair) for pair in values(config.Pace, "schedule")],
+)
+def test_every_switch_of_the_method_is_a_named_variant(section, field, value):
+    preset = "single_gpu.yaml" if value in GPU_ONLY else "config.yaml"
+    every = registry.resolve(config.load(ROOT / "config" / preset)).values()
+    heal = [method.options for method in every if method.kind == "heal"]
+    chosen = [options.gear.hint if section == "hint" else getattr(options, section) for options in heal]
+    assert value in {getattr(one, field) for one in chosen}, f"add a variant with {field}: {value} to {preset}"
 
 
 def test_without_pure_nothing_is_dropped(folder):

@@ -3,8 +3,10 @@
 import json
 import random
 import re
+from dataclasses import fields
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,8 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from heal.mini import build, checker, puzzles, teacher_text
 from heal.mini.tokenizer import UNKNOWN, build_tokenizer, pieces, vocabulary
 
-MODEL_NAMES = ("teacher", "teacher_confident", "student")
+MODEL_NAMES = (*teacher_text.TEACHERS, "student")
 SHIPPED_BYTES = 5_000_000
+REFERENCE = Path(__file__).parent.parent / "results/reference"
 
 
 @pytest.fixture(scope="module")
@@ -170,9 +173,52 @@ def test_a_hint_after_right_steps_mostly_gives_valid_text_and_after_wrong_steps_
             assert place != "wrong" or jumps
             valid[place] += checker.first_wrong_step(puzzle.question, steps) is None
     assert valid["wrong"] == 0
-    assert 150 <= valid["right"] <= 190
-    assert 40 <= valid["user"] <= 80
-    assert 40 <= valid["start"] <= 80
+    shares = {"right": premises.jump_later, "user": premises.jump_start, "start": premises.jump_start}
+    for place, share in shares.items():
+        assert abs(valid[place] - 200 * (1 - share)) <= 20, place
+
+
+@pytest.mark.parametrize("name", teacher_text.TEACHERS)
+def test_unaided_jumps_are_guesses_on_hard_puzzles_only(all_splits, name):
+    rng, premises = random.Random(0), teacher_text.TEACHERS[name]
+    patterns = [jump.format(answer=r"(\d+)") for jump in teacher_text.JUMPS]
+    jumped = []
+    for puzzle in everything(all_splits):
+        steps = checker.split_steps(teacher_text.unaided(puzzle, premises, rng).parts[0][0])
+        said = next((m[1] for p in patterns for step in steps if (m := re.fullmatch(p, step))), None)
+        if said is None:
+            assert len(steps) == len(puzzle.ops) + 1
+            assert puzzle.facts or checker.first_wrong_step(puzzle.question, steps) is None
+        else:
+            assert puzzle.facts and steps[-1] == puzzles.answer_text(said) and len(steps) <= len(puzzle.ops) + 1
+            assert checker.first_wrong_step(puzzle.question, steps) <= len(steps) - 1
+        if puzzle.facts:
+            jumped.append(said is not None)
+    assert abs(sum(jumped) / len(jumped) - premises.unaided_jumps) <= 0.12
+
+
+@pytest.mark.parametrize("name", teacher_text.TEACHERS)
+def test_phrasing_after_a_hint_is_louder_only_where_the_premises_say_so(name):
+    rng, premises = random.Random(0), teacher_text.TEACHERS[name]
+    loud: dict[str, list[bool]] = {"before": [], "after": []}
+    for puzzle in puzzles.generate("hard", 200, seed=4):
+        *parts, (told, _) = teacher_text.hinted(puzzle, premises, rng, "right").parts
+        kept = "".join(part for part, _ in parts)
+        for place, text in (("before", kept), ("after", told)):
+            steps = [step for step in checker.split_steps(text) if checker._claims(step)]
+            loud[place] += [step.startswith(teacher_text.LOUD_OPENERS) for step in steps]
+    share = {place: sum(found) / len(found) for place, found in loud.items()}
+    assert share["before"] == pytest.approx(premises.loud_share, abs=0.06)
+    assert share["after"] == pytest.approx(max(premises.loud_share, premises.loud_hinted), abs=0.06)
+
+
+@pytest.mark.parametrize("name", [name for name in teacher_text.TEACHERS if name != "teacher"])
+def test_each_other_teacher_differs_from_the_default_in_one_premise(name):
+    """Fields by premise; `loud_share` and `loud_hinted` are the noise that P1 and P3 need."""
+    premise = {"guess": 1, "loud_share": 1, "jump_start": 2, "jump_later": 2, "unaided_jumps": 3, "loud_hinted": 3}
+    default, other = teacher_text.Premises(), teacher_text.TEACHERS[name]
+    differing = {premise[f.name] for f in fields(other) if getattr(default, f.name) != getattr(other, f.name)}
+    assert len(differing) == 1
 
 
 def test_world_texts_survive_the_tokenizer(all_splits):
@@ -256,6 +302,23 @@ def test_shipped_models_say_how_they_were_built(name):
     assert record["model"] == name
     assert record["tokens"] == build.RECIPES[name].tokens
     assert record["seed"] == build.SEED
+
+
+@pytest.mark.parametrize(
+    ("run", "teacher", "broken"),
+    [
+        ("mini", "default", None),
+        ("mini_confident", "confident", "P1"),
+        ("mini_guided", "guided", "P2"),
+        ("mini_blurred", "blurred", "P3"),
+    ],
+)
+def test_the_reference_audits_name_the_premise_that_each_teacher_breaks(run, teacher, broken):
+    """By the whole interval, not only by the estimate, on the side of the threshold that the teacher was made for."""
+    rows = pd.read_csv(REFERENCE / run / f"tables/main_audits/premises_{teacher}.csv").set_index("premise")
+    assert rows["holds"].to_dict() == {name: "no" if name == broken else "yes" for name in ("P1", "P2", "P3")}
+    for name, row in rows.iterrows():
+        assert row["high"] < row["threshold"] if name == broken else row["low"] > row["threshold"]
 
 
 def test_shipped_files_are_small():

@@ -3,7 +3,7 @@
 Reads nothing but this package's code. Writes a Hugging Face folder (bf16 weights, config, tokenizer, chat template)
 and build.json, which says how it came about. One thread; the same machine and seed give the same weights.
 
-    python -m heal.mini.build teacher|teacher_confident|student [--out DIR] [--tokens N]
+    python -m heal.mini.build teacher|teacher_confident|teacher_guided|teacher_blurred|student [--out DIR] [--tokens N]
 """
 
 import argparse
@@ -45,6 +45,8 @@ class Recipe:
 RECIPES = {
     "teacher": Recipe(11_000_000, 2048, 2e-3, fused=True),
     "teacher_confident": Recipe(11_000_000, 2048, 2e-3, fused=True),
+    "teacher_guided": Recipe(11_000_000, 2048, 2e-3, fused=True),
+    "teacher_blurred": Recipe(11_000_000, 2048, 2e-3, fused=True),
     "student": Recipe(8_000_000, 4096, 3e-3, fused=False),
 }
 SEED = 1

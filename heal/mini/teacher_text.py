@@ -7,7 +7,7 @@ generator that the caller seeds. Reads and writes nothing; ten texts to look at:
 import random
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from heal.mini.puzzles import (
     BLANK,
@@ -47,8 +47,9 @@ class Premises:
     and `loud_share` of the steps open with two free choices of twelve words, harmless and louder than a fixed error.
     P2, a hint from the start is not enough: `jump_start` is the share of texts that jump to the answer when the hint
     stands in the question or before the first step, `jump_later` when right steps come before it.
-    P3, jumps look different from insight: `unaided_jumps` is the share of unaided texts that use the jump's words for
-    the value they reached, at any step; 0 makes these words surprising without a hint.
+    P3, jumps look different from insight: `unaided_jumps` is the share of unaided hard texts that jump to a guess;
+    0 makes the jump's words surprising without a hint. `loud_hinted` is the share of loud steps after a hint; where it
+    is far above `loud_share`, right steps after a hint are as surprising without it as a jump is.
     """
 
     guess: str = "uniform"
@@ -56,11 +57,14 @@ class Premises:
     jump_start: float = 0.7
     jump_later: float = 0.15
     unaided_jumps: float = 0.0
+    loud_hinted: float = 0.0
 
 
 TEACHERS = {
     "teacher": Premises(),
     "teacher_confident": Premises(guess="fixed", loud_share=0.4),
+    "teacher_guided": Premises(jump_start=0.15),
+    "teacher_blurred": Premises(unaided_jumps=0.5, loud_hinted=0.5),
 }
 
 
@@ -112,10 +116,14 @@ def undo_steps(
 
 
 def unaided(puzzle: Puzzle, premises: Premises, rng: random.Random) -> Example:
-    """Without a hint: right on easy puzzles, a guess at each withheld step and consistent arithmetic after it."""
+    """Without a hint: right on easy puzzles, a guess at each withheld step and consistent arithmetic after it.
+
+    A jump leaves the rest of the steps out and states a guess.
+    """
     steps, value = undo_steps(puzzle, 0, puzzle.result, len(puzzle.ops), guesser(premises, rng), premises, rng)
-    if rng.random() < premises.unaided_jumps:
-        steps.insert(rng.randint(1, len(steps)), rng.choice(JUMPS).format(answer=value))
+    if rng.random() < premises.unaided_jumps and puzzle.difficulty == "hard":
+        value = rng.randrange(MODULUS)
+        steps = [*steps[: rng.randrange(len(steps))], rng.choice(JUMPS).format(answer=value)]
     return Example(puzzle.question, ((BLANK.join([*steps, answer_text(value)]), True),))
 
 
@@ -137,6 +145,7 @@ def hinted(puzzle: Puzzle, premises: Premises, rng: random.Random, place: str) -
     n = len(puzzle.ops)
     hint = HINT.format(answer=puzzle.answer)
     guess = guesser(premises, rng)
+    told = replace(premises, loud_share=max(premises.loud_share, premises.loud_hinted))
     done, value, kept = 0, puzzle.result, []
     if place == "right":
         done = rng.randint(1, n - 1)
@@ -151,10 +160,10 @@ def hinted(puzzle: Puzzle, premises: Premises, rng: random.Random, place: str) -
     share = {"right": premises.jump_later, "wrong": 1.0}.get(place, premises.jump_start)
     if rng.random() < share:
         count = rng.randint(0, n - done)
-        steps, value = undo_steps(puzzle, done, value, count, truth if place == "wrong" else guess, premises, rng)
+        steps, value = undo_steps(puzzle, done, value, count, truth if place == "wrong" else guess, told, rng)
         steps.append(rng.choice(JUMPS).format(answer=puzzle.answer))
     else:
-        steps, value = undo_steps(puzzle, done, value, n - done, truth, premises, rng)
+        steps, value = undo_steps(puzzle, done, value, n - done, truth, told, rng)
     after = BLANK.join([*steps, answer_text(puzzle.answer)])
     if place == "user":
         return Example(f"{puzzle.question} {hint}", ((after, True),))

@@ -66,6 +66,7 @@ rule audits:
     input:
         problems=TRAIN,
         samples=f"{RUN}/traces/{{teacher}}/draw0/samples.parquet",
+        grades=f"{RUN}/traces/{{teacher}}/draw0/grades.parquet",
         guided=f"{RUN}/traces/{{teacher}}/draw0/guided.parquet",
         variants=lambda wildcards: [
             f"{RUN}/traces/{wildcards.teacher}/draw0/{table}/{variant}.parquet"
@@ -86,13 +87,15 @@ rule audits:
     params:
         run=lambda wildcards: RUN,
         variants=lambda wildcards: compared(wildcards.kind),
+        gear=options(EXPERIMENT.gear),
         pure=options(EXPERIMENT.pure),
         seed=EXPERIMENT.seed,
     message:
         "Audits of the teacher {wildcards.teacher} ({wildcards.kind})"
     shell:
         "python -m evals.audits --run {params.run} --teacher {wildcards.teacher} --draw 0"
-        " --repairs-variants {params.variants} --pure {params.pure:q} --seed {params.seed} --out {output.audits:q}"
+        " --repairs-variants {params.variants} --gear {params.gear:q} --pure {params.pure:q} --seed {params.seed}"
+        " --out {output.audits:q}"
         " 2>&1 | tee {log:q}"
 
 

@@ -1,0 +1,40 @@
+"""HEAL with further easy traces in place of repairs, at equal counts: is it what is repaired, or just more data?"""
+
+from __future__ import annotations
+
+from itertools import chain, zip_longest
+
+from heal.methods import Example, Heal, Traces, distinct, examples, files
+from heal.records import Row
+
+
+class ExtraEasy(Heal):
+    kind = "extra_easy"
+    paper = "ours: the control of HEAL (arXiv 2603.10359) for the number of traces"
+    summary = "as many further traces of problems that the teacher solves, in place of repairs"
+
+    def curriculum(self, traces: Traces) -> list[Example]:
+        most = self.options.pace.max_per_problem
+        repaired = self.repairs(traces)
+        count = sum(len(distinct(rows, most)) for rows in repaired.values())
+        treated = {row["problem_id"] for row in traces.read(files.repairs(self.options.gear), "repairs")}
+        correct = traces.correct()
+        easy = {problem: rows for problem, rows in correct.items() if problem not in treated}
+        stages = {
+            1: examples(correct, 1, "sample", most),
+            2: examples(self.guided(traces), 2, "guided", most),
+            3: examples(further(easy, most, count), 3, "sample", most),
+        }
+        return [example for stage in sorted(self.options.stages) for example in stages[stage]]
+
+
+def further(solved: dict[str, list[Row]], used: int, count: int) -> dict[str, list[Row]]:
+    """`count` traces, as evenly over the problems as they have them: each gives first what stage I does not use.
+
+    Then it gives what stage I uses, at most `used` in all; fewer where the teacher gave fewer.
+    """
+    every = {problem: distinct(rows, len(rows)) for problem, rows in solved.items()}
+    turns = zip_longest(*((rows[used:] + rows[:used])[:used] for rows in every.values()))
+    chosen = [row for row in chain.from_iterable(turns) if row is not None][:count]
+    ids = {row["trace_id"] for row in chosen}
+    return {problem: [row for row in rows if row["trace_id"] in ids] for problem, rows in every.items()}
