@@ -209,7 +209,7 @@ def markdown(suffix: str, frame: pd.DataFrame, run: Run, reference: str, mini: b
     if suffix == "_at_k":
         said = [
             "pass@k: at least one of k answers is right; maj@k: the most frequent of k answers is right. Both are "
-            "means over which k of the repeats are drawn (Chen et al. 2021; unbiased), maj@k over random tie-breaking too.",
+            "means over which k of the repeats are drawn (unbiased: Chen et al. 2021), maj@k over random ties too.",
             "An answer that cannot be read casts no vote, nor does a right one that the reading refuses for its form.",
             "95 % interval of a crossed bootstrap (for display); it covers training seeds, questions and answer "
             f"sampling, for teacher and untrained student the last two{draw}.",

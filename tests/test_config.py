@@ -112,4 +112,5 @@ def test_conda_users_get_the_same_pins():
 def test_the_other_mini_teacher_is_compared_under_the_same_settings():
     default, other = (config.load(ROOT / "config" / name) for name in ("config.yaml", "mini_confident.yaml"))
     differing = {name for name in type(default).model_fields if getattr(default, name) != getattr(other, name)}
-    assert differing == {"run", "teachers", "ablations"}
+    assert differing == {"run", "teachers", "ablations", "comparisons"}
+    assert default.comparisons["epochs"] == other.comparisons["epochs"]

@@ -120,7 +120,7 @@ def test_training_follows_the_steps_or_else_the_epochs_over_what_a_method_has():
 
     def of(kind, epochs):
         s = setting(lambda c: (c["train"].update(steps=None, epochs=epochs), c.update(methods={"one": {"kind": kind}})))
-        return plan.optimizer_steps(s.methods["one"], s)
+        return plan.optimizer_steps("one", s)
 
     assert of("heal", 10.0) == pytest.approx(2 * of("heal", 5.0), abs=2)
     assert of("heal", 5.0) > of("rejection_sampling", 5.0) > of("oracle", 5.0)

@@ -17,7 +17,7 @@ rule student:
         gpu=STUDENT_GPUS,
     params:
         model=BASE_STUDENT,
-        options=options(EXPERIMENT.train),
+        options=lambda wildcards: as_json(TRAINING[wildcards.method]),
         schedule=lambda wildcards: METHODS[wildcards.method].schedule,
         # Another draw has seeds of its own: the tables take draws for independent.
         seed=lambda wildcards: 1000 * (EXPERIMENT.seed + int(wildcards.draw)) + int(wildcards.seed),
