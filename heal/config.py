@@ -313,6 +313,8 @@ class Experiment(OptionGroup):
             raise ValueError(f"benchmarks: {sorted(twice)} twice")
         if reserved := {"train", "dev"} & set(self.problems.test):
             raise ValueError(f"problems.test: the names {sorted(reserved)} are taken by the other splits")
+        if not self.methods:
+            raise ValueError("methods: none, so there is nothing to compare")
         if both := set(self.methods) & set(self.ablations):
             raise ValueError(f"methods and ablations share the names {sorted(both)}")
         if taken := {"main", "ablations"} & set(self.comparisons):

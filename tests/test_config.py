@@ -50,6 +50,12 @@ def test_every_shipped_config_is_well_formed(path):
         (lambda c: c["problems"]["test"].pop("easy"), ["'mini_easy' asks the problems 'easy'", "problems.test"]),
         (lambda c: c["teachers"].update(students={"path": "x"}), ["'students' is taken"]),
         (lambda c: c.pop("students"), ["students: missing"]),
+        (lambda c: c.update(methods={}), ["methods: none"]),
+        (lambda c: c["comparisons"].update(x={"title": "X", "methods": ["hael"]}), ["comparisons.x", "mean 'heal'?"]),
+        (lambda c: c["comparisons"].update(x={"title": "X", "reference": "oracle"}), ["no method 'oracle'"]),
+        (lambda c: c["comparisons"].update(x={"title": "X", "train": {"step": 3}}), ["comparisons.x.train.step"]),
+        (lambda c: c["comparisons"].update(main={"title": "X"}), ["'main' is taken"]),
+        (lambda c: c["ablations"].update(heal_epochs={"kind": "heal"}), ["'heal_epochs' is taken", "rename"]),
         (lambda c: c["problems"]["train"].pop("n"), ["problems.train", "`n`"]),
     ],
 )
@@ -87,6 +93,20 @@ def test_options_of_a_method_start_from_the_run_and_change_only_what_they_say(tm
     assert methods["heal_random_cut"].options.gear.detector == "random"
     same = methods["heal"].options.gear.model_copy(update={"detector": "random"})
     assert methods["heal_random_cut"].options.gear == same
+
+
+def test_a_comparison_trains_its_methods_apart_only_where_it_trains_them_otherwise():
+    experiment = config.load(DEFAULT)
+    methods, found = registry.resolve(experiment), registry.comparisons(experiment)
+    assert list(found["main"].methods) == list(experiment.methods)
+    assert list(found["ablations"].methods) == [*experiment.methods, *experiment.ablations]
+    assert found["tokens"].train == experiment.train and set(found["tokens"].methods) <= set(found["ablations"].methods)
+    apart = found["epochs"]
+    assert not set(apart.methods) & set(found["ablations"].methods) and apart.reference == "rs_matched_epochs"
+    assert {base: methods[name] for name, base in apart.methods.items()} == {
+        name: methods[name] for name in experiment.methods
+    }
+    assert apart.train == experiment.train.model_copy(update={"steps": None, "epochs": 5.0})
 
 
 def test_schema_and_documentation_are_up_to_date():
