@@ -242,6 +242,8 @@ def compare_result(number: Number, setting: Setting, verdicts: Mapping[str, str]
     meant = [name for name in students if re.search(asked.student or "", students[name].path)]
     if asked.unsolved is not None:
         yield from (compare_unsolved(number, setting, teacher) for teacher in setting.run.teachers)
+    elif not meant:
+        yield Found(CANNOT_SAY, "other students")
     else:
         yield from (compare_difference(number, setting, *pair) for pair in product(setting.run.teachers, meant))
 
