@@ -1,14 +1,15 @@
 """Reading a run's outcomes: answers → scores [draws, seeds, questions] that pair up, and what each student cost.
 
-Reads answers.parquet, training.json and the trace files' token counts under results/<run>/; writes nothing. Tables and
-figures import it. A file that is missing, an answer that is missing and questions that do not pair up are errors.
+Reads answers.parquet, results.json, training.json and the trace files' token counts under results/<run>/; writes
+nothing. Tables and figures import it. A file that is missing, an answer that is missing and questions that do not pair
+up are errors.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import product
@@ -20,19 +21,34 @@ from numpy.typing import NDArray
 from heal import records
 from heal.errors import HealError
 from heal.methods import Method
+from heal.records import Row
 from heal.registry import build
 
 UNSOLVED = ":unsolved"  # <benchmark>:unsolved = its questions that the teacher never answers correctly
+STRATA = {  # <benchmark>:<name> = its questions by the teacher's pass rate over its own repeats
+    "unsolved": lambda rate_Q: rate_Q == 0,
+    "rarely": lambda rate_Q: (rate_Q > 0) & (rate_Q < 1 / 3),
+    "half": lambda rate_Q: (rate_Q >= 1 / 3) & (rate_Q <= 2 / 3),
+    "mostly": lambda rate_Q: (rate_Q > 2 / 3) & (rate_Q < 1),
+    "always": lambda rate_Q: rate_Q == 1,
+}
+TEACHER, UNTRAINED = "teacher", "untrained"  # what stands for a method where no student was trained
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The graded answers of one model to one benchmark, questions sorted by id; scores 0 or 1, shape [Q, repeats]."""
+    """The graded answers of one model to one benchmark, questions sorted by id; scores 0 or 1, shape [Q, repeats].
+
+    votes_QR: the answer as extracted; None where there is none, or where the reading refuses a right one for its form.
+    rows: as graded, without the answers' texts.
+    """
 
     path: Path
     problem_ids: tuple[str, ...]
     gold: tuple[str, ...]
     scores_QR: NDArray[np.float64]
+    votes_QR: tuple[tuple[str | None, ...], ...]
+    rows: tuple[Row, ...]
 
     @property
     def scores_Q(self) -> NDArray[np.float64]:
@@ -41,29 +57,36 @@ class Answers:
 
 
 def read_answers(path: str | Path, reading: str = "strict") -> Answers:
-    """Raises HealError for a missing file, no rows, an answer that stands twice and one that is missing."""
-    rows = records.read(path, "answers")
+    """Raises HealError as `answers_of`, and for a missing file."""
+    return answers_of(records.read(path, "answers"), path, reading)
+
+
+def answers_of(rows: Sequence[Row], path: str | Path, reading: str = "strict") -> Answers:
+    """path: the file that the rows are of. Raises HealError for no rows, an answer that stands twice or is missing."""
     cure = "run the evaluation of this model again (snakemake does, once the file is deleted)"
     if not rows:
         raise HealError("no answers", where=str(path), cure=cure)
-    scores: dict[str, dict[int, float]] = {}
+    found: dict[str, dict[int, tuple[float, str | None]]] = {}
     gold = {}
     for number, row in enumerate(rows, 1):
-        repeats = scores.setdefault(row["problem_id"], {})
+        repeats = found.setdefault(row["problem_id"], {})
         if row["repeat"] in repeats:
-            found = f"repeat {row['repeat']} of problem {row['problem_id']} stands twice"
-            raise HealError(found, where=f"{path}, row {number}", cure=cure)
-        repeats[row["repeat"]] = float(row[reading])
+            twice = f"repeat {row['repeat']} of problem {row['problem_id']} stands twice"
+            raise HealError(twice, where=f"{path}, row {number}", cure=cure)
+        refused = row["flexible"] and not row[reading]
+        repeats[row["repeat"]] = (float(row[reading]), None if refused else row["extracted"])
         if gold.setdefault(row["problem_id"], row["gold"]) != row["gold"]:
-            found = f"gold answers of problem {row['problem_id']} differ between its repeats"
-            raise HealError(found, where=f"{path}, row {number}", cure=cure)
-    every = sorted({repeat for repeats in scores.values() for repeat in repeats})
-    for problem_id, repeats in sorted(scores.items()):
+            differ = f"gold answers of problem {row['problem_id']} differ between its repeats"
+            raise HealError(differ, where=f"{path}, row {number}", cure=cure)
+    every = sorted({repeat for repeats in found.values() for repeat in repeats})
+    for problem_id, repeats in sorted(found.items()):
         if absent := [repeat for repeat in every if repeat not in repeats]:
             raise HealError(f"problem {problem_id} has no answer in repeat {absent[0]}", where=str(path), cure=cure)
-    problem_ids = tuple(sorted(scores))
-    table = [[scores[problem_id][repeat] for repeat in every] for problem_id in problem_ids]
-    return Answers(Path(path), problem_ids, tuple(gold[i] for i in problem_ids), np.array(table))
+    problem_ids = tuple(sorted(found))
+    scores_QR = np.array([[found[problem_id][repeat][0] for repeat in every] for problem_id in problem_ids])
+    votes_QR = tuple(tuple(found[problem_id][repeat][1] for repeat in every) for problem_id in problem_ids)
+    graded = tuple({key: row[key] for key in records.VERDICT_OF_ANSWER} for row in rows)
+    return Answers(Path(path), problem_ids, tuple(gold[i] for i in problem_ids), scores_QR, votes_QR, graded)
 
 
 def check_pairing(first: Answers, other: Answers) -> None:
@@ -108,6 +131,13 @@ class Run:
                 check_pairing(self._answers[first], self._answers[file])
         return self._answers[path]
 
+    def preload(self, path: Path, answers: Answers, engine: str) -> None:
+        """Takes a file's answers from elsewhere: they are checked against the first teacher's, as if read."""
+        self._answers[path], self._engines[path] = answers, engine
+        first = self._answers.get(self.teacher_path(self.teachers[0], path.parent.name))
+        if first:
+            check_pairing(first, answers)
+
     def teacher_path(self, teacher: str, benchmark: str) -> Path:
         return self.folder / "evals" / teacher / "teacher" / benchmark / "answers.parquet"
 
@@ -118,15 +148,44 @@ class Run:
         """section: curricula, students or evals."""
         return self.folder / section / teacher / f"draw{draw}" / student / method
 
+    def student_paths(self, teacher: str, student: str, method: str, benchmark: str) -> list[list[Path]]:
+        """The answers files of a method's students: one list per draw, in it one per seed."""
+        folders = [self.student_folder("evals", teacher, d, student, method) for d in range(self.draws)]
+        return [[f / f"seed{s}" / benchmark / "answers.parquet" for s in range(self.seeds)] for f in folders]
+
+    def cells(self, benchmark: str) -> Iterator[tuple[Row, Path]]:
+        """Every answers file of a benchmark, and whose: teachers, untrained students, then each trained student."""
+        nobody = {"teacher": "", "student": "", "draw": None, "seed": None, "benchmark": benchmark}
+        for teacher in self.teachers:
+            yield nobody | {"teacher": teacher, "method": TEACHER}, self.teacher_path(teacher, benchmark)
+        for student in self.students:
+            yield nobody | {"student": student, "method": UNTRAINED}, self.untrained_path(student, benchmark)
+        for teacher, student, method in product(self.teachers, self.students, self.methods):
+            whose = nobody | {"teacher": teacher, "student": student, "method": method}
+            for draw, paths in enumerate(self.student_paths(teacher, student, method, benchmark)):
+                for seed, path in enumerate(paths):
+                    yield whose | {"draw": draw, "seed": seed}, path
+
     def answer_paths(self, benchmark: str) -> list[Path]:
-        """Every answers file of a benchmark: teachers, untrained students, then each trained student."""
-        paths = [self.teacher_path(teacher, benchmark) for teacher in self.teachers]
-        paths += [self.untrained_path(student, benchmark) for student in self.students]
-        axes = product(self.teachers, range(self.draws), self.students, self.methods, range(self.seeds))
-        for teacher, draw, student, method, seed in axes:
-            folder = self.student_folder("evals", teacher, draw, student, method)
-            paths.append(folder / f"seed{seed}" / benchmark / "answers.parquet")
-        return paths
+        return [path for _, path in self.cells(benchmark)]
+
+    @cached_property
+    def _engines(self) -> dict[Path, str]:
+        return {}
+
+    def engine(self, path: Path) -> str:
+        """Engine and number format of an answers file, from results.json beside it; "" where that says nothing."""
+        if path not in self._engines:
+            results = path.with_name("results.json")
+            settings = read_json(results).get("settings", {}) if results.exists() else {}
+            self._engines[path] = " ".join(settings[key] for key in ("engine", "dtype") if key in settings)
+        return self._engines[path]
+
+    def mixed_engines(self, teacher: str, student: str, methods: Sequence[str], benchmark: str) -> bool:
+        """Whether the students of these methods answered on different engines: no basis for a claim."""
+        name = benchmark.partition(":")[0]
+        paths = [self.student_paths(teacher, student, method, name) for method in methods]
+        return len({self.engine(path) for draws in paths for seeds in draws for path in seeds}) > 1
 
     def teacher_scores(self, teacher: str, benchmark: str) -> NDArray[np.float64]:
         """Shape [Q]."""
@@ -141,26 +200,27 @@ class Run:
     def scores(self, teacher: str, student: str, method: str, benchmark: str) -> NDArray[np.float64]:
         """Shape [draws, seeds, Q]."""
         name, mask_Q = self.questions(teacher, benchmark)
-        folders = [self.student_folder("evals", teacher, d, student, method) for d in range(self.draws)]
-        files = [[f / f"seed{s}" / name / "answers.parquet" for s in range(self.seeds)] for f in folders]
+        files = self.student_paths(teacher, student, method, name)
         return np.array([[self.answers(file, name).scores_Q[mask_Q] for file in row] for row in files])
 
     def questions(self, teacher: str, benchmark: str) -> tuple[str, NDArray[np.bool_]]:
         """The benchmark's own name and which of its questions are meant, shape [all its questions]."""
-        name = benchmark.removesuffix(UNSOLVED)
-        scores_QR = self.answers(self.teacher_path(teacher, name), name).scores_QR
-        stratum = ~scores_QR.any(axis=1) if benchmark.endswith(UNSOLVED) else np.ones(len(scores_QR), dtype=bool)
-        return name, stratum
+        name, _, stratum = benchmark.partition(":")
+        rate_Q = self.answers(self.teacher_path(teacher, name), name).scores_Q
+        return name, STRATA[stratum](rate_Q) if stratum else np.ones(len(rate_Q), dtype=bool)
+
+    def repeats(self, benchmark: str) -> int:
+        return self.answers(self.teacher_path(self.teachers[0], benchmark), benchmark).scores_QR.shape[1]
 
     def with_strata(self, teacher: str) -> list[str]:
         """The benchmarks, each with more than one repeat followed by its unsolved stratum where that is not empty."""
-        names = []
-        for name in self.benchmarks:
-            names.append(name)
-            repeats = self.answers(self.teacher_path(teacher, name), name).scores_QR.shape[1]
-            if repeats > 1 and self.questions(teacher, name + UNSOLVED)[1].any():
-                names.append(name + UNSOLVED)
-        return names
+        unsolved = {name for name in self.strata(teacher) if name.endswith(UNSOLVED)}
+        return [name for each in self.benchmarks for name in (each, each + UNSOLVED) if name in {each, *unsolved}]
+
+    def strata(self, teacher: str) -> list[str]:
+        """The strata that are not empty, of the benchmarks with more than one repeat: one says too little."""
+        named = [f"{name}:{stratum}" for name in self.benchmarks if self.repeats(name) > 1 for stratum in STRATA]
+        return [name for name in named if self.questions(teacher, name)[1].any()]
 
     def check_questions(self, sets: Mapping[str, str]) -> None:
         """sets: benchmark → name of its problems file. Raises HealError where a problem of it was never asked."""

@@ -65,12 +65,17 @@ def with_interval(estimate: float, low: float, high: float) -> str:
     return f"{number(estimate, 3)} [{bounds}]"
 
 
-def read_cells(row: Any) -> list[str]:
+def columns_read(frame: pd.DataFrame) -> list[str]:
+    """The columns of READ that the table has: a table without costs has no tokens."""
+    return [column for column in READ if column in frame]
+
+
+def read_cells(row: Any, columns: Sequence[str]) -> list[str]:
     """The cells of one row as READ names them."""
-    cells = {column: number(getattr(row, column), 3) for column in READ}
+    cells = {column: number(getattr(row, column), 3) for column in columns}
     cells["mean"] = with_interval(row.mean, row.ci_low, row.ci_high)
     cells["diff"] = with_interval(row.diff, row.diff_low, row.diff_high)
-    for column in READ:
+    for column in columns:
         if "tokens" in column:
             cells[column] = whole(getattr(row, column), " ")
     for column in ("p", "p_bh"):
@@ -87,7 +92,7 @@ def blocks(frame: pd.DataFrame) -> Iterator[tuple[str, list[list[str]]]]:
         here = here[here["student"].isin(["", student])]
         first = here.iloc[-1]
         heading = f"{benchmark}: {first['n_questions']} questions; teacher {teacher}, student {student}"
-        yield heading, [read_cells(row) for row in here.itertuples(index=False)]
+        yield heading, [read_cells(row, columns_read(frame)) for row in here.itertuples(index=False)]
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Callable[[int], bool]) -> str:
@@ -99,10 +104,10 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: C
 
 def markdown_of(frame: pd.DataFrame, title: str, notes: Sequence[str]) -> str:
     """One table per teacher, student and benchmark, with the notes under them."""
-    columns = list(READ)
+    columns = columns_read(frame)
     parts = [f"# {title}\n"]
     for heading, rows in blocks(frame):
-        table = markdown_table(list(READ.values()), rows, lambda i: columns[i] in LEFT)
+        table = markdown_table([READ[column] for column in columns], rows, lambda i: columns[i] in LEFT)
         parts.append(f"**{heading}**\n\n{table}")
     return "\n".join([*parts, "".join(f"* {note}\n" for note in notes)])
 

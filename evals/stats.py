@@ -3,12 +3,16 @@
 Reads nothing, writes nothing; tables and audits import it. Its own check: `pytest tests/test_stats.py`.
 Convention: `scores_SQ` is a float array [training seeds, questions] in [0, 1]: the mean over the repeated
 samples of one question. Two compared methods share the questions and the training seeds, in the same order.
-Seeds and questions are crossed: each seed answers every question. NaN always means "cannot say", never zero.
+Seeds and questions are crossed: each seed answers every question. Training seeds are nested in teacher draws: each draw
+has seeds of its own. NaN always means "cannot say", never zero. What the intervals cover was measured by simulation:
+benchmarks/coverage.py, results/reference/coverage.csv.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,23 +58,34 @@ class McNemar:
     p: float
 
 
-def crossed_bootstrap(scores_SQ: ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval:
+def crossed_bootstrap(
+    scores_SQ: ArrayLike, *, groups: int = 1, level: float = 0.95, draws: int = 2000, seed: int = 0
+) -> Interval:
     """Mean score; percentile interval from seeds and questions resampled independently. For display.
 
-    Covers training seeds, questions and answer sampling; with one seed only the last two, and `covers` says
-    so. One question gives NaN bounds. With 3 seeds it covers less than its level (92.8 % for 95 % in our
-    simulation): claims rest on `paired_t`. Source: Owen 2007 (pigeonhole bootstrap), Ann. Appl. Stat. 1(2).
+    groups: the seeds are this many teacher draws with equally many seeds each, draw by draw; whole draws are resampled
+    then, and seeds within them. Covers training seeds, questions and answer sampling, with several groups the teacher
+    draw too; with one seed only questions and answer sampling. `covers` says so. One question gives NaN bounds. With
+    few seeds or draws it covers less than its level: claims rest on `paired_t`. Source: Owen 2007 (pigeonhole
+    bootstrap), Ann. Appl. Stat. 1(2).
     """
     (scores_SQ,) = _tables(scores_SQ)
     n_seeds, n_questions = scores_SQ.shape
+    if groups < 1 or n_seeds % groups:
+        raise HealError(f"{n_seeds} rows are not {groups} groups of equal size", cure="give every draw all its seeds")
     origin = scores_SQ[0, 0]  # taken off first: a constant table then gives exactly zero width
     centred_SQ = scores_SQ - origin
     mean = float(origin + centred_SQ.mean())
     covers = "seeds and questions" if n_seeds > 1 else "questions"
+    covers = f"draws, {covers}" if groups > 1 else covers
     if n_questions < 2:
         return Interval(mean, math.nan, math.nan, covers)
     rng = np.random.default_rng(seed)
     seed_weights_DS, question_weights_DQ = (_resampled_weights(rng, draws, n) for n in scores_SQ.shape)
+    if groups > 1:
+        group_weights_DG = _resampled_weights(rng, draws, groups)
+        within = [_resampled_weights(rng, draws, n_seeds // groups) for _ in range(groups)]
+        seed_weights_DS = np.concatenate([group_weights_DG[:, [g]] * within[g] for g in range(groups)], axis=1)
     means_D = ((question_weights_DQ @ centred_SQ.T) * seed_weights_DS).sum(axis=1)
     low, high = origin + np.quantile(means_D, [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean, float(low), float(high), covers)
@@ -227,6 +242,35 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     if not (0 <= c <= n and 1 <= k <= n):
         raise HealError(f"pass@{k} is not defined for {c} correct of {n} samples", cure="1 <= k <= n, c <= n")
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
+
+
+def majority_at_k(votes: Sequence[str | None], correct: Sequence[bool], k: int) -> float:
+    """Chance that the most frequent answer of k samples is right: over which k of the n are drawn, and over ties.
+
+    votes: the answers as extracted; None casts no vote, and without any vote the majority is wrong. Right answers are
+    one class however they are written; wrong ones are told apart by their text, so that one written in two ways splits
+    its vote. Ties are broken at random among the most frequent. Exact, by counting the subsets; unbiased for one
+    question over its samples. Source: the vote of Wang et al. 2022 (arXiv 2203.11171); its mean over subsets is ours.
+    """
+    n, right = len(votes), sum(map(bool, correct))
+    if not (len(correct) == n and 1 <= k <= n):
+        raise HealError(f"maj@{k} is not defined for {n} samples", cure="1 <= k <= n, one verdict per vote")
+    wrong = Counter(vote for vote, ok in zip(votes, correct, strict=True) if not ok and vote is not None)
+    silent = n - right - sum(wrong.values())
+    won = 0.0
+    for most in range(1, min(right, k) + 1):
+        # (samples drawn, wrong answers that tie) → ways to draw them, no wrong answer more often than `most`
+        ways = {(drawn, 0): math.comb(silent, drawn) for drawn in range(min(silent, k - most) + 1)}
+        for count in wrong.values():
+            further: dict[tuple[int, int], int] = {}
+            for (drawn, ties), number in ways.items():
+                for more in range(min(count, most, k - most - drawn) + 1):
+                    key = (drawn + more, ties + (more == most))
+                    further[key] = further.get(key, 0) + number * math.comb(count, more)
+            ways = further
+        here = sum(number / (1 + ties) for (drawn, ties), number in ways.items() if drawn == k - most)
+        won += math.comb(right, most) * here
+    return won / math.comb(n, k)
 
 
 def _tables(*tables: ArrayLike) -> list[np.ndarray]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,41 +24,52 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from evals import stats
-from evals.outcomes import UNSOLVED, Run, add_axes, methods_of, read_json, run_of
+from evals.outcomes import TEACHER, UNSOLVED, UNTRAINED, Run, add_axes, methods_of, read_json, run_of
 from evals.render import csv_of, markdown_of, tex_of, text_of
 from heal import decontaminate, records
 from heal.errors import HealError, exit_with_errors
 from heal.methods import Method
 from heal.provenance import recorded
 
-COLUMNS = [
+COMPARISON = [
     *("teacher", "student", "method", "benchmark", "mean", "ci_low", "ci_high", "n_seeds", "n_draws", "n_questions"),
     *("diff", "diff_low", "diff_high", "p", "p_bh", "detectable", "verdict"),
-    *("teacher_tokens_generated", "teacher_tokens_prefilled", "training_tokens"),
 ]
-TEACHER, UNTRAINED, REFERENCE = "teacher", "untrained", "reference"
+COSTS = ["teacher_tokens_generated", "teacher_tokens_prefilled", "training_tokens"]
+COVERS = ["ci_covers", "diff_covers"]  # which variance each of the two intervals is of
+COLUMNS = [*COMPARISON, *COSTS, *COVERS]
+REFERENCE = "reference"
 FALSE_DISCOVERY_RATE = 0.05
 SEEDS_TO_RANK = 5  # METHOD section 3: 3 to display, 5 for a ranking
 OF_A_MODEL = {"chat_template_sha256", "template_options", "engine", "dtype"}  # may differ between teacher and students
-TITLES = {"main": "Methods compared", "ablations": "Ablations"}
 
 
-def display(scores_DSQ: NDArray[np.float64]) -> stats.Interval:
-    """Mean and crossed-bootstrap interval; with several draws each (draw, seed) pair counts as one replicate."""
-    return stats.crossed_bootstrap(scores_DSQ.reshape(-1, scores_DSQ.shape[-1]))
+def display(scores_DSQ: NDArray[np.float64], **options: int) -> stats.Interval:
+    """Mean and crossed-bootstrap interval; with several draws these are resampled too, and seeds within them."""
+    return stats.crossed_bootstrap(scores_DSQ.reshape(-1, scores_DSQ.shape[-1]), groups=len(scores_DSQ), **options)
 
 
 def claim(scores_DSQ: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What the paired t runs over, shape [replicates, Q]: training seeds of one draw, or the means of several draws."""
+    """What the paired t runs over, shape [replicates, Q]: training seeds of one draw, or the means of several draws.
+
+    Seeds are nested in draws, so with several draws only their means are independent: a t over all (draw, seed) pairs
+    covers far less than it says, and one draw's interval says nothing of other draws (results/reference/coverage.csv).
+    """
     return scores_DSQ[0] if len(scores_DSQ) == 1 else scores_DSQ.mean(axis=1)
 
 
-def compare(scores_DSQ: NDArray[np.float64], reference_DSQ: NDArray[np.float64]) -> dict[str, float]:
+def compare(scores_DSQ: NDArray[np.float64], reference_DSQ: NDArray[np.float64]) -> dict[str, Any]:
     """Difference to the reference method: estimate, paired-t interval, p, smallest detectable difference."""
     a, b = claim(scores_DSQ), claim(reference_DSQ)
     test = stats.paired_t(a, b)
     found = {"diff": test.diff, "diff_low": test.low, "diff_high": test.high, "p": test.p}
-    return found | {"detectable": stats.detectable_difference(a, b)}
+    covers = "seeds; these questions, this draw" if len(scores_DSQ) == 1 else "draws, seeds; these questions"
+    return found | {"detectable": stats.detectable_difference(a, b), "diff_covers": covers}
+
+
+def incomparable(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A difference of which nothing can be said but its size."""
+    return dict(found) | dict.fromkeys(("diff_low", "diff_high", "p", "detectable"), math.nan)
 
 
 def verdict(diff: float, p_bh: float) -> str:
@@ -70,28 +81,22 @@ def verdict(diff: float, p_bh: float) -> str:
     return "higher" if diff > 0 else "lower"
 
 
-def rows_of(
-    run: Run, teacher: str, student: str, reference: str, methods: Mapping[str, Method]
-) -> list[dict[str, Any]]:
+def rows_of(run: Run, teacher: str, student: str, reference: str, benchmarks: Sequence[str]) -> list[dict[str, Any]]:
     """The untrained student's and every method's rows, without adjusted p-values."""
     rows = []
-    tokens = {name: run.teacher_tokens(teacher, method) for name, method in methods.items()}
-    trained = {name: run.training_tokens(teacher, student, name) for name in methods}
-    for benchmark in run.with_strata(teacher):
+    for benchmark in benchmarks:
         place = {"teacher": teacher, "student": student, "benchmark": benchmark}
         untrained_Q = run.untrained_scores(teacher, student, benchmark)
-        rows.append(place | row(UNTRAINED, untrained_Q[None, None], trained=False) | {"training_tokens": 0})
+        rows.append(place | row(UNTRAINED, untrained_Q[None, None], trained=False))
         reference_DSQ = run.scores(teacher, student, reference, benchmark)
-        for name in methods:
+        for name in run.methods:
             scores_DSQ = run.scores(teacher, student, name, benchmark)
-            against = {"verdict": REFERENCE} if name == reference else compare(scores_DSQ, reference_DSQ)
-            generated, prefilled = tokens[name]
-            costs = {
-                "teacher_tokens_generated": generated,
-                "teacher_tokens_prefilled": prefilled,
-                "training_tokens": trained[name],
-            }
-            rows.append(place | row(name, scores_DSQ) | against | costs)
+            against = {"verdict": REFERENCE}
+            if name != reference:
+                against = compare(scores_DSQ, reference_DSQ)
+                if run.mixed_engines(teacher, student, [name, reference], benchmark):
+                    against = incomparable(against)
+            rows.append(place | row(name, scores_DSQ) | against)
     return rows
 
 
@@ -103,35 +108,52 @@ def row(method: str, scores_DSQ: NDArray[np.float64], *, trained: bool = True) -
         "mean": interval.mean,
         "ci_low": interval.low,
         "ci_high": interval.high,
+        "ci_covers": interval.covers,
         "n_seeds": seeds,
         "n_draws": draws,
         "n_questions": questions,
     }
 
 
-def table(run: Run, reference: str, methods: Mapping[str, Method]) -> pd.DataFrame:
-    """Every row of the table, columns as COLUMNS; p adjusted over the whole table (Benjamini-Hochberg).
+def table(run: Run, reference: str, benchmarks: Callable[[str], Sequence[str]] | None = None) -> pd.DataFrame:
+    """Every row of a comparison, without costs; p adjusted over the whole table (Benjamini-Hochberg).
 
-    Raises HealError for what is missing or does not pair up, and for a reference that is not among the methods.
+    benchmarks: teacher → its benchmarks and strata; `run.with_strata` where absent. Raises HealError for what is
+    missing or does not pair up, and for a reference that is not among the methods.
     """
-    if reference not in methods:
-        cure = f"give one of --methods: {', '.join(methods)}"
+    if reference not in run.methods:
+        cure = f"give one of --methods: {', '.join(run.methods)}"
         raise HealError(f"no method {reference!r}", where="--reference-method", cure=cure)
-    if taken := {TEACHER, UNTRAINED} & set(methods):
+    if taken := {TEACHER, UNTRAINED} & set(run.methods):
         raise HealError(f"the name {min(taken)!r} is taken by a row of the table", where="--methods", cure="rename it")
     rows = []
     for teacher in run.teachers:
-        for benchmark in run.with_strata(teacher):
+        here = (benchmarks or run.with_strata)(teacher)
+        for benchmark in here:
             scores_Q = run.teacher_scores(teacher, benchmark)
             place = {"teacher": teacher, "student": "", "benchmark": benchmark}
             rows.append(place | row(TEACHER, scores_Q[None, None], trained=False))
         for student in run.students:
-            rows += rows_of(run, teacher, student, reference, methods)
-    frame = pd.DataFrame(rows, columns=COLUMNS)
+            rows += rows_of(run, teacher, student, reference, here)
+    frame = pd.DataFrame(rows, columns=[*COMPARISON, *COVERS])
     frame["p_bh"] = stats.benjamini_hochberg(frame["p"])
     compared = frame["diff"].notna()
     frame.loc[compared, "verdict"] = [verdict(*pair) for pair in frame.loc[compared, ["diff", "p_bh"]].to_numpy()]
-    return frame.fillna({"verdict": ""})
+    return frame.fillna({"verdict": "", "diff_covers": ""})
+
+
+def with_costs(frame: pd.DataFrame, run: Run, methods: Mapping[str, Method]) -> pd.DataFrame:
+    """The table with the tokens that each method takes, columns as COLUMNS. Raises HealError for a missing file."""
+    spent: dict[tuple[str, str, str], tuple[int, int, int]] = {}
+    for teacher in run.teachers:
+        for name, method in methods.items():
+            tokens = run.teacher_tokens(teacher, method)
+            for student in run.students:
+                spent[teacher, student, name] = (*tokens, run.training_tokens(teacher, student, name))
+    nothing = {UNTRAINED: (math.nan, math.nan, 0)}
+    keys = zip(frame["teacher"], frame["student"], frame["method"], strict=True)
+    costs = [spent.get(key) or nothing.get(key[-1], (math.nan,) * 3) for key in keys]
+    return frame.join(pd.DataFrame(costs, columns=COSTS, index=frame.index))[COLUMNS]
 
 
 def settings_of(run: Run) -> dict[str, Any]:
@@ -179,6 +201,33 @@ def left_out(run: Run, decontaminated: bool) -> list[str]:
     return said
 
 
+def interval_notes(run: Run, reference: str) -> list[str]:
+    """What the intervals and the p-values of a comparison are of."""
+    several = run.draws > 1
+    return [
+        "mean: share of right answers, with the 95 % interval of a crossed bootstrap (for display); it covers training "
+        "seeds, questions and answer sampling, for teacher and untrained student the last two"
+        + (", and for trained students the teacher draw." if several else "; not the draw of the teacher."),
+        f"diff: to {reference} on the same questions and seeds, with the 95 % interval of a paired t over "
+        f"{replicates(run)}; it covers {'the teacher draw, ' if several else ''}training seeds and answer sampling on "
+        f"these questions, not the choice of questions{'' if several else ' nor the teacher draw'}.",
+        "p: of that t; p_bh: adjusted over the table (Benjamini-Hochberg), verdict at 0.05. detectable: the smallest "
+        "true difference that would have been found with 80 % power. cannot say: fewer than two replicates, or no "
+        "variation between them.",
+    ]
+
+
+def replicates(run: Run) -> str:
+    """What the claims rest on, counted."""
+    return f"{run.seeds} training seeds" if run.draws == 1 else f"{run.draws} means of teacher draws"
+
+
+def too_few_to_rank(run: Run) -> str:
+    """Why the methods cannot be ranked; empty where they can."""
+    few = (run.seeds if run.draws == 1 else run.draws) < SEEDS_TO_RANK
+    return f"{replicates(run)}: enough to display, not to rank (at least {SEEDS_TO_RANK})." if few else ""
+
+
 def notes(
     run: Run,
     frame: pd.DataFrame,
@@ -188,25 +237,15 @@ def notes(
     decontamination: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """What stands under the table; `decontamination` is the report of heal.decontaminate."""
-    replicates = "training seeds" if run.draws == 1 else "means of teacher draws"
-    count = run.seeds if run.draws == 1 else run.draws
     said = [
         f"Run {run.folder.name}; {run.seeds} training seeds per method, {run.draws} teacher draw(s); "
         f"answers graded by the {run.reading} reading. HEAL is re-implemented from a description.",
-        "mean: share of right answers, with the 95 % interval of a crossed bootstrap (for display); it covers training "
-        "seeds, questions and answer sampling, for teacher and untrained student the last two"
-        + (", with each (draw, seed) pair as one replicate." if run.draws > 1 else "; not the draw of the teacher."),
-        f"diff: to {reference} on the same questions and seeds, with the 95 % interval of a paired t over {count} "
-        f"{replicates}; it covers {'the teacher draw, ' if run.draws > 1 else ''}training seeds and answer sampling on "
-        f"these questions, not the choice of questions{'' if run.draws > 1 else ' nor the teacher draw'}.",
-        "p: of that t; p_bh: adjusted over the table (Benjamini-Hochberg), verdict at 0.05. detectable: the smallest "
-        "true difference that would have been found with 80 % power. cannot say: fewer than two replicates, or no "
-        "variation between them.",
+        *interval_notes(run, reference),
         "Teacher tokens: of every file the method needs, rejected repairs, hints and scoring included, mean per draw; "
         "prefilled holds scored tokens. Training tokens: mean per student.",
     ]
-    if count < SEEDS_TO_RANK:
-        said.append(f"{count} {replicates}: enough to display, not to rank (at least {SEEDS_TO_RANK}).")
+    if few := too_few_to_rank(run):
+        said.append(few)
     if frame["benchmark"].str.endswith(UNSOLVED).any():
         said.append(
             f"{UNSOLVED}: the questions that the teacher never answers correctly in its own repeats of the benchmark "
@@ -223,7 +262,10 @@ def notes(
     said += left_out(run, decontamination is not None)
     engines = {values["engine"] for values in settings.values() if isinstance(values, Mapping) and "engine" in values}
     if len(engines) > 1 or any(" | " in engine for engine in engines):
-        said.append(f"Engines are mixed ({', '.join(sorted(engines))}): their scores differ by more than rounding.")
+        said.append(
+            f"Engines are mixed ({', '.join(sorted(engines))}): their scores differ by more than rounding. Between "
+            "students on different engines or number formats the verdict is: cannot say."
+        )
     for name, values in settings.items():
         told = values if isinstance(values, Mapping) else {name: values}
         listed = ", ".join(f"{key} {json.dumps(value, ensure_ascii=False)}" for key, value in sorted(told.items()))
@@ -238,7 +280,7 @@ def main() -> None:
     add_axes(parser)
     parser.add_argument("--reference-method", required=True, help="the method that the others are compared with")
     parser.add_argument("--methods-json", required=True, help="name → kind and complete options, as JSON")
-    parser.add_argument("--kind", choices=sorted(TITLES), default="main")
+    parser.add_argument("--title", default="Methods compared", help="what stands over the table")
     parser.add_argument(
         "--questions", default="{}", help="benchmark → its problems file, as JSON, to find missing answers"
     )
@@ -250,16 +292,16 @@ def main() -> None:
     methods = methods_of(arguments.methods_json, arguments.methods)
     with recorded(arguments.out, "evals.tables", options=vars(arguments)):
         run.check_questions(json.loads(arguments.questions))
-        frame = table(run, arguments.reference_method, methods)
+        frame = with_costs(table(run, arguments.reference_method), run, methods)
         settings = json.loads(arguments.settings) or settings_of(run)
         mini = is_mini(run.folder / "problems" / "train.parquet")
         removed = read_json(Path(arguments.decontamination)) if arguments.decontamination else None
         under = notes(run, frame, arguments.reference_method, settings, mini, removed)
         out = Path(arguments.out)
         records.write_text(out, csv_of(frame))
-        records.write_text(out.with_suffix(".md"), markdown_of(frame, TITLES[arguments.kind], under))
-        records.write_text(out.with_suffix(".tex"), tex_of(frame, TITLES[arguments.kind], under))
-        records.write_text(out.with_suffix(".txt"), text_of(frame, TITLES[arguments.kind], under))
+        records.write_text(out.with_suffix(".md"), markdown_of(frame, arguments.title, under))
+        records.write_text(out.with_suffix(".tex"), tex_of(frame, arguments.title, under))
+        records.write_text(out.with_suffix(".txt"), text_of(frame, arguments.title, under))
 
 
 def is_mini(problems: Path) -> bool:

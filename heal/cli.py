@@ -23,7 +23,12 @@ def check(path: str, fields_only: bool) -> None:
     methods = registry.resolve(experiment, where=path)
     students = len(experiment.teachers) * experiment.draws * len(experiment.students) * experiment.seeds
     print(f"{path}: run {experiment.run!r} is well-formed.")
-    for title, names in (("main table", experiment.methods), ("ablations", experiment.ablations)):
+    tables = registry.comparisons(experiment, where=path)
+    further = {
+        kind: [name for name in tables[kind].methods if name not in tables["ablations"].methods] for kind in tables
+    }
+    shown = {"main table": experiment.methods, "ablations": experiment.ablations}
+    for title, names in (shown | {kind: further[kind] for kind in experiment.comparisons}).items():
         print(f"  {title}: {len(names)} methods, {len(names) * students} students to train: {', '.join(names)}")
     needed = sorted({file for method in methods.values() for file in method.needs()})
     print(f"  trace files per teacher and draw: {', '.join(needed)}", flush=True)

@@ -286,6 +286,17 @@ class Premise(OptionGroup):
     """The teacher's pass rate over all problems must be at most this (ours)."""
 
 
+class Comparison(OptionGroup):
+    title: str
+    """What stands over its table."""
+    methods: list[Name] | None = None
+    """Which of `methods` and `ablations` are compared; all of `methods` where absent."""
+    reference: Name | None = None
+    """The one that the others are compared with; `rs_matched` where absent, or the first where that is not compared."""
+    train: dict[str, Any] = {}
+    """What differs from the section `train`; its students are then trained apart, as `<method>_<comparison>`."""
+
+
 class Experiment(OptionGroup):
     run: Name
     """Outputs go to results/<run>/."""
@@ -327,6 +338,8 @@ class Experiment(OptionGroup):
     """The methods of the main table: name → `kind` and the options that differ from the sections above."""
     ablations: dict[Name, dict[str, Any]] = {}
     """Further methods, run by `snakemake ablations` only."""
+    comparisons: dict[Name, Comparison] = {}
+    """Further tables of the same or otherwise trained methods, run by `snakemake comparisons` only."""
 
     @pydantic.model_validator(mode="after")
     def consistent(self) -> Experiment:
@@ -338,8 +351,12 @@ class Experiment(OptionGroup):
             raise ValueError(f"benchmarks: {sorted(twice)} twice")
         if reserved := {"train", "dev"} & set(self.problems.test):
             raise ValueError(f"problems.test: the names {sorted(reserved)} are taken by the other splits")
+        if not self.methods:
+            raise ValueError("methods: none, so there is nothing to compare")
         if both := set(self.methods) & set(self.ablations):
             raise ValueError(f"methods and ablations share the names {sorted(both)}")
+        if taken := {"main", "ablations"} & set(self.comparisons):
+            raise ValueError(f"comparisons: the name {min(taken)!r} is taken by a table that every run has")
         return self
 
 

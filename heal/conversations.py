@@ -135,12 +135,12 @@ def encode(
 def rendering_problem(row: Row, prompt: str, text: str) -> str | None:
     """What the chat template does wrong with a conversation; None where nothing."""
     answer, completion = row["messages"][-1]["content"], text.removeprefix(prompt)
-    if prompt.endswith(THINKING_STARTS):  # the block that an answer opens may be opened by the prompt
-        completion = THINKING_STARTS + completion
     if not text.startswith(prompt):
         return "the rendered prompt is no prefix of the rendered conversation"
     if not completion.startswith(row.get("given", "")):
-        return "the chat template writes something in front of the given part of the assistant's message"
+        return "the assistant's message does not begin with its given part once the chat template has rendered it"
+    if prompt.endswith(THINKING_STARTS):  # the block that an answer opens may be opened by the prompt
+        completion = THINKING_STARTS + completion
     if " ".join(answer.split()) not in " ".join(completion.split()):
         return "the chat template changes the assistant's message (does it strip <think>?)"
     said = sum(message["content"].count("<think>") for message in row["messages"])

@@ -3,7 +3,7 @@
 Reads a config and what the workflow will run for it; writes a table and, with --csv, a file.
 
     heal plan --config config/config.yaml --card H100 --price 2.50
-    heal plan --config my.yaml --ablations --assume treated_share=0.3 trace_tokens=6000 params.big=32e9
+    heal plan --config my.yaml --ablations --comparisons --assume treated_share=0.3 trace_tokens=6000 params.big=32e9
     heal plan --from results/mini      # beside what that run really took: heal.plan_ledger
 
 What nobody knows beforehand is a small set of assumptions (heal.assumptions), printed below the table. Time comes from
@@ -62,7 +62,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Setting:
-    """All that a plan rests on. names: the methods compared; sizes: by teachers.NAME and students.NAME."""
+    """All that a plan rests on. names: the methods compared; sizes: by teachers.NAME and students.NAME.
+
+    training: how each method's students are trained.
+    """
 
     experiment: config.Experiment
     methods: Mapping[str, Method]
@@ -71,6 +74,7 @@ class Setting:
     asked: Mapping[str, Benchmark]
     sizes: Mapping[str, Size]
     assumed: Mapping[str, Assumption]
+    training: Mapping[str, config.Train]
 
     def __getitem__(self, key: str) -> float:
         return self.assumed[key].value
@@ -155,9 +159,10 @@ TRACE_RULES = {  # what a trace file's path begins with → stage, rule, whether
 }
 
 
-def optimizer_steps(method: Method, setting: Setting) -> float:
+def optimizer_steps(name: str, setting: Setting) -> float:
     """Steps of one student: the config's, or its epochs over what the method's files can give at most."""
-    train, s, needs = setting.experiment.train, setting, method.needs()
+    train, method, s = setting.training[name], setting.methods[name], setting
+    needs = method.needs()
     if train.steps:
         return train.steps
     most = getattr(method.options, "pace", setting.experiment.pace).max_per_problem
@@ -238,8 +243,8 @@ def plan(setting: Setting) -> list[Stage]:
     asked, each = answers(setting), len(experiment.teachers) * experiment.draws * experiment.seeds
     for student in experiment.students:
         label, jobs = f"students.{student}", each * len(setting.names)
-        steps = each * sum(optimizer_steps(setting.methods[name], setting) for name in setting.names)
-        tokens, disk = trained_on(setting, steps * experiment.train.batch), weights(setting, label, experiment.train)
+        shown = each * sum(optimizer_steps(name, setting) * setting.training[name].batch for name in setting.names)
+        tokens, disk = trained_on(setting, shown), weights(setting, label, experiment.train)
         found.append(stage(setting, ("students", "student"), label, jobs, tokens, jobs * disk))
         for names, n in ((("students' answers", "evaluate_student"), jobs), (("untrained", "evaluate_untrained"), 1)):
             found.append(stage(setting, names, label, n, asked.times(n), 4 * n * asked.written))
@@ -254,6 +259,7 @@ def settings(
     *,
     where: str,
     ablations: bool = False,
+    comparisons: bool = False,
     card: str = "H100",
     given: Mapping[str, float] | None = None,
     limit: int | None = None,
@@ -277,5 +283,8 @@ def settings(
         known = {label: assumptions.size_of(m, label, sizes[label.partition(".")[2]]) for label, m in models.items()}
     except HealError as error:
         raise HealError(error.found, where=f"{where}: {error.where}", cure=error.cure) from None
-    names = [*e.methods, *(e.ablations if ablations else ())]
-    return Setting(e, methods, names, counts, asked, known, assumed)
+    tables = registry.comparisons(e, where=where)
+    wanted = ["main", *(["ablations"] if ablations else []), *(e.comparisons if comparisons else ())]
+    names = list(dict.fromkeys(name for kind in wanted for name in tables[kind].methods))
+    training = {name: one.train for one in tables.values() for name in one.methods}
+    return Setting(e, methods, names, counts, asked, known, assumed, training)

@@ -18,11 +18,11 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
-from heal import assumptions, config
+from heal import assumptions, config, registry
 from heal.errors import HealError
 from heal.options import read_yaml
 from heal.plan import TRACE_RULES, Setting, Stage, plan, settings
-from heal.plan_report import NOT_PLANNED, aligned, assumption_table, whole
+from heal.plan_report import NOT_PLANNED, aligned, assumption_table, scope, whole
 from heal.provenance import ledger
 from heal.records import write_text
 
@@ -149,11 +149,14 @@ def command(arguments: argparse.Namespace) -> None:
     counts = {key: n for key, n in counts.items() if key[9:] in {"train", "dev", *experiment.problems.test}}
     done = {file.parent.name for file in run.glob("curricula/*/draw*/*/*/curriculum.jsonl")}
     with_ablations = arguments.ablations or bool(done & set(experiment.ablations))
+    further = {name for kind in experiment.comparisons for name in registry.comparisons(experiment)[kind].methods}
+    with_comparisons = arguments.comparisons or bool(done & further - {*experiment.methods, *experiment.ablations})
     on_gpus = any(one["GPU-seconds"] for one in took.values())
     setting = settings(
         experiment,
         where=path,
         ablations=with_ablations,
+        comparisons=with_comparisons,
         card=arguments.card if on_gpus else "cpu",
         given=counts | given,
     )
@@ -168,7 +171,6 @@ def command(arguments: argparse.Namespace) -> None:
         cells += [shown_ratio(row[ratios[0]]), whole(row["own shares"]), shown_ratio(row[ratios[1]])]
         rows.append(tuple(cells))
     done_jobs, all_jobs = frame.loc[frame["quantity"] == "jobs", ["ledger", "plan"]].iloc[-1]  # the sums come last
-    scope = "main comparison and ablations" if with_ablations else "main comparison"
     told = [
         "plan: with the defaults and --assume. own shares: with what the run's premise.json says, too:",
         "  " + ", ".join(f"{key} {value:.3g}" for key, value in shares.items()) + ".",
@@ -178,7 +180,11 @@ def command(arguments: argparse.Namespace) -> None:
         "  the tokens of the benchmarks' prompts, which no file holds.",
     ]
     card = setting.assumed["tflops_16bit"].source
-    blocks = [[f"Plan and ledger of {run}", f"{path}: {scope}; {card}"], aligned(rows, 2), told]
+    blocks = [
+        [f"Plan and ledger of {run}", f"{path}: {scope(with_ablations, with_comparisons)}; {card}"],
+        aligned(rows, 2),
+        told,
+    ]
     if arguments.csv:
         write_text(arguments.csv, frame.to_csv(index=False))
     print("\n\n".join("\n".join(block) for block in [*blocks, assumption_table(own)]))

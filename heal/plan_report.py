@@ -102,6 +102,11 @@ def assumption_table(setting: Setting) -> list[str]:
     ]
 
 
+def scope(ablations: bool, comparisons: bool) -> str:
+    """What of the workflow is planned."""
+    return "main comparison" + " and ablations" * ablations + ", further comparisons" * comparisons
+
+
 def command(arguments: argparse.Namespace) -> None:
     """`heal plan` before a run."""
     path, price = arguments.config or "config/config.yaml", arguments.price
@@ -109,14 +114,15 @@ def command(arguments: argparse.Namespace) -> None:
         config.load(path),
         where=path,
         ablations=arguments.ablations,
+        comparisons=arguments.comparisons,
         card=arguments.card,
         given=assumptions.parse(arguments.assume),
         limit=arguments.limit,
         results=Path("results"),
     )
     stages = plan(setting)
-    scope = "main comparison and ablations" if arguments.ablations else "main comparison"
-    head = f"Plan of {path}, run {setting.experiment.run!r}: {scope}; card: {arguments.card}"
+    planned = scope(arguments.ablations, arguments.comparisons)
+    head = f"Plan of {path}, run {setting.experiment.run!r}: {planned}; card: {arguments.card}"
     head += f", {price:g} per GPU-hour" if price is not None else ""
     blocks = [[head], table(stages, price), notes(setting, stages, arguments.cards), assumption_table(setting)]
     if arguments.csv:
@@ -129,6 +135,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", help="the file (default: config/config.yaml; with --from: the one of that run)")
     parser.add_argument("--from", dest="run", metavar="RUN", help="a run's folder: plan beside ledger")
     parser.add_argument("--ablations", action="store_true", help="the ablations too")
+    parser.add_argument("--comparisons", action="store_true", help="the config's further comparisons too")
     parser.add_argument("--limit", type=positive, help="as `snakemake --config limit=N`")
     parser.add_argument("--card", default="H100", help=f"{', '.join(assumptions.CARDS)} (default: %(default)s)")
     parser.add_argument("--cards", type=positive, default=1, help="how many, for the hours that pass at best")

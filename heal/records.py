@@ -47,6 +47,15 @@ TRACE = {
 }
 GRADE = {"trace_id": text, "problem_id": text, "extracted": text, "correct": flag, "reason": text}
 VERDICT = {"extracted": text, "accepted": flag, "reason": text}  # reason: why not; empty where accepted
+VERDICT_OF_ANSWER = {
+    "problem_id": text,
+    "repeat": integer,
+    "gold": text,
+    "extracted": text,
+    "strict": flag,
+    "flexible": flag,
+    "reason": text,
+}
 SCHEMAS = {
     "problems": PROBLEM,
     "samples": TRACE,
@@ -86,22 +95,23 @@ SCHEMAS = {
         "uncertainty_mean": values,
         "statement_nll": real,  # s, nats
     },
-    "answers": {
-        "problem_id": text,
-        "repeat": integer,
-        "gold": text,
-        "text": text,
-        "extracted": text,
-        "strict": flag,
-        "flexible": flag,
-        "reason": text,
-        "truncated": flag,
-        "n_tokens": integer,
-    },
+    "answers": VERDICT_OF_ANSWER | {"text": text, "truncated": flag, "n_tokens": integer},
+    "outcomes": {
+        "teacher": text,  # empty for an untrained student
+        "student": text,  # empty for the teacher itself
+        "method": text,  # teacher and untrained where no student was trained
+        "draw": integer,
+        "seed": integer,
+        "benchmark": text,
+        "engine": text,  # which it was answered on; empty where nothing says so
+    }
+    | VERDICT_OF_ANSWER,
 }
 NULLABLE = {"solution", "extracted", "statement", "statement_nll", "hint", "breakpoint", "kept_steps"} | {
     "entropies_upper",
     "cut_certain",
+    "draw",
+    "seed",
 }
 
 

@@ -1,6 +1,7 @@
 """Finding methods and benchmarks, and settling methods' options: HEAL, and what the files in baselines/ define.
 
-A method's options are the run's own sections (gear, pure, pace …) with what its entry in the config changes.
+A method's options are the run's own sections (gear, pure, pace …) with what its entry in the config changes. A
+comparison with training options of its own trains its methods once more, under other names.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -100,7 +102,7 @@ def build(entry: Mapping[str, Any], *, where: str, field: str) -> Method:
 
 
 def resolve(experiment: config.Experiment, *, where: str = "config") -> dict[str, Method]:
-    """Every method of the run, main table and ablations, with complete options; checks the benchmarks' names too."""
+    """Every method of the run's tables, with complete options; checks the benchmarks' names too."""
     check_benchmarks(experiment.benchmarks, {"dev", *experiment.problems.test}, where=where)
     methods = {}
     for section in ("methods", "ablations"):
@@ -110,7 +112,46 @@ def resolve(experiment: config.Experiment, *, where: str = "config") -> dict[str
             shared = kind.Options.model_fields.keys() & type(experiment).model_fields.keys() if kind else ()
             defaults = {key: getattr(experiment, key).model_dump() for key in shared}
             methods[name] = build(merge(defaults, entry), where=where, field=field)
+    for chosen in comparisons(experiment, where=where).values():
+        methods |= {name: methods[base] for name, base in chosen.methods.items()}
     return methods
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table's methods. methods: name → the entry of the config that it is; train: how their students are trained."""
+
+    title: str
+    methods: Mapping[str, str]
+    reference: str
+    train: config.Train
+
+
+def comparisons(experiment: config.Experiment, *, where: str = "config") -> dict[str, Comparison]:
+    """The run's tables by name: main, ablations, and the config's own. Raises HealError for an unknown method."""
+    main, every = list(experiment.methods), [*experiment.methods, *experiment.ablations]
+    usual = "rs_matched" if "rs_matched" in main else main[0]
+    found = {
+        "main": Comparison("Methods compared", {name: name for name in main}, usual, experiment.train),
+        "ablations": Comparison("Ablations", {name: name for name in every}, usual, experiment.train),
+    }
+    for kind, asked in experiment.comparisons.items():
+        field, chosen = f"comparisons.{kind}", main if asked.methods is None else asked.methods
+        fallback = "rs_matched" if "rs_matched" in chosen else next(iter(chosen), None)
+        reference = asked.reference or fallback
+        for name, known in [*((name, every) for name in chosen), (reference, chosen)]:
+            if name not in known:
+                near = difflib.get_close_matches(str(name), known, n=1)
+                guess = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+                raise HealError(f"{field}: no method {name!r}", where=where, cure=guess)
+        train = merge(experiment.train.model_dump(), asked.train)
+        options = validate(config.Train, train, where=where, prefix=f"{field}.train")
+        names = {f"{name}_{kind}" if asked.train else name: name for name in chosen}
+        if asked.train and (taken := set(names) & {name for one in found.values() for name in one.methods}):
+            raise HealError(f"{field}: the name {min(taken)!r} is taken", where=where, cure="rename the comparison")
+        first = next(name for name, base in names.items() if base == reference)
+        found[kind] = Comparison(asked.title, names, first, options)
+    return found
 
 
 class TaskLoader(yaml.SafeLoader):

@@ -30,9 +30,10 @@ def problem(puzzle: puzzles.Puzzle) -> Row:
 
 
 def answers(ids: list[str], solved_QR: np.ndarray) -> list[Row]:
-    told = {"gold": "1", "text": "", "extracted": "1", "reason": "", "truncated": False, "n_tokens": 3}
+    told = {"gold": "1", "text": "", "truncated": False, "n_tokens": 3}
+    verdicts = {True: {"extracted": "1", "reason": ""}, False: {"extracted": "7", "reason": "wrong"}}
     return [
-        {"problem_id": i, "repeat": r, "strict": bool(right), "flexible": bool(right)} | told
+        {"problem_id": i, "repeat": r, "strict": bool(right), "flexible": bool(right)} | told | verdicts[bool(right)]
         for i, row in zip(ids, solved_QR, strict=True)
         for r, right in enumerate(row)
     ]

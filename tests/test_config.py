@@ -51,6 +51,12 @@ def test_every_shipped_config_is_well_formed(path):
         (lambda c: c["problems"]["test"].pop("easy"), ["'mini_easy' asks the problems 'easy'", "problems.test"]),
         (lambda c: c["teachers"].update(students={"path": "x"}), ["'students' is taken"]),
         (lambda c: c.pop("students"), ["students: missing"]),
+        (lambda c: c.update(methods={}), ["methods: none"]),
+        (lambda c: c["comparisons"].update(x={"title": "X", "methods": ["hael"]}), ["comparisons.x", "mean 'heal'?"]),
+        (lambda c: c["comparisons"].update(x={"title": "X", "reference": "oracle"}), ["no method 'oracle'"]),
+        (lambda c: c["comparisons"].update(x={"title": "X", "train": {"step": 3}}), ["comparisons.x.train.step"]),
+        (lambda c: c["comparisons"].update(main={"title": "X"}), ["'main' is taken"]),
+        (lambda c: c["ablations"].update(heal_epochs={"kind": "heal"}), ["'heal_epochs' is taken", "rename"]),
         (lambda c: c["problems"]["train"].pop("n"), ["problems.train", "`n`"]),
     ],
 )
@@ -90,6 +96,20 @@ def test_options_of_a_method_start_from_the_run_and_change_only_what_they_say(tm
     assert methods["heal_random_cut"].options.gear == same
 
 
+def test_a_comparison_trains_its_methods_apart_only_where_it_trains_them_otherwise():
+    experiment = config.load(DEFAULT)
+    methods, found = registry.resolve(experiment), registry.comparisons(experiment)
+    assert list(found["main"].methods) == list(experiment.methods)
+    assert list(found["ablations"].methods) == [*experiment.methods, *experiment.ablations]
+    assert found["tokens"].train == experiment.train and set(found["tokens"].methods) <= set(found["ablations"].methods)
+    apart = found["epochs"]
+    assert not set(apart.methods) & set(found["ablations"].methods) and apart.reference == "rs_matched_epochs"
+    assert {base: methods[name] for name, base in apart.methods.items()} == {
+        name: methods[name] for name in experiment.methods
+    }
+    assert apart.train == experiment.train.model_copy(update={"steps": None, "epochs": 5.0})
+
+
 def test_schema_and_documentation_are_up_to_date():
     cure = "run: python -m heal.config_docs"
     assert (ROOT / config_docs.SCHEMA).read_text() == config_docs.schema(), cure
@@ -127,7 +147,7 @@ def test_the_other_mini_runs_are_compared_under_the_same_settings(name, also):
     default, other = (config.load(ROOT / "config" / file) for file in ("config.yaml", f"{name}.yaml"))
     differing = {field for field in type(default).model_fields if getattr(default, field) != getattr(other, field)}
     teachers = set() if name == "mini_wrong_gold" else {"teachers"}
-    assert differing == {"run", "ablations"} | teachers | also
+    assert differing == {"run", "ablations", "comparisons"} | teachers | also
     assert all(default.ablations[variant] == entry for variant, entry in other.ablations.items())
 
 

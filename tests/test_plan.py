@@ -119,12 +119,23 @@ def test_training_follows_the_steps_or_else_the_epochs_over_what_a_method_has():
     assert by_steps.tokens_read == 2 * stages()["student"].tokens_read == 12 * 1200 * 8 * (150 + 80)
 
     def of(kind, epochs):
-        s = setting(lambda c: (c["train"].update(steps=None, epochs=epochs), c.update(methods={"one": {"kind": kind}})))
-        return plan.optimizer_steps(s.methods["one"], s)
+        methods = {"methods": {"one": {"kind": kind}}, "comparisons": {}}
+        s = setting(lambda c: (c["train"].update(steps=None, epochs=epochs), c.update(methods)))
+        return plan.optimizer_steps("one", s)
 
     assert of("heal", 10.0) == pytest.approx(2 * of("heal", 5.0), abs=2)
     assert of("heal", 5.0) > of("rejection_sampling", 5.0) > of("oracle", 5.0)
     assert of("oracle", 5.0) == 313  # ceil(5 · 500 / 8)
+
+
+def test_a_comparison_trained_otherwise_has_students_of_its_own():
+    main, further = setting(), setting(comparisons=True)
+    assert set(further.names) - set(main.names) == {f"{name}_epochs" for name in main.names} | {"rs_matched_treated"}
+    assert further.training["heal_epochs"].steps is None and further.training["heal"].steps == 600
+    apart = plan.optimizer_steps("heal_epochs", further)
+    assert apart != 600 and plan.optimizer_steps("heal", further) == 600
+    longer = setting(lambda c: c["comparisons"]["epochs"]["train"].update(epochs=10.0), comparisons=True)
+    assert plan.optimizer_steps("heal_epochs", longer) == pytest.approx(2 * apart, abs=2)
 
 
 def test_limit_shrinks_the_plan():
@@ -395,7 +406,7 @@ RULES = ("base_samples", "guided_samples", "repairs", "trace_scores", "extra_sam
 
 @pytest.mark.workflow
 @pytest.mark.parametrize("path", [MINI, ROOT / "tests/configs/smoke.yaml"], ids=lambda path: path.name)
-@pytest.mark.parametrize("target", [(), ("ablations",)], ids=["main", "ablations"])
+@pytest.mark.parametrize("target", [(), ("ablations",), ("comparisons",)], ids=["main", "ablations", "comparisons"])
 def test_the_plan_counts_the_jobs_that_the_workflow_would_run(path, target, tmp_path):
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--nocolor", "--nolock", "--dry-run", "--forceall"]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -410,7 +421,7 @@ def test_the_plan_counts_the_jobs_that_the_workflow_would_run(path, target, tmp_
     assert run.returncode == 0, run.stdout + run.stderr
     told = (run.stdout + run.stderr).rpartition("Job stats:")[2].partition("\n\n")[0]
     jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", told, re.MULTILINE)}
-    found = plan.settings(config.load(path), where=str(path), ablations=bool(target))
+    found = plan.settings(config.load(path), where=str(path), **dict.fromkeys(target, True))
     counted = pd.DataFrame(plan.plan(found)).groupby("rule")["jobs"].sum().to_dict()
     assert counted == {rule: jobs[rule] for rule in RULES if rule in jobs}
     variants = {file for file in plan.trace_files(found) if file.startswith("repairs/")}

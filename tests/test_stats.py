@@ -85,6 +85,19 @@ def test_each_axis_widens_the_interval():
     assert math.isnan(stats.crossed_bootstrap([[0.5], [1.0]]).low)
 
 
+def test_a_draw_is_resampled_whole():
+    """Draws that differ and seeds that do not: only the draws are uncertain; as many pairs would hide that."""
+    by_draw = np.repeat([0.0, 1.0], 20)[:, None] * np.ones(100)
+    assert bounds(stats.crossed_bootstrap(by_draw, groups=2)) == pytest.approx((0.0, 1.0))
+    low, high = bounds(stats.crossed_bootstrap(by_draw))
+    assert low > 0.2 and high < 0.8
+    one = np.random.default_rng(1).random((4, 30))
+    assert stats.crossed_bootstrap(one, groups=1) == stats.crossed_bootstrap(one)
+    assert stats.crossed_bootstrap(one, groups=2).covers == "draws, seeds and questions"
+    with pytest.raises(HealError, match="4 rows are not 3 groups"):
+        stats.crossed_bootstrap(one, groups=3)
+
+
 def test_two_thousand_draws_are_fast():
     scores_SQ = np.random.default_rng(0).random((3, 500))
     assert min(timeit.repeat(lambda: stats.crossed_bootstrap(scores_SQ), number=1, repeat=7)) < 0.1
@@ -145,6 +158,26 @@ def test_mcnemar_textbook():
     assert stats.mcnemar(b_Q, a_Q).p == result.p
 
 
+def test_mcnemar_of_agresti_s_approval_ratings():
+    """Agresti 1990, p. 350: 794 approve twice, 150 only at first, 86 only later, 570 never; z squared is 17.36."""
+    a_Q, b_Q = np.repeat([[1, 1], [1, 0], [0, 1], [0, 0]], [794, 150, 86, 570], axis=0).T
+    result = stats.mcnemar(a_Q, b_Q)
+    assert (result.only_a, result.only_b, result.n) == (150, 86, 1600)
+    z_squared = (result.only_a - result.only_b) ** 2 / (result.only_a + result.only_b)
+    assert z_squared == pytest.approx(17.36, abs=0.005)
+    assert result.p == pytest.approx(scipy_stats.chi2.sf(z_squared, 1), rel=0.5) and result.p < 1e-4
+
+
+def test_paired_t_on_student_s_sleep_data():
+    """Student 1908, ten patients under two drugs; t = -4.0621, p = 0.002833 and the interval as R prints them."""
+    first = np.array([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])
+    second = np.array([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4])
+    result = stats.paired_t(first[:, None], second[:, None])
+    assert (result.diff, result.dof) == (pytest.approx(-1.58), 9)
+    assert result.p == pytest.approx(0.002833, abs=5e-7)
+    assert bounds(result) == pytest.approx((-2.4598858, -0.7001142), abs=5e-8)
+
+
 def test_benjamini_hochberg_1995():
     adjusted = stats.benjamini_hochberg(BH_1995)
     assert (adjusted <= 0.05).tolist() == [True] * 4 + [False] * 11
@@ -191,6 +224,43 @@ def test_pass_at_k_by_brute_force():
     assert stats.pass_at_k(30, 3, 1) == pytest.approx(0.1)
     with pytest.raises(HealError):
         stats.pass_at_k(4, 1, 5)
+
+
+def test_pass_at_k_is_the_code_of_chen_2021():
+    """The numerically stable form that the paper prints."""
+    for n, c, k in product((8, 30, 200), (0, 1, 5, 8), (1, 4, 8)):
+        printed = 1.0 if n - c < k else 1.0 - np.prod(1.0 - k / np.arange(n - c + 1, n + 1))
+        assert stats.pass_at_k(n, c, k) == pytest.approx(printed, abs=1e-12)
+
+
+def majority_by_hand(votes, correct, k):
+    """Over all subsets, with ties shared out."""
+    won = []
+    for drawn in combinations(range(len(votes)), k):
+        classes = ["right" if correct[i] else f"wrong {votes[i]}" for i in drawn if correct[i] or votes[i] is not None]
+        counts = {name: classes.count(name) for name in classes}
+        top = [name for name, count in counts.items() if count == max(counts.values())]
+        won.append(("right" in top) / len(top) if top else 0.0)
+    return np.mean(won)
+
+
+def test_majority_at_k_by_brute_force():
+    rng = np.random.default_rng(8)
+    for _ in range(40):
+        n = int(rng.integers(1, 8))
+        votes = rng.choice(["7", "7.0", "8", "9", None], n).tolist()
+        correct = [vote in ("7", "7.0") for vote in votes]
+        order = rng.permutation(n)
+        for k in range(1, n + 1):
+            found = stats.majority_at_k(votes, correct, k)
+            assert found == pytest.approx(majority_by_hand(votes, correct, k))
+            shuffled = stats.majority_at_k([votes[i] for i in order], [correct[i] for i in order], k)
+            assert shuffled == pytest.approx(found)
+        assert stats.majority_at_k(votes, correct, 1) == pytest.approx(np.mean(correct))
+    assert stats.majority_at_k(["7", "8", None, None], [True, False, False, False], 4) == 0.5
+    assert stats.majority_at_k(["7"] * 33 + ["8"] * 31, [True] * 33 + [False] * 31, 64) == 1.0
+    with pytest.raises(HealError, match="maj@3"):
+        stats.majority_at_k(["7", "8"], [True, False], 3)
 
 
 def test_auroc_is_the_share_of_won_pairs():

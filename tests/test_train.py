@@ -188,7 +188,7 @@ def test_what_is_given_is_read_and_not_learnt(model: Path) -> None:
     supervised = [token for token in example.labels if token != NOT_SUPERVISED]
     assert tokenizer.decode(supervised) == row["messages"][1]["content"].removeprefix(given) + tokenizer.eos_token
     tokenizer.chat_template = tokenizer.chat_template.replace("{{ message", "{{ ' then' + message")
-    with pytest.raises(HealError, match="given part"):
+    with pytest.raises(HealError, match="does not begin with its given part"):
         encode(tokenizer, [row | {"given": given}], "test")
 
 

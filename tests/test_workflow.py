@@ -53,12 +53,12 @@ def copy(folder):
 
 
 def tables(folder):
-    """Name → bytes of every table and figure of the smoke run."""
+    """Name → bytes of every table and figure of the smoke run, but for the costs: seconds differ."""
     found = [path for kind in ("tables", "figures") for path in (folder / "results/smoke" / kind).rglob("*")]
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in found
-        if path.is_file() and not path.name.endswith(".provenance.json")
+        if path.is_file() and not path.name.endswith(".provenance.json") and "_costs." not in path.name
     }
 
 
@@ -69,6 +69,15 @@ def finished(tmp_path_factory):
     status, output = snakemake(folder, "ablations", "--configfile", SMOKE)
     assert status == 0, output[-6000:]
     return folder
+
+
+def otherwise_trained(experiment):
+    """Comparison → its methods, where their students are trained otherwise than the main ones."""
+    return {
+        kind: chosen.methods or list(experiment.methods)
+        for kind, chosen in experiment.comparisons.items()
+        if chosen.train
+    }
 
 
 CONFIGS = sorted([*ROOT.glob("config/*.yaml"), *ROOT.glob("tests/configs/*.yaml")])
@@ -84,6 +93,8 @@ def test_every_config_plans_its_whole_comparison(config):
     assert jobs["student"] == jobs["evaluate_student"] == each * len(experiment.methods)
     every = len(experiment.methods) + len(experiment.ablations)
     assert planned(ROOT, "ablations", *arguments)["student"] == each * every
+    trained_apart = sum(len(methods) for methods in otherwise_trained(experiment).values())
+    assert planned(ROOT, "comparisons", *arguments)["student"] >= each * (len(experiment.methods) + trained_apart)
     for target in ("problems", "traces", "curricula", "students", "scores", "tables"):
         assert planned(ROOT, target, *arguments), target
 

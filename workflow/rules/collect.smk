@@ -40,3 +40,9 @@ rule ablations:
     """Every ablation of the config, beside the main methods."""
     input:
         lambda wildcards: report_files("main") + report_files("ablations"),
+
+
+rule comparisons:
+    """The config's further comparisons, beside the main one."""
+    input:
+        lambda wildcards: [file for kind in ("main", *EXPERIMENT.comparisons) for file in report_files(kind)],

@@ -50,7 +50,10 @@ GEARS = {OWN: EXPERIMENT.gear} | {
     for method in METHODS.values()
     if hasattr(method.options, "gear")
 }
-MAIN = list(EXPERIMENT.methods)
+COMPARISONS = heal.registry.comparisons(EXPERIMENT)
+NAMES = {kind: list(chosen.methods) for kind, chosen in COMPARISONS.items()}
+TRAINING = {name: chosen.train for chosen in COMPARISONS.values() for name in chosen.methods}
+MAIN = NAMES["main"]
 EVERY = list(METHODS)
 AXES = {
     "teacher": list(EXPERIMENT.teachers),
@@ -62,10 +65,9 @@ BENCHMARKS = EXPERIMENT.benchmarks
 ASKED = {name: heal.registry.benchmarks()[name] for name in BENCHMARKS}  # benchmark → problems
 TABLES = f"{RUN}/tables"
 FIGURES = f"{RUN}/figures"
-REFERENCE = "rs_matched" if "rs_matched" in MAIN else MAIN[0]
-NAMES = {"main": MAIN, "ablations": EVERY}
 STEPS_CHECKED = EXPERIMENT.problems.train.source in heal.worlds.CHECKS
 PICTURES = ("svg", "png", "csv")
+DETAILS = ("strata", "at_k", "ranks", "costs")
 
 
 wildcard_constraints:
@@ -77,7 +79,7 @@ wildcard_constraints:
     seed=r"\d+",
     shard=r"\d+",
     variant="|".join(GEARS),
-    kind="main|ablations",
+    kind="|".join(NAMES),
     role="teachers|students",
     table=r"samples|guided|(repairs|scores)/[\w-]+",
 
@@ -177,6 +179,11 @@ def method_json(name):
     return json.dumps({"kind": METHODS[name].kind, **METHODS[name].options.model_dump()}, sort_keys=True)
 
 
+def methods_json(kind):
+    """The methods of a comparison with all their options, by name."""
+    return json.dumps({name: json.loads(method_json(name)) for name in NAMES[kind]})
+
+
 def source_file(module):
     return ROOT.joinpath(*module.split(".")).with_suffix(".py")
 
@@ -241,10 +248,14 @@ def compared(kind):
 
 
 def table_files(kind):
-    """The methods' scores and doses; where steps can be checked, what the traces say of the modules too."""
+    """The methods' scores, doses and costs; where steps can be checked, what the traces say of the modules too."""
     made = [f"{TABLES}/{kind}.{suffix}" for suffix in ("csv", "md", "tex", "txt")]
+    made += [f"{TABLES}/{kind}_{detail}.{suffix}" for detail in DETAILS for suffix in ("csv", "md")]
     made += [f"{TABLES}/{kind}_{dose}.csv" for dose in ("coverage", "exposures")]
-    if STEPS_CHECKED:
+    made += [f"{TABLES}/{kind}_outcomes.parquet"]
+    if kind == "main":
+        made += [f"{TABLES}/paper.{suffix}" for suffix in ("csv", "md")]
+    if STEPS_CHECKED and kind in ("main", "ablations"):
         made += [f"{TABLES}/{kind}_audits/audits_{teacher}.csv" for teacher in EXPERIMENT.teachers]
     return made
 
@@ -268,8 +279,12 @@ def axes(kind):
 
 
 def answers(wildcards):
+    return answers_of(wildcards.kind)
+
+
+def answers_of(kind):
     """Every answer that a comparison rests on."""
-    names = NAMES[wildcards.kind]
+    names = NAMES[kind]
     return (
         expand(
             f"{RUN}/evals/{STUDENT}/seed{{seed}}/{{benchmark}}/answers.parquet",

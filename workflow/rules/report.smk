@@ -2,7 +2,7 @@
 
 
 rule comparison:
-    """The main table or the ablation table, as csv, md, tex and plain text."""
+    """The table of a comparison, as csv, md, tex and plain text."""
     input:
         answers=answers,
         training=trained("training.json"),
@@ -24,16 +24,109 @@ rule comparison:
         CONDA
     params:
         axes=lambda wildcards: axes(wildcards.kind),
-        reference=REFERENCE,
+        reference=lambda wildcards: COMPARISONS[wildcards.kind].reference,
+        title=lambda wildcards: COMPARISONS[wildcards.kind].title,
         questions=lambda wildcards: json.dumps(ASKED),
         decontamination=[option for path in DECONTAMINATION for option in ("--decontamination", path)],
-        methods=lambda wildcards: json.dumps({name: json.loads(method_json(name)) for name in NAMES[wildcards.kind]}),
+        methods=lambda wildcards: methods_json(wildcards.kind),
     message:
         "Table: {wildcards.kind}"
     shell:
-        "python -m evals.tables {params.axes} --kind {wildcards.kind} --reference-method {params.reference}"
+        "python -m evals.tables {params.axes} --title {params.title:q} --reference-method {params.reference}"
         " --questions {params.questions:q} {params.decontamination:q}"
         " --methods-json {params.methods:q} --out {output.csv:q} 2>&1 | tee {log:q}"
+
+
+rule details:
+    """Strata, pass@k, maj@k, ranks, and every verdict behind a comparison."""
+    input:
+        answers=answers,
+        problems=TRAIN,
+        code=code("evals.details"),
+    output:
+        expand(f"{TABLES}/{{{{kind}}}}_{{detail}}.{{suffix}}", detail=("strata", "at_k", "ranks"), suffix=("csv", "md")),
+        outcomes=f"{TABLES}/{{kind}}_outcomes.parquet",
+    log:
+        f"{LOGS}/details/{{kind}}.log",
+    benchmark:
+        f"{TIMES}/details/{{kind}}.tsv"
+    conda:
+        CONDA
+    params:
+        axes=lambda wildcards: axes(wildcards.kind),
+        reference=lambda wildcards: COMPARISONS[wildcards.kind].reference,
+        table=f"{TABLES}/{{kind}}.csv",
+    message:
+        "Strata, pass@k, maj@k, ranks: {wildcards.kind}"
+    shell:
+        "python -m evals.details {params.axes} --reference-method {params.reference} --out {params.table:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule costs:
+    """What every method took: tokens, seconds, GPU-seconds. It differs between two runs, as seconds do."""
+    input:
+        answers=answers,
+        training=trained("training.json"),
+        traces=lambda wildcards: needed_traces(NAMES[wildcards.kind]),
+        code=code("evals.costs"),
+    output:
+        csv=f"{TABLES}/{{kind}}_costs.csv",
+        md=f"{TABLES}/{{kind}}_costs.md",
+    log:
+        f"{LOGS}/costs/{{kind}}.log",
+    benchmark:
+        f"{TIMES}/costs/{{kind}}.tsv"
+    conda:
+        CONDA
+    params:
+        axes=lambda wildcards: axes(wildcards.kind),
+        methods=lambda wildcards: methods_json(wildcards.kind),
+    message:
+        "Costs: {wildcards.kind}"
+    shell:
+        "python -m evals.costs {params.axes} --methods-json {params.methods:q} --out {output.csv:q} 2>&1 | tee {log:q}"
+
+
+rule paper:
+    """What is known of the paper beside this run."""
+    input:
+        answers=lambda wildcards: answers_of("main"),
+        premise=expand(f"{T}/premise.json", **AXES),
+        problems=TRAIN,
+        numbers="evals/paper.yaml",
+        code=code("evals.paper"),
+    output:
+        csv=f"{TABLES}/paper.csv",
+        md=f"{TABLES}/paper.md",
+    log:
+        f"{LOGS}/paper.log",
+    benchmark:
+        f"{TIMES}/paper.tsv"
+    conda:
+        CONDA
+    params:
+        run=lambda wildcards: RUN,
+        experiment=options(EXPERIMENT),
+    message:
+        "Table: paper and this run"
+    shell:
+        "python -m evals.paper --run {params.run} --experiment {params.experiment:q} --out {output.csv:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule check:
+    """Makes the numbers of the reference results again, from their raw answers."""
+    input:
+        code=code("evals.check"),
+    log:
+        f"{LOGS}/check.log",
+    params:
+        folders=sorted(str(path) for path in Path("results/reference").glob("*") if path.is_dir()),
+    message:
+        "Checking {params.folders}"
+    shell:
+        "python -m evals.check {params.folders:q} 2>&1 | tee {log:q}"
 
 
 rule doses:

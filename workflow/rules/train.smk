@@ -19,9 +19,10 @@ rule student:
         gpu=STUDENT_GPUS,
     params:
         model=BASE_STUDENT,
-        options=options(EXPERIMENT.train),
+        options=lambda wildcards: as_json(TRAINING[wildcards.method]),
         schedule=lambda wildcards: METHODS[wildcards.method].schedule,
-        seed=lambda wildcards: 1000 * EXPERIMENT.seed + int(wildcards.seed),
+        # Another draw has seeds of its own: the tables take draws for independent.
+        seed=lambda wildcards: 1000 * (EXPERIMENT.seed + int(wildcards.draw)) + int(wildcards.seed),
         threads=EXPERIMENT.engine.threads,
         out=lambda wildcards, output: str(Path(output.training).parent),
     message:
