@@ -227,7 +227,7 @@ def test_an_endpoint_without_log_probs(experiment, server) -> None:  # noqa: F81
     def without_pure(content):
         change(with_sample)(content)
         content["methods"] = {"rejection_sampling": {"kind": "rejection_sampling"}}
-        content["ablations"] = {}
+        content["ablations"], content["comparisons"] = {}, {}
 
     assert told(experiment(without_pure)) == ""
 

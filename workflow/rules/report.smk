@@ -121,6 +121,8 @@ rule check:
         code=code("evals.check"),
     log:
         f"{LOGS}/check.log",
+    conda:
+        CONDA
     params:
         folders=sorted(str(path) for path in Path("results/reference").glob("*") if path.is_dir()),
     message:
