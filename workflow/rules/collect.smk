@@ -40,3 +40,9 @@ rule ablations:
     """Every ablation of the config, beside the main methods."""
     input:
         lambda wildcards: report_files("main") + report_files("ablations"),
+
+
+rule study:
+    """The ablations and the study's figures: of the mini study with --configfile config/mini_study.yaml."""
+    input:
+        lambda wildcards: report_files("main") + report_files("ablations") + study_files(),
