@@ -130,7 +130,7 @@ def roc_figure(numbers: pd.DataFrame) -> plt.Figure:
     """A line of panels per teacher, a panel per kind of error; each score's AUROC beside it, the best first."""
     teachers, errors = (list(dict.fromkeys(numbers[column])) for column in ("teacher", "error"))
     size = (6.2 * len(errors), 3.0 * len(teachers) + 0.4)
-    figure, axes = plt.subplots(len(teachers), len(errors), figsize=size, squeeze=False)
+    figure, axes = plt.subplots(len(teachers), len(errors), figsize=size, squeeze=False, layout="compressed")
     for line, teacher in zip(axes, teachers, strict=True):
         for axis, error in zip(line, errors, strict=True):
             here = numbers[(numbers["teacher"] == teacher) & (numbers["error"] == error)]

@@ -26,7 +26,7 @@ PLACE = ["teacher", "student", "benchmark"]
 MEAN = ["mean", "ci_low", "ci_high"]
 SPENT = ["teacher_tokens_generated", "teacher_tokens_prefilled"]  # the second holds scored tokens
 PANELS_PER_ROW = 2
-APART = 8  # points between marks of equal cost
+APART, CLOSE = 5.5, 0.02  # points between marks that are closer than this share of the axis
 DOSES = {
     "exposures_per_example": "exposures per training example",
     "supervised_tokens": "supervised tokens per student",
@@ -106,16 +106,18 @@ def side_by_side(x: np.ndarray, width: float) -> np.ndarray:
 
 
 def draw_methods(axis: Axes, panel: pd.DataFrame, column: str, numbered: Sequence[str]) -> None:
-    """A mark with its interval and number for each method, those of equal x side by side."""
+    """A mark with its interval and number for each method; those of close x side by side, strokes where they belong."""
     x = panel[column].to_numpy(float)
     span = np.ptp(x) or max(abs(x.max()), 1.0)
     axis.set_xlim(x.min() - 0.14 * span, x.max() + 0.14 * span)
-    for row, place in zip(panel.itertuples(index=False), side_by_side(x, 0.01 * span), strict=True):
+    for row, place in zip(panel.itertuples(index=False), side_by_side(x, CLOSE * span), strict=True):
         color, marker = style.look(row.method)
         moved = axis.transData + ScaledTranslation(APART * place / 72, 0, axis.figure.dpi_scale_trans)
         at = getattr(row, column)
-        axis.plot([at, at], [row.ci_low, row.ci_high], color=color, linewidth=1.4, transform=moved, zorder=2)
-        axis.scatter([at], [row.mean], s=36, marker=marker, color=color, transform=moved, zorder=3)
+        look = {"color": color, "transform": moved, "clip_on": False}
+        axis.plot([at, at], [row.ci_low, row.ci_high], linewidth=1.4, zorder=2, **look)
+        axis.scatter([at], [row.mean], s=30, marker=marker, zorder=3, **look)
+        axis.plot([at], [0.02], marker="|", markersize=5, color=style.GREY, transform=axis.get_xaxis_transform())
         number = numbered.index(row.method) + 1
         high = row.mean if math.isnan(row.ci_high) else row.ci_high
         axis.annotate(
@@ -175,7 +177,9 @@ def cost_figure(numbers: pd.DataFrame, more_samples: Sequence[str]) -> plt.Figur
         Line2D([], [], color=style.GREY, linestyle=":", linewidth=1, label="untrained student"),
     ]
     legend(figure, methods, lines_shown)
-    figure.supxlabel("teacher tokens per draw: generated, prefilled and scored; equal costs stand side by side", size=9)
+    figure.supxlabel(
+        "teacher tokens per draw: generated, prefilled and scored; strokes below: where close marks belong", size=9
+    )
     figure.supylabel("share of right answers, with 95 % interval", size=9)
     return figure
 

@@ -234,13 +234,15 @@ def test_the_area_under_every_curve_is_its_auroc_and_no_curve_falls():
 
 
 def test_draws_are_one_sample_and_neither_their_order_nor_that_of_their_rows_matters():
-    one, two = scored_draw(3.0, 0.5), scored_draw(0.2, 0.5)
+    one, two = scored_draw(3.0, 0.5), tuple(rows[::-1] for rows in scored_draw(0.2, 0.5))
     pooled = [roc(*draws) for draws in permutations([one, two])]
     pd.testing.assert_frame_equal(*pooled)
     pd.testing.assert_frame_equal(roc((one[0][::-1], one[1][::-1])), roc(one))
     first = curve_of(pooled[0], "max step perplexity").iloc[0]
     assert first["auroc"] == pytest.approx(0.5)  # one draw tells, one tells wrongly
     assert first["invalid"] == N
+    both = roc(one, tuple(rows[::-1] for rows in scored_draw(5.0, 0.5)))
+    assert (curve_of(both, "max step perplexity")["auroc"] == 1).all()
 
 
 def test_a_kind_of_error_that_does_not_occur_is_said_to_be_empty():
