@@ -9,7 +9,7 @@ LOCK ?= cpu
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 IN_ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help env smol-env test-env replicate ablations test test-slurm lint lock
+.PHONY: help env smol-env test-env replicate ablations study study-subset test test-slurm lint lock
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,12 @@ replicate: env  ## HEAL and its baselines on the mini world: trained, evaluated,
 
 ablations: env  ## HEAL's variants and controls beside the main methods
 	$(call SNAKEMAKE,ablations)
+
+study: env  ## The mini study: every mini teacher, several draws, all controls (docs/study.md; at most 8 hours on 2 cores)
+	$(call SNAKEMAKE,study --configfile config/mini_study.yaml)
+
+study-subset: env  ## A part of the mini study (at most an hour on 2 cores)
+	$(call SNAKEMAKE,study --configfile config/mini_study_subset.yaml)
 
 # The longest first, so that one process has it while the other has all else.
 TESTS := tests/test_workflow.py $(filter-out tests/test_workflow.py,$(wildcard tests/test_*.py))

@@ -173,9 +173,9 @@ def premises(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=PREMISES)
 
 
-def markdown(frame: pd.DataFrame, flags: pd.DataFrame, world: str, teacher: str, draw: int) -> str:
-    """One table per audit, a column per variant."""
-    parts = [f"# Audits of teacher {teacher}, draw {draw}\n", "## Premises by the traces alone\n"]
+def sections(frame: pd.DataFrame, flags: pd.DataFrame) -> list[str]:
+    """The premises, then one table per audit, a column per variant."""
+    parts = ["## Premises by the traces alone\n"]
     header = ["premise", "says", "quantity", "value [95 %]", "threshold (ours)", "holds"]
     flagged = [
         [r.premise, r.says, r.quantity, with_interval(r.value, r.low, r.high), number(r.threshold, 2), r.holds]
@@ -192,6 +192,12 @@ def markdown(frame: pd.DataFrame, flags: pd.DataFrame, world: str, teacher: str,
         }
         table = [[q, *(cells.get((v, q), "none") for v in variants)] for q in quantities]
         parts += [f"## {name}\n", markdown_table(["quantity", *variants], table, lambda i: i == 0)]
+    return parts
+
+
+def markdown(frame: pd.DataFrame, flags: pd.DataFrame, world: str, teacher: str, draw: int) -> str:
+    """Every table, with the notes under them."""
+    parts = [f"# Audits of teacher {teacher}, draw {draw}\n", *sections(frame, flags)]
     notes = [
         JUDGES[world],
         "Intervals: 95 %, over problems (a bootstrap of whole problems; Wilson's with problems as trials where a share "

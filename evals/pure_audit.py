@@ -71,6 +71,15 @@ def origins(scores: Sequence[Row], repairs: Sequence[Row], truth: Truth) -> list
     return [truth.origin_of_error(by_id[score["trace_id"]]) for score in scores]
 
 
+def suspicions(
+    scores: Sequence[Row], repairs: Sequence[Row], options: Pure, gold: dict[str, str], seed: int
+) -> dict[str, np.ndarray]:
+    """Name → suspicion of each scored repair, shape [scores]."""
+    lengths = {row["trace_id"]: len(row["token_ids"]) for row in repairs if row["trace_id"]}
+    named = rivals(options, gold, lengths, seed)
+    return {name: np.array([suspicion(score) for score in scores]) for name, suspicion in named.items()}
+
+
 def separation_quantities(
     scores: Sequence[Row], repairs: Sequence[Row], truth: Truth, options: Pure, gold: dict[str, str], seed: int
 ) -> Quantities:
@@ -78,18 +87,16 @@ def separation_quantities(
 
     scores: of repairs only. The partial rank correlation is with being invalid, length taken off.
     """
-    lengths = {row["trace_id"]: len(row["token_ids"]) for row in repairs if row["trace_id"]}
     labels = np.array(origins(scores, repairs, truth))
     groups = np.array([score["problem_id"] for score in scores])
-    length = np.array([lengths[score["trace_id"]] for score in scores], dtype=float)
     found: Quantities = {}
     correlations: Quantities = {}
-    named = rivals(options, gold, lengths, seed)
-    suspicions = {name: np.array([suspicion(score) for score in scores]) for name, suspicion in named.items()}
+    suspected = suspicions(scores, repairs, options, gold, seed)
+    length = suspected["length in tokens"]
     for kind in KINDS:
         use = (labels == "valid") | (labels == kind)
         positive = labels[use] == kind
-        for name, values in suspicions.items():
+        for name, values in suspected.items():
             found[f"AUROC {kind}: {name}"] = (auroc(values[use], positive, groups=groups[use]), int(positive.sum()))
             if name != "length in tokens":
                 partial = partial_rank_correlation(values[use], positive, length[use])

@@ -30,8 +30,33 @@ METHODS = {
     "guided": (ORANGE, "D"),
     "heal": (VERMILLION, "o"),
     "oracle": (GREEN, "P"),
+    # The shipped configs' controls: blue spends tokens otherwise; purple is GEAR's hint, green its cut; orange is PURE,
+    # vermillion PACE.
+    "rs_matched_treated": (BLUE, "^"),
+    "extra_easy": (SKY, "<"),
+    "heal_no_hint": (PURPLE, "X"),
+    "heal_hint_user": (PURPLE, "d"),
+    "heal_hint_solution": (PURPLE, "H"),
+    "heal_entropy_level": (GREEN, "s"),
+    "heal_surprisal": (GREEN, "D"),
+    "heal_confidence_window": (GREEN, "v"),
+    "heal_random_cut": (GREEN, "^"),
+    "heal_position_matched": (GREEN, ">"),
+    "heal_shortest_step": (GREEN, "<"),
+    "heal_first_step": (GREEN, "X"),
+    "heal_oracle_cut": (GREEN, "h"),
+    "heal_no_pure": (ORANGE, "o"),
+    "heal_calibrated": (ORANGE, "s"),
+    "heal_random_drop": (ORANGE, "d"),
+    "heal_oracle_filter": (ORANGE, "8"),
+    "heal_all_steps": (ORANGE, "v"),
+    "heal_mixed": (VERMILLION, "^"),
+    "heal_mixed_matched": (VERMILLION, "p"),
+    "heal_sequential": (VERMILLION, "v"),
+    "heal_reversed": (VERMILLION, "<"),
 }
-OTHERS = [(color, marker) for marker in "^<>phX" for color in (PURPLE, BLUE, GREEN, ORANGE)]
+EVERY = [(color, marker) for marker in "^<>phXdH8" for color in (PURPLE, BLUE, GREEN, ORANGE, SKY)]
+OTHERS = [pair for pair in EVERY if pair not in METHODS.values()]
 STYLE = {
     "svg.hashsalt": "heal",  # else ids in the svg are random
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs everywhere

@@ -80,17 +80,15 @@ class Setting:
         return self.assumed[key].value
 
 
-def trace_files(setting: Setting) -> dict[str, int]:
-    """Trace file → draws of each teacher that the workflow makes it for; GEAR's variants have files of their own."""
+def trace_files(setting: Setting) -> set[str]:
+    """The trace files that the workflow makes for every teacher and draw; GEAR's variants have files of their own."""
     experiment, compared = setting.experiment, [setting.methods[name] for name in setting.names]
     premise = {*files.base, files.guided, files.repairs(experiment.gear)}
-    wanted = closure(premise.union(*(method.needs() for method in compared)), setting)
-    made = dict.fromkeys(wanted, experiment.draws)
-    if experiment.problems.train.source in worlds.CHECKS:  # its audits and figures look at the first draw
+    wanted = premise.union(*(method.needs() for method in compared))
+    if experiment.problems.train.source in worlds.CHECKS:  # its audits and figures look at these too
         gears = [experiment.gear, *(m.options.gear for m in compared if hasattr(m.options, "gear"))]
-        audited = {file for gear in gears for file in (files.repairs(gear), files.scores(gear))}
-        made = dict.fromkeys(closure(audited, setting), 1) | made
-    return made
+        wanted |= {file for gear in gears for file in (files.repairs(gear), files.scores(gear))}
+    return closure(wanted, setting)
 
 
 def sources(file: str, setting: Setting) -> list[str]:
@@ -230,9 +228,9 @@ def plan(setting: Setting) -> list[Stage]:
     experiment, made, found = setting.experiment, trace_files(setting), warm_ups(setting)
     for teacher in experiment.teachers:
         for start, (name, rule, sharded) in TRACE_RULES.items():
-            here = {f: draws for f, draws in made.items() if f.startswith(start) and not f.endswith(".grades.parquet")}
-            tokens = total(spent(file, setting).times(draws) for file, draws in here.items())
-            jobs = sum(here.values()) * (experiment.sampling.shards if sharded else 1)
+            here = sorted(f for f in made if f.startswith(start) and not f.endswith(".grades.parquet"))
+            tokens = total(spent(file, setting).times(experiment.draws) for file in here)
+            jobs = len(here) * experiment.draws * (experiment.sampling.shards if sharded else 1)
             # A table of scores holds the text of its traces, which were read twice.
             disk = (tokens.written * setting["bytes_per_token"] or tokens.read * 2) * (2 if sharded else 1)
             if rule == "base_samples" and experiment.teachers[teacher].traces:  # somebody wrote them: read one by one

@@ -46,3 +46,9 @@ rule comparisons:
     """The config's further comparisons, beside the main one."""
     input:
         lambda wildcards: [file for kind in ("main", *EXPERIMENT.comparisons) for file in report_files(kind)],
+
+
+rule study:
+    """The ablations and the study's figures: of the mini study with --configfile config/mini_study.yaml."""
+    input:
+        lambda wildcards: report_files("main") + report_files("ablations") + study_files(),

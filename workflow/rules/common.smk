@@ -263,10 +263,35 @@ def table_files(kind):
 def report_files(kind):
     pictures = [f"{FIGURES}/{kind}/accuracy"]
     if kind == "main":
-        pictures += [f"{FIGURES}/ceiling_{teacher}" for teacher in EXPERIMENT.teachers]
-        if STEPS_CHECKED:
-            pictures += [f"{FIGURES}/{name}_{teacher}" for name in ("trace", "pure") for teacher in EXPERIMENT.teachers]
+        names = ["ceiling", "trace", "pure"] if STEPS_CHECKED else ["ceiling"]
+        pictures += expand(f"{FIGURES}/draw{{draw}}/{{name}}_{{teacher}}", name=names, **AXES)
     return table_files(kind) + [f"{picture}.{suffix}" for picture in pictures for suffix in PICTURES]
+
+
+def study_files():
+    """The study's figures, over the methods of the ablation table."""
+    pictures = ["ablations/cost", "ablations/doses"] + (["ablations/cuts", "roc"] if STEPS_CHECKED else [])
+    return [f"{FIGURES}/{picture}.{suffix}" for picture in pictures for suffix in PICTURES]
+
+
+def users_of_gear(kind):
+    """GEAR variant → the first of a comparison's methods that teaches its repairs; the equal-cost control does not."""
+    users = {}
+    for name in NAMES[kind]:
+        gear = getattr(METHODS[name].options, "gear", None)
+        if gear and files.repairs(gear) in METHODS[name].needs():
+            users.setdefault(files.variant(gear), name)
+    return users
+
+
+def more_samples(kind):
+    """The methods that differ in the number of the teacher's samples only."""
+    alike = ("rejection_sampling", "rs_matched")
+    return [
+        name
+        for name in NAMES[kind]
+        if METHODS[name].kind in alike and getattr(METHODS[name].options, "allocation", "uniform") == "uniform"
+    ]
 
 
 def axes(kind):
