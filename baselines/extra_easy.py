@@ -29,12 +29,14 @@ class ExtraEasy(Heal):
 
 
 def further(solved: dict[str, list[Row]], used: int, count: int) -> dict[str, list[Row]]:
-    """`count` traces, as evenly over the problems as they have them: each gives first what stage I does not use.
+    """`count` traces, at most `used` per problem, spread over the problems: first those that stage I does not use.
 
-    Then it gives what stage I uses, at most `used` in all; fewer where the teacher gave fewer.
+    Then those that it uses; fewer than `count` where the teacher gave fewer.
     """
     every = {problem: distinct(rows, len(rows)) for problem, rows in solved.items()}
-    turns = zip_longest(*((rows[used:] + rows[:used])[:used] for rows in every.values()))
+    fresh = [rows[used : 2 * used] for rows in every.values()]
+    again = [rows[: used - len(new)] for rows, new in zip(every.values(), fresh, strict=True)]
+    turns = chain(zip_longest(*fresh), zip_longest(*again))
     chosen = [row for row in chain.from_iterable(turns) if row is not None][:count]
     ids = {row["trace_id"] for row in chosen}
     return {problem: [row for row in rows if row["trace_id"] in ids] for problem, rows in every.items()}
