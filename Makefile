@@ -9,7 +9,7 @@ LOCK ?= cpu
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 IN_ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help env smol-env test-env replicate ablations study study-subset test test-slurm lint lock
+.PHONY: help env smol-env test-env replicate ablations comparisons study study-subset test test-slurm lint lock
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ endef
 
 replicate: env  ## HEAL and its baselines on the mini world: trained, evaluated, compared
 	$(call SNAKEMAKE)
+
+comparisons: env  ## The config's further comparisons: equal passes over the data, equal teacher tokens
+	$(call SNAKEMAKE,comparisons)
 
 ablations: env  ## HEAL's variants and controls beside the main methods
 	$(call SNAKEMAKE,ablations)

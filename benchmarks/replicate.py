@@ -1,10 +1,12 @@
 """How long `make replicate` takes for a stranger, and how much memory its jobs need.
 
 Clones the repository (its last commit) into a fresh folder, runs `make env`, `make replicate` and `make replicate` once
-more, and writes seconds, peak memory per rule and the machine to --out. With --ablations, `make ablations` follows.
-With --keep, the clone's tables, figures and premises are copied to that folder as the reference results.
+more, and writes seconds, peak memory per rule and the machine to --out. With --ablations, `make ablations` follows,
+with --comparisons, `make comparisons`. With --keep, the clone's tables, figures and premises are copied to that folder
+as the reference results.
 
-    python benchmarks/replicate.py --ablations --out results/reference/mini/replicate.json --keep results/reference/mini
+    python benchmarks/replicate.py --ablations --comparisons \\
+        --out results/reference/mini/replicate.json --keep results/reference/mini
 """
 
 from __future__ import annotations
@@ -73,6 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", required=True)
     parser.add_argument("--ablations", action="store_true", help="run them too, after the timing")
+    parser.add_argument("--comparisons", action="store_true", help="run them too, after the timing")
     parser.add_argument("--keep", help="copy the reference results to this folder")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -89,6 +92,8 @@ def main() -> None:
         }
         if arguments.ablations:
             record["ablations_s"] = timed(clone, "make", "ablations")
+        if arguments.comparisons:
+            record["comparisons_s"] = timed(clone, "make", "comparisons")
         if arguments.keep:
             keep(clone, Path(arguments.keep))
     Path(arguments.out).parent.mkdir(parents=True, exist_ok=True)

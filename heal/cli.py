@@ -28,7 +28,7 @@ def check(path: str, fields_only: bool) -> None:
         kind: [name for name in tables[kind].methods if name not in tables["ablations"].methods] for kind in tables
     }
     shown = {"main table": experiment.methods, "ablations": experiment.ablations}
-    for title, names in (shown | {kind: further[kind] for kind in experiment.comparisons}).items():
+    for title, names in (shown | {kind: names for kind, names in further.items() if names}).items():
         print(f"  {title}: {len(names)} methods, {len(names) * students} students to train: {', '.join(names)}")
     needed = sorted({file for method in methods.values() for file in method.needs()})
     print(f"  trace files per teacher and draw: {', '.join(needed)}", flush=True)
