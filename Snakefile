@@ -41,7 +41,8 @@ include: "workflow/rules/repair.smk"
 include: "workflow/rules/curricula.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evals.smk"
-include: "workflow/rules/report.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/figures.smk"
 
 
 onsuccess:

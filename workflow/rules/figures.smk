@@ -1,0 +1,191 @@
+# Figures, each as svg and png with the numbers behind it, from files that are there already.
+
+
+rule figure_accuracy:
+    """Accuracy of every method with its interval and the single seeds."""
+    input:
+        answers=answers,
+        code=code("evals.figures"),
+    output:
+        **pictures_of("{kind}/accuracy"),
+    log:
+        f"{LOGS}/figures/{{kind}}.accuracy.log",
+    benchmark:
+        f"{TIMES}/figures/{{kind}}.accuracy.tsv"
+    conda:
+        CONDA
+    params:
+        axes=lambda wildcards: axes(wildcards.kind),
+    message:
+        "Figure: accuracy ({wildcards.kind})"
+    shell:
+        "python -m evals.figures accuracy {params.axes} --out {output.svg:q} 2>&1 | tee {log:q}"
+
+
+rule figure_ceiling:
+    """The teacher's pass rates: what rejection sampling cannot teach."""
+    input:
+        problems=TRAIN,
+        grades=f"{T}/grades.parquet",
+        code=code("evals.figures"),
+    output:
+        **pictures_of("draw{draw}/ceiling_{teacher}"),
+    log:
+        f"{LOGS}/figures/draw{{draw}}.ceiling_{{teacher}}.log",
+    benchmark:
+        f"{TIMES}/figures/draw{{draw}}.ceiling_{{teacher}}.tsv"
+    conda:
+        CONDA
+    message:
+        "Figure: the ceiling of the teacher {wildcards.teacher}, draw {wildcards.draw}"
+    shell:
+        "python -m evals.figures ceiling --problems {input.problems:q} --grades {input.grades:q} --out {output.svg:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule figure_trace:
+    """One wrong trace: its entropy, the breakpoint, the hint and what came of it."""
+    input:
+        samples=f"{T}/samples.parquet",
+        repairs=f"{T}/repairs/{OWN}.parquet",
+        model=teacher_files,
+        code=code("evals.figures"),
+    output:
+        **pictures_of("draw{draw}/trace_{teacher}"),
+    log:
+        f"{LOGS}/figures/draw{{draw}}.trace_{{teacher}}.log",
+    benchmark:
+        f"{TIMES}/figures/draw{{draw}}.trace_{{teacher}}.tsv"
+    conda:
+        CONDA
+    params:
+        tokenizer=of_model("teachers", lambda model, folder: f"{folder or model.path}/tokenizer.json"),
+        min_step_tokens=EXPERIMENT.gear.min_step_tokens,
+    message:
+        "Figure: one repaired trace of the teacher {wildcards.teacher}, draw {wildcards.draw}"
+    shell:
+        "python -m evals.figures trace --samples {input.samples:q} --repairs {input.repairs:q}"
+        " --tokenizer {params.tokenizer:q} --min-step-tokens {params.min_step_tokens} --out {output.svg:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule figure_pure:
+    """PURE's anomaly of valid and invalid repairs."""
+    input:
+        problems=TRAIN,
+        repairs=f"{T}/repairs/{OWN}.parquet",
+        scores=f"{T}/scores/{OWN}.parquet",
+        code=code("evals.figures"),
+    output:
+        **pictures_of("draw{draw}/pure_{teacher}"),
+    log:
+        f"{LOGS}/figures/draw{{draw}}.pure_{{teacher}}.log",
+    benchmark:
+        f"{TIMES}/figures/draw{{draw}}.pure_{{teacher}}.tsv"
+    conda:
+        CONDA
+    params:
+        pure=options(EXPERIMENT.pure),
+    message:
+        "Figure: PURE's scores on the repairs of the teacher {wildcards.teacher}, draw {wildcards.draw}"
+    shell:
+        "python -m evals.figures pure --problems {input.problems:q} --repairs {input.repairs:q} --scores {input.scores:q}"
+        " --pure {params.pure:q} --out {output.svg:q} 2>&1 | tee {log:q}"
+
+
+rule figure_cost:
+    """Accuracy on the primary outcome against what the teacher spent."""
+    input:
+        table=f"{TABLES}/{{kind}}.csv",
+        code=code("evals.study_figures"),
+    output:
+        **pictures_of("{kind}/cost"),
+    log:
+        f"{LOGS}/figures/{{kind}}.cost.log",
+    benchmark:
+        f"{TIMES}/figures/{{kind}}.cost.tsv"
+    conda:
+        CONDA
+    params:
+        more_samples=lambda wildcards: more_samples(wildcards.kind),
+    message:
+        "Figure: accuracy against teacher tokens ({wildcards.kind})"
+    shell:
+        "python -m evals.study_figures cost --table {input.table:q} --more-samples {params.more_samples}"
+        " --out {output.svg:q} 2>&1 | tee {log:q}"
+
+
+rule figure_doses:
+    """Accuracy on the primary outcome against what the students were shown."""
+    input:
+        table=f"{TABLES}/{{kind}}.csv",
+        exposures=f"{TABLES}/{{kind}}_exposures.csv",
+        training=trained("training.json"),
+        code=code("evals.study_figures"),
+    output:
+        **pictures_of("{kind}/doses"),
+    log:
+        f"{LOGS}/figures/{{kind}}.doses.log",
+    benchmark:
+        f"{TIMES}/figures/{{kind}}.doses.tsv"
+    conda:
+        CONDA
+    params:
+        axes=lambda wildcards: axes(wildcards.kind),
+    message:
+        "Figure: accuracy against doses ({wildcards.kind})"
+    shell:
+        "python -m evals.study_figures doses {params.axes} --table {input.table:q} --exposures {input.exposures:q}"
+        " --out {output.svg:q} 2>&1 | tee {log:q}"
+
+
+rule figure_cuts:
+    """What the cuts of every GEAR variant are worth, as the audits say it."""
+    input:
+        audits=expand(f"{TABLES}/{{{{kind}}}}_audits/audits_{{teacher}}.csv", **AXES),
+        code=code("evals.study_figures"),
+    output:
+        **pictures_of("{kind}/cuts"),
+    log:
+        f"{LOGS}/figures/{{kind}}.cuts.log",
+    benchmark:
+        f"{TIMES}/figures/{{kind}}.cuts.tsv"
+    conda:
+        CONDA
+    params:
+        teachers=AXES["teacher"],
+        methods=lambda wildcards: json.dumps(users_of_gear(wildcards.kind)),
+    message:
+        "Figure: cuts by detector ({wildcards.kind})"
+    shell:
+        "python -m evals.study_figures cuts --teachers {params.teachers} --audits {input.audits:q}"
+        " --methods-json {params.methods:q} --out {output.svg:q} 2>&1 | tee {log:q}"
+
+
+rule figure_roc:
+    """Whether PURE's score and its rivals find the invalid repairs of the run's own GEAR."""
+    input:
+        problems=TRAIN,
+        traces=expand(f"{T}/{{table}}/{OWN}.parquet", table=("repairs", "scores"), **AXES),
+        code=code("evals.study_figures"),
+    output:
+        **pictures_of("roc"),
+    log:
+        f"{LOGS}/figures/roc.log",
+    benchmark:
+        f"{TIMES}/figures/roc.tsv"
+    conda:
+        CONDA
+    params:
+        run=lambda wildcards: RUN,
+        teachers=AXES["teacher"],
+        draws=EXPERIMENT.draws,
+        variant=OWN,
+        pure=options(EXPERIMENT.pure),
+        seed=EXPERIMENT.seed,
+    message:
+        "Figure: PURE's ROC beside its rivals'"
+    shell:
+        "python -m evals.study_figures roc --run {params.run} --teachers {params.teachers} --draws {params.draws}"
+        " --variant {params.variant} --pure {params.pure:q} --seed {params.seed} --out {output.svg:q}"
+        " 2>&1 | tee {log:q}"
