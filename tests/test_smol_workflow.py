@@ -47,6 +47,7 @@ def run(tmp_path_factory):
         for name, model in models.items():
             models[name] = {"path": "tiny", "gpus": 0, "warm_up": model["warm_up"]}
             model["warm_up"]["examples"]["per_template"] = 7
+            model["warm_up"]["train"] |= {"steps": 2}
     config |= {"run": "tiny_language", "limit": 4}
     config["sampling"] |= {"n": 2, "max_new_tokens": 20, "shards": 1}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
