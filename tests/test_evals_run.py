@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from evals import run as evals_run
 from heal import records, registry
@@ -36,20 +35,11 @@ def evaluated(problems):
     return evals_run.evaluate(Model(path=MODEL), problems, ["mini_easy", "mini_hard_sampled"], ENGINE, 0)
 
 
-class TaskYaml(yaml.SafeLoader):
-    """Reads a task file; `!function` stays text."""
-
-
-TaskYaml.add_constructor("!function", lambda loader, node: node.value)
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "evals/tasks").rglob("*.yaml")), ids=lambda path: path.name)
-def test_every_task_found_is_versioned_and_keeps_its_repeats(path):
-    task = yaml.load(path.read_text(), TaskYaml)
-    if "include" in task:
-        task = yaml.load((path.parent / task["include"]).read_text(), TaskYaml) | task
-        assert task["task"] in registry.benchmarks()
+@pytest.mark.parametrize("name", registry.tasks())
+def test_every_task_found_is_versioned_and_keeps_its_repeats(name):
+    task = registry.tasks()[name]
     assert task["metadata"]["version"] and task["generation_kwargs"]["until"] == []
+    assert name in registry.benchmarks()
     if (repeats := task.get("repeats", 1)) > 1:
         assert [step for chain in task["filter_list"] for step in chain["filter"]] == [
             {"function": "take_first_k", "k": repeats}
