@@ -26,9 +26,10 @@ from heal.provenance import recorded
 KEYS = ["audit", "variant", "quantity"]
 COLUMNS = [*audits.COLUMNS, "least", "most", "draws"]
 NOTE = (
-    "value: mean over the {draws} draws that have it, n: their sum. Interval: from the mean of their lower to the mean "
-    "of their upper bounds. The draws share problems; whatever that does, the mean varies at most as much as the draws "
-    "do on average, so that this is no narrower than 95 %. least, most (csv): of single draws."
+    "The notes above are those of single draws. Here value is the mean over those of the {draws} draws that have it, n "
+    "their sum; the interval goes from the mean of their lower to the mean of their upper bounds. The draws share "
+    "problems; whatever that does, a mean varies at most as much as what it is of does on average, so that this is not "
+    "too narrow. least, most (csv): of single draws."
 )
 
 
