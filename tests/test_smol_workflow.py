@@ -46,7 +46,7 @@ def run(tmp_path_factory):
     for models in (config["teachers"], config["students"]):
         for name, model in models.items():
             models[name] = {"path": "tiny", "gpus": 0, "warm_up": model["warm_up"]}
-            model["warm_up"]["examples"]["per_template"] = 7
+            model["warm_up"]["examples"] |= {"per_template": 7, "per_weak_template": 3}
             model["warm_up"]["train"] |= {"steps": 2}
     config |= {"run": "tiny_language", "limit": 4}
     config["sampling"] |= {"n": 2, "max_new_tokens": 20, "shards": 1}
