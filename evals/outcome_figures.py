@@ -27,9 +27,9 @@ MEAN = ["mean", "ci_low", "ci_high"]
 SPENT = ["teacher_tokens_generated", "teacher_tokens_prefilled"]  # the second holds scored tokens
 PANELS_PER_ROW = 2
 APART, CLOSE = 5.5, 0.02  # points between marks that are closer than this share of the axis
-DOSES = {
-    "exposures_per_example": "exposures per training example",
-    "supervised_tokens": "supervised tokens per student",
+DOSES = {  # column → its rank correlation with accuracy, what stands under the panel
+    "exposures_per_example": ("rank_exposures", "exposures per training example"),
+    "supervised_tokens": ("rank_supervised", "supervised tokens per student"),
 }
 
 
@@ -74,10 +74,10 @@ def dose_numbers(run: Run, table: pd.DataFrame, exposures: pd.DataFrame) -> pd.D
     if len(lost := numbers[numbers[list(DOSES)].isna().any(axis=1)]):
         where = "--exposures, --methods"
         raise HealError(f"no dose of method {lost.iloc[0]['method']!r}", where=where, cure="give the table's own axes")
-    for dose in DOSES:
+    for dose, (rank, _) in DOSES.items():
         ranks = numbers.groupby(PLACE)[[dose, "mean"]].apply(rank_correlation, dose)
-        numbers = numbers.join(ranks.rename(f"rank_{dose}"), on=PLACE)
-    return numbers[[*PLACE, "method", *DOSES, *MEAN, *(f"rank_{dose}" for dose in DOSES)]]
+        numbers = numbers.join(ranks.rename(rank), on=PLACE)
+    return numbers[[*PLACE, "method", *DOSES, *MEAN, *(rank for rank, _ in DOSES.values())]]
 
 
 def supervised_tokens(run: Run, teacher: str, student: str, method: str) -> float:
@@ -192,9 +192,9 @@ def dose_figure(numbers: pd.DataFrame) -> plt.Figure:
         len(panels), len(DOSES), figsize=(10.8, height), sharex="col", sharey=True, squeeze=False
     )
     for line, (place, panel) in zip(axes, panels, strict=True):
-        for axis, (dose, meaning) in zip(line, DOSES.items(), strict=True):
+        for axis, (dose, (column, meaning)) in zip(line, DOSES.items(), strict=True):
             draw_methods(axis, panel, dose, methods)
-            rank = panel[f"rank_{dose}"].iloc[0]
+            rank = panel[column].iloc[0]
             told = "cannot say" if math.isnan(rank) else f"{rank:+.2f}"
             axis.set_title(f"rank correlation over methods: {told}", loc="right", size=8)
             axis.grid(axis="y", color=style.LIGHT, linewidth=0.6)

@@ -144,7 +144,7 @@ def test_doses_are_what_students_were_shown(run):
     numbers = dose_numbers(run)
     assert numbers["exposures_per_example"].tolist() == pytest.approx([30 / 12] * 3)
     assert numbers["supervised_tokens"].tolist() == [50] * 3
-    assert numbers["rank_exposures_per_example"].isna().all()  # a dose that does not vary explains nothing
+    assert numbers["rank_exposures"].isna().all()  # a dose that does not vary explains nothing
 
 
 def test_a_dose_that_rises_with_accuracy_is_told_and_a_missing_one_refused(run):
@@ -153,7 +153,7 @@ def test_a_dose_that_rises_with_accuracy_is_told_and_a_missing_one_refused(run):
             records.write_json(path, {"tokens": {"total": 100, "supervised": 50 + tokens}})
     numbers = dose_numbers(run)
     assert numbers["supervised_tokens"].tolist() == [50, 51, 52]
-    assert numbers["rank_supervised_tokens"].tolist() == [1, 1, 1]
+    assert numbers["rank_supervised"].tolist() == [1, 1, 1]
     with pytest.raises(HealError, match="no dose of method 'oracle'"):
         dose_numbers(run, ["rs", "heal"])
     next((run / "students/t/draw1/s/heal").glob("*/training.json")).unlink()
@@ -264,6 +264,8 @@ def write_traces(folder: Path) -> None:
 
 def test_every_figure_has_equal_bytes_and_its_numbers_beside_it(run, monkeypatch):
     write_traces(run)
+    for number, path in enumerate(sorted((run / "students/t").glob("*/s/*/*/training.json"))):
+        records.write_json(path, {"tokens": {"total": 100, "supervised": 300 * number}})
     records.write_text(run / "audits_t.csv", audit_draws.joined([ONE, TWO]).to_csv(index=False))
     table = ["--table", run / "tables/main.csv"]
     given = {
@@ -280,6 +282,8 @@ def test_every_figure_has_equal_bytes_and_its_numbers_beside_it(run, monkeypatch
             assert one == two and one, (name, suffix)
         assert (run / f"one/{name}.svg.provenance.json").exists()
     assert set(pd.read_csv(run / "one/roc.csv")["teacher"]) == {"t"}
+    written, numbers = pd.read_csv(run / "one/doses.csv"), dose_numbers(run)
+    pd.testing.assert_frame_equal(written, numbers, check_dtype=False, atol=1e-4)
     with pytest.raises(HealError, match="1 teachers, 2 files"):
         twice = ["--teachers", "t", "--audits", run / "audits_t.csv", run / "audits_t.csv"]
         made(monkeypatch, study_figures.main, "cuts", *twice, "--out", run / "cuts.svg")
