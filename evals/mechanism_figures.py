@@ -36,7 +36,7 @@ SCORES: dict[str, tuple[str, str | tuple]] = {
     "s (answer statement NLL)": (style.GREEN, (0, (5, 1, 1, 1, 1, 1))),
     "first mention of the gold answer": (style.PURPLE, (0, (1, 1))),
     "length in tokens": (style.ORANGE, (0, (6, 3))),
-    "random": (style.GREY, ":"),
+    "random": (style.GREY, (0, (1, 4))),
 }
 
 

@@ -303,6 +303,17 @@ def test_no_two_known_methods_look_alike_and_none_looks_like_an_unknown_one():
     assert shipped <= set(style.METHODS)
 
 
+def test_make_runs_studies_of_every_mini_teacher_and_the_subset_is_a_part():
+    commands = re.findall(r"SNAKEMAKE,study --configfile (\S+?)\)", (ROOT / "Makefile").read_text())
+    whole, part = (config.load(ROOT / path) for path in commands)
+    teachers = {str(path.relative_to(ROOT)) for path in (ROOT / "heal/mini/models").glob("teacher*")}
+    assert {model.path for model in whole.teachers.values()} == teachers
+    assert (whole.draws, whole.seeds) == (3, 5) and part.draws <= whole.draws and part.seeds <= whole.seeds
+    assert set(part.methods) <= set(whole.methods) and set(part.ablations) < set(whole.ablations)
+    for field in ("teachers", "students", "problems", "train", "gear", "pure"):
+        assert getattr(part, field) == getattr(whole, field), field
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Path:
     """The reduced configuration with two teachers and two draws."""
