@@ -90,6 +90,8 @@ def tokens_by_row(repairs: Sequence[Row], usage: Usage) -> np.ndarray:
 
     Their sum is what the file spent. Raises HealError where the file does not say what it spent.
     """
+    if not repairs:
+        return np.zeros(0)
     if not usage:
         raise HealError("the repairs file does not say what it cost", cure="make it again with heal.repair")
     own = np.array([len(row["entropies"]) for row in repairs], dtype=float)
@@ -101,11 +103,11 @@ def tokens_by_row(repairs: Sequence[Row], usage: Usage) -> np.ndarray:
 def repair_quantities(repairs: Sequence[Row], usage: Usage, truth: Truth) -> Quantities:
     """What the repairs are worth; valid repairs per 1,000 teacher tokens is the primary quantity."""
     groups = [row["problem_id"] for row in repairs]
-    tried = np.array([row["trace_id"] is not None for row in repairs])
-    accepted = np.array([row["accepted"] for row in repairs])
-    origins = np.array([truth.origin_of_error(row) if row["accepted"] else "" for row in repairs])
+    tried = np.array([row["trace_id"] is not None for row in repairs], dtype=bool)
+    accepted = np.array([row["accepted"] for row in repairs], dtype=bool)
+    origins = np.array([truth.origin_of_error(row) if row["accepted"] else "" for row in repairs], dtype=str)
     valid = origins == "valid"
-    restart = np.array([not row["kept"].strip() for row in repairs])
+    restart = np.array([not row["kept"].strip() for row in repairs], dtype=bool)
     found: Quantities = {
         "accepted": (ratio(accepted, tried, groups), int(tried.sum())),
         "valid of accepted": (ratio(valid, accepted, groups), int(accepted.sum())),
@@ -142,7 +144,8 @@ def entropy_quantities(repairs: Sequence[Row], samples: dict[str, Row], truth: T
         owners.append(row["problem_id"])
         peaks["surge"].append(not verdicts[int(np.argmax(row["surges"]))])
         peaks["entropy"].append(not verdicts[int(np.argmax(row["step_entropies"]))])
-    values, is_wrong, is_first, is_withheld = (np.array(x) for x in (entropies, wrong, first, withheld))
+    values = np.array(entropies, dtype=float)
+    is_wrong, is_first, is_withheld = (np.array(flags, dtype=bool) for flags in (wrong, first, withheld))
     found: Quantities = {}
     masks = {"first wrong": is_first}
     if truth.knows_withheld:

@@ -29,6 +29,7 @@ from evals.outcomes import Run, add_axes, run_of
 from evals.style import plt
 from evals.tables import TEACHER, UNTRAINED, display
 from evals.trace_figures import (
+    TRACE,
     chosen_repair,
     pure_figure,
     pure_numbers,
@@ -139,6 +140,8 @@ def ceiling(numbers: pd.DataFrame) -> plt.Figure:
 
 def make_trace(given: argparse.Namespace) -> tuple[plt.Figure, pd.DataFrame]:
     repair = chosen_repair(records.read(given.repairs, "repairs"), given.source)
+    if repair is None:
+        return style.nothing("No wrong trace was repaired."), pd.DataFrame(columns=TRACE)
     sources = {row["trace_id"]: row for row in records.read(given.samples, "samples")}
     if repair["source_id"] not in sources:
         cure = "give samples and repairs of the same draw"

@@ -79,6 +79,13 @@ def look(method: str) -> tuple[str, str]:
     return OTHERS[int(hashlib.sha256(method.encode()).hexdigest(), 16) % len(OTHERS)]
 
 
+def nothing(said: str) -> Figure:
+    """The figure of a run that has nothing to show: a finished run has every figure."""
+    figure = plt.figure(figsize=(6.8, 1.2))
+    figure.text(0.02, 0.5, said, va="center")
+    return figure
+
+
 def save(figure: Figure, out: str | Path, numbers: pd.DataFrame) -> None:
     """Writes out.svg, out.png and out.csv (the numbers), without dates. Raises HealError unless `out` ends in .svg."""
     path = Path(out)

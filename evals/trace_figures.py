@@ -29,14 +29,19 @@ ORIGINS = {
 LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
 
 
-def chosen_repair(repairs: Sequence[Row], source: str | None) -> Row:
+TRACE = ["part", "token", "step", "text", "entropy_nats"]
+
+
+def chosen_repair(repairs: Sequence[Row], source: str | None) -> Row | None:
     """The first accepted repair that keeps something, else the first accepted, else the first; of `source` where given.
 
-    Raises HealError where none was tried.
+    None where none was tried; raises HealError where none was of `source`.
     """
     tried = [row for row in repairs if row["trace_id"] is not None and source in (None, row["source_id"])]
+    if not tried and source is not None:
+        raise HealError(f"no repair of {source}", where="--repairs", cure="give another --source, or none")
     if not tried:
-        raise HealError("no repair to show", where="--repairs", cure="give a file with repairs, or another --source")
+        return None
     return min(tried, key=lambda row: (not row["accepted"], not row["kept_steps"]))
 
 
@@ -53,7 +58,7 @@ def trace_numbers(trace: Row, repair: Row, pieces: Sequence[Sequence[str]], min_
         steps = split(texts, min_step_tokens)
         step_of = [next((k for k, step in enumerate(steps, 1) if i < step.end), len(steps)) for i in range(len(texts))]
         rows += [list(row) for row in zip(names, range(len(texts)), step_of, texts, values, strict=True)]
-    return pd.DataFrame(rows, columns=["part", "token", "step", "text", "entropy_nats"])
+    return pd.DataFrame(rows, columns=TRACE)
 
 
 def trace_figure(numbers: pd.DataFrame, repair: Row) -> plt.Figure:
@@ -103,8 +108,6 @@ def pure_numbers(scores: Sequence[Row], repairs: Sequence[Row], truth: Truth | N
     """One row per scored repair: origin of its error (or `repair` without a checker), anomaly, kept by the rule."""
     by_id = {row["trace_id"]: row for row in repairs}
     mine = [score for score in scores if score["kind"] == "repair"]
-    if not mine:
-        raise HealError("no scored repair", where="--scores", cure="give scores of accepted repairs")
     kept = pure.keep_quantile(mine, options)
     rows = [
         [
@@ -120,6 +123,8 @@ def pure_numbers(scores: Sequence[Row], repairs: Sequence[Row], truth: Truth | N
 
 def pure_figure(numbers: pd.DataFrame, options: Pure) -> plt.Figure:
     """A strip per kind of repair; right of the line the `quantile` rule drops. The bar is the median."""
+    if not len(numbers):
+        return style.nothing("No repair was accepted, so none was scored.")
     present = [name for name in ORIGINS if (numbers["error"] == name).any()]
     finite = numbers["anomaly"][np.isfinite(numbers["anomaly"])]
     low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)

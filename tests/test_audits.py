@@ -391,3 +391,16 @@ def test_a_method_keeps_its_look():
 
     assert look("heal") != look("rs_matched")
     assert look("heal_no_pure") == look("heal_no_pure")
+
+
+@pytest.mark.parametrize("world", ["mini", "gsm_symbolic"])
+def test_a_teacher_without_repairs_is_audited_and_nothing_is_said(world):
+    problems = [
+        {"problem_id": "a", "question": "q", "answer": "5", "solution": "2 + 3 = 5", "source": "gsm_symbolic/template1"}
+    ]
+    if world == "mini":
+        problems = [problem(puzzle) for puzzle in puzzles.generate("hard", 2, seed=0)]
+    empty = audits.Variant("none", [], {}, [])
+    frame = audits.audit(problems, [], [], {}, [empty], Pure(), 0)
+    assert len(frame) and frame["value"].isna().all()
+    assert set(audits.premises(frame)["holds"]) == {"cannot say"}
