@@ -234,7 +234,7 @@ class Pure(OptionGroup):
     enabled: bool = True
     """Whether repairs are filtered at all."""
     rule: Literal["quantile", "calibrated", "random", "oracle"] = "quantile"
-    """`quantile` and `calibrated` are METHOD's two readings; `random` and `oracle` (mini) are controls."""
+    """`quantile` and `calibrated` are two readings of the paper; `random` and `oracle` (a step checker) are controls."""
     drop_share: Share = 0.2
     """λ: the share dropped by `quantile` and `random`; by `calibrated`, the share of steps that may be anomalous."""
     epsilon: Annotated[float, Field(gt=0)] = 0.01
