@@ -234,7 +234,7 @@ class Pure(OptionGroup):
     enabled: bool = True
     """Whether repairs are filtered at all."""
     rule: Literal["quantile", "calibrated", "random", "oracle"] = "quantile"
-    """`quantile` and `calibrated` are two readings of the paper; `random` and `oracle` (a step checker) are controls."""
+    """`quantile`, `calibrated`: two readings of the paper; `random`, `oracle` (needs a step checker): controls."""
     drop_share: Share = 0.2
     """λ: the share dropped by `quantile` and `random`; by `calibrated`, the share of steps that may be anomalous."""
     epsilon: Annotated[float, Field(gt=0)] = 0.01
