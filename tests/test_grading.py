@@ -303,7 +303,7 @@ assert os.waitpid(child, 0)[1] == 0, "a child starts its own worker"
 assert grader.verify("x+3", "3+x") == "correct"
 assert "sympy" not in sys.modules and "math_verify" not in sys.modules
 maps = open(f"/proc/{grader._worker.process.pid}/maps").read() if sys.platform == "linux" else ""
-assert "torch" not in maps
+assert "libtorch" not in maps  # torch's libgomp may be: vLLM's import preloads it in every later process
 print(grader._worker.process.pid, idle, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
