@@ -28,9 +28,10 @@ include: "workflow/rules/common.smk"
 
 
 rule all:
-    """The main comparison: tables and figures."""
+    """The main comparison: tables and figures, and a card of every student."""
     input:
         report_files("main"),
+        model_cards(MAIN),
 
 
 include: "workflow/rules/collect.smk"

@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from heal import devices, records
+from heal import devices, records, tracking
 from heal.config import Engine, Model
 from heal.errors import HealError, exit_with_errors
 from heal.provenance import recorded
@@ -207,6 +207,7 @@ def main() -> None:
     parser.add_argument("--engine", default="{}", help="engine options as JSON")
     parser.add_argument("--gpus", type=int, default=1, help="GPUs to take, where there are any")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--report-to", nargs="*", default=[], help="trackers that the scores are sent to")
     parser.add_argument("--regrade", help="a folder with answers: verdicts again, nothing else")
     arguments = parser.parse_args()
     if arguments.regrade:
@@ -216,6 +217,7 @@ def main() -> None:
             raise HealError("missing", where=f"--{needed}", cure="give it, or --regrade FOLDER")
     check_benchmarks(arguments.benchmarks, where="--benchmarks")
     engine = read_options(Engine, arguments.engine, "--engine")
+    tracking.check(arguments.report_to, "--report-to")
     model = model_of(arguments)
     devices.lease(0 if engine.device == "cpu" or model.endpoint else arguments.gpus)
     with recorded(Path(arguments.out) / "evaluation", "evals.run", options=vars(arguments), seeds=[arguments.seed]):
@@ -223,6 +225,8 @@ def main() -> None:
         for benchmark, (rows, results) in finished.items():
             records.write(Path(arguments.out) / benchmark / "answers.parquet", "answers", rows)
             records.write_json(Path(arguments.out) / benchmark / "results.json", results)
+        shares = {benchmark: results["strict"] for benchmark, (_, results) in finished.items()}
+        tracking.send(arguments.report_to, arguments.out, shares, Path(arguments.out))
 
 
 if __name__ == "__main__":

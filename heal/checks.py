@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from heal import packaged, problems, registry
+from heal import packaged, problems, registry, tracking
 from heal.assumptions import size_of
 from heal.config import Engine, Experiment, Model
 from heal.conversations import encode, end_of_turn
@@ -29,6 +29,7 @@ def faults(experiment: Experiment) -> Iterator[HealError]:
     if experiment.engine.kind == "vllm" and importlib.util.find_spec("vllm") is None:
         cure = "make env LOCK=gpu, or set engine.kind: transformers"
         yield HealError("vLLM is not installed", where="engine.kind", cure=cure)
+    yield from caught(lambda: tracking.check(experiment.train.report_to, "report_to"), "train")
     for name, model in experiment.teachers.items():
         yield from caught(lambda model=model: check_teacher(model, experiment), f"teachers.{name}")
     for name, model in experiment.students.items():

@@ -1,10 +1,11 @@
-"""The `heal` command: look at a configuration before anything runs.
+"""The `heal` command: look at a configuration before anything runs, and hand a student on.
 
 heal check --config config/config.yaml      # the config as the workflow checks it; models, data sets and endpoints too
 heal methods                                # every method found, with paper and options
 heal import traces.jsonl                    # check traces that somebody already has, and say how to use them
 heal plan --config config/config.yaml       # what the run will cost, before anything is spent
 heal plan --from results/mini               # the plan beside what that run took
+heal push STUDENT --repo NAME/REPOSITORY    # a finished student to the hub; only says what it would send without --yes
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import os
 import sys
 
-from heal import config, imported, plan_ledger, plan_report, problems, registry
+from heal import config, imported, plan_ledger, plan_report, problems, push, registry
 from heal.config_data import Dataset
 from heal.errors import HealError, exit_with_errors
 
@@ -62,7 +63,9 @@ def import_traces(path: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="heal", description="Look at a HEAL experiment before anything runs.")
+    parser = argparse.ArgumentParser(
+        prog="heal", description="Look at a HEAL experiment before it runs; hand students on."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     checking = commands.add_parser("check", help="check a config file as the workflow would")
     checking.add_argument("--config", default="config/config.yaml", help="the file (default: %(default)s)")
@@ -72,6 +75,7 @@ def main() -> None:
     importing.add_argument("file", help="jsonl or parquet: question, answer, trace or traces")
     planning = commands.add_parser("plan", help="what a run will cost, or what one cost beside its plan")
     plan_report.add_arguments(planning)
+    push.add_arguments(commands.add_parser("push", help="send a finished student to the hub"))
     arguments = parser.parse_args()
     if arguments.command == "check":
         check(arguments.config, arguments.fields_only)
@@ -79,6 +83,8 @@ def main() -> None:
         import_traces(arguments.file)
     elif arguments.command == "plan":
         (plan_ledger if arguments.run else plan_report).command(arguments)
+    elif arguments.command == "push":
+        push.command(arguments)
     else:
         methods()
     sys.stdout.flush()

@@ -74,6 +74,8 @@ class Train(OptionGroup):
     """Adapters instead of full training."""
     save_steps: Count = 100
     """Steps between two checkpoints: a killed training goes on from the last one."""
+    report_to: list[Literal["tensorboard", "trackio", "wandb"]] = []
+    """Where loss and learning rate are sent while training, by TRL; each needs its package installed."""
 
 
 class WarmUp(OptionGroup):
@@ -98,6 +100,8 @@ class Model(OptionGroup):
     """For a teacher: a jsonl or parquet file of `question` and `traces` that are taken in place of base samples."""
     endpoint: Endpoint | None = None
     """For a teacher that is served elsewhere; `path` is then the folder or hub id of its tokenizer."""
+    license: str | None = None
+    """On what terms it may be used, as the hub spells it (`apache-2.0`): for the cards of its students."""
     gpus: Annotated[int, Field(ge=0)] = 1
     """GPUs that a job with this model takes, where there are any; 0 keeps it on the CPU."""
 

@@ -116,6 +116,8 @@ class Problems(OptionGroup):
     """The benchmarks' problems by name, held out from training and tuning."""
     instruction: str = ""
     """Put behind every question after a blank line, in training and benchmarks alike: the form of the answer."""
+    license: str | None = None
+    """On what terms the training problems may be used, for the students' cards."""
     decontamination: Decontamination = Decontamination()
     """Which training problems are held out after all. Those made here are disjoint by construction."""
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from heal import devices, records
+from heal import devices, records, tracking
 from heal.config import Pace, Train
 from heal.conversations import NO_OPTIONS, NOT_SUPERVISED, Example, encode, end_of_turn, read_curriculum
 from heal.errors import HealError, exit_with_errors
@@ -148,7 +148,9 @@ def wait_for_all() -> None:
         torch.distributed.barrier()
 
 
-def training_arguments(options: Train, steps: int, seed: int, partial: Path, *, gpu: bool, recompute: bool) -> Any:
+def training_arguments(
+    options: Train, steps: int, seed: int, partial: Path, name: str, *, gpu: bool, recompute: bool
+) -> Any:
     """TRL's settings: one pass in the given order, one warm-up, constant rate, decay at the end, nothing extra."""
     from trl import SFTConfig
 
@@ -177,7 +179,8 @@ def training_arguments(options: Train, steps: int, seed: int, partial: Path, *, 
         logging_steps=1,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
-        report_to=[],
+        report_to=list(options.report_to),
+        run_name=name,
         log_level="error",
         seed=seed,
         use_cpu=not gpu,
@@ -187,7 +190,7 @@ def training_arguments(options: Train, steps: int, seed: int, partial: Path, *, 
 
 
 def fit(
-    folder: Path, tokenizer: Any, data: Any, stages: np.ndarray, options: Train, seed: int, partial: Path
+    folder: Path, tokenizer: Any, data: Any, stages: np.ndarray, options: Train, seed: int, partial: Path, name: str
 ) -> tuple[Any, list[dict[str, float]]]:
     """Trains once through `data`, from the last whole checkpoint; returns the model and the log of every step, in the
     main process."""
@@ -219,7 +222,7 @@ def fit(
     recompute = activation_bytes(model.config, most) > KEPT_ACTIVATIONS
     trainer = SFTTrainer(
         model=model,
-        args=training_arguments(options, len(stages), seed, partial, gpu=gpu, recompute=recompute),
+        args=training_arguments(options, len(stages), seed, partial, name, gpu=gpu, recompute=recompute),
         train_dataset=data,
         processing_class=tokenizer,
         peft_config=peft_config,
@@ -288,6 +291,8 @@ def train(
     if options.batch % (PROCESSES * (options.micro_batch or 1)):
         found = f"micro_batch {options.micro_batch or 1} times {PROCESSES} GPUs does not divide batch {options.batch}"
         raise HealError(found, where="--options", cure="choose numbers that do")
+    tracking.check(options.report_to, "--options, report_to")
+    tracking.keep_files_in(out)
     if options.lora and PROCESSES > 1:
         raise HealError("adapters are trained on one GPU", where="--options, lora", cure="set the student's gpus to 1")
     everything, folder = read_curriculum(curriculum), model_folder(model, revision)
@@ -329,7 +334,7 @@ def train(
     # The name holds everything that decides the weights: other options never go on from these checkpoints.
     partial = out.parent / f".partial-{out.name}-{records.content_id(everything, settings)}"
     data = Dataset.from_dict({"input_ids": [e.ids for e in examples], "labels": [e.labels for e in examples]})
-    student, log = fit(folder, tokenizer, data.select(order), step_stages, options, seed, partial)
+    student, log = fit(folder, tokenizer, data.select(order), step_stages, options, seed, partial, str(out))
     if not MAIN:
         return {}
     seen = np.bincount(order, minlength=len(rows))

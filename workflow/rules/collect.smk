@@ -30,6 +30,12 @@ rule students:
         per_student(f"{RUN}/students/{STUDENT}/seed{{seed}}/model", MAIN),
 
 
+rule cards:
+    """A model card beside every student of the main methods."""
+    input:
+        model_cards(MAIN),
+
+
 rule tables:
     """The main tables without the figures."""
     input:

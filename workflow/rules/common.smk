@@ -216,6 +216,10 @@ def per_student(pattern, names):
     return expand(pattern, method=names, **AXES)
 
 
+def model_cards(names):
+    return per_student(f"{RUN}/students/{STUDENT}/seed{{seed}}/README.md", names)
+
+
 def needs_guided_scores(variant):
     """Whether a method with this GEAR lets PURE filter the guided samples too."""
     return any(
@@ -320,6 +324,22 @@ def answers_of(kind):
         + expand(f"{RUN}/evals/{{teacher}}/teacher/{{benchmark}}/answers.parquet", benchmark=BENCHMARKS, **AXES)
         + expand(f"{RUN}/evals/students/{{student}}/{{benchmark}}/answers.parquet", benchmark=BENCHMARKS, **AXES)
     )
+
+
+def answers_beside(wildcards):
+    """A student's answers, and those of its teacher and of itself before training."""
+    folders = [
+        f"{RUN}/evals/{STUDENT}/seed{{seed}}",
+        f"{RUN}/evals/{{teacher}}/teacher",
+        f"{RUN}/evals/students/{{student}}",
+    ]
+    return [f"{folder}/{benchmark}/answers.parquet" for folder in folders for benchmark in BENCHMARKS]
+
+
+def models_json(wildcards):
+    """A job's teacher and student, as the config has them."""
+    told = {role: MODELS[f"{role}s"][getattr(wildcards, role)].model_dump() for role in ("teacher", "student")}
+    return json.dumps(told, sort_keys=True)
 
 
 def trained(file):

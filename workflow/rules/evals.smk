@@ -24,12 +24,14 @@ rule evaluate_student:
         benchmarks=BENCHMARKS,
         engine=options(EXPERIMENT.engine),
         seed=EXPERIMENT.seed,
+        trackers=lambda wildcards: ["--report-to", *TRAINING[wildcards.method].report_to],
         out=f"{RUN}/evals/{STUDENT}/seed{{seed}}",
     message:
         "Evaluating {wildcards.student}: {wildcards.method}, seed {wildcards.seed} (teacher {wildcards.teacher}, draw {wildcards.draw})"
     shell:
         "python -m evals.run --model {input.model:q} {params.template:q} --problems {params.problems:q} --benchmarks {params.benchmarks}"
-        " --engine {params.engine:q} --gpus {resources.gpu} --seed {params.seed} --out {params.out:q}"
+        " --engine {params.engine:q} --gpus {resources.gpu} --seed {params.seed} {params.trackers}"
+        " --out {params.out:q}"
         " 2>&1 | tee {log:q}"
 
 
@@ -95,3 +97,34 @@ rule evaluate_untrained:
         "python -m evals.run {params.model:q} --problems {params.problems:q} --benchmarks {params.benchmarks}"
         " --engine {params.engine:q} --gpus {resources.gpu} --seed {params.seed} --out {params.out:q}"
         " 2>&1 | tee {log:q}"
+
+
+rule model_card:
+    """What a trained student learnt from, how it scores, and on what terms."""
+    input:
+        training=rules.student.output.training,
+        exposures=rules.student.output.exposures,
+        answers=answers_beside,
+        code=code("evals.card"),
+    output:
+        card=f"{RUN}/students/{STUDENT}/seed{{seed}}/README.md",
+    log:
+        f"{LOGS}/cards/{STUDENT}.seed{{seed}}.log",
+    benchmark:
+        f"{TIMES}/cards/{STUDENT}.seed{{seed}}.tsv"
+    conda:
+        CONDA
+    params:
+        run=RUN,
+        benchmarks=BENCHMARKS,
+        method=lambda wildcards: method_json(wildcards.method),
+        models=lambda wildcards: models_json(wildcards),
+        problems=options(EXPERIMENT.problems.train),
+        license=["--license", EXPERIMENT.problems.license] if EXPERIMENT.problems.license else [],
+    message:
+        "Model card: {wildcards.student}, {wildcards.method}, seed {wildcards.seed} (teacher {wildcards.teacher}, draw {wildcards.draw})"
+    shell:
+        "python -m evals.card --run {params.run:q} --teacher {wildcards.teacher} --draw {wildcards.draw}"
+        " --student {wildcards.student} --method {wildcards.method} --seed {wildcards.seed}"
+        " --benchmarks {params.benchmarks} --method-json {params.method:q} --models {params.models:q}"
+        " --problems {params.problems:q} {params.license:q} --out {output.card:q} 2>&1 | tee {log:q}"

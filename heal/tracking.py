@@ -1,0 +1,45 @@
+"""Loss and scores to TensorBoard, trackio or Weights & Biases, through transformers' own callbacks; off by default.
+
+Training hands `train.report_to` to TRL; an evaluation sends its scores by `send`. Projects, keys and servers are taken
+from the trackers' own environment variables (WANDB_PROJECT, WANDB_API_KEY, TRACKIO_PROJECT …). TensorBoard's files lie
+in the folder tensorboard/ of the student and of its evaluation, where TENSORBOARD_LOGGING_DIR names no other.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from heal.errors import HealError
+
+
+def check(trackers: Sequence[str], where: str = "train.report_to") -> None:
+    """Raises HealError for a tracker whose package is not installed."""
+    for name in trackers:
+        if importlib.util.find_spec(name) is None:
+            raise HealError(f"{name} is not installed", where=where, cure=f"pip install {name}, or take it out")
+
+
+def keep_files_in(folder: Path) -> None:
+    """Where TensorBoard writes, unless the environment says."""
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
+
+
+def send(trackers: Sequence[str], name: str, scores: Mapping[str, float], folder: Path) -> None:
+    """Sends benchmark → share of right answers as the run `name`. Raises HealError as `check`."""
+    if not trackers:
+        return
+    check(trackers)
+    keep_files_in(folder)
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+    from transformers.integrations import get_reporting_integration_callbacks
+
+    arguments = TrainingArguments(output_dir=str(folder), run_name=name, report_to=list(trackers), use_cpu=True)
+    state, control = TrainerState(), TrainerControl()
+    for make in get_reporting_integration_callbacks(list(trackers)):
+        callback = make()
+        callback.on_train_begin(arguments, state, control)
+        callback.on_log(arguments, state, control, logs={f"eval_{each}": score for each, score in scores.items()})
+        callback.on_train_end(arguments, state, control)
