@@ -183,8 +183,9 @@ def auroc(scores: ArrayLike, labels: ArrayLike, *, groups: ArrayLike | None = No
 
     All NaN if a class is empty; infinite scores are fine. Without groups covers independently drawn items
     (Newcombe 2006, method 5; not of zero width at 0 or 1). Repairs of one problem are not independent: pass
-    the problems as `groups`, which covers the draw of whole groups (Obuchowski 1997, clustered DeLong, here
-    with t on groups - 1; NaN bounds where the groups show no variance). Estimate: Mann & Whitney 1947.
+    the problems as `groups`, which covers the draw of whole groups (Obuchowski 1997, clustered DeLong; ours: t on one
+    less than the groups of the class that has fewer). NaN bounds where that is none, or the groups show no variance.
+    Estimate: Mann & Whitney 1947.
     """
     covers, positive = "items" if groups is None else "groups", np.asarray(labels, dtype=float) > 0
     m, n = int(positive.sum()), int((~positive).sum())
@@ -208,7 +209,8 @@ def auroc(scores: ArrayLike, labels: ArrayLike, *, groups: ArrayLike | None = No
     influence = np.zeros(m + n)
     influence[positive], influence[~positive] = (below_M - area) / m, (above_N - area) / n
     variance = np.sum(np.bincount(group, influence) ** 2) * len(names) / max(len(names) - 1, 1)
-    t = stats.t.ppf((1 + level) / 2, len(names) - 1)
+    fewest = min(len(np.unique(group[of])) for of in (positive, ~positive))
+    t = stats.t.ppf((1 + level) / 2, fewest - 1)  # NaN for one group: its own luck cannot be told
     half = t * math.sqrt(variance) if variance > ROUNDING**2 else math.nan
     return Interval(area, float(np.maximum(area - half, 0.0)), float(np.minimum(area + half, 1.0)), covers)
 

@@ -282,6 +282,15 @@ def test_auroc_interval_newcombe_2006():
         assert abs(result.mean - t) == pytest.approx(scipy_stats.norm.ppf(0.975) * math.sqrt(variance), rel=1e-6)
 
 
+def test_auroc_of_few_positives_is_as_uncertain_as_they_are_few():
+    scores, spread = np.random.default_rng(3).normal(size=200), {}
+    for positives in (1, 2, 10, 100):
+        area = stats.auroc(scores, np.arange(200) < positives, groups=range(200))
+        spread[positives] = area.high - area.low
+    assert math.isnan(spread[1])
+    assert spread[2] > spread[10] > spread[100]
+
+
 def test_auroc_of_groups_counts_groups_not_copies():
     rng = np.random.default_rng(5)
     labels = np.arange(60) % 2
