@@ -27,10 +27,14 @@ container: "containers/heal.sif"
 include: "workflow/rules/common.smk"
 
 
+report: "workflow/report/workflow.rst"
+
+
 rule all:
-    """The main comparison: tables and figures, and a card of every student."""
+    """The main comparison: tables, figures, the page that shows them, and a card of every student."""
     input:
         report_files("main"),
+        page_files("main"),
         model_cards(MAIN),
 
 
@@ -44,6 +48,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evals.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
 
 
 onsuccess:

@@ -1,4 +1,4 @@
-"""The figures: accuracy of every method, the teacher's ceiling, one repaired trace, and what PURE's anomaly separates.
+"""The figures: accuracy of every method, the teacher's ceiling, one repaired trace, where cuts are, what PURE separates.
 
 Reads a run's answers or trace files (and for `trace` the teacher's tokenizer.json); writes --out (svg), the same as
 png, and the numbers behind it as csv. Drawing one again needs no model and imports no torch; equal numbers give equal
@@ -9,6 +9,8 @@ bytes.
     python -m evals.figures ceiling --problems problems/train.parquet --grades grades.parquet --out figures/ceiling.svg
     python -m evals.figures trace --samples samples.parquet --repairs repairs/….parquet \\
         --tokenizer heal/mini/models/teacher/tokenizer.json --min-step-tokens 1 --out figures/trace.svg
+    python -m evals.figures positions --problems problems/train.parquet --repairs repairs/….parquet \\
+        --out figures/positions.svg
     python -m evals.figures pure --problems problems/train.parquet --repairs repairs/….parquet \\
         --scores scores/….parquet --out figures/pure.svg
 """
@@ -31,6 +33,8 @@ from evals.tables import TEACHER, UNTRAINED, display
 from evals.trace_figures import (
     TRACE,
     chosen_repair,
+    positions_figure,
+    positions_numbers,
     pure_figure,
     pure_numbers,
     token_texts,
@@ -163,9 +167,12 @@ def make(given: argparse.Namespace) -> tuple[plt.Figure, pd.DataFrame]:
     if given.figure == "ceiling":
         numbers = ceiling_numbers(problems, records.read(given.grades, "grades"))
         return ceiling(numbers), numbers
-    options = read_options(Pure, given.pure, "--pure")
     truth = Truth(problems) if worlds.checkable(problems) else None
-    scores, repairs = records.read(given.scores, "scores"), records.read(given.repairs, "repairs")
+    repairs = records.read(given.repairs, "repairs")
+    if given.figure == "positions":
+        numbers = positions_numbers(repairs, truth)
+        return positions_figure(numbers), numbers
+    options, scores = read_options(Pure, given.pure, "--pure"), records.read(given.scores, "scores")
     numbers = pure_numbers(scores, repairs, truth, options)
     return pure_figure(numbers, options), numbers
 
@@ -179,6 +186,7 @@ def main() -> None:
         "accuracy": (),
         "ceiling": ("problems", "grades"),
         "trace": ("samples", "repairs", "tokenizer"),
+        "positions": ("problems", "repairs"),
         "pure": ("problems", "repairs", "scores"),
     }
     for figure, inputs in files.items():

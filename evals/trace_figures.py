@@ -1,4 +1,4 @@
-"""Two figures of single traces: one repaired trace, token by token, and what PURE's anomaly separates.
+"""Figures of a draw's traces: one repaired trace, where cuts are and how often repairs succeed, what PURE separates.
 
 Pure functions from trace files' rows to numbers and from numbers to a figure; `evals.figures` reads, draws and saves.
 """
@@ -13,7 +13,7 @@ import pandas as pd
 
 from evals import style
 from evals.style import plt
-from evals.truth import Truth
+from evals.truth import Truth, mean
 from heal import pure
 from heal.config import Pure
 from heal.errors import HealError
@@ -30,6 +30,8 @@ LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
 
 
 TRACE = ["part", "token", "step", "text", "entropy_nats"]
+BINS = 20  # of the trace's steps: where a cut is
+SUCCESS = {"accepted": (style.BLUE, "o", -1), "valid": (style.GREEN, "s", 1)}  # colour, marker, side of the bin's middle
 
 
 def chosen_repair(repairs: Sequence[Row], source: str | None) -> Row | None:
@@ -101,6 +103,65 @@ def trace_figure(numbers: pd.DataFrame, repair: Row) -> plt.Figure:
     axes[1].set_xlabel("token (step numbers on top)")
     axes[0].set_ylim(0, top)
     axes[0].set_xlim(0, numbers["token"].max() + 1)
+    return figure
+
+
+def positions_numbers(repairs: Sequence[Row], truth: Truth | None) -> pd.DataFrame:
+    """One row per bin of the share of its steps that a wrong trace keeps: wrong traces, repairs, and how many succeed.
+
+    A cut that keeps nothing is a restart: bin from 0 to 0. accepted, valid: shares of the repairs tried, with the
+    interval over problems; valid: accepted, and right at every step, empty without a checker.
+    """
+    tried: dict[int, list[Row]] = {}
+    for row in repairs:
+        if row["breakpoint"] is not None:
+            share = row["kept_steps"] / len(row["step_entropies"])
+            tried.setdefault(math.ceil(share * BINS - 1e-9), []).append(row)
+    found = []
+    for last, rows in sorted(tried.items()):
+        problems = [row["problem_id"] for row in rows]
+        succeeded = [mean([row["accepted"] for row in rows], problems)]
+        if truth:
+            succeeded.append(mean([row["accepted"] and truth.is_valid(row) for row in rows], problems))
+        else:
+            succeeded.append(mean([], []))
+        cells = [cell for each in succeeded for cell in (each.mean, each.low, each.high)]
+        traces = len({row["source_id"] for row in rows})
+        found.append([max(last - 1, 0) / BINS, last / BINS, traces, len(rows), *cells])
+    shares = [f"{name}{bound}" for name in SUCCESS for bound in ("", "_low", "_high")]
+    return pd.DataFrame(found, columns=["from_share", "to_share", "traces", "repairs", *shares])
+
+
+def positions_figure(numbers: pd.DataFrame) -> plt.Figure:
+    """Above how many wrong traces are cut where, below which share of their repairs succeeds."""
+    if not len(numbers):
+        return style.nothing("No wrong trace was cut.")
+    width = 1 / BINS
+    middle = np.where(numbers["to_share"] == 0, -width, (numbers["from_share"] + numbers["to_share"]) / 2)
+    figure, axes = plt.subplots(2, 1, figsize=(6.4, 4.4), sharex=True, height_ratios=(2, 3))
+    axes[0].bar(middle, numbers["traces"], width=0.85 * width, color=style.GREY)
+    for x, count in zip(middle, numbers["traces"], strict=True):
+        axes[0].annotate(
+            f"{count:g}", (x, count), xytext=(0, 2), textcoords="offset points", ha="center", color=style.BLACK, size=8
+        )
+    axes[0].set_ylabel("wrong traces cut")
+    axes[0].set_ylim(0, 1.16 * numbers["traces"].max())
+    told = {"accepted": "accepted", "valid": "accepted, and valid at every step"}
+    for name, (color, marker, side) in SUCCESS.items():
+        if numbers[name].isna().all():
+            continue
+        x = middle + side * 0.12 * width
+        axes[1].vlines(x, numbers[f"{name}_low"], numbers[f"{name}_high"], color=color, linewidth=1.6)
+        axes[1].scatter(x, numbers[name], s=34, color=color, marker=marker, label=told[name], zorder=3)
+    axes[1].set_ylim(-0.04, 1.04)
+    axes[1].set_ylabel("share of repairs")
+    axes[1].grid(axis="y", color=style.LIGHT, linewidth=0.6)
+    axes[1].legend(loc="upper left", bbox_to_anchor=(0, 1.16), ncols=2, columnspacing=1.2, handletextpad=0.3)
+    last = numbers["to_share"].max()
+    ticks = np.arange(0, last + width / 2, 2 * width if last > 4 * width else width)
+    restart = [-width] if (numbers["to_share"] == 0).any() else []
+    axes[1].set_xticks([*restart, *ticks], [*("restart" for _ in restart), *(f"{100 * tick:.0f} %" for tick in ticks)])
+    axes[1].set_xlabel("where the cut is: share of the wrong trace's steps that is kept; 95 % intervals over problems")
     return figure
 
 

@@ -45,7 +45,7 @@ rule tables:
 rule ablations:
     """Every ablation of the config, beside the main methods."""
     input:
-        lambda wildcards: report_files("main") + report_files("ablations"),
+        lambda wildcards: report_files("main") + report_files("ablations") + page_files("ablations"),
 
 
 rule comparisons:

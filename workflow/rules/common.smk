@@ -265,17 +265,26 @@ def table_files(kind):
 
 
 def report_files(kind):
-    pictures = [f"{FIGURES}/{kind}/accuracy"]
+    pictures = [f"{FIGURES}/{kind}/{name}" for name in ("accuracy", "cost", "loss")]
     if kind == "main":
-        names = ["ceiling", "trace", "pure"] if STEPS_CHECKED else ["ceiling"]
+        used = {file for name in MAIN for file in METHODS[name].needs()}
+        names = ["ceiling"] + ["trace"] * STEPS_CHECKED
+        names += ["positions"] * (STEPS_CHECKED or f"repairs/{OWN}.parquet" in used)
+        names += ["pure"] * (STEPS_CHECKED or f"scores/{OWN}.parquet" in used)
         pictures += expand(f"{FIGURES}/draw{{draw}}/{{name}}_{{teacher}}", name=names, **AXES)
+        pictures += [f"{FIGURES}/{name}" for name in ["hours", "rulegraph"] + ["roc"] * STEPS_CHECKED]
     return table_files(kind) + [f"{picture}.{suffix}" for picture in pictures for suffix in PICTURES]
 
 
 def study_files():
     """The study's figures, over the methods of the ablation table."""
-    pictures = ["ablations/cost", "ablations/doses"] + (["ablations/cuts", "roc"] if STEPS_CHECKED else [])
+    pictures = ["ablations/doses"] + ["ablations/cuts"] * STEPS_CHECKED
     return [f"{FIGURES}/{picture}.{suffix}" for picture in pictures for suffix in PICTURES]
+
+
+def page_files(kind):
+    """The page of a comparison: the main one, and what its own tables and figures add."""
+    return [f"{RUN}/report/{kind}.{suffix}" for suffix in ("html", "txt")]
 
 
 def users_of_gear(kind):
@@ -353,13 +362,19 @@ def curricula_of(wildcards):
     return expand(f"{RUN}/curricula/{STUDENT}/curriculum.jsonl", method=NAMES[wildcards.kind], **AXES)
 
 
-def pictures_of(name):
-    """svg, png and the numbers behind a figure."""
-    return {suffix: f"{FIGURES}/{name}.{suffix}" for suffix in PICTURES}
+def pictures_of(name, title, category, **labels):
+    """svg, png and the numbers behind a figure; the svg stands in Snakemake's report, under its title and labels."""
+    marked = reported(f"{FIGURES}/{name}.svg", Path(name).name.partition("_")[0], category, Figure=title, **labels)
+    return {suffix: f"{FIGURES}/{name}.{suffix}" for suffix in PICTURES} | {"svg": marked}
+
+
+def reported(file, caption, category, **labels):
+    """A file of Snakemake's report, with its caption in workflow/report/; evals.report shows the same one."""
+    return report(file, caption=f"../report/{caption}.rst", category=category, labels=labels)
 
 
 def show_summary():
     """The main table, where the run made it, as the last thing people see."""
     table = Path(f"{RUN}/tables/main.txt")
     if table.exists():
-        print(f"\n{table.read_text()}\nTables, figures: {RUN}/tables, {RUN}/figures", file=sys.stderr)
+        print(f"\n{table.read_text()}\nAll of it, figures too: {RUN}/report/main.html", file=sys.stderr)

@@ -7,7 +7,7 @@ rule figure_accuracy:
         answers=answers,
         code=code("evals.figures"),
     output:
-        **pictures_of("{kind}/accuracy"),
+        **pictures_of("{kind}/accuracy", "Accuracy", "Results", Methods="{kind}"),
     log:
         f"{LOGS}/figures/{{kind}}.accuracy.log",
     benchmark:
@@ -29,7 +29,7 @@ rule figure_ceiling:
         grades=f"{T}/grades.parquet",
         code=code("evals.figures"),
     output:
-        **pictures_of("draw{draw}/ceiling_{teacher}"),
+        **pictures_of("draw{draw}/ceiling_{teacher}", "The teacher's ceiling", "Mechanism", Teacher="{teacher}", Draw="{draw}"),
     log:
         f"{LOGS}/figures/draw{{draw}}.ceiling_{{teacher}}.log",
     benchmark:
@@ -51,7 +51,7 @@ rule figure_trace:
         model=teacher_files,
         code=code("evals.figures"),
     output:
-        **pictures_of("draw{draw}/trace_{teacher}"),
+        **pictures_of("draw{draw}/trace_{teacher}", "One repaired trace", "Mechanism", Teacher="{teacher}", Draw="{draw}"),
     log:
         f"{LOGS}/figures/draw{{draw}}.trace_{{teacher}}.log",
     benchmark:
@@ -69,6 +69,29 @@ rule figure_trace:
         " 2>&1 | tee {log:q}"
 
 
+rule figure_positions:
+    """Where repairs cut, and how often they succeed by position."""
+    input:
+        problems=TRAIN,
+        repairs=f"{T}/repairs/{OWN}.parquet",
+        code=code("evals.figures"),
+    output:
+        **pictures_of(
+            "draw{draw}/positions_{teacher}", "Cuts by position", "Mechanism", Teacher="{teacher}", Draw="{draw}"
+        ),
+    log:
+        f"{LOGS}/figures/draw{{draw}}.positions_{{teacher}}.log",
+    benchmark:
+        f"{TIMES}/figures/draw{{draw}}.positions_{{teacher}}.tsv"
+    conda:
+        CONDA
+    message:
+        "Figure: where the repairs of the teacher {wildcards.teacher} cut, draw {wildcards.draw}"
+    shell:
+        "python -m evals.figures positions --problems {input.problems:q} --repairs {input.repairs:q}"
+        " --out {output.svg:q} 2>&1 | tee {log:q}"
+
+
 rule figure_pure:
     """PURE's anomaly of valid and invalid repairs."""
     input:
@@ -77,7 +100,7 @@ rule figure_pure:
         scores=f"{T}/scores/{OWN}.parquet",
         code=code("evals.figures"),
     output:
-        **pictures_of("draw{draw}/pure_{teacher}"),
+        **pictures_of("draw{draw}/pure_{teacher}", "PURE's scores", "Mechanism", Teacher="{teacher}", Draw="{draw}"),
     log:
         f"{LOGS}/figures/draw{{draw}}.pure_{{teacher}}.log",
     benchmark:
@@ -99,7 +122,7 @@ rule figure_cost:
         table=f"{TABLES}/{{kind}}.csv",
         code=code("evals.study_figures"),
     output:
-        **pictures_of("{kind}/cost"),
+        **pictures_of("{kind}/cost", "Accuracy against teacher tokens", "Results", Methods="{kind}"),
     log:
         f"{LOGS}/figures/{{kind}}.cost.log",
     benchmark:
@@ -123,7 +146,7 @@ rule figure_doses:
         training=trained("training.json"),
         code=code("evals.study_figures"),
     output:
-        **pictures_of("{kind}/doses"),
+        **pictures_of("{kind}/doses", "Accuracy against doses", "Results", Methods="{kind}"),
     log:
         f"{LOGS}/figures/{{kind}}.doses.log",
     benchmark:
@@ -145,7 +168,7 @@ rule figure_cuts:
         audits=expand(f"{TABLES}/{{{{kind}}}}_audits/audits_{{teacher}}.csv", **AXES),
         code=code("evals.study_figures"),
     output:
-        **pictures_of("{kind}/cuts"),
+        **pictures_of("{kind}/cuts", "What cuts are worth", "Mechanism", Methods="{kind}"),
     log:
         f"{LOGS}/figures/{{kind}}.cuts.log",
     benchmark:
@@ -169,7 +192,7 @@ rule figure_roc:
         traces=expand(f"{T}/{{table}}/{OWN}.parquet", table=("repairs", "scores"), **AXES),
         code=code("evals.study_figures"),
     output:
-        **pictures_of("roc"),
+        **pictures_of("roc", "PURE's ROC beside its rivals'", "Mechanism"),
     log:
         f"{LOGS}/figures/roc.log",
     benchmark:
@@ -189,3 +212,67 @@ rule figure_roc:
         "python -m evals.study_figures roc --run {params.run} --teachers {params.teachers} --draws {params.draws}"
         " --variant {params.variant} --pure {params.pure:q} --seed {params.seed} --out {output.svg:q}"
         " 2>&1 | tee {log:q}"
+
+
+rule figure_loss:
+    """The students' training loss by PACE stage."""
+    input:
+        losses=trained("loss.csv"),
+        code=code("evals.training_figures"),
+    output:
+        **pictures_of("{kind}/loss", "Training loss by PACE stage", "Costs", Methods="{kind}"),
+    log:
+        f"{LOGS}/figures/{{kind}}.loss.log",
+    benchmark:
+        f"{TIMES}/figures/{{kind}}.loss.tsv"
+    conda:
+        CONDA
+    params:
+        axes=lambda wildcards: axes(wildcards.kind),
+    message:
+        "Figure: training loss ({wildcards.kind})"
+    shell:
+        "python -m evals.training_figures loss {params.axes} --out {output.svg:q} 2>&1 | tee {log:q}"
+
+
+rule figure_hours:
+    """Hours of each part of the run, from the ledger. They differ between two runs, as seconds do."""
+    input:
+        answers=lambda wildcards: answers_of("main"),
+        traces=lambda wildcards: needed_traces(MAIN),
+        code=code("evals.training_figures"),
+    output:
+        **pictures_of("hours", "Hours by part of the run", "Costs"),
+    log:
+        f"{LOGS}/figures/hours.log",
+    benchmark:
+        f"{TIMES}/figures/hours.tsv"
+    conda:
+        CONDA
+    params:
+        run=lambda wildcards: RUN,
+    message:
+        "Figure: hours by part of the run"
+    shell:
+        "python -m evals.training_figures hours --run {params.run} --out {output.svg:q} 2>&1 | tee {log:q}"
+
+
+rule figure_rulegraph:
+    """The workflow's own rules and what each needs."""
+    input:
+        workflow=["Snakefile", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("workflow/rules/*.smk"))],
+        code=code("evals.rule_graph"),
+    output:
+        **pictures_of("rulegraph", "Rule graph", "Environment"),
+    log:
+        f"{LOGS}/figures/rulegraph.log",
+    benchmark:
+        f"{TIMES}/figures/rulegraph.tsv"
+    conda:
+        CONDA
+    params:
+        configfiles=[str(path) for path in workflow.config_settings.configfiles] or ["config/config.yaml"],
+    message:
+        "Figure: the rule graph"
+    shell:
+        "python -m evals.rule_graph --configfiles {params.configfiles:q} --out {output.svg:q} 2>&1 | tee {log:q}"

@@ -12,7 +12,7 @@ rule comparison:
         decontamination=DECONTAMINATION,
         code=code("evals.tables"),
     output:
-        csv=f"{TABLES}/{{kind}}.csv",
+        csv=reported(f"{TABLES}/{{kind}}.csv", "comparison", "Results", Table="Comparison", Methods="{kind}"),
         md=f"{TABLES}/{{kind}}.md",
         tex=f"{TABLES}/{{kind}}.tex",
         txt=f"{TABLES}/{{kind}}.txt",
@@ -71,7 +71,7 @@ rule costs:
         traces=lambda wildcards: needed_traces(NAMES[wildcards.kind]),
         code=code("evals.costs"),
     output:
-        csv=f"{TABLES}/{{kind}}_costs.csv",
+        csv=reported(f"{TABLES}/{{kind}}_costs.csv", "costs", "Costs", Table="Costs", Methods="{kind}"),
         md=f"{TABLES}/{{kind}}_costs.md",
     log:
         f"{LOGS}/costs/{{kind}}.log",
@@ -97,7 +97,7 @@ rule paper:
         numbers="evals/paper.yaml",
         code=code("evals.paper"),
     output:
-        csv=f"{TABLES}/paper.csv",
+        csv=reported(f"{TABLES}/paper.csv", "paper", "Results", Table="Paper and this run"),
         md=f"{TABLES}/paper.md",
     log:
         f"{LOGS}/paper.log",
@@ -139,8 +139,8 @@ rule doses:
         problems=TRAIN,
         code=code("evals.doses"),
     output:
-        coverage=f"{TABLES}/{{kind}}_coverage.csv",
-        exposures=f"{TABLES}/{{kind}}_exposures.csv",
+        coverage=reported(f"{TABLES}/{{kind}}_coverage.csv", "coverage", "Mechanism", Table="Facts", Methods="{kind}"),
+        exposures=reported(f"{TABLES}/{{kind}}_exposures.csv", "exposures", "Costs", Table="Doses", Methods="{kind}"),
     log:
         f"{LOGS}/doses/{{kind}}.log",
     benchmark:
@@ -200,9 +200,23 @@ rule audits_of_draws:
         notes=f"{TABLES}/{{kind}}_audits/draw0/audits_{{teacher}}.md",
         code=code("evals.audit_draws"),
     output:
-        audits=f"{TABLES}/{{kind}}_audits/audits_{{teacher}}.csv",
+        audits=reported(
+            f"{TABLES}/{{kind}}_audits/audits_{{teacher}}.csv",
+            "audits",
+            "Mechanism",
+            Table="Audits",
+            Methods="{kind}",
+            Teacher="{teacher}",
+        ),
         md=f"{TABLES}/{{kind}}_audits/audits_{{teacher}}.md",
-        premises=f"{TABLES}/{{kind}}_audits/premises_{{teacher}}.csv",
+        premises=reported(
+            f"{TABLES}/{{kind}}_audits/premises_{{teacher}}.csv",
+            "premises",
+            "Mechanism",
+            Table="Premises",
+            Methods="{kind}",
+            Teacher="{teacher}",
+        ),
     log:
         f"{LOGS}/audits/{{kind}}.{{teacher}}.log",
     benchmark:
