@@ -9,7 +9,7 @@ LOCK ?= cpu
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 IN_ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help env smol-env test-env replicate ablations comparisons study study-subset test test-slurm lint lock
+.PHONY: help env smol-env test-env replicate ablations comparisons report study study-subset test test-slurm lint lock
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,12 @@ comparisons: env  ## The config's further comparisons: equal passes over the dat
 
 ablations: env  ## HEAL's variants and controls beside the main methods
 	$(call SNAKEMAKE,ablations)
+
+# This machine's own run if there is one, else the committed reference run: no model is needed, nothing is run.
+RUN ?= $(if $(wildcard results/mini/tables/main.csv),results/mini,results/reference/mini)
+report: env  ## report.html: the answer, tables, figures and where they come from (RUN=results/<run>)
+	@$(IN_ENV) python -m evals.report $(RUN) --out report.html
+	@echo "report.html is of $(RUN)"
 
 study: env  ## The mini study: every mini teacher, several draws, all controls (docs/study.md; at most 8 hours on 2 cores)
 	$(call SNAKEMAKE,study --configfile config/mini_study.yaml)

@@ -70,12 +70,17 @@ def answer(table: pd.DataFrame, method: str | None) -> list[str]:
     for verdict in ("higher", "lower"):
         for row, mean in rows(elsewhere[elsewhere["verdict"] == verdict]):
             told.append(f"It is {verdict} on {place(row)}: {compared(row, mean, reference)}.")
-    for verdict, said in (("not distinguishable", "is not distinguishable from"), ("cannot say", "cannot be told from")):
+    for verdict, said in (
+        ("not distinguishable", "is not distinguishable from"),
+        ("cannot say", "cannot be told from"),
+    ):
         if where := list(dict.fromkeys(elsewhere.loc[elsewhere["verdict"] == verdict, "benchmark"])):
             told.append(f"On {', '.join(where)} {method} {said} {reference}.")
     others = trained[(trained["method"] != method) & trained["verdict"].isin(["higher", "lower"])]
     for row, mean in rows(others):
-        told.append(f"{row.method} is {row.verdict} than {reference} on {place(row)}: {compared(row, mean, reference)}.")
+        told.append(
+            f"{row.method} is {row.verdict} than {reference} on {place(row)}: {compared(row, mean, reference)}."
+        )
     if others.empty and len(trained[trained["method"] != method]):
         told.append(f"No other method differs from {reference} on any benchmark, as far as this design can see.")
     return told + how_sure(table)
@@ -125,11 +130,9 @@ def wins(table: pd.DataFrame, method: str | None) -> pd.DataFrame:
 
 
 def question(reference: str, method: str | None) -> str:
+    name = "" if method == "heal" else f" ({method or 'not in this run'})"
     what = f"the same teacher tokens spent on more samples ({reference})" if reference == "rs_matched" else reference
-    return (
-        f"Does HEAL ({method or 'not in this run'}) teach a student more than {what}, on problems that the teacher "
-        "cannot solve alone?"
-    )
+    return f"Does HEAL{name} teach a student more than {what}, on problems that the teacher cannot solve alone?"
 
 
 def notes_of_the_world(markdown: str) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""The figures: accuracy of every method, the teacher's ceiling, one repaired trace, where cuts are, what PURE separates.
+"""The figures: every method's accuracy, the teacher's ceiling, one repaired trace, where cuts are, what PURE separates.
 
 Reads a run's answers or trace files (and for `trace` the teacher's tokenizer.json); writes --out (svg), the same as
 png, and the numbers behind it as csv. Drawing one again needs no model and imports no torch; equal numbers give equal
@@ -79,7 +79,7 @@ def accuracy(numbers: pd.DataFrame) -> plt.Figure:
     columns = min(PANELS_PER_ROW, len(panels))
     lines = math.ceil(len(panels) / columns)
     size = (2.0 + 2.9 * columns, lines * (0.9 + 0.27 * len(methods)) + 0.3)
-    figure, axes = plt.subplots(lines, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(lines, columns, figsize=size, sharey=True, squeeze=False)
     pairs = numbers[["teacher", "student"]].drop_duplicates()
     for axis, ((teacher, student, benchmark), panel) in zip(axes.flat, panels, strict=False):
         for row in panel.itertuples(index=False):
@@ -92,13 +92,15 @@ def accuracy(numbers: pd.DataFrame) -> plt.Figure:
         who = f"\nteacher {teacher}, student {student}" if len(pairs) > 1 else ""
         axis.set_title(benchmark.replace(":", ": ") + who, loc="left")
         axis.grid(axis="x", color=style.LIGHT, linewidth=0.6)
-        axis.set_xlim(-0.03, 1.03)
-        axis.tick_params(labelbottom=True)
+        top = min(1.0, math.ceil(20 * panel[["mean", "ci_high"]].max(axis=None) + 0.01) / 20)
+        axis.set_xlim(-0.03 * top, 1.03 * top)
+        axis.locator_params(axis="x", nbins=6)
     axes.flat[0].set_yticks(range(len(methods)), methods)
     axes.flat[0].set_ylim(len(methods) - 0.4, -0.6)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
-    figure.supxlabel("share of right answers: mean, 95 % interval for display; strokes below: single students", size=9)
+    told = "mean, 95 % interval for display; strokes: single students; each panel has its own scale"
+    figure.supxlabel(f"share of right answers: {told}", size=9)
     return figure
 
 

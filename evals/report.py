@@ -1,8 +1,8 @@
 """One page of a run: question and answer, tables, figures, what each is and what made it. Self-contained, no script.
 
-Reads what is there of results/<run>: tables/, figures/, traces/*/draw*/premise.json and the provenance beside them; no model,
-no raw data. What is missing is named with the command that makes it. Captions: workflow/report/. Writes --out (html), and the
-answer alone as text beside it. Equal inputs give equal bytes.
+Reads what is there of results/<run>: tables/, figures/, traces/*/draw*/premise.json and the provenance beside them; no
+model, no raw data. What is missing is named with the command that makes it. Captions: workflow/report/. Writes --out
+(html), and the answer alone as text beside it. Equal inputs give equal bytes.
 
     python -m evals.report results/mini --out report.html
     python -m evals.report results/reference/mini --out report.html      # in a clone that ran nothing
@@ -17,6 +17,7 @@ import os
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ STUDY = "snakemake --cores all study"
 class Item:
     """A table (md or csv) or a figure (svg) that a run may have, in `pattern`; `made`: whose provenance it has.
 
-    caption: its file in workflow/report/; makes: the command to run where it is missing, "" for what only some runs have.
+    caption: its file in workflow/report/; makes: the command that makes it, "" for what only some runs have.
     """
 
     title: str
@@ -128,10 +129,10 @@ def caption(name: str) -> str:
     return publish_parts(path.read_text(encoding="utf-8"), writer="html5")["fragment"]
 
 
-def picture(path: Path) -> str:
+def picture(path: Path, title: str) -> str:
     """An svg inside the page, as an image: so that ids of several do not meet."""
     content = base64.b64encode(path.read_bytes()).decode()
-    return f'<img alt="{path.stem.replace("_", " ")}" src="data:image/svg+xml;base64,{content}">'
+    return f'<img alt="{escape(title)}" src="data:image/svg+xml;base64,{content}">'
 
 
 def table(path: Path) -> str:
@@ -166,8 +167,7 @@ def made_of(path: Path, link: str) -> Made | None:
 
 
 def machine_text(machine: dict[str, Any]) -> str:
-    gpus = machine.get("gpus", 0)
-    return f"{machine.get('processor', 'unknown')}, {machine.get('cores', '?')} cores, {gpus or 'no'} GPU{'s' * (gpus > 1)}"
+    return f"{machine.get('processor', 'unknown')}, {machine.get('cores', '?')} cores, GPUs: {machine.get('gpus', 0)}"
 
 
 def whose(path: Path) -> str:
@@ -181,17 +181,19 @@ def blocks_of(item: Item, run: Path, folder: Path) -> Iterator[Block]:
     """A block per file of the item, else one that says how to make it. folder: where the page will be."""
     found = sorted(run.glob(item.pattern))
     if not found and item.makes:
-        yield Block(Path(item.pattern).stem.rstrip("_*"), item.title, "", "", item.makes)
+        missing = "-".join(Path(item.pattern).with_suffix("").parts).replace("*", "all")
+        yield Block(missing, item.title, "", "", item.makes)
     for path in found:
         several = "*" in item.pattern
         made = path.with_suffix(".csv") if path.suffix == ".md" else path
         if item.made:
             made = run / item.made.replace("*", path.stem.partition("_")[2])
         suffixes = [s for s in (".csv", ".md", ".tex", ".svg", ".png") if path.with_suffix(s).exists()]
-        body = picture(path) if path.suffix == ".svg" else table(path)
+        title = f"{item.title} ({whose(path)})" if several else item.title
+        body = picture(path, title) if path.suffix == ".svg" else table(path)
         yield Block(
             id="-".join(path.relative_to(run).with_suffix("").parts),
-            title=f"{item.title} ({whose(path)})" if several else item.title,
+            title=title,
             caption=caption(item.caption),
             body=body,
             makes=item.makes,
@@ -208,7 +210,7 @@ def relative(path: Path, folder: Path) -> str:
 def other_comparisons(run: Path) -> tuple[Item, ...]:
     """The tables of the config's further comparisons, told by their plain-text twins."""
     kinds = sorted(path.stem for path in run.glob("tables/*.txt") if path.stem not in ("main", "ablations"))
-    tables = [(Item(f"Comparison: {kind}", f"tables/{kind}.md", "comparison")) for kind in kinds]
+    tables = [Item(f"Comparison: {kind}", f"tables/{kind}.md", "comparison") for kind in kinds]
     pictures = [Item(f"Accuracy: {kind}", f"figures/{kind}/accuracy.svg", "accuracy", "") for kind in kinds]
     return tuple(item for pair in zip(tables, pictures, strict=True) for item in pair)
 

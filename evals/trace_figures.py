@@ -31,7 +31,10 @@ LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
 
 TRACE = ["part", "token", "step", "text", "entropy_nats"]
 BINS = 20  # of the trace's steps: where a cut is
-SUCCESS = {"accepted": (style.BLUE, "o", -1), "valid": (style.GREEN, "s", 1)}  # colour, marker, side of the bin's middle
+SUCCESS = {
+    "accepted": (style.BLUE, "o", -1),
+    "valid": (style.GREEN, "s", 1),
+}  # colour, marker, side of the bin's middle
 
 
 def chosen_repair(repairs: Sequence[Row], source: str | None) -> Row | None:

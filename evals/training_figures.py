@@ -1,4 +1,4 @@
-"""What training and the whole run took: the loss of every method's students by PACE stage, and hours by stage of the run.
+"""What the run took: training loss of every method's students by PACE stage, and hours of every part of the run.
 
 Reads every student's loss.csv, or the provenance beside every output of a run; writes --out (svg), the same as png, and
 the numbers behind it as csv.
@@ -52,7 +52,9 @@ def read_losses(run: Run, teacher: str, student: str, method: str) -> list[pd.Da
                 found.append(pd.read_csv(path))
             except (FileNotFoundError, pd.errors.EmptyDataError):
                 found_there = "no such file" if not path.exists() else "it is empty"
-                raise HealError(found_there, where=str(path), cure="train this student again (snakemake does)") from None
+                raise HealError(
+                    found_there, where=str(path), cure="train this student again (snakemake does)"
+                ) from None
     return found
 
 
@@ -66,7 +68,7 @@ def in_blocks(losses: pd.DataFrame) -> pd.DataFrame:
 
 
 def loss_numbers(run: Run) -> pd.DataFrame:
-    """Rows: teacher, student, method, stage, block; the mean step, and the loss: mean, least and most of the students."""
+    """Rows: teacher, student, method, stage, block; the mean step; the loss: mean, least, most of the students."""
     parts = []
     for teacher in run.teachers:
         for student in run.students:
