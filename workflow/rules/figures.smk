@@ -29,7 +29,9 @@ rule figure_ceiling:
         grades=f"{T}/grades.parquet",
         code=code("evals.figures"),
     output:
-        **pictures_of("draw{draw}/ceiling_{teacher}", "The teacher's ceiling", "Mechanism", Teacher="{teacher}", Draw="{draw}"),
+        **pictures_of(
+            "draw{draw}/ceiling_{teacher}", "The teacher's ceiling", "Mechanism", Teacher="{teacher}", Draw="{draw}"
+        ),
     log:
         f"{LOGS}/figures/draw{{draw}}.ceiling_{{teacher}}.log",
     benchmark:
@@ -51,7 +53,9 @@ rule figure_trace:
         model=teacher_files,
         code=code("evals.figures"),
     output:
-        **pictures_of("draw{draw}/trace_{teacher}", "One repaired trace", "Mechanism", Teacher="{teacher}", Draw="{draw}"),
+        **pictures_of(
+            "draw{draw}/trace_{teacher}", "One repaired trace", "Mechanism", Teacher="{teacher}", Draw="{draw}"
+        ),
     log:
         f"{LOGS}/figures/draw{{draw}}.trace_{{teacher}}.log",
     benchmark:
