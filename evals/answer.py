@@ -70,12 +70,11 @@ def answer(table: pd.DataFrame, method: str | None) -> list[str]:
     for verdict in ("higher", "lower"):
         for row, mean in rows(elsewhere[elsewhere["verdict"] == verdict]):
             told.append(f"It is {verdict} on {place(row)}: {compared(row, mean, reference)}.")
-    for verdict, said in (
-        ("not distinguishable", "is not distinguishable from"),
-        ("cannot say", "cannot be told from"),
-    ):
+    said = {"not distinguishable": f"{method} is not distinguishable from {reference}"}
+    said |= {"cannot say": f"nothing can be said of {method} beside {reference}"}
+    for verdict, words in said.items():
         if where := list(dict.fromkeys(elsewhere.loc[elsewhere["verdict"] == verdict, "benchmark"])):
-            told.append(f"On {', '.join(where)} {method} {said} {reference}.")
+            told.append(f"On {', '.join(where)} {words}.")
     others = trained[(trained["method"] != method) & trained["verdict"].isin(["higher", "lower"])]
     for row, mean in rows(others):
         told.append(

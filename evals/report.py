@@ -15,7 +15,7 @@ import base64
 import json
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -298,8 +298,8 @@ def page(run: Path, folder: Path) -> tuple[str, str]:
 
 
 def text_of(told: dict[str, Any]) -> str:
-    """The answer for a terminal and for Snakemake's report (reStructuredText): a paragraph each, no mark-up."""
-    lines: Sequence[str] = [*told["sentences"], *told["premise"], *told["world"]]
+    """Question and answer for a terminal and for Snakemake's report (reStructuredText): paragraphs, no mark-up."""
+    lines = [told["question"], *told["sentences"], *told["premise"], *told["world"]]
     return "\n\n".join(lines) + "\n"
 
 

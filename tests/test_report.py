@@ -57,7 +57,7 @@ def changed(table: pd.DataFrame, method: str, **values) -> pd.DataFrame:
 def test_the_answer_comes_first_and_has_the_table_s_numbers(run):
     html, text = report.page(run, run)
     row = table_of(run).query(f"method == 'heal' and benchmark == 'b{UNSOLVED}'").iloc[0]
-    first = text.partition("\n")[0]
+    first = text.split("\n\n")[1]
     assert row["verdict"] == "higher" and first.startswith(f"Yes, on b{UNSOLVED} ({row['n_questions']} questions")
     assert f"difference {row['diff']:.3f} [{row['diff_low']:.3f}, {row['diff_high']:.3f}]" in first
     at = [html.index(each) for each in ('class="question"', first.partition(":")[0], 'id="tables-main"')]

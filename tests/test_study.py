@@ -340,8 +340,9 @@ def test_the_study_plans_every_teacher_and_draw(study):
     jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
     cells, kinds = 2 * 2, 2  # teachers × draws; the main methods and the ablations
     assert jobs["audits"] == cells * kinds and jobs["audits_of_draws"] == 2 * kinds
-    assert {jobs[f"figure_{name}"] for name in ("ceiling", "trace", "pure")} == {cells}
-    assert {jobs[f"figure_{name}"] for name in ("cost", "doses", "cuts", "roc")} == {1}
+    assert {jobs[f"figure_{name}"] for name in ("ceiling", "trace", "positions", "pure")} == {cells}
+    assert {jobs[f"figure_{name}"] for name in ("accuracy", "cost", "loss")} == {kinds}
+    assert {jobs[f"figure_{name}"] for name in ("doses", "cuts", "roc", "hours", "rulegraph")} == {1}
     assert jobs["student"] == cells * 2 * 3  # seeds × methods
     planned = plan.plan(plan.settings(config.load(study), where=str(study), ablations=True))
     counted = pd.DataFrame(planned).groupby("rule")["jobs"].sum().to_dict()

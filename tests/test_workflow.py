@@ -53,12 +53,12 @@ def copy(folder):
 
 
 def tables(folder):
-    """Name → bytes of every table and figure of the smoke run, but for the costs: seconds differ."""
+    """Name → bytes of every table and figure of the smoke run, but for costs and hours: seconds differ."""
     found = [path for kind in ("tables", "figures") for path in (folder / "results/smoke" / kind).rglob("*")]
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in found
-        if path.is_file() and not path.name.endswith(".provenance.json") and "_costs." not in path.name
+        if path.is_file() and not re.search(r"\.provenance\.json$|_costs\.|^hours\.", path.name)
     }
 
 
@@ -126,11 +126,28 @@ def test_a_finished_run_has_every_table_and_figure_and_shows_the_main_table(fini
         "tables/main.tex",
         "tables/ablations.csv",
         "figures/main/accuracy.svg",
+        "figures/main/cost.svg",
+        "figures/main/loss.csv",
+        "figures/draw0/positions_default.svg",
+        "figures/roc.svg",
+        "figures/rulegraph.svg",
     ):
         assert made[f"results/smoke/{name}"], name
     text = made["results/smoke/tables/main.txt"].decode()
     assert all(word in text for word in ("heal", "rs_matched", "teacher", "untrained"))
     assert "Nothing to be done" in snakemake(finished, "ablations", "--configfile", SMOKE)[1]
+
+
+@pytest.mark.workflow
+def test_snakemake_s_own_report_has_the_answer_and_every_figure(finished):
+    """With the assets that come with Snakemake: it needs no network."""
+    told = (finished / "results/smoke/report/main.txt").read_text()
+    status, output = snakemake(finished, "--configfile", SMOKE, "--report", "report.html")
+    assert status == 0 and "downloading" not in output, output[-6000:]
+    html = (finished / "report.html").read_text()
+    assert told.split("\n\n")[2].split(" (")[0] in html
+    for name in ("accuracy.svg", "cost.svg", "ceiling_default.svg", "positions_default.svg", "main.csv", "main.html"):
+        assert name in html, name
 
 
 @pytest.mark.workflow

@@ -1,6 +1,7 @@
 # Helpers only: the checked experiment, paths, options as JSON, and the code that a stage depends on.
 import ast
 import json
+import os
 import sys
 from functools import cache
 from pathlib import Path

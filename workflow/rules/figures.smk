@@ -275,7 +275,9 @@ rule figure_rulegraph:
     conda:
         CONDA
     params:
-        configfiles=[str(path) for path in workflow.config_settings.configfiles] or ["config/config.yaml"],
+        configfiles=[
+            os.path.relpath(path, ROOT) for path in workflow.config_settings.configfiles or ["config/config.yaml"]
+        ],
     message:
         "Figure: the rule graph"
     shell:
