@@ -289,9 +289,9 @@ def page_files(kind):
 
 
 def users_of_gear(kind):
-    """GEAR variant → the first of a comparison's methods that teaches its repairs; the equal-cost control does not."""
+    """GEAR variant → the method that teaches its repairs, HEAL before a control that counts them; rs_matched does not."""
     users = {}
-    for name in NAMES[kind]:
+    for name in sorted(NAMES[kind], key=lambda name: METHODS[name].kind != "heal"):
         gear = getattr(METHODS[name].options, "gear", None)
         if gear and files.repairs(gear) in METHODS[name].needs():
             users.setdefault(files.variant(gear), name)
