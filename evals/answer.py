@@ -75,13 +75,17 @@ def answer(table: pd.DataFrame, method: str | None) -> list[str]:
     for verdict, words in said.items():
         if where := list(dict.fromkeys(elsewhere.loc[elsewhere["verdict"] == verdict, "benchmark"])):
             told.append(f"On {', '.join(where)} {words}.")
-    others = trained[(trained["method"] != method) & trained["verdict"].isin(["higher", "lower"])]
-    for row, mean in rows(others):
+    others = trained[trained["method"] != method]
+    differ = others["verdict"].isin(["higher", "lower"])
+    for row, mean in rows(others[differ]):
         told.append(
             f"{row.method} is {row.verdict} than {reference} on {place(row)}: {compared(row, mean, reference)}."
         )
-    if others.empty and len(trained[trained["method"] != method]):
-        told.append(f"No other method differs from {reference} on any benchmark, as far as this design can see.")
+    if len(others) and not differ.any():
+        words = "No other method differs from"
+        if (others["verdict"] == "cannot say").all():
+            words = "Nothing can be said of any other method beside"
+        told.append(f"{words} {reference} on any benchmark, as far as this design can see.")
     return told + how_sure(table)
 
 

@@ -299,7 +299,7 @@ def page(run: Path, folder: Path) -> tuple[str, str]:
 
 def text_of(told: dict[str, Any]) -> str:
     """Question and answer for a terminal and for Snakemake's report (reStructuredText): paragraphs, no mark-up."""
-    lines = [told["question"], *told["sentences"], *told["premise"], *told["world"]]
+    lines = [told["question"], *told["premise"], *told["sentences"], *told["world"]]
     return "\n\n".join(lines) + "\n"
 
 

@@ -57,7 +57,7 @@ def changed(table: pd.DataFrame, method: str, **values) -> pd.DataFrame:
 def test_the_answer_comes_first_and_has_the_table_s_numbers(run):
     html, text = report.page(run, run)
     row = table_of(run).query(f"method == 'heal' and benchmark == 'b{UNSOLVED}'").iloc[0]
-    first = text.split("\n\n")[1]
+    first = text.split("\n\n")[2]
     assert row["verdict"] == "higher" and first.startswith(f"Yes, on b{UNSOLVED} ({row['n_questions']} questions")
     assert f"difference {row['diff']:.3f} [{row['diff_low']:.3f}, {row['diff_high']:.3f}]" in first
     at = [html.index(each) for each in ('class="question"', first.partition(":")[0], 'id="tables-main"')]
@@ -79,6 +79,10 @@ def test_who_differs_is_named_and_who_does_not_is_not(run):
     none = answer.answer(changed(table, "oracle", verdict="not distinguishable"), "heal")
     assert "No other method differs from rs on any benchmark, as far as this design can see." in none
     assert not any("oracle" in told for told in none)
+    silent = answer.answer(changed(table, "oracle", verdict="cannot say"), "heal")
+    assert (
+        "Nothing can be said of any other method beside rs on any benchmark, as far as this design can see." in silent
+    )
 
 
 def test_the_highest_mean_of_each_benchmark_is_told_with_ties(run):
