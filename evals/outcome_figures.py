@@ -18,6 +18,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from evals import style
 from evals.outcomes import UNSOLVED, Run, read_json
+from evals.render import with_interval
 from evals.style import plt
 from evals.tables import TEACHER, UNTRAINED
 from heal.errors import HealError
@@ -146,8 +147,13 @@ def top_of(numbers: pd.DataFrame) -> float:
 
 
 def cost_figure(numbers: pd.DataFrame, more_samples: Sequence[str]) -> plt.Figure:
-    """A panel per teacher, student and benchmark; `more_samples` are joined in the order of their cost."""
-    trained = numbers[numbers["method"] != UNTRAINED]
+    """A panel per teacher, student and benchmark; `more_samples` are joined in the order of their cost.
+
+    A method without teacher tokens stands in the title, as far as there are others: it would only stretch both axes.
+    """
+    spends = (numbers["method"] != UNTRAINED) & (numbers["teacher_tokens"] > 0)
+    spends = spends if spends.any() else numbers["method"] != UNTRAINED
+    trained, free = numbers[spends], numbers[~spends & (numbers["method"] != UNTRAINED)]
     panels, methods = list(numbers.groupby(PLACE, sort=False)), list(dict.fromkeys(trained["method"]))
     columns = min(PANELS_PER_ROW, len(panels))
     lines = math.ceil(len(panels) / columns)
@@ -156,19 +162,21 @@ def cost_figure(numbers: pd.DataFrame, more_samples: Sequence[str]) -> plt.Figur
         lines, columns, figsize=(2.4 + 4.2 * columns, height), sharex=True, sharey=True, squeeze=False
     )
     for axis, (place, panel) in zip(axes.flat, panels, strict=False):
-        rows = panel[panel["method"] != UNTRAINED]
+        rows, others = panel[spends.loc[panel.index]], free.loc[free.index.isin(panel.index)]
         joined = rows[rows["method"].isin(more_samples)].sort_values("teacher_tokens")
         axis.plot(joined["teacher_tokens"], joined["mean"], color=style.GREY, linestyle="--", linewidth=1, zorder=1)
         for floor in panel.loc[panel["method"] == UNTRAINED, "mean"]:
             axis.axhline(floor, color=style.GREY, linestyle=":", linewidth=1, zorder=1)
         draw_methods(axis, rows, "teacher_tokens", methods)
-        axis.set_title(panel_title(place, numbers), loc="left")
+        told = [f"{row.method} {with_interval(row.mean, row.ci_low, row.ci_high)}" for row in others.itertuples()]
+        told = [f"without teacher tokens: {', '.join(told)}"] if told else []
+        axis.set_title("\n".join([panel_title(place, numbers), *told]), loc="left")
         axis.grid(axis="y", color=style.LIGHT, linewidth=0.6)
         axis.tick_params(labelbottom=True)
     x = trained["teacher_tokens"]
     margin = 0.14 * (np.ptp(x) or max(x.max(), 1.0))
     axes.flat[0].set_xlim(x.min() - margin, x.max() + margin)
-    axes.flat[0].set_ylim(-0.03 * top_of(numbers), top_of(numbers))
+    axes.flat[0].set_ylim(-0.03 * top_of(trained), top_of(trained))
     axes.flat[0].xaxis.set_major_formatter(EngFormatter(sep=" "))
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)

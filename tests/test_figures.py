@@ -189,6 +189,17 @@ def cost_table(numbers: pd.DataFrame) -> pd.DataFrame:
     return numbers.assign(teacher_tokens=np.arange(len(numbers)) * 1000.0)
 
 
+def test_a_method_without_teacher_tokens_stretches_no_axis(run):
+    cost = cost_table(figures.accuracy_numbers(run).query("benchmark == 'b' and method != 'teacher'"))
+    cost.loc[cost["method"] == "oracle", ["mean", "teacher_tokens"]] = [0.99, 0.0]
+    figure = outcome_figures.cost_figure(cost, [])
+    (axis,) = figure.axes
+    assert "without teacher tokens: oracle 0.990" in axis.get_title(loc="left")
+    assert len(points(axis)) == 2 and axis.get_ylim()[1] < 0.99
+    alone = cost.assign(teacher_tokens=0.0)
+    assert len(points(outcome_figures.cost_figure(alone, []).axes[0])) == 3
+
+
 def test_a_method_has_its_colour_in_every_figure(run, monkeypatch):
     own = "#123456"
     monkeypatch.setitem(style.METHODS, "heal", (own, "o"))
