@@ -101,21 +101,24 @@ def how_sure(table: pd.DataFrame) -> list[str]:
     return [f"{seeds} training seeds per method and {draws} teacher draw(s){few}. The intervals cover: {covers}."]
 
 
-def premise(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Whether the comparison is a test of HEAL at all. found: teacher and draw → premise.json."""
-    told = []
+def premise(found: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """Where the comparison is no test of HEAL, and where it is one. found: teacher and draw → premise.json.
+
+    What is absent belongs before the answer.
+    """
+    absent, present = [], []
     for whose, content in found.items():
         if not content["holds"]:
             reasons = "; ".join(content.get("reasons") or ["no reason given"])
-            told.append(f"Premise absent for {whose} ({reasons}): not a test of HEAL.")
+            absent.append(f"Premise absent for {whose} ({reasons}): not a test of HEAL.")
             continue
         facts = []
         if "unsolved" in content:
             facts.append(f"{content['unsolved']} of {content['problems']} training problems unsolved")
         if content.get("points") is not None:
             facts.append(f"a hint raises the success rate by {100 * content['points']:.0f} points over resampling")
-        told.append(f"Premise present for {whose}" + (f": {'; '.join(facts)}." if facts else "."))
-    return told
+        present.append(f"Premise present for {whose}" + (f": {'; '.join(facts)}." if facts else "."))
+    return absent, present
 
 
 def wins(table: pd.DataFrame, method: str | None) -> pd.DataFrame:

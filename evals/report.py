@@ -260,12 +260,16 @@ def answer_of(run: Path) -> dict[str, Any]:
         f"teacher {file.parent.parent.name}, {file.parent.name.replace('draw', 'draw ')}": read_json(file)
         for file in sorted(run.glob("traces/*/draw*/premise.json"))
     }
+    absent, present = answer.premise(found)
+    if not found:
+        present = ["Whether HEAL's premises hold is not recorded here (no premise.json)."]
     wins = answer.wins(frame, method)
     rows = markdown_table(list(wins.columns), wins.to_numpy().tolist(), lambda i: i not in (3, 5, 7))
     return {
         "question": answer.question(answer.reference_of(frame), method),
         "sentences": answer.answer(frame, method),
-        "premise": answer.premise(found) or ["Whether HEAL's premises hold is not recorded here (no premise.json)."],
+        "absent": absent,
+        "present": present,
         "world": answer.notes_of_the_world(notes),
         "wins": f'<div class="wide">{MARKDOWN.render(rows)}</div>',
         "method": method,
@@ -299,7 +303,7 @@ def page(run: Path, folder: Path) -> tuple[str, str]:
 
 def text_of(told: dict[str, Any]) -> str:
     """Question and answer for a terminal and for Snakemake's report (reStructuredText): paragraphs, no mark-up."""
-    lines = [told["question"], *told["premise"], *told["sentences"], *told["world"]]
+    lines = [told["question"], *told["absent"], *told["sentences"], *told["present"], *told["world"]]
     return "\n\n".join(lines) + "\n"
 
 

@@ -57,7 +57,7 @@ def changed(table: pd.DataFrame, method: str, **values) -> pd.DataFrame:
 def test_the_answer_comes_first_and_has_the_table_s_numbers(run):
     html, text = report.page(run, run)
     row = table_of(run).query(f"method == 'heal' and benchmark == 'b{UNSOLVED}'").iloc[0]
-    first = text.split("\n\n")[2]
+    first = text.split("\n\n")[1]
     assert row["verdict"] == "higher" and first.startswith(f"Yes, on b{UNSOLVED} ({row['n_questions']} questions")
     assert f"difference {row['diff']:.3f} [{row['diff_low']:.3f}, {row['diff_high']:.3f}]" in first
     at = [html.index(each) for each in ('class="question"', first.partition(":")[0], 'id="tables-main"')]
@@ -98,7 +98,7 @@ def test_an_absent_premise_stands_beside_the_answer(tmp_path, monkeypatch):
     run = write_tables(tmp_path / "run", monkeypatch, {"rs": 0.2, "heal": 0.8, "oracle": 0.9}, holds=False)
     html, text = report.page(run, run)
     assert "Premise absent for teacher t, draw 0 (no hint uplift): not a test of HEAL." in text
-    assert '<p class="warn">Premise absent' in html
+    assert html.index('<p class="warn">Premise absent') < html.index("Yes, on b")
 
 
 @pytest.mark.parametrize("where", ["made", "reference"])
