@@ -108,10 +108,9 @@ def main() -> None:
         found = read_run(run, teacher, given.draw, options, given.seed)
         from heal.engines.base import load_tokenizer
 
-        path, revision = (
-            (given.tokenizer, None) if given.tokenizer else (found.engine["model"], found.engine["revision"])
-        )
-        tell = Storyteller(found, load_tokenizer(path, revision), options).tell
+        own = (found.engine["model"], found.engine["revision"])
+        tokenizer = load_tokenizer(*((given.tokenizer,) if given.tokenizer else own))
+        tell = Storyteller(found, tokenizer, options).tell
         facts = about(given, teacher, found, options)
         data = contents(spread(found.repairs)[: given.traces], tell, facts)
         html = render(data)

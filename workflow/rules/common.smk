@@ -212,6 +212,15 @@ def needed_traces(names):
     return expand(f"{T}/{{file}}", file=needs, **AXES)
 
 
+def viewed_traces(wildcards):
+    """Samples and grades; repairs and scores of the main methods, and of other GEAR variants as far as they are there."""
+    here, needed = T.format(**wildcards), needed_traces(MAIN)
+    of_gear = [f"{here}/{table}/{variant}.parquet" for table in ("repairs", "scores") for variant in GEARS]
+    return [f"{here}/{file}" for file in files.base] + [
+        file for file in of_gear if file in needed or Path(file).exists()
+    ]
+
+
 def per_student(pattern, names):
     return expand(pattern, method=names, **AXES)
 

@@ -214,5 +214,5 @@ rule trace_viewer:
     message:
         "Trace viewer of the teacher {wildcards.teacher}, draw {wildcards.draw}"
     shell:
-        "python -m heal.viewer {params.run} --teacher {wildcards.teacher} --draw {wildcards.draw} --pure {params.pure:q}"
-        " --seed {params.seed} --out {output.html:q} 2>&1 | tee {log:q}"
+        "python -m heal.viewer {params.run} --teacher {wildcards.teacher} --draw {wildcards.draw} --seed {params.seed}"
+        " --pure {params.pure:q} --out {output.html:q} 2>&1 | tee {log:q}"
