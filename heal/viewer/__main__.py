@@ -78,13 +78,14 @@ def about(given: argparse.Namespace, teacher: str, found: Found, options: Pure) 
 
 def contents(chosen: Sequence[Repair], tell: Callable[[Repair], Tables], facts: Row) -> Row:
     """The page's data: the first of the chosen repairs, as many as fit. Raises HealError where not one does."""
-    order_bytes = sum(size(repair.id) + 1 for repair in chosen)
-    room = 1e6 * facts["size_limit_mb"] - len(render({"about": facts, "order": []} | empty()).encode()) - order_bytes
-    shown, tables = gather(chosen, tell, room)
+    shown, tables = gather(
+        chosen, tell, 1e6 * facts["size_limit_mb"] - len(render({"about": facts} | empty()).encode())
+    )
     if chosen and not shown:
-        found_size = f"not one repair fits into {facts['size_limit_mb']:g} MB"
-        raise HealError(found_size, where="--max-mb", cure="give a larger --max-mb")
-    return {"about": facts, "order": [repair.id for repair in sorted(shown, key=reading_order)]} | tables
+        found = f"not one repair fits into {facts['size_limit_mb']:g} MB"
+        raise HealError(found, where="--max-mb", cure="give a larger --max-mb")
+    ordered = {repair.id: tables["repairs"][repair.id] for repair in sorted(shown, key=reading_order)}
+    return {"about": facts} | tables | {"repairs": ordered}
 
 
 def main() -> None:
@@ -115,7 +116,7 @@ def main() -> None:
         data = contents(spread(found.repairs)[: given.traces], tell, facts)
         html = render(data)
         write_text(out, html)
-    shown = len(data["order"])
+    shown = len(data["repairs"])
     less = f" (more than {shown} do not fit into --max-mb)" if shown < facts["asked"] else ""
     print(f"{out}: {shown} of {facts['found']} repairs{less}, {len(html.encode()) / 1e6:.2f} MB", file=sys.stderr)
 

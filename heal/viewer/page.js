@@ -2,6 +2,7 @@
 // Texts of traces are data from a model: they reach the page as text nodes and attributes of fixed names, never as html.
 const data = JSON.parse(document.getElementById("data").textContent);
 const about = data.about;
+const every = Object.keys(data.repairs);
 const BOUNDS = [0.1, 0.3, 0.6, 1, 1.5, 2.5, 4]; // nats; a token at or above the i-th has background i + 1
 const byId = (id) => document.getElementById(id);
 
@@ -41,22 +42,20 @@ let current = null;
 function buildFilters() {
   const search = make("input", { type: "search", id: "problem", autocomplete: "off" });
   const form = byId("filters");
-  form.append(make("label", { class: "wide" }, "Problem (its id, or words of it)", search));
+  form.append(make("div", { class: "wide" }, make("label", { for: "problem" }, "Problem (its id, or words of it)"), search));
   for (const [key, label, value] of FACETS) {
     const counts = new Map();
-    for (const id of data.order) {
+    for (const id of every) {
       const found = value(data.repairs[id]);
       counts.set(found, (counts.get(found) ?? 0) + 1);
     }
-    const every = make("option", { value: "" }, "all");
-    const chosen = [...counts.keys()].sort();
-    const select = make("select", { id: key }, every, chosen.map((one) => make("option", { value: one }, `${one} (${counts.get(one)})`)));
-    form.append(make("label", {}, label, select));
+    const select = make("select", { id: key }, make("option", { value: "" }, "all"), [...counts.keys()].sort().map((one) => make("option", { value: one }, `${one} (${counts.get(one)})`)));
+    form.append(make("div", {}, make("label", { for: key }, label), select));
   }
-  form.append(make("button", { type: "reset", class: "wide" }, "Show all"));
+  form.append(make("button", { type: "button", id: "all", class: "wide" }, "Show all"));
   form.addEventListener("input", applyFilters);
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(applyFilters));
+  byId("all").addEventListener("click", showAll);
 }
 
 function matches(repair) {
@@ -75,7 +74,7 @@ function headline(repair) {
 }
 
 function buildList() {
-  data.order.forEach((id, index) => {
+  every.forEach((id, index) => {
     const repair = data.repairs[id];
     const problem = data.problems[repair.problem];
     const item = make("li", { role: "option", id: `option-${index}`, "aria-selected": "false" },
@@ -88,37 +87,46 @@ function buildList() {
 }
 
 function applyFilters() {
-  visible = data.order.filter((id) => matches(data.repairs[id]));
+  visible = every.filter((id) => matches(data.repairs[id]));
   byId("list").replaceChildren(...visible.map((id) => options.get(id)));
-  byId("count").textContent = `${visible.length} of ${plural(data.order.length, "trace")}`;
+  byId("count").textContent = `${visible.length} of ${plural(every.length, "trace")}`;
   if (visible.length && !visible.includes(current)) show(visible[0]);
   else if (!visible.length) clear();
   else markCurrent();
+}
+
+function showAll() {
+  byId("filters").reset();
+  applyFilters();
 }
 
 function markCurrent() {
   for (const [id, item] of options) item.setAttribute("aria-selected", String(id === current));
   const item = options.get(current);
   const place = visible.indexOf(current);
-  if (item) byId("list").setAttribute("aria-activedescendant", item.id);
-  else byId("list").removeAttribute("aria-activedescendant");
+  if (item) bringIntoView(item);
+  byId("list").setAttribute("aria-activedescendant", item?.id ?? "");
   byId("previous").disabled = place <= 0;
   byId("next").disabled = place < 0 || place === visible.length - 1;
+}
+
+// Scrolls the list alone: on a narrow window the page must stay at the trace.
+function bringIntoView(item) {
+  const list = byId("list");
+  if (item.offsetTop < list.scrollTop) list.scrollTop = item.offsetTop;
+  const below = item.offsetTop + item.offsetHeight - list.clientHeight;
+  if (below > list.scrollTop) list.scrollTop = below;
 }
 
 function clear() {
   current = null;
   markCurrent();
-  byId("article").replaceChildren(make("p", {}, data.order.length ? "No trace fits these filters." : "This run has no repairs."));
+  byId("article").replaceChildren(make("p", {}, every.length ? "No trace fits these filters." : "This run has no repairs."));
 }
 
 function show(id) {
   current = id;
   markCurrent();
-  const item = options.get(id);
-  const list = byId("list");
-  if (item.offsetTop < list.scrollTop || item.offsetTop + item.offsetHeight > list.scrollTop + list.clientHeight)
-    list.scrollTop = item.offsetTop - list.clientHeight / 2;
   byId("article").replaceChildren(...story(data.repairs[id]));
   document.title = `${headline(data.repairs[id])} · ${shortId(data.repairs[id])} · traces of ${about.run}`;
   if (fromAddress() !== id) location.replace(`#${encodeURIComponent(id)}`);
@@ -135,7 +143,8 @@ function fromAddress() {
 function followAddress() {
   const id = fromAddress();
   if (id === current || !options.has(id)) return;
-  if (!visible.includes(id)) byId("filters").reset();
+  current = id;
+  if (!visible.includes(id)) showAll();
   show(id);
 }
 
@@ -371,12 +380,12 @@ function define(list, pairs) {
 }
 
 function buildFrame() {
-  const fewer = data.order.length < about.asked ? ` More do not fit into ${about.size_limit_mb} MB.` : "";
+  const fewer = every.length < about.asked ? ` More do not fit into ${about.size_limit_mb} MB.` : "";
   byId("title").textContent = `Traces of the teacher ${about.teacher}`;
-  byId("subtitle").textContent = `Run ${about.run}, draw ${about.draw}. ${data.order.length.toLocaleString("en")} of ${plural(about.found, "repair")}, spread over detectors, verdicts and problems.${fewer}`;
+  byId("subtitle").textContent = `Run ${about.run}, draw ${about.draw}. ${every.length.toLocaleString("en")} of ${plural(about.found, "repair")}, spread over detectors, verdicts and problems.${fewer}`;
   const pure = about.pure;
   define("terms", [
-    ["entropy", "Of the teacher's next-token distribution, in nats, at temperature 1: the background of each token, and its tooltip. A step has the mean of its tokens (or the run's other statistic)."],
+    ["entropy", "Of the teacher's next-token distribution, in nats, at temperature 1: the background of each token, and its tooltip; a lower bound where the engine told the likeliest tokens only. A step has the mean of its tokens (or the run's other statistic)."],
     ["surge, k*", "A step's entropy less that of the step before; the first step's less that of correct traces. k* is the breakpoint the detector chose; the cut lies before it, by the run's rewind."],
     ["hint", "What the teacher was told at the cut. It is in the context of the continuation, whose entropies are therefore entropies with the hint, and it is not in the training text."],
     ["ppl", "exp of the step's surprise under the teacher without the hint."],
@@ -395,7 +404,7 @@ buildLegend();
 buildFilters();
 buildList();
 listen();
-const first = data.order.find((id) => data.repairs[id].verdict === "accepted" && data.cuts[data.repairs[id].cut].kept > 0);
+const first = every.find((id) => data.repairs[id].verdict === "accepted" && data.cuts[data.repairs[id].cut].kept > 0);
 current = options.has(fromAddress()) ? fromAddress() : first ?? null;
 applyFilters();
 if (current !== null) show(current);

@@ -213,8 +213,9 @@ def needed_traces(names):
 
 
 def viewed_traces(wildcards):
-    """Samples and grades; repairs and scores of the main methods, and of other GEAR variants as far as they are there."""
-    here, needed = T.format(**wildcards), needed_traces(MAIN)
+    """Samples, grades, repairs and scores: of the main methods, and of other GEAR variants as far as they are there."""
+    here = T.format(teacher=wildcards.teacher, draw=wildcards.draw)
+    needed = needed_traces(MAIN)
     of_gear = [f"{here}/{table}/{variant}.parquet" for table in ("repairs", "scores") for variant in GEARS]
     return [f"{here}/{file}" for file in files.base] + [
         file for file in of_gear if file in needed or Path(file).exists()
