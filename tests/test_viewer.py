@@ -21,7 +21,7 @@ from heal.errors import HealError
 from heal.viewer import __main__ as viewer
 from heal.viewer.choice import in_turn, spread
 from heal.viewer.found import labels, read_run
-from heal.viewer.page import HERE, embedded, render
+from heal.viewer.page import FILES, HERE, embedded, render
 from heal.viewer.story import Storyteller
 
 
@@ -81,7 +81,8 @@ def test_the_policy_allows_the_page_s_own_blocks_and_nothing_else(page):
 
 
 def test_nothing_on_the_page_can_make_html_of_a_text_or_load_a_file():
-    script, html = (HERE / "page.js").read_text(), (HERE / "page.html").read_text()
+    html, _, *scripts = ((HERE / name).read_text(encoding="utf-8") for name in FILES)
+    script = "".join(scripts)
     makers = r"innerHTML|outerHTML|insertAdjacent|createContextual|document\.write|eval|Function\("
     assert not re.search(rf"{makers}|fetch|import|https?:", script)
     assert not re.search(r"\b(src|https?):?=|<link|<img|<iframe|https?:", html)
@@ -266,7 +267,7 @@ def test_the_page_s_files_are_installed_with_the_package():
 
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["heal"]
     installed = {path for pattern in patterns for path in (ROOT / "heal").glob(pattern)}
-    assert {HERE / f"page.{suffix}" for suffix in ("html", "css", "js")} <= installed
+    assert {HERE / name for name in FILES} <= installed
 
 
 @pytest.mark.workflow

@@ -1,7 +1,7 @@
-"""One html out of page.html, page.css, page.js and the data. It runs from file://, and its policy forbids any network.
+"""One html out of the data and the files beside it. It runs from file://, and its policy forbids any network.
 
-Reads the three files beside it, writes nothing. Trace texts are data: they stand in a JSON block, which nothing in it
-can end, and page.js puts them on the page as text only.
+Reads page.html, page.css, trace.js and page.js, writes nothing. Trace texts are data: they stand in a JSON block, which nothing in it
+can end, and the scripts put them on the page as text only.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from string import Template
 from typing import Any
 
 HERE = Path(__file__).parent
+FILES = ("page.html", "page.css", "trace.js", "page.js")
 # `<` could end the block or open a comment in it; the two separators end a line for some readers of JavaScript.
 ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
@@ -31,7 +32,8 @@ def policy_hash(content: str) -> str:
 
 def render(data: Mapping[str, Any]) -> str:
     """The page. Equal data give equal bytes."""
-    html, style, script = ((HERE / f"page.{suffix}").read_text(encoding="utf-8") for suffix in ("html", "css", "js"))
+    html, style, *scripts = ((HERE / name).read_text(encoding="utf-8") for name in FILES)
+    script = "".join(scripts)
     return Template(html).substitute(
         style=style,
         script=script,

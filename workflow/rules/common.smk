@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT))
 import heal.config
 import heal.options
 import heal.registry
+import heal.viewer.page
 import heal.worlds
 from heal.errors import HealError
 from heal.methods import files

@@ -198,7 +198,7 @@ rule trace_viewer:
         problems=TRAIN,
         model=teacher_files,
         code=code("heal.viewer.__main__"),
-        page=[f"heal/viewer/page.{suffix}" for suffix in ("html", "css", "js")],
+        page=[f"heal/viewer/{name}" for name in heal.viewer.page.FILES],
     output:
         html=f"{RUN}/viewer/{{teacher}}_draw{{draw}}.html",
     log:
