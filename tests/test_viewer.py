@@ -270,6 +270,14 @@ def test_the_page_s_files_are_installed_with_the_package():
     assert {HERE / name for name in FILES} <= installed
 
 
+def test_page_and_provenance_say_where_they_come_from(run):
+    about = data_of(view(run, "--seed", "3"))["about"]
+    beside = json.loads((run / "page.html.provenance.json").read_text())
+    assert about["command"].split() == beside["command"] and about["command"].endswith("--seed 3")
+    assert about["git"] == beside["git"]
+    assert (about["run"], about["teacher"], about["draw"]) == (run.name, "t", 0)
+
+
 @pytest.mark.workflow
 def test_the_workflow_makes_the_page_when_it_is_asked_for():
     arguments = ["--configfile", SMOKE, "--forceall"]

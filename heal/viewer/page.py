@@ -1,7 +1,7 @@
 """One html out of the data and the files beside it. It runs from file://, and its policy forbids any network.
 
-Reads page.html, page.css, trace.js and page.js, writes nothing. Trace texts are data: they stand in a JSON block, which nothing in it
-can end, and the scripts put them on the page as text only.
+Reads page.html, page.css, trace.js and page.js; writes nothing. Trace texts are data: they stand in a JSON block, which
+nothing in it can end, and the scripts put them on the page as text only.
 """
 
 from __future__ import annotations
