@@ -9,7 +9,8 @@ LOCK ?= cpu
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 IN_ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help env smol-env test-env replicate ablations comparisons report study study-subset test test-slurm lint lock
+.PHONY: help env smol-env test-env replicate ablations comparisons report study study-subset test test-slurm test-pages \
+	lint lock
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -76,6 +77,11 @@ test-slurm: test-env  ## The reduced configuration on a single-node SLURM, bound
 		$(SUDO) apt-get -qq update && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 		apt-get -qq install --yes --no-install-recommends $(SLURM_PACKAGES) >/dev/null || exit 1; break; }; done
 	@$(IN_ENV) python -m pytest -m slurm tests/test_slurm.py
+
+test-pages: test-env  ## The trace viewer in a headless Chromium (Debian's package, by apt)
+	@command -v chromium >/dev/null || { $(SUDO) apt-get -qq update && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+		apt-get -qq install --yes --no-install-recommends chromium >/dev/null; }
+	@$(IN_ENV) python -m pytest -m browser tests/test_viewer_page.py
 
 lint: test-env
 	@$(IN_ENV) ruff check . && $(IN_ENV) ruff format --check --quiet . && $(IN_ENV) snakefmt --check Snakefile workflow 2>&1 | tail -n 1

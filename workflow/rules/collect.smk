@@ -18,6 +18,12 @@ rule scores:
         [file for file in needed_traces(EVERY) if "/scores/" in file],
 
 
+rule viewer:
+    """The trace viewer: one html per teacher and draw."""
+    input:
+        expand(f"{RUN}/viewer/{{teacher}}_draw{{draw}}.html", **AXES),
+
+
 rule curricula:
     """The training data of the main methods."""
     input:

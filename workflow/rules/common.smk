@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT))
 import heal.config
 import heal.options
 import heal.registry
+import heal.viewer.page
 import heal.worlds
 from heal.errors import HealError
 from heal.methods import files
@@ -211,6 +212,16 @@ def needed_traces(names):
     """The trace files that these methods declared, for every teacher and draw."""
     needs = sorted({file for name in names for file in METHODS[name].needs()})
     return expand(f"{T}/{{file}}", file=needs, **AXES)
+
+
+def viewed_traces(wildcards):
+    """Samples, grades, repairs and scores: of the main methods, and of other GEAR variants as far as they are there."""
+    here = T.format(teacher=wildcards.teacher, draw=wildcards.draw)
+    needed = needed_traces(MAIN)
+    of_gear = [f"{here}/{table}/{variant}.parquet" for table in ("repairs", "scores") for variant in GEARS]
+    return [f"{here}/{file}" for file in files.base] + [
+        file for file in of_gear if file in needed or Path(file).exists()
+    ]
 
 
 def per_student(pattern, names):

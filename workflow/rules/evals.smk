@@ -115,10 +115,10 @@ rule model_card:
     conda:
         CONDA
     params:
-        run=RUN,
+        run=lambda wildcards: RUN,
         benchmarks=BENCHMARKS,
         method=lambda wildcards: method_json(wildcards.method),
-        models=lambda wildcards: models_json(wildcards),
+        models=models_json,
         problems=options(EXPERIMENT.problems.train),
         license=["--license", EXPERIMENT.problems.license] if EXPERIMENT.problems.license else [],
     message:

@@ -282,3 +282,30 @@ rule figure_rulegraph:
         "Figure: the rule graph"
     shell:
         "python -m evals.rule_graph --configfiles {params.configfiles:q} --out {output.svg:q} 2>&1 | tee {log:q}"
+
+
+rule trace_viewer:
+    """Repairs as a page to read: of the main methods, and of every other GEAR variant that is there already."""
+    input:
+        traces=viewed_traces,
+        problems=TRAIN,
+        model=teacher_files,
+        code=code("heal.viewer.__main__"),
+        page=[f"heal/viewer/{name}" for name in heal.viewer.page.FILES],
+    output:
+        html=f"{RUN}/viewer/{{teacher}}_draw{{draw}}.html",
+    log:
+        f"{LOGS}/viewer/{{teacher}}.draw{{draw}}.log",
+    benchmark:
+        f"{TIMES}/viewer/{{teacher}}.draw{{draw}}.tsv"
+    conda:
+        CONDA
+    params:
+        run=lambda wildcards: RUN,
+        pure=options(EXPERIMENT.pure),
+        seed=EXPERIMENT.seed,
+    message:
+        "Trace viewer of the teacher {wildcards.teacher}, draw {wildcards.draw}"
+    shell:
+        "python -m heal.viewer {params.run} --teacher {wildcards.teacher} --draw {wildcards.draw} --seed {params.seed}"
+        " --pure {params.pure:q} --out {output.html:q} 2>&1 | tee {log:q}"
