@@ -1,4 +1,7 @@
-"""One sentence: what the method trains on, and why that might help. Copy this file to baselines/<kind>.py."""
+"""One sentence: what the method trains on, and why that might help. Copy this file to baselines/<kind>.py.
+
+Authors and year, arXiv number. What the paper does. Known: its settings, with the section where they stand.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ class Template(Method):
     kind = "template"
     paper = "arXiv 0000.00000 (authors, title)"
     summary = "what `heal methods` says of it, in one line"
+    differs = "what is not as in the paper, in one line"
     Options = Options
     options: Options
 

@@ -12,6 +12,7 @@ class ExtraEasy(Heal):
     kind = "extra_easy"
     paper = "ours: the control of HEAL (arXiv 2603.10359) for the number of traces"
     summary = "as many further traces of problems that the teacher solves, in place of repairs"
+    differs = "HEAL but for the third stage"
 
     def curriculum(self, traces: Traces) -> list[Example]:
         most = self.options.pace.max_per_problem

@@ -9,6 +9,7 @@ class Guided(Heal):
     kind = "guided"
     paper = "after STaR's rationalization, arXiv 2203.14465"
     summary = "the answer is given from the start, in place of repairs, at equal counts"
+    differs = "a control within HEAL, not STaR itself (which is `star`): base samples and stages as HEAL's"
 
     def curriculum(self, traces: Traces) -> list[Example]:
         most = self.options.pace.max_per_problem

@@ -16,6 +16,7 @@ class RejectionSampling(Method):
     kind = "rejection_sampling"
     paper = "arXiv 2308.01825 (rejection-sampling fine-tuning)"
     summary = "the teacher's correct samples, nothing else"
+    differs = "a teacher's samples, not the student's own; at most `max_per_problem` distinct ones, the first by index"
     Options = Options
     options: Options
 

@@ -22,6 +22,7 @@ class RsMatched(Method):
     kind = "rs_matched"
     paper = "ours: the equal-cost control of rejection sampling (arXiv 2308.01825)"
     summary = "rejection sampling that spends HEAL's extra teacher tokens on more samples"
+    differs = "more samples per problem, until HEAL's extra tokens are spent"
     Options = Options
     options: Options
 

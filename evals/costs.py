@@ -23,7 +23,7 @@ from evals.outcomes import Run, add_axes, methods_of, run_of, tokens_of
 from evals.render import csv_of, markdown_table, whole
 from heal import records
 from heal.errors import HealError, exit_with_errors
-from heal.methods import Method
+from heal.methods import Method, files
 from heal.provenance import SUFFIX, ledger, recorded
 
 KINDS = {"generated": "generated", "prefill": "prefilled", "scored": "scored"}  # of a trace file's usage → column
@@ -35,6 +35,7 @@ NOTES = (
     "methods share, as base samples, stands in each. Training and evaluation: mean per student.",
     "Seconds: of all jobs, one after the other, and of the attempt that finished: a job that was killed counts from "
     "where it went on, its tokens whole. Grading, joining shards and the curriculum are in the teacher's seconds.",
+    "A method that asks the untrained student first has that in the teacher's seconds too; its tokens are in no column.",
     "GPU-seconds: seconds times the GPUs that the job held; 0 on the CPU, and for a model that is served elsewhere.",
 )
 
@@ -76,10 +77,10 @@ def row_of(run: Run, spent: Ledger, teacher: str, student: str, name: str, metho
     teaching, training, evaluation, usages = [], [], [], []
     for draw in range(run.draws):
         traces = run.folder / "traces" / teacher / f"draw{draw}"
-        files = [traces / file for file in sorted(set(method.needs()))]
-        usages += [tokens_of(file) for file in files]
+        usages += [tokens_of(traces / file) for file in files.of_teacher(method.needs())]
+        made = [traces / file.format(student=student) for file in sorted(set(method.needs()))]
         curriculum = run.student_folder("curricula", teacher, draw, student, name) / "curriculum.jsonl"
-        teaching.append(spent.of([*(path for file in files for path in with_shards(file, traces)), curriculum]))
+        teaching.append(spent.of([*(path for file in made for path in with_shards(file, traces)), curriculum]))
         for seed in range(run.seeds):
             training.append(spent.of([run.student_folder("students", teacher, draw, student, name) / f"seed{seed}"]))
             answered = run.student_folder("evals", teacher, draw, student, name) / f"seed{seed}" / "evaluation"

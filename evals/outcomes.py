@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from heal import records
 from heal.errors import HealError
-from heal.methods import Method
+from heal.methods import Method, files
 from heal.records import Row
 from heal.registry import build
 
@@ -239,12 +239,12 @@ class Run:
 
         Rejected repairs, hints and scoring are in those files' counts. Raises HealError for a missing file.
         """
-        files = [
+        made = [
             self.folder / "traces" / teacher / f"draw{draw}" / file
             for draw in range(self.draws)
-            for file in sorted(set(method.needs()))
+            for file in files.of_teacher(method.needs())
         ]
-        used = records.add_usage(tokens_of(file) for file in files)
+        used = records.add_usage(tokens_of(path) for path in made)
         generated, prefilled = used.get("generated", 0), used.get("prefill", 0) + used.get("scored", 0)
         return round(generated / self.draws), round(prefilled / self.draws)
 

@@ -78,6 +78,17 @@ class Train(OptionGroup):
     """Where loss and learning rate are sent while training, by TRL; each needs its package installed."""
 
 
+class Distillation(OptionGroup):
+    on_policy_share: Share = 0.5
+    """Share of the steps on the student's own answers; the others are on the curriculum's."""
+    beta: Share = 0.5
+    """0: the KL divergence from the teacher, 1: the reverse one, between: the generalized Jensen-Shannon divergence."""
+    temperature: Annotated[float, Field(gt=0)] = 0.9
+    """Of the student's own answers."""
+    max_new_tokens: Count = 128
+    """Longest answer of its own."""
+
+
 class WarmUp(OptionGroup):
     examples: WarmUpData
     """The worked examples."""
@@ -268,6 +279,15 @@ class Scoring(OptionGroup):
     """How many of the teacher's own correct traces are scored for `calibrated` and the audits."""
 
 
+class Prefixes(OptionGroup):
+    cuts: Count = 4
+    """A correct sample is cut at so many places, evenly spaced over its steps, the first before all of them (ours)."""
+    traces_per_problem: Count = 1
+    """Correct samples that are cut per problem, distinct, the first by index (ours)."""
+    continuations: Count = 4
+    """How often the student goes on from each cut (ours)."""
+
+
 class Pace(OptionGroup):
     schedule: Literal["cumulative", "sequential", "mixed", "mixed_matched", "reversed"] = "cumulative"
     """How the three stages follow each other (ours: cumulative; the paper's reading is unknown)."""
@@ -332,6 +352,8 @@ class Experiment(OptionGroup):
     """PURE: drop shortcuts."""
     pace: Pace = Pace()
     """PACE: the three training stages."""
+    prefixes: Prefixes = Prefixes()
+    """Where a student goes on from the teacher's correct samples, for the baselines that need it."""
     premise: Premise = Premise()
     """When a run is a test of HEAL; where it is not, its tables say "premise absent"."""
     train: Train = Train()

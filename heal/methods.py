@@ -1,21 +1,23 @@
 """What a method is: the trace files it needs, and how traces become stages of training data. HEAL is one of them.
 
-A method is a class with a `kind`, a `paper`, typed `Options`, `needs()` (so that the workflow is known before anything
-runs) and `curriculum(traces)`. Each file in baselines/ holds another one; heal.registry finds them.
+A method is a class with a `kind`, a `paper`, what `differs` from it, typed `Options`, `needs()` (so that the workflow
+is known before anything runs) and `curriculum(traces)`. Each file in baselines/ holds another one; heal.registry finds
+them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 from heal import pure, records, worlds
-from heal.config import Gear, Pace, Pure
+from heal.config import Distillation, Gear, Pace, Pure
 from heal.errors import HealError
 from heal.options import OptionGroup
 from heal.records import Row, content_id
@@ -29,16 +31,22 @@ class Example:
     problem_id: str
     text: str
     stage: int
-    origin: str  # sample | extra | guided | repair | reference
+    origin: str  # sample | extra | guided | repair | reference | continued
     origin_id: str
-    weight: float = 1.0
+    weight: float = 1.0  # of its loss, relative to the other examples
+    given: str = ""  # how the text begins, where the student is to read that much and not to learn it
 
 
 class Traces:
-    """The trace files of one teacher and draw, read when asked for; only what the method declared in `needs`."""
+    """The trace files of one teacher and draw, read when asked for; only what the method declared in `needs`.
 
-    def __init__(self, folder: str | Path, problems: str | Path, needs: Iterable[str], seed: int) -> None:
-        self.folder, self.needs, self.seed = Path(folder), set(needs), seed
+    student: whose own files are meant by `files.of_student` and the others with a student in their name.
+    """
+
+    def __init__(
+        self, folder: str | Path, problems: str | Path, needs: Iterable[str], seed: int, student: str = ""
+    ) -> None:
+        self.folder, self.needs, self.seed, self.student = Path(folder), set(needs), seed, student
         self.problems = records.read(problems, "problems")
         self.read = cache(self._read)
 
@@ -49,7 +57,7 @@ class Traces:
                 where="needs()",
                 cure="return it from the method's needs(), so it is made",
             )
-        return records.read(self.folder / file, kind)
+        return records.read(self.folder / file.format(student=self.student), kind)
 
     def correct(self, samples: str = "samples.parquet", grades: str = "grades.parquet") -> dict[str, list[Row]]:
         """Correct samples by problem, in the order of their index."""
@@ -63,6 +71,7 @@ class Method(ABC):
     kind: ClassVar[str]
     paper: ClassVar[str]
     summary: ClassVar[str]
+    differs: ClassVar[str]
     Options: ClassVar[type[OptionGroup]] = OptionGroup
 
     def __init__(self, options: OptionGroup) -> None:
@@ -82,12 +91,29 @@ class Method(ABC):
         pace = getattr(self.options, "pace", None)
         return pace.schedule if pace else "mixed"
 
+    @property
+    def distillation(self) -> Distillation | None:
+        """Where the student learns from the teacher's probabilities instead of its text alone: how."""
+        return None
+
 
 class files:
-    """Names of trace files that depend on options; the options' hash is in the name, so variants never mix."""
+    """Names of trace files. Where they depend on a method's options, their hash is in the name: variants never mix.
+
+    `{student}` stands for the student that the curriculum is for: those files are a student's own pass over the
+    problems, or over the teacher's correct samples.
+    """
 
     base = ("samples.parquet", "grades.parquet")
     guided = "guided.parquet"
+    of_student = ("students/{student}/samples.parquet", "students/{student}/grades.parquet")
+    ranks = "students/{student}/ranks.parquet"
+    continued = "students/{student}/continued.parquet"
+
+    @staticmethod
+    def of_teacher(needs: Iterable[str]) -> list[str]:
+        """Those that the teacher made, each once: what a method costs of the teacher."""
+        return sorted({file for file in needs if "{student}" not in file})
 
     @staticmethod
     def variant(gear: Gear) -> str:
@@ -110,6 +136,14 @@ class files:
         )
 
 
+def kind_of(file: str) -> str:
+    """The schema (heal.records) of a trace file."""
+    table, _, name = file.removesuffix(".parquet").rpartition("/")
+    if name.endswith("grades"):
+        return "grades"
+    return {"extra": "samples", "repairs": "repairs", "scores": "scores"}.get(table, name)
+
+
 def by_problem(rows: Iterable[Row]) -> dict[str, list[Row]]:
     grouped: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
@@ -122,10 +156,16 @@ def distinct(rows: Sequence[Row], most: int) -> list[Row]:
     return list({row["text"]: row for row in reversed(rows)}.values())[::-1][:most] if rows else []
 
 
-def examples(grouped: dict[str, list[Row]], stage: int, origin: str, most: int) -> list[Example]:
-    """Up to `most` distinct traces per problem as examples of a stage."""
+def examples(
+    grouped: dict[str, list[Row]],
+    stage: int,
+    origin: str,
+    most: int,
+    weights: Mapping[str, float] = MappingProxyType({}),
+) -> list[Example]:
+    """Up to `most` distinct traces per problem as examples of a stage; weights: of problems, 1 where there is none."""
     return [
-        Example(problem_id, row["text"].strip(), stage, origin, row["trace_id"])
+        Example(problem_id, row["text"].strip(), stage, origin, row["trace_id"], weights.get(problem_id, 1.0))
         for problem_id, rows in grouped.items()
         for row in distinct(rows, most)
         if row["text"].strip()
@@ -159,6 +199,7 @@ class Heal(Method):
     kind = "heal"
     paper = "arXiv 2603.10359 (re-implemented from a description)"
     summary = "GEAR's repairs, filtered by PURE, taught in PACE's three stages"
+    differs = "what is reported of the paper and what is ours stands beside each option in config/README.md"
     Options = HealOptions
     options: HealOptions
 

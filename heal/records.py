@@ -95,6 +95,25 @@ SCHEMAS = {
         "uncertainty_mean": values,
         "statement_nll": real,  # s, nats
     },
+    "ranks": {
+        "trace_id": text,  # a correct sample of the teacher, as the student's tokenizer writes it
+        "problem_id": text,
+        "logprobs": values,  # ln p of each token under the student
+        "ranks": ids,  # of each token among all, by probability under the student; the likeliest has 1
+    },
+    "continued": {
+        "trace_id": text,
+        "problem_id": text,
+        "source_id": text,  # the teacher's correct sample that was cut
+        "index": integer,  # which continuation from this cut
+        "kept_steps": integer,  # steps of the source before the cut
+        "steps": integer,  # of the source
+        "kept": text,
+        "continuation": text,  # the student's
+        "text": text,  # kept + continuation
+        "finish_reason": text,
+    }
+    | VERDICT,
     "answers": VERDICT_OF_ANSWER | {"text": text, "truncated": flag, "n_tokens": integer},
     "outcomes": {
         "teacher": text,  # empty for an untrained student

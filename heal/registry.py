@@ -20,7 +20,7 @@ import yaml
 
 from heal import config
 from heal.errors import HealError
-from heal.methods import Heal, Method
+from heal.methods import Heal, Method, files
 from heal.options import validate
 
 ROOT = Path(__file__).parent.parent
@@ -41,7 +41,7 @@ def discover(folder: Path = BASELINES) -> dict[str, type[Method]]:
         method = load_method(path)
         if method.kind in found:
             raise HealError(
-                f"the kind {method.kind!r} exists already",
+                f"the kind {method.kind!r} exists already, in {file_of(found[method.kind])}",
                 where=str(path),
                 cure="give the class another `kind`",
             )
@@ -74,10 +74,18 @@ def load_method(path: Path) -> type[Method]:
             cure="start from baselines/TEMPLATE.py",
         )
     method = classes[0]
-    for field in ("kind", "paper", "summary"):
+    if missing := sorted(method.__abstractmethods__):
+        raise HealError(f"no {missing[0]}()", where=str(path), cure="define it (see TEMPLATE.py)")
+    for field in ("kind", "paper", "summary", "differs"):
         if not isinstance(getattr(method, field, None), str) or not getattr(method, field).strip():
             raise HealError(f"no {field!r}", where=str(path), cure=f"give the class a `{field}` (see TEMPLATE.py)")
     return method
+
+
+def file_of(method: Method | type[Method]) -> str:
+    """The file that defines a method, for people."""
+    path = Path(inspect.getfile(method if inspect.isclass(method) else type(method)))
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,13 +116,46 @@ def resolve(experiment: config.Experiment, *, where: str = "config") -> dict[str
     for section in ("methods", "ablations"):
         for name, entry in getattr(experiment, section).items():
             field = f"{section}.{name}"
-            kind = discover().get(entry.get("kind"))
-            shared = kind.Options.model_fields.keys() & type(experiment).model_fields.keys() if kind else ()
-            defaults = {key: getattr(experiment, key).model_dump() for key in shared}
-            methods[name] = build(merge(defaults, entry), where=where, field=field)
+            methods[name] = build(merge(shared_options(experiment, entry), entry), where=where, field=field)
+    check_needs(methods, experiment.gear, where=where)
+    check_teachers(methods, experiment, where=where)
     for chosen in comparisons(experiment, where=where).values():
         methods |= {name: methods[base] for name, base in chosen.methods.items()}
     return methods
+
+
+def shared_options(experiment: config.Experiment, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of an entry's method that are sections of the config, as they stand there."""
+    kind = discover().get(entry.get("kind"))
+    shared = kind.Options.model_fields.keys() & type(experiment).model_fields.keys() if kind else ()
+    return {key: getattr(experiment, key).model_dump() for key in shared}
+
+
+def check_needs(methods: Mapping[str, Method], own: config.Gear, *, where: str) -> None:
+    """Raises HealError for a trace file that no rule makes, and for needs() that are no list of names."""
+    gears = [own, *(method.options.gear for method in methods.values() if hasattr(method.options, "gear"))]
+    made = {*files.base, files.guided, *files.of_student, files.ranks, files.continued}
+    for gear in gears:
+        extra = [file for allocation in ("uniform", "treated") for file in files.extra(gear, allocation)]
+        made |= {files.repairs(gear), files.scores(gear), *extra}
+    for name, method in methods.items():
+        needs, place = method.needs(), f"{file_of(method)}, needs() of {name!r} in {where}"
+        if not isinstance(needs, list) or not all(isinstance(file, str) for file in needs):
+            raise HealError(f"found {needs!r:.80}", where=place, cure="return a list of names, as [*files.base]")
+        for file in needs:
+            if file not in made:
+                near = difflib.get_close_matches(file, made, n=1)
+                guess = f"did you mean {near[0]!r}?" if near else "heal.methods.files has the names that rules make"
+                raise HealError(f"no rule makes {file!r}", where=place, cure=guess)
+
+
+def check_teachers(methods: Mapping[str, Method], experiment: config.Experiment, *, where: str) -> None:
+    """Raises HealError where a student is to learn from probabilities of a teacher that is served elsewhere."""
+    distilled = [name for name, method in methods.items() if method.distillation]
+    served = [name for name, model in experiment.teachers.items() if model.endpoint]
+    if distilled and served:
+        found = f"{distilled[0]!r} is trained beside its teacher, but teachers.{served[0]} is served elsewhere"
+        raise HealError(found, where=where, cure="leave this method out, or give the teacher's weights")
 
 
 @dataclass(frozen=True)

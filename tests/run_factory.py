@@ -14,7 +14,7 @@ from heal.mini import puzzles
 from heal.records import Row, content_id
 from heal.steps import split_text
 
-METHODS = {"rs": {"kind": "rejection_sampling"}, "heal": {"kind": "heal"}, "oracle": {"kind": "oracle"}}
+METHODS = {"rs": {"kind": "rejection_sampling"}, "heal": {"kind": "heal"}, "oracle": {"kind": "reference_sft"}}
 USAGE = {"prefill": 1000, "generated": 5000, "scored": 0}
 
 

@@ -11,11 +11,20 @@ from heal import config, curriculum, records, registry
 from heal.errors import HealError
 from heal.methods import Example, Traces, distinct, files
 from heal.mini import puzzles
+from heal.steps import split_text
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENT = config.load(ROOT / "config/config.yaml")
-METHODS = registry.resolve(EXPERIMENT)
+FURTHER = config.load(ROOT / "config/mini_baselines.yaml")
+CONFIGURED = registry.resolve(EXPERIMENT) | registry.resolve(FURTHER)
+# Every kind that is found is tried, whether a config has it or not.
+METHODS = CONFIGURED | {
+    kind: registry.build(registry.shared_options(FURTHER, {"kind": kind}) | {"kind": kind}, where="test", field=kind)
+    for kind in registry.discover()
+    if kind not in {method.kind for method in CONFIGURED.values()}
+}
 N = 12
+STUDENT = "tiny"
 
 
 def problem_rows():
@@ -94,12 +103,40 @@ def folder(tmp_path_factory):
             records.write(folder / file, "grades", grades)
         elif file.startswith("extra/"):
             records.write(folder / file, "samples", samples)
+    own = folder / f"students/{STUDENT}"
+    attempts = [trace(p, f"o{i}{p['problem_id']}", f"x = \\boxed{{{i}}}") for p in problems for i in range(4)]
+    records.write(own / "samples.parquet", "samples", attempts)
+    # The student solves problem i in i of its 4 attempts, and never answers the same twice otherwise.
+    verdicts = [graded(row, n % 4 < n // 4) | {"extracted": str(n % 4 + 1)} for n, row in enumerate(attempts)]
+    records.write(own / "grades.parquet", "grades", verdicts)
+    right = [row for row, grade in zip(samples, grades, strict=True) if grade["correct"]]
+    ranks = [
+        {"trace_id": row["trace_id"], "problem_id": row["problem_id"], "logprobs": [-0.5, -1.0], "ranks": [1, 200 + i]}
+        for i, row in enumerate(right)
+    ]
+    records.write(own / "ranks.parquet", "ranks", ranks)
+    records.write(own / "continued.parquet", "continued", [row for source in right[::2] for row in ends(source)])
     return folder
+
+
+def ends(source, first=2):
+    """Continuations of a correct sample, two from each of three cuts; right from cut `first` on, half of them there."""
+    steps = [step + "\n\n" for step in split_text(source["text"])]
+    rows = []
+    for cut in range(3):
+        for index in range(2):
+            kept, new = "".join(steps[:cut]), f"{index} " + "".join(steps[cut:]).rstrip()
+            right = cut > first or (cut == first and index == 0)
+            story = {"source_id": source["trace_id"], "index": index, "kept_steps": cut, "steps": len(steps)}
+            story |= {"trace_id": f"{source['trace_id']}-{cut}-{index}", "problem_id": source["problem_id"]}
+            story |= {"kept": kept, "continuation": new, "text": kept + new, "finish_reason": "stop"}
+            rows.append(story | {"extracted": "1", "accepted": right, "reason": "" if right else "wrong"})
+    return rows
 
 
 def examples_of(name, folder):
     method = METHODS[name]
-    return method.curriculum(Traces(folder, folder / "train.parquet", method.needs(), 0))
+    return method.curriculum(Traces(folder, folder / "train.parquet", method.needs(), 0, STUDENT))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -113,9 +150,10 @@ def test_every_method_found_gives_a_trainable_curriculum(name, folder):
 
 
 @pytest.mark.parametrize("kind", registry.discover())
-def test_every_kind_found_names_its_paper_and_is_in_the_default_config(kind):
-    assert registry.discover()[kind].paper
-    assert kind in {method.kind for method in METHODS.values()}, f"add an entry of kind {kind} to config/config.yaml"
+def test_every_kind_found_needs_what_rules_make_and_has_documented_options(kind):
+    method = next(method for method in METHODS.values() if method.kind == kind)
+    registry.check_needs({kind: method}, FURTHER.gear, where="test")
+    assert all(field.description for field in method.Options.model_fields.values())
 
 
 def test_the_hint_is_never_part_of_the_training_text(folder):
@@ -153,7 +191,7 @@ def test_training_on_references_refuses_a_problem_without_one_or_leaves_it_out(f
     problems = problem_rows()
     problems[3]["solution"] = None
     records.write(tmp_path / "train.parquet", "problems", problems)
-    traces, oracle = Traces(folder, tmp_path / "train.parquet", [], 0), registry.discover()["oracle"]
+    traces, oracle = Traces(folder, tmp_path / "train.parquet", [], 0), registry.discover()["reference_sft"]
     with pytest.raises(HealError, match="no worked solution") as refused:
         oracle(oracle.Options()).curriculum(traces)
     assert "row 4" in str(refused.value)
@@ -226,6 +264,8 @@ TEMPLATE = (ROOT / "baselines/TEMPLATE.py").read_text()
         ("x = 1", "defines 0 methods"),
         (TEMPLATE + "\n\nclass Second(Template):\n    kind = 'second'\n", "defines 2 methods"),
         (TEMPLATE.replace('"arXiv 0000.00000 (authors, title)"', '" "'), "no 'paper'"),
+        (TEMPLATE.replace("    differs =", "    differed ="), "no 'differs'"),
+        (TEMPLATE.replace("def curriculum", "def curricula"), r"no curriculum\(\)"),
         (TEMPLATE.replace('"template"', '"heal"'), "exists already"),
     ],
 )

@@ -69,11 +69,15 @@ class Completion:
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """logprobs, entropies and upper bounds, float32 [T], of the T tokens of a continuation; as in Completion."""
+    """logprobs, entropies and upper bounds, float32 [T], of the T tokens of a continuation; as in Completion.
+
+    ranks: int32 [T], each token's place among all by probability, the likeliest has 1; None where the engine has none.
+    """
 
     logprobs: np.ndarray
     entropies: np.ndarray
     entropies_upper: np.ndarray | None = None
+    ranks: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

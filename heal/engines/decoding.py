@@ -35,6 +35,11 @@ def measure(weighed: tuple[Tensor, Tensor, Tensor], tokens: Tensor) -> tuple[Ten
     return shifted.gather(-1, tokens[:, None])[:, 0] - log_total, entropy.clamp_(min=0)
 
 
+def rank(shifted: Tensor, tokens: Tensor) -> Tensor:
+    """1 + how many tokens are likelier than `tokens` [N], int32 [N]; shifted: the first of `weigh(raw logits)`."""
+    return 1 + (shifted > shifted.gather(-1, tokens[:, None])).sum(-1, dtype=torch.int32)
+
+
 def choose(logits: Tensor, uniforms: Tensor | None, sampling: Sampling) -> tuple[Tensor, Tensor, Tensor]:
     """Next tokens [N] (int64), and ln p [N] and entropy [N] (nats) as in `measure`.
 

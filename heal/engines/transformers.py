@@ -31,7 +31,7 @@ from heal.engines.base import (
     load_tokenizer,
     template_hash,
 )
-from heal.engines.decoding import choose, chunks, measure, reserved_cache, weigh
+from heal.engines.decoding import choose, chunks, measure, rank, reserved_cache, weigh
 from heal.errors import HealError
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class TransformersEngine(Engine):
         lengths = [len(context) + len(new) for context, new in pairs]
         order = sorted((i for i, (_, new) in enumerate(pairs) if new), key=lambda i: -lengths[i])
         empty = np.zeros(0, np.float32)
-        scores = [Score(empty, empty)] * len(pairs)
+        scores = [Score(empty, empty, ranks=np.zeros(0, np.int32))] * len(pairs)
 
         def run(part: list[int]) -> None:
             for i, score in zip(part, self._score([pairs[i] for i in part]), strict=True):
@@ -322,12 +322,15 @@ class TransformersEngine(Engine):
         if logits.shape[0] != len(tokens):
             raise HealError("the model has no separate output layer", cure="use another model architecture")
         logprobs, entropies = torch.empty(2, len(tokens), device=self.device)
+        ranks = torch.empty(len(tokens), dtype=torch.int32, device=self.device)
         for part in chunks(len(tokens), logits.shape[-1]):
-            logprobs[part], entropies[part] = measure(weigh(logits[part]), tokens[part])
+            weighed = weigh(logits[part])
+            logprobs[part], entropies[part] = measure(weighed, tokens[part])
+            ranks[part] = rank(weighed[0], tokens[part])
         ends = np.cumsum([len(row) for row in targets])[:-1]
-        split = [np.split(t.cpu().numpy(), ends) for t in (logprobs, entropies)]
+        split = [np.split(t.cpu().numpy(), ends) for t in (logprobs, entropies, ranks)]
         self._check_finite(entropies.cpu().numpy())
-        return [Score(lp.copy(), h.copy()) for lp, h in zip(*split, strict=True)]
+        return [Score(lp.copy(), h.copy(), ranks=r.copy()) for lp, h, r in zip(*split, strict=True)]
 
     def _check_finite(self, entropies: np.ndarray) -> None:
         if not np.isfinite(entropies).all():

@@ -157,7 +157,10 @@ class VllmEngine(Engine):
         ask = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": self.top}
         scores = []
         for output, (context, new) in zip(self._run(prompts, [ask] * len(prompts)), sequences, strict=True):
-            scores.append(Score(*self._measured(output.prompt_logprobs, len(context), len(new))))
+            flat = output.prompt_logprobs
+            places = [flat.start_indices[p] for p in range(len(context), len(context) + len(new))]
+            ranks = np.array([flat.ranks[place] for place in places], np.int32)
+            scores.append(Score(*self._measured(flat, len(context), len(new)), ranks))
             self.usage.prefill_tokens += len(context)
             self.usage.scored_tokens += len(new)
         return scores

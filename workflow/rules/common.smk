@@ -17,7 +17,7 @@ import heal.registry
 import heal.viewer.page
 import heal.worlds
 from heal.errors import HealError
-from heal.methods import files
+from heal.methods import files, kind_of
 
 
 def checked_experiment():
@@ -83,7 +83,7 @@ wildcard_constraints:
     variant="|".join(GEARS),
     kind="|".join(NAMES),
     role="teachers|students",
-    table=r"samples|guided|(repairs|scores)/[\w-]+",
+    table=r"samples|guided|(repairs|scores)/[\w-]+|students/\w+/(samples|ranks|continued)",
 
 
 # A list, since an empty text would vanish from a command line and leave its option without a value.
@@ -209,9 +209,9 @@ def code(module):
 
 
 def needed_traces(names):
-    """The trace files that these methods declared, for every teacher and draw."""
+    """The trace files that these methods declared, for every teacher and draw, and every student where it made them."""
     needs = sorted({file for name in names for file in METHODS[name].needs()})
-    return expand(f"{T}/{{file}}", file=needs, **AXES)
+    return expand([f"{T}/{file}" for file in needs], **AXES)
 
 
 def viewed_traces(wildcards):

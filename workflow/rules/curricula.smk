@@ -4,11 +4,7 @@ rule curriculum:
         problems=TRAIN,
         traces=lambda wildcards: [f"{T}/{file}" for file in METHODS[wildcards.method].needs()],
         code=code("heal.curriculum"),
-        method=lambda wildcards: (
-            f"baselines/{METHODS[wildcards.method].kind}.py"
-            if METHODS[wildcards.method].kind != "heal"
-            else "heal/methods.py"
-        ),
+        method=lambda wildcards: code(type(METHODS[wildcards.method]).__module__),
     output:
         curriculum=f"{RUN}/curricula/{STUDENT}/curriculum.jsonl",
     log:
@@ -25,4 +21,4 @@ rule curriculum:
         "Curriculum: {wildcards.method} (teacher {wildcards.teacher}, draw {wildcards.draw})"
     shell:
         "python -m heal.curriculum --problems {input.problems:q} --traces {params.traces:q}"
-        " --method {params.method:q} --seed {params.seed} --out {output.curriculum:q} 2>&1 | tee {log:q}"
+        " --student {wildcards.student} --method {params.method:q} --seed {params.seed} --out {output.curriculum:q} 2>&1 | tee {log:q}"

@@ -104,7 +104,7 @@ rule extra_samples:
 
 
 rule grade:
-    """The verdict on every base or extra sample."""
+    """The verdict on every base or extra sample, and on those of a student."""
     input:
         problems=TRAIN,
         samples=lambda wildcards: f"{T}/{wildcards.graded.replace('grades', 'samples').replace('.samples', '')}.parquet",
@@ -116,7 +116,7 @@ rule grade:
     benchmark:
         f"{TIMES}/grades/{{teacher}}.draw{{draw}}.{{graded}}.tsv"
     wildcard_constraints:
-        graded=r"grades|extra/[\w-]+\.grades",
+        graded=r"grades|extra/[\w-]+\.grades|students/\w+/grades",
     conda:
         CONDA
     message:
@@ -140,7 +140,7 @@ rule merge:
     conda:
         CONDA
     params:
-        kind=lambda wildcards: wildcards.table.split("/")[0],
+        kind=lambda wildcards: kind_of(f"{wildcards.table}.parquet"),
     message:
         "Teacher {wildcards.teacher}, draw {wildcards.draw}: {wildcards.table}, joined"
     shell:

@@ -14,10 +14,11 @@ class Options(OptionGroup):
     """Problems without a worked solution: refused, as the ceiling needs them all, or left out."""
 
 
-class Oracle(Method):
-    kind = "oracle"
+class ReferenceSft(Method):
+    kind = "reference_sft"
     paper = "ours: the upper bound of what any selection of valid traces could reach"
     summary = "the worked solutions, of all problems or of those that have one"
+    differs = "nothing: there is no paper"
     Options = Options
     options: Options
 

@@ -1,0 +1,68 @@
+"""Prefix branching after BREAD: the student's own correct ends, from the shortest beginning of a teacher's trace that
+lets it succeed.
+
+Zhang et al. 2025, arXiv 2506.17211 ("BREAD: branched rollouts from expert anchors bridge SFT & RL for reasoning").
+Reinforcement learning (GRPO) in which a problem whose rollouts all fail gets new rollouts that branch from a prefix of
+an expert's trace, the shortest that gives some success, found by bisection over its sentences or steps. Known: branches
+are tried only where the student fails; the prefix is context, its tokens get no gradient of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from heal import config
+from heal.methods import Example, Method, Traces, by_problem, distinct, files
+from heal.options import OptionGroup
+from heal.records import Row
+
+
+class Options(OptionGroup):
+    learn_prefix: bool = False
+    """Whether the teacher's beginning is learnt too, instead of being read only (ours)."""
+    pace: config.Pace = config.Pace()
+    """`max_per_problem` only: there is one stage."""
+
+
+class Bread(Method):
+    kind = "bread"
+    paper = "arXiv 2506.17211 (Zhang et al., BREAD)"
+    summary = "the student's own correct ends of the shortest beginnings of the teacher's traces that let it succeed"
+    differs = (
+        "supervised training on the correct ends, no reinforcement learning and no wrong ones; one round, by the "
+        "untrained student; cuts on a grid instead of bisection; a problem that the student never ends right is left "
+        "out; the run's optimizer steps"
+    )
+    Options = Options
+    options: Options
+
+    def needs(self) -> list[str]:
+        return [files.continued]
+
+    def curriculum(self, traces: Traces) -> list[Example]:
+        found = shortest(traces.read(files.continued, "continued"), 0.0)
+        right = by_problem(row for row in found if row["accepted"] and row["continuation"].strip())
+        return [
+            Example(
+                problem_id,
+                row["text"].strip(),
+                1,
+                "continued",
+                row["trace_id"],
+                given="" if self.options.learn_prefix else row["kept"].lstrip(),
+            )
+            for problem_id, rows in right.items()
+            for row in distinct(rows, self.options.pace.max_per_problem)
+        ]
+
+
+def shortest(rows: Iterable[Row], share: float) -> list[Row]:
+    """Of each source trace, the rows of its first cut from which more than `share` of the continuations are right."""
+    by_cut: dict[tuple[str, int], list[Row]] = {}
+    for row in rows:
+        by_cut.setdefault((row["source_id"], row["kept_steps"]), []).append(row)
+    first: dict[str, list[Row]] = {}
+    for (source, _), here in sorted(by_cut.items(), key=lambda item: item[0][1]):
+        if sum(row["accepted"] for row in here) > share * len(here):
+            first.setdefault(source, here)
+    return [row for here in first.values() for row in here]

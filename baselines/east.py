@@ -1,0 +1,71 @@
+"""EAST: problems on which the student's answers disagree weigh most.
+
+Wang et al. 2025, arXiv 2503.23913 (entropy-based adaptive weighting for self-training). Of each training problem the
+model draws samples, which are put into clusters by their final answers; the entropy of the cluster shares tells how
+uncertain the model is, and a mapping with one parameter turns it into the weight of the problem in fine-tuning on its
+correct samples. Known: clusters by final answer, entropy over them, a tunable mapping, weights with a fixed mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+from scipy.stats import entropy
+
+from heal import config
+from heal.grading import Grader
+from heal.methods import Example, Method, Traces, by_problem, examples, files
+from heal.options import OptionGroup
+
+
+class Options(OptionGroup):
+    answers_of: Literal["student", "teacher"] = "student"
+    """Whose samples' answers are clustered: the student is who learns, the teacher costs nothing more."""
+    sharpness: Annotated[float, Field(ge=0)] = 2.0
+    """Weight of full disagreement over that of full agreement, as ln; 0 weighs all alike (ours)."""
+    pace: config.Pace = config.Pace()
+    """`max_per_problem` only: there is one stage."""
+
+
+class East(Method):
+    kind = "east"
+    paper = "arXiv 2503.23913 (Wang et al., EAST)"
+    summary = "correct samples, weighted by the entropy of the student's final answers"
+    differs = (
+        "the teacher's samples are learnt, not the student's own; the mapping is exp(sharpness * entropy / ln n); "
+        "an answer that cannot be read is a cluster of its own; one round; weights have mean 1; the run's optimizer "
+        "steps"
+    )
+    Options = Options
+    options: Options
+
+    def needs(self) -> list[str]:
+        return [*files.base, *(files.of_student if self.options.answers_of == "student" else ())]
+
+    def curriculum(self, traces: Traces) -> list[Example]:
+        source = files.of_student if self.options.answers_of == "student" else files.base
+        with Grader() as grader:
+            weights = {
+                problem: weight([row["extracted"] for row in rows], self.options.sharpness, grader.compare)
+                for problem, rows in by_problem(traces.read(source[1], "grades")).items()
+            }
+        return examples(traces.correct(), 1, "sample", self.options.pace.max_per_problem, weights)
+
+
+def cluster_sizes(answers: Sequence[str | None], compare: Callable[[str, str], str]) -> list[int]:
+    """Sizes of the groups of answers that the grader calls equal; each unreadable answer is one of its own."""
+    groups: dict[str, int] = {}
+    for answer in answers:
+        if answer is not None:
+            same = answer if answer in groups else next((a for a in groups if compare(a, answer) == "correct"), answer)
+            groups[same] = groups.get(same, 0) + 1
+    return [*groups.values(), *(1 for answer in answers if answer is None)]
+
+
+def weight(answers: Sequence[str | None], sharpness: float, compare: Callable[[str, str], str]) -> float:
+    """exp(sharpness · H / ln n), where H is the entropy of the clusters of n answers, in nats."""
+    most = np.log(len(answers)) if len(answers) > 1 else 1.0
+    return float(np.exp(sharpness * entropy(cluster_sizes(answers, compare)) / most))

@@ -1,0 +1,63 @@
+"""Mix Distillation: long and short correct traces in a fixed ratio, as small students learn badly from long ones alone.
+
+Li et al. 2025, arXiv 2502.12143 ("Small models struggle to learn from strong reasoners"). Students up to 3B parameters
+gain less from long chains of thought, or from the strongest teacher, than from short ones; a mix does better than both.
+Known: Mix-Long takes long and short traces 1:4, Mix-Large those of a large and a small teacher 1:4; long ones come from
+a reasoning model, short ones from an instruct model, of the same problems.
+"""
+
+from __future__ import annotations
+
+import math
+
+from heal import config
+from heal.methods import Example, Method, Traces, distinct, examples, files
+from heal.options import OptionGroup, Share
+from heal.records import Row
+
+
+class Options(OptionGroup):
+    long_share: Share = 0.2
+    """Share of long traces: 0.2 is 1:4 as in the paper, 0.8 is 4:1."""
+    pace: config.Pace = config.Pace()
+    """`max_per_problem` only: there is one stage."""
+
+
+class MixDistillation(Method):
+    kind = "mix_distillation"
+    paper = "arXiv 2502.12143 (Li et al., Mix Distillation)"
+    summary = "the teacher's longest and shortest correct traces of each problem in a fixed ratio"
+    differs = (
+        "long and short are the longer and the shorter half of one teacher's own correct traces of a problem, not the "
+        "styles of two models; problems with one distinct trace are left out; the run's optimizer steps"
+    )
+    Options = Options
+    options: Options
+
+    def needs(self) -> list[str]:
+        return [*files.base]
+
+    def curriculum(self, traces: Traces) -> list[Example]:
+        most, share, taken, mixed = self.options.pace.max_per_problem, self.options.long_share, 0, {}
+        for problem, rows in traces.correct().items():
+            by_length = sorted(distinct(rows, len(rows)), key=lambda row: len(row["token_ids"]))
+            if len(by_length) > 1:
+                mixed[problem] = mix(by_length, most, share, taken)
+                taken += len(mixed[problem])
+        return examples(mixed, 1, "sample", most)
+
+
+def mix(by_length: list[Row], most: int, share: float, before: int) -> list[Row]:
+    """Up to `most` rows from the ends of a list in order of length, the share of long ones kept over all problems.
+
+    before: how many rows earlier problems gave. Half of a list is long, half short; what is in neither is not taken.
+    """
+    short, long = by_length[: len(by_length) // 2], by_length[::-1][: len(by_length) // 2]
+    chosen: list[Row] = []
+    for number in range(before, before + most):
+        is_long = math.floor((number + 1) * share + 1e-9) > math.floor(number * share + 1e-9)
+        half = long if is_long else short
+        if not half:
+            break
+        chosen.append(half.pop(0))
+    return chosen

@@ -1,0 +1,57 @@
+"""On-policy distillation: the student is corrected, token by token, on answers that it wrote itself.
+
+Agarwal et al. 2023, arXiv 2306.13649 (generalized knowledge distillation, GKD), with TRL's GKDTrainer. In a share of
+the steps the student answers the problems itself, in the others the teacher's samples are read; on both the student's
+token distributions are drawn to the teacher's. Known (algorithm 1, equation 1): the share λ, the generalized
+Jensen-Shannon divergence with β, no gradient through the sampling. Teacher and student need one vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from heal import config
+from heal.methods import Example, Method, Traces, examples, files
+from heal.options import OptionGroup, Share
+
+
+class Options(OptionGroup):
+    on_policy_share: Share = 0.5
+    """λ: share of the steps on the student's own answers (TRL's default: 0.5)."""
+    beta: Share = 0.5
+    """0: KL divergence from the teacher, 1: reverse, between: generalized Jensen-Shannon (TRL's default: 0.5)."""
+    temperature: Annotated[float, Field(gt=0)] = 0.9
+    """Of the student's own answers (TRL's default: 0.9)."""
+    sampling: config.Sampling = config.Sampling()
+    """`max_new_tokens` only: the longest answer of the student's own."""
+    pace: config.Pace = config.Pace()
+    """`max_per_problem` only: there is one stage."""
+
+
+class OnPolicy(Method):
+    kind = "on_policy"
+    paper = "arXiv 2306.13649 (Agarwal et al., GKD)"
+    summary = "the teacher's token distributions, on the student's own answers and on correct samples"
+    differs = (
+        "only problems that the teacher solved, since the other steps read its correct samples; the teacher's passes "
+        "during training are in the training seconds, not in the teacher's tokens; the run's optimizer steps"
+    )
+    Options = Options
+    options: Options
+
+    def needs(self) -> list[str]:
+        return [*files.base]
+
+    @property
+    def distillation(self) -> config.Distillation:
+        return config.Distillation(
+            on_policy_share=self.options.on_policy_share,
+            beta=self.options.beta,
+            temperature=self.options.temperature,
+            max_new_tokens=self.options.sampling.max_new_tokens,
+        )
+
+    def curriculum(self, traces: Traces) -> list[Example]:
+        return examples(traces.correct(), 1, "sample", self.options.pace.max_per_problem)

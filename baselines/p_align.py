@@ -1,0 +1,44 @@
+"""P-ALIGN: the shortest beginning of a teacher's trace that is enough for the student, ended by the student itself.
+
+Arxiv 2601.10064 (prefix alignment). Teachers' traces are long and their later parts redundant for a small student; each
+is cut to the prefix that the student itself judges sufficient, and the student is trained to write that prefix and to
+go on from it in its own words. Known: the shortest sufficient prefix is searched, the student is the judge, and what
+is learnt is prefix and continuation together.
+"""
+
+from __future__ import annotations
+
+from baselines.bread import shortest
+from heal import config
+from heal.methods import Example, Method, Traces, by_problem, examples, files
+from heal.options import OptionGroup, Share
+
+
+class Options(OptionGroup):
+    sufficient: Share = 0.5
+    """A prefix is enough where more than this share of the student's continuations from it are right (ours)."""
+    pace: config.Pace = config.Pace()
+    """`max_per_problem` only: there is one stage."""
+
+
+class PAlign(Method):
+    kind = "p_align"
+    paper = "arXiv 2601.10064 (P-ALIGN)"
+    summary = "the shortest sufficient beginning of a teacher's trace, with the student's own correct end"
+    differs = (
+        "the student judges by trying: its continuations must be right, as a small model's word on what is enough is "
+        "worth little; cuts on a grid; where no beginning is enough, the teacher's whole trace is learnt; one round; "
+        "the run's optimizer steps"
+    )
+    Options = Options
+    options: Options
+
+    def needs(self) -> list[str]:
+        return [*files.base, files.continued]
+
+    def curriculum(self, traces: Traces) -> list[Example]:
+        most = self.options.pace.max_per_problem
+        found = shortest(traces.read(files.continued, "continued"), self.options.sufficient)
+        aligned = by_problem(row for row in found if row["accepted"])
+        whole = {problem: rows[:1] for problem, rows in traces.correct().items() if problem not in aligned}
+        return examples(aligned, 1, "continued", most) + examples(whole, 1, "sample", most)

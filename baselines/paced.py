@@ -1,0 +1,52 @@
+"""PACED: problems at the edge of what the student can do weigh most, those it always or never solves least.
+
+Arxiv 2603.11178. The signal of a distillation gradient vanishes where the student's pass rate p is 0 or 1; weighting
+problems by p(1 − p) concentrates training between. Known: the weight p(1 − p), a member of the family of Beta kernels,
+with p from the student's own samples.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from heal import config
+from heal.methods import Example, Method, Traces, examples, files
+from heal.options import OptionGroup
+from heal.sample import pass_rates
+
+
+class Options(OptionGroup):
+    smoothing: Annotated[float, Field(ge=0)] = 0.5
+    """Successes and failures added to those seen: from few samples no rate is known to be 0 or 1 (ours)."""
+    pace: config.Pace = config.Pace()
+    """`max_per_problem` only: there is one stage."""
+
+
+class Paced(Method):
+    kind = "paced"
+    paper = "arXiv 2603.11178 (PACED)"
+    summary = "correct samples, weighted by p(1 - p) of the student's own pass rate p"
+    differs = (
+        "the loss is that of supervised training on the teacher's correct samples, not a divergence from the teacher; "
+        "pass rates are taken once, from the untrained student, and smoothed; weights have mean 1; the run's optimizer "
+        "steps"
+    )
+    Options = Options
+    options: Options
+
+    def needs(self) -> list[str]:
+        return [*files.base, *files.of_student]
+
+    def curriculum(self, traces: Traces) -> list[Example]:
+        grades = traces.read(files.of_student[1], "grades")
+        samples = len(grades) / max(len(traces.problems), 1)
+        weights = {p: weight(rate, samples, self.options.smoothing) for p, rate in pass_rates(grades).items()}
+        return examples(traces.correct(), 1, "sample", self.options.pace.max_per_problem, weights)
+
+
+def weight(rate: float, samples: float, smoothing: float) -> float:
+    """p(1 − p) of the pass rate over so many samples, smoothed."""
+    p = (rate * samples + smoothing) / (samples + 2 * smoothing)
+    return p * (1 - p)

@@ -1,0 +1,54 @@
+"""RSR selection: of a problem's correct traces, those that surprise the student although their tokens rank high.
+
+Arxiv 2601.14249 (rank-surprisal ratio). A trace suits a student that finds it informative (high surprisal) yet within
+reach (its tokens are among the likelier ones). Known: the ratio is the sum of the tokens' ranks under the student, each
+clipped at 100, over the sum of their negative log-likelihoods; lower is better.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from heal import config
+from heal.methods import Example, Method, Traces, distinct, examples, files
+from heal.options import Count, OptionGroup
+from heal.records import Row
+
+
+class Options(OptionGroup):
+    rank_clip: Count = 100
+    """Ranks above this count as this (as in the paper)."""
+    pace: config.Pace = config.Pace()
+    """`max_per_problem` only, the number of traces that are selected: there is one stage."""
+
+
+class Rsr(Method):
+    kind = "rsr"
+    paper = "arXiv 2601.14249 (rank-surprisal ratio)"
+    summary = "the correct traces of each problem with the lowest rank-surprisal ratio under the student"
+    differs = (
+        "chosen among one teacher's correct samples, not among several teachers'; as many per problem as for every "
+        "other method; under the untrained student, whose end token counts too; the run's optimizer steps"
+    )
+    Options = Options
+    options: Options
+
+    def needs(self) -> list[str]:
+        return [*files.base, files.ranks]
+
+    def curriculum(self, traces: Traces) -> list[Example]:
+        clip = self.options.rank_clip
+        found = {row["trace_id"]: ratio(row, clip) for row in traces.read(files.ranks, "ranks")}
+        # A trace without tokens in the student's vocabulary has no ranks.
+        known = {p: [row for row in rows if row["trace_id"] in found] for p, rows in traces.correct().items()}
+        best = {
+            problem: sorted(distinct(rows, len(rows)), key=lambda row: found[row["trace_id"]])
+            for problem, rows in known.items()
+        }
+        return examples(best, 1, "sample", self.options.pace.max_per_problem)
+
+
+def ratio(row: Row, clip: int) -> float:
+    """Sum of clipped ranks over the sum of NLL in nats."""
+    nll = -np.sum(row["logprobs"], dtype=np.float64)
+    return float(np.minimum(row["ranks"], clip).sum() / max(nll, 1e-9))

@@ -1,0 +1,43 @@
+"""STaR's rationalization: where no sample is correct, learn from a trace that was written with the answer given.
+
+Zelikman et al. 2022, arXiv 2203.14465. A model answers the training problems; those it gets wrong it is asked again
+with the answer as a hint ("rationalization", section 3.2); the base model is fine-tuned on the correct ones of both
+kinds, the hint taken out, and the loop begins again with the new model. Known: one greedy answer per problem and round,
+the base model trained anew each round, 40 steps in the first and 20 % more in each next one.
+"""
+
+from __future__ import annotations
+
+from heal import config
+from heal.methods import Example, Method, Traces, by_problem, examples, files
+from heal.options import OptionGroup
+
+
+class Options(OptionGroup):
+    rationalize: bool = True
+    """Whether unsolved problems get rationalized traces; without, this is rejection sampling."""
+    pace: config.Pace = config.Pace()
+    """`max_per_problem` only: there is one stage."""
+
+
+class Star(Method):
+    kind = "star"
+    paper = "arXiv 2203.14465 (Zelikman et al., STaR)"
+    summary = "correct samples, and answer-guided ones of the problems without any"
+    differs = (
+        "the teacher writes, not the student itself; one round; several samples at the run's temperature; the hint's "
+        "wording, and its leaks, as for HEAL's guided samples; the run's optimizer steps"
+    )
+    Options = Options
+    options: Options
+
+    def needs(self) -> list[str]:
+        return [*files.base, files.guided]
+
+    def curriculum(self, traces: Traces) -> list[Example]:
+        most, correct = self.options.pace.max_per_problem, traces.correct()
+        if not self.options.rationalize:
+            return examples(correct, 1, "sample", most)
+        accepted = by_problem(row for row in traces.read(files.guided, "guided") if row["accepted"])
+        unsolved = {problem: rows for problem, rows in accepted.items() if problem not in correct}
+        return examples(correct, 1, "sample", most) + examples(unsolved, 1, "guided", most)
