@@ -35,7 +35,7 @@ NOTES = (
     "methods share, as base samples, stands in each. Training and evaluation: mean per student.",
     "Seconds: of all jobs, one after the other, and of the attempt that finished: a job that was killed counts from "
     "where it went on, its tokens whole. Grading, joining shards and the curriculum are in the teacher's seconds.",
-    "A method that asks the untrained student first has that in the teacher's seconds too; its tokens are in no column.",
+    "A method that asks the untrained student first has that in the teacher's seconds too, its tokens in no column.",
     "GPU-seconds: seconds times the GPUs that the job held; 0 on the CPU, and for a model that is served elsewhere.",
 )
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from heal import packaged, problems, registry, tracking
 from heal.assumptions import size_of
 from heal.config import Engine, Experiment, Model
-from heal.conversations import encode, end_of_turn
+from heal.conversations import check_vocabularies, encode, end_of_turn
 from heal.engines.base import first_line, hub_cure, load_tokenizer
 from heal.errors import HealError
 from heal.steps import THINKING_ENDS, THINKING_STARTS
@@ -34,6 +35,10 @@ def faults(experiment: Experiment) -> Iterator[HealError]:
         yield from caught(lambda model=model: check_teacher(model, experiment), f"teachers.{name}")
     for name, model in experiment.students.items():
         yield from caught(lambda model=model: check_student(model, experiment), f"students.{name}")
+    if any(method.distillation for method in registry.resolve(experiment, where="methods").values()):
+        for (name, teacher), (other, student) in product(experiment.teachers.items(), experiment.students.items()):
+            place = f"teachers.{name}, students.{other}"
+            yield from caught(lambda pair=(teacher, student): check_vocabularies(*map(tokenizer_of, pair), ""), place)
     sets = {"train": experiment.problems.train, "dev": experiment.problems.dev}
     for name, dataset in sets.items():
         yield from caught(lambda dataset=dataset: problems.load(dataset, experiment.seed), f"problems.{name}")

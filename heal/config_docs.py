@@ -1,11 +1,14 @@
-"""The configuration's JSON schema and documentation, written from its classes.
+"""The configuration's JSON schema and documentation, and the table of the methods, written from their classes.
 
-python -m heal.config_docs        # writes workflow/schemas/config.schema.json and config/README.md
+Writes workflow/schemas/config.schema.json, config/README.md, and the table in baselines/README.md.
+
+    python -m heal.config_docs
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -13,10 +16,14 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from heal.config import Experiment
+from heal.methods import Method
 from heal.options import options_inside
+from heal.registry import discover
 
 SCHEMA = "workflow/schemas/config.schema.json"
 DOCUMENTATION = "config/README.md"
+METHODS = "baselines/README.md"
+TABLE = ("<!-- the methods, written by python -m heal.config_docs -->", "<!-- end of the methods -->")
 
 
 def schema() -> str:
@@ -42,6 +49,20 @@ def documentation() -> str:
             sentence = " ".join((field.description or "").split()).replace("|", "\\|")
             lines.append(f"| `{name}` | {type_name(field.annotation)} | {default} | {sentence} |")
     return "\n".join(lines) + "\n"
+
+
+def methods(page: str, found: Mapping[str, type[Method]]) -> str:
+    """baselines/README.md with its table made again: method, paper, options with defaults, what differs."""
+    before, _, rest = page.partition(TABLE[0])
+    lines = ["| kind | trains on | paper | options (default) | what differs here |", "|---|---|---|---|---|"]
+    for kind, method in sorted(found.items()):
+        given = ", ".join(
+            f"`{name}`" if name in Experiment.model_fields else f"`{name}` ({shown_default(field.default)})"
+            for name, field in method.Options.model_fields.items()
+        )
+        cells = [f"`{kind}`", method.summary, method.paper, given, method.differs]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([f"{before}{TABLE[0]}", *lines, TABLE[1]]) + rest.partition(TABLE[1])[2]
 
 
 def option_groups(cls: type[BaseModel], outer: tuple[type[BaseModel], ...] = ()) -> list[type[BaseModel]]:
@@ -82,7 +103,8 @@ def type_name(annotation: Any) -> str:
 
 def main() -> None:
     root = Path(__file__).parent.parent
-    for path, content in ((root / SCHEMA, schema()), (root / DOCUMENTATION, documentation())):
+    table = methods((root / METHODS).read_text(encoding="utf-8"), discover())
+    for path, content in ((root / SCHEMA, schema()), (root / DOCUMENTATION, documentation()), (root / METHODS, table)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")
         print(f"wrote {path.relative_to(root)}")

@@ -6,6 +6,7 @@ its first part where the row says `given`: a prefix that the model is to go on f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,8 @@ def read_curriculum(path: str | Path) -> list[Row]:
     for number, row in enumerate(rows, 1):
         if problem := row_problem(row):
             raise HealError(problem, where=f"{path}, row {number}", cure="mend the row, or make the curriculum again")
+    if not any(row.get("weight", 1.0) for row in rows):
+        raise HealError("every weight is 0", where=str(path), cure="give at least one row a weight above 0")
     return rows
 
 
@@ -50,8 +53,9 @@ def row_problem(row: Row) -> str | None:
         return "id and origin: expected text"
     if type(row["stage"]) is not int or not 1 <= row["stage"] <= 3:
         return f"stage: expected 1, 2 or 3, found {row['stage']!r}"
-    if row.get("weight", 1.0) != 1.0:
-        return f"weight: only 1.0 can be trained (TRL's fused loss knows no weights), found {row['weight']!r}"
+    weight = row.get("weight", 1.0)
+    if type(weight) not in (int, float) or not (math.isfinite(weight) and weight >= 0):
+        return f"weight: expected a number of at least 0, found {weight!r}"
     messages = row["messages"]
     if not isinstance(messages, list) or len(messages) < 2:
         return "messages: expected a user's and an assistant's message"
@@ -145,6 +149,14 @@ def rendering_problem(row: Row, prompt: str, text: str) -> str | None:
         return "the chat template changes the assistant's message (does it strip <think>?)"
     said = sum(message["content"].count("<think>") for message in row["messages"])
     return "the chat template adds a second <think>" if text.count("<think>") > max(1, said) else None
+
+
+def check_vocabularies(teacher: PreTrainedTokenizerBase, student: PreTrainedTokenizerBase, where: str) -> None:
+    """Raises HealError unless both have the same tokens at the same places: their probabilities are compared there."""
+    theirs, own = teacher.get_vocab(), student.get_vocab()
+    if differing := sorted(token for token in theirs.keys() | own.keys() if theirs.get(token) != own.get(token)):
+        found = f"teacher and student have other vocabularies: {len(differing)} tokens differ, as {differing[0]!r}"
+        raise HealError(found, where=where, cure="leave out the methods that distil probabilities, or choose a family")
 
 
 def check_mask(example: Example, eos: int, where: str) -> None:

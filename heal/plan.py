@@ -100,6 +100,10 @@ def sources(file: str, setting: Setting) -> list[str]:
         for method in setting.methods.values()
         if hasattr(method.options, "pure") and method.options.pure.filter_guided
     }
+    if file == files.of_student[0]:
+        return []
+    if file == files.of_student[1]:
+        return [files.of_student[0]]
     if table == "extra":
         return [files.guided, f"repairs/{variant}.parquet", f"scores/{variant}.parquet"]
     if table == "scores":
@@ -120,12 +124,12 @@ def closure(wanted: Iterable[str], setting: Setting) -> set[str]:
 
 
 def spent(file: str, setting: Setting) -> Tokens:
-    """What one trace file of one draw takes of the teacher."""
+    """What one trace file of one draw takes of the teacher, or of the student that makes it."""
     experiment, s = setting.experiment, setting
     prompt, trace, train, n = s["prompt_tokens"], s["trace_tokens"], s.counts["train"], experiment.sampling.n
     guided_n, low = experiment.guided.n or n, train * s["guided_share"]
     table, _, rest = file.removesuffix(".parquet").rpartition("/")
-    if rest == "samples":
+    if rest == "samples":  # the teacher's, or a student's
         return Tokens(train, train * prompt, train * n * trace)
     if rest == "guided":
         return Tokens(low, low * (prompt + s["hint_tokens"]), low * guided_n * trace)
@@ -133,6 +137,13 @@ def spent(file: str, setting: Setting) -> Tokens:
         matched = total(spent(source, s) for source in sources(file, s))
         prompts = (matched.read + matched.written) / (EXTRA_BLOCK * trace + prompt)
         return Tokens(prompts, prompts * prompt, prompts * EXTRA_BLOCK * trace)
+    solved = train * (1 - s["treated_share"])
+    if file == files.ranks:  # of every sample of a solved problem, at most
+        return Tokens(solved * n, solved * n * (prompt + trace))
+    if file == files.continued:
+        cuts, each = experiment.prefixes.cuts, experiment.prefixes.continuations
+        prompts, kept = solved * experiment.prefixes.traces_per_problem * cuts, trace * (cuts - 1) / (2 * cuts)
+        return Tokens(prompts, prompts * (prompt + kept), prompts * each * (trace - kept))
     gears = [experiment.gear, *(m.options.gear for m in s.methods.values() if hasattr(m.options, "gear"))]
     gear = next(gear for gear in gears if files.variant(gear) == rest)
     cuts = train * s["treated_share"] * min(gear.traces_per_problem, n) * s["repairable_share"]
@@ -141,7 +152,7 @@ def spent(file: str, setting: Setting) -> Tokens:
         hint, asks = s["hint_tokens"] * (gear.hint.source != "none"), cuts * (gear.hint.source == "teacher")
         read = cuts * (prompt + kept + hint) + asks * (prompt + kept + hint)
         return Tokens(cuts + asks, read, repairs * (trace - kept) + asks * hint)
-    own = min(experiment.scoring.calibration_traces, train * (1 - s["treated_share"]))
+    own = min(experiment.scoring.calibration_traces, solved)
     guided = low * guided_n * s["guided_accepted"] if files.guided in sources(file, s) else 0
     scored = repairs * s["repairs_accepted"] + own + guided
     points = 1 + min(experiment.scoring.max_points, trace / s["step_tokens"])
@@ -154,6 +165,11 @@ TRACE_RULES = {  # what a trace file's path begins with → stage, rule, whether
     "repairs/": ("repairs", "repairs", True),
     "scores/": ("scores", "trace_scores", True),
     "extra/": ("extra samples", "extra_samples", False),
+}
+STUDENT_RULES = {  # a trace file that a student makes → stage, rule
+    files.of_student[0]: ("students' samples", "student_samples"),
+    files.ranks: ("students' ranks", "student_ranks"),
+    files.continued: ("students' continuations", "student_continuations"),
 }
 
 
@@ -238,6 +254,12 @@ def plan(setting: Setting) -> list[Stage]:
                 tokens = Tokens(prompts, prompts * setting["prompt_tokens"] + tokens.written)
             if here:
                 found.append(stage(setting, (name, rule), f"teachers.{teacher}", jobs, tokens, disk))
+    for student in experiment.students:
+        for file in (file for file in STUDENT_RULES if file in made):
+            draws = len(experiment.teachers) * experiment.draws
+            tokens, label = spent(file, setting).times(draws), f"students.{student}"
+            disk = 2 * (tokens.written * setting["bytes_per_token"] or tokens.read * 2)
+            found.append(stage(setting, STUDENT_RULES[file], label, draws * experiment.sampling.shards, tokens, disk))
     asked, each = answers(setting), len(experiment.teachers) * experiment.draws * experiment.seeds
     for student in experiment.students:
         label, jobs = f"students.{student}", each * len(setting.names)

@@ -33,8 +33,14 @@ def shown_ratio(value: float) -> str:
 
 def rule_of(stage: str, output: str) -> str | None:
     """The workflow's rule that wrote an output of the ledger; None for a stage that no plan holds."""
-    if stage == "heal.sample":  # traces/<teacher>/draw<d>/shards/guided/0.parquet
+    if stage == "heal.student_pass":
+        return "student_ranks" if "/ranks/" in output else "student_continuations"
+    if (
+        stage == "heal.sample"
+    ):  # traces/<teacher>/draw<d>/shards/guided/0.parquet, …/students/<student>/samples/0.parquet
         folders = output.split("/")[3:]
+        if "students" in folders:
+            return "student_samples"
         return next((f"{purpose}_samples" for purpose in ("guided", "extra") if purpose in folders), "base_samples")
     if stage == "evals.run":
         untrained, teacher = output.startswith("evals/students/"), Path(output).parent.name == "teacher"

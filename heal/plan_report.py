@@ -22,7 +22,7 @@ from heal.records import write_text
 
 CHECKPOINT_BYTES = 12  # per parameter: the weights and AdamW's two moments, in float32
 CHECKPOINTS = 3  # heal.train keeps two, and has both while it writes the next
-NOT_PLANNED = "problems, grades, joining shards, curricula, tables, figures (CPU, no model)"
+NOT_PLANNED = "problems, grades, joining shards, curricula, tables, figures (CPU, no model); a distilling teacher"
 SUMS = ("jobs", "prompts", "tokens_read", "tokens_written", "hours", "gpu_hours", "disk_bytes", "fees")
 
 

@@ -8,6 +8,7 @@ With more than one GPU it starts itself once per GPU (torchrun) and shards the s
 
     python -m heal.train --curriculum curriculum.jsonl --model PATH --options '{"steps": 300}' \
         --schedule cumulative --seed 0 --out students/heal/seed0
+    python -m heal.train … --distillation '{"beta": 0.5}' --teacher PATH     # GKD, with the teacher beside the student
 """
 
 from __future__ import annotations
@@ -21,29 +22,32 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from heal import devices, records, tracking
-from heal.config import Pace, Train
-from heal.conversations import NO_OPTIONS, NOT_SUPERVISED, Example, encode, end_of_turn, read_curriculum
+from heal.config import Distillation, Pace, Train
+from heal.conversations import (
+    NO_OPTIONS,
+    NOT_SUPERVISED,
+    Example,
+    check_vocabularies,
+    encode,
+    end_of_turn,
+    read_curriculum,
+)
 from heal.errors import HealError, exit_with_errors
 from heal.pace import exposures
 from heal.provenance import package_versions, recorded
 from heal.records import Row
 from heal.stage import arguments_parser, model_of, read_options
+from heal.trainers import MAIN, PROCESSES, Teaching, activation_bytes, last_whole, trainer_of, wait_for_all, watcher
 
-if TYPE_CHECKING:
-    pass
-
-MAIN, PROCESSES = int(os.environ.get("RANK", 0)) == 0, int(os.environ.get("WORLD_SIZE", 1))  # set by torchrun
 KEPT_ACTIVATIONS = 8 * 2**30  # bytes; beyond, activations are recomputed rather than kept (ours)
-COMPLETE = "complete.json"  # written last into a checkpoint: its files and their sizes
 
 
 def optimizer_steps(options: Train, n_examples: int) -> int:
@@ -78,125 +82,27 @@ def files_hash(folder: Path) -> str:
     return total.hexdigest()[:16]
 
 
-def sizes(checkpoint: Path) -> dict[str, int]:
-    return {file.name: file.stat().st_size for file in sorted(checkpoint.iterdir()) if file.name != COMPLETE}
-
-
-def last_whole(partial: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; half-written ones are removed."""
-    found = sorted(partial.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    whole = []
-    for checkpoint in found:
-        try:
-            complete = json.loads((checkpoint / COMPLETE).read_text()) == sizes(checkpoint)
-        except (OSError, ValueError):
-            complete = False
-        if complete:
-            whole.append(checkpoint)
-        else:
-            shutil.rmtree(checkpoint)
-    return whole[-1] if whole else None
-
-
 def csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows([header, *rows])
     return stream.getvalue()
 
 
-def activation_bytes(config: Any, tokens: int) -> int:
-    """Of one forward pass: 34 per token, layer and width at 16 bits (Korthikanti et al. 2022, arXiv 2205.05198, eq. 2),
-    without its attention term, which fused attention does not keep; and the logits, with their gradient, in float32."""
-    return tokens * (34 * config.num_hidden_layers * config.hidden_size + 8 * config.vocab_size)
-
-
-def watcher(stages: Sequence[int], name: str) -> Any:
-    """A Trainer callback: marks checkpoints as whole, and tells on stderr how far training is, ten times.
-
-    Raises HealError as soon as the loss is not finite.
-    """
-    from transformers import TrainerCallback
-
-    began, total = time.monotonic(), len(stages)
-
-    class Watcher(TrainerCallback):
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            wait_for_all()  # each process has written its own files
-            if not MAIN:
-                return
-            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            records.write_json(checkpoint / COMPLETE, sizes(checkpoint))
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-            step, loss = state.global_step, logs.get("loss")
-            if loss is None:
-                return
-            if not math.isfinite(loss):
-                raise HealError(f"the loss is {loss} at step {step}", where=name, cure="lower train.learning_rate")
-            if MAIN and (step == total or step * 10 // total > (step - 1) * 10 // total):
-                told = f"{name}: step {step}/{total}, stage {stages[step - 1]}, loss {loss:.4f}"
-                print(f"{told}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-
-    return Watcher()
-
-
-def wait_for_all() -> None:
-    """Until every process of this training is here."""
-    import torch.distributed
-
-    if PROCESSES > 1 and torch.distributed.is_initialized():
-        torch.distributed.barrier()
-
-
-def training_arguments(
-    options: Train, steps: int, seed: int, partial: Path, name: str, *, gpu: bool, recompute: bool
-) -> Any:
-    """TRL's settings: one pass in the given order, one warm-up, constant rate, decay at the end, nothing extra."""
-    from trl import SFTConfig
-
-    micro = options.micro_batch or options.batch // PROCESSES
-    warmup = round(options.warmup_share * steps)
-    decay = min(round(options.decay_share * steps), steps - warmup)
-    return SFTConfig(
-        output_dir=str(partial),
-        max_steps=steps,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=options.batch // (micro * PROCESSES),
-        train_sampling_strategy="sequential",  # the exposures' order is the schedule
-        dataset_kwargs={"skip_prepare_dataset": True},
-        max_length=None,
-        learning_rate=options.learning_rate,
-        weight_decay=options.weight_decay,
-        lr_scheduler_type="warmup_stable_decay",
-        lr_scheduler_kwargs={"num_decay_steps": decay, "decay_type": "linear"},
-        warmup_steps=warmup,
-        bf16=options.dtype == "bfloat16",
-        gradient_checkpointing=recompute and PROCESSES == 1,
-        fsdp=PROCESSES > 1,  # accelerate shards on GPUs only: on CPUs each process keeps the whole model (DDP)
-        fsdp_config={"activation_checkpointing": recompute},
-        save_steps=options.save_steps,
-        save_total_limit=2,  # the one before the last must survive a kill while saving
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to=list(options.report_to),
-        run_name=name,
-        log_level="error",
-        seed=seed,
-        use_cpu=not gpu,
-        ddp_backend="gloo" if PROCESSES > 1 and not gpu else None,
-        dataloader_pin_memory=gpu,
-    )
-
-
 def fit(
-    folder: Path, tokenizer: Any, data: Any, stages: np.ndarray, options: Train, seed: int, partial: Path, name: str
+    folder: Path,
+    tokenizer: Any,
+    data: Any,
+    stages: np.ndarray,
+    options: Train,
+    seed: int,
+    partial: Path,
+    name: str,
+    teaching: Teaching | None = None,
 ) -> tuple[Any, list[dict[str, float]]]:
     """Trains once through `data`, from the last whole checkpoint; returns the model and the log of every step, in the
     main process."""
     import torch
     import transformers
-    from trl import SFTTrainer
 
     low, peft_config = options.dtype == "bfloat16", None
     label = f"{partial.parent.name} {partial.name.split('-')[1]}"
@@ -220,11 +126,13 @@ def fit(
         peft_config = LoraConfig(r=options.lora.rank, lora_alpha=options.lora.alpha, target_modules="all-linear")
     most = max(map(len, data["input_ids"])) * (options.micro_batch or options.batch // PROCESSES)  # tokens in one pass
     recompute = activation_bytes(model.config, most) > KEPT_ACTIVATIONS
-    trainer = SFTTrainer(
-        model=model,
-        args=training_arguments(options, len(stages), seed, partial, name, gpu=gpu, recompute=recompute),
-        train_dataset=data,
-        processing_class=tokenizer,
+    shown = {"options": options, "steps": len(stages), "seed": seed, "partial": partial, "name": name}
+    trainer = trainer_of(
+        model,
+        tokenizer,
+        data,
+        shown | {"gpu": gpu, "recompute": recompute},
+        teaching,
         peft_config=peft_config,
         callbacks=[watcher(stages.tolist(), label)],
     )
@@ -282,6 +190,7 @@ def train(
     revision: str | None = None,
     threads: int = 1,
     template: Mapping[str, Any] = NO_OPTIONS,
+    teaching: Teaching | None = None,
 ) -> Row:
     """Trains one student and writes `out`; returns the content of training.json.
 
@@ -295,6 +204,8 @@ def train(
     tracking.keep_files_in(out)
     if options.lora and PROCESSES > 1:
         raise HealError("adapters are trained on one GPU", where="--options, lora", cure="set the student's gpus to 1")
+    if teaching and PROCESSES > 1:
+        raise HealError("a teacher is distilled on one GPU", where="--teacher", cure="set the student's gpus to 1")
     everything, folder = read_curriculum(curriculum), model_folder(model, revision)
     import torch
     from datasets import Dataset
@@ -303,6 +214,9 @@ def train(
     torch.set_num_threads(threads)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     tokenizer.eos_token = end_of_turn(tokenizer, str(folder), template)
+    if teaching:
+        teacher = AutoTokenizer.from_pretrained(teaching.folder, local_files_only=True)
+        check_vocabularies(teacher, tokenizer, f"{teaching.folder} and {folder}")
     encoded = encode(tokenizer, everything, str(folder), template)
     unreadable = [row["id"] for row, example in zip(everything, encoded, strict=True) if example is None]
     if unreadable:
@@ -329,12 +243,19 @@ def train(
         "threads": threads,
         "model": files_hash(folder),
         **({"template_options": dict(template)} if template else {}),
+        **({"distillation": teaching.options.model_dump(), "teacher": files_hash(teaching.folder)} if teaching else {}),
         "versions": package_versions(),
     }
     # The name holds everything that decides the weights: other options never go on from these checkpoints.
     partial = out.parent / f".partial-{out.name}-{records.content_id(everything, settings)}"
-    data = Dataset.from_dict({"input_ids": [e.ids for e in examples], "labels": [e.labels for e in examples]})
-    student, log = fit(folder, tokenizer, data.select(order), step_stages, options, seed, partial, str(out))
+    columns = {"input_ids": [e.ids for e in examples], "labels": [e.labels for e in examples]}
+    weights = np.array([row.get("weight", 1.0) for row in rows])
+    if len(set(weights)) > 1:
+        if teaching:
+            raise HealError("distillation knows no weights", where=str(curriculum), cure="give every example weight 1")
+        columns["weight"] = list(weights / weights[order].mean())  # 1 on average: a scale would be a learning rate
+    data = Dataset.from_dict(columns)
+    student, log = fit(folder, tokenizer, data.select(order), step_stages, options, seed, partial, str(out), teaching)
     if not MAIN:
         return {}
     seen = np.bincount(order, minlength=len(rows))
@@ -383,10 +304,16 @@ def main() -> None:
     parser.add_argument("--schedule", default="cumulative", choices=get_args(Pace.model_fields["schedule"].annotation))
     parser.add_argument("--threads", type=int, default=1, help="threads on the CPU")
     parser.add_argument("--gpus", type=int, default=1, help="GPUs to take, where there are any")
+    parser.add_argument("--distillation", help="how the student learns from a teacher's probabilities, as JSON")
+    parser.add_argument("--teacher", help="for --distillation: the teacher's model folder or hub id")
+    parser.add_argument("--teacher-revision", help="for a hub id: the commit")
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(given.threads)
     options, out = read_options(Train, given.options), Path(given.out)
     extra = {"revision": given.revision, "threads": given.threads, "template": model_of(given).template_options}
+    if given.distillation:
+        how = read_options(Distillation, given.distillation, "--distillation")
+        extra["teaching"] = Teaching(model_folder(given.teacher, given.teacher_revision), how)
     if PROCESSES > 1:  # one of those that `launch` has started, which holds the GPUs for all
         train(given.curriculum, given.model, options, given.schedule, given.seed, out, **extra)
         return

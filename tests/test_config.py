@@ -114,6 +114,8 @@ def test_schema_and_documentation_are_up_to_date():
     cure = "run: python -m heal.config_docs"
     assert (ROOT / config_docs.SCHEMA).read_text() == config_docs.schema(), cure
     assert (ROOT / config_docs.DOCUMENTATION).read_text() == config_docs.documentation(), cure
+    page = (ROOT / config_docs.METHODS).read_text()
+    assert page == config_docs.methods(page, registry.discover()), cure
 
 
 def test_every_field_is_documented():

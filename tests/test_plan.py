@@ -23,7 +23,7 @@ from heal.methods import files
 from heal.options import validate
 
 ROOT = Path(__file__).parent.parent
-MINI = ROOT / "config/config.yaml"
+MINI, SMOKE = ROOT / "config/config.yaml", ROOT / "tests/configs/smoke.yaml"
 CONFIGS = sorted([*ROOT.glob("config/*.yaml"), *ROOT.glob("tests/configs/*.yaml")])
 
 
@@ -51,6 +51,9 @@ def without(one, *fields):
     return replace(one, **dict.fromkeys(fields, 0))
 
 
+READING = ("trace_scores", "student_ranks", "student", "warm_up")  # the stages that write no tokens
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 @pytest.mark.parametrize("ablations", [False, True])
 def test_every_shipped_config_can_be_planned(path, ablations):
@@ -58,7 +61,7 @@ def test_every_shipped_config_can_be_planned(path, ablations):
     assert {"base_samples", "repairs", "student", "evaluate_student", "evaluate_teacher"} <= {one.rule for one in found}
     for one in found:
         assert one.jobs > 0 and one.prompts > 0 and one.tokens_read > 0 and one.hours > 0 and one.disk_bytes > 0, one
-        assert (one.tokens_written > 0) == (one.rule not in ("trace_scores", "student", "warm_up")), one
+        assert (one.tokens_written > 0) == (one.rule not in READING), one
 
 
 def test_twice_the_samples_are_twice_the_base_tokens_and_the_same_prompts():
@@ -401,12 +404,19 @@ def test_bytes_per_token_are_measured_where_a_run_lies(tmp_path):
 
 RULES = ("base_samples", "guided_samples", "repairs", "trace_scores", "extra_samples", "student") + (
     *("evaluate_student", "evaluate_teacher", "evaluate_untrained"),
+    *("student_samples", "student_ranks", "student_continuations"),
 )
 
 
 @pytest.mark.workflow
-@pytest.mark.parametrize("path", [MINI, ROOT / "tests/configs/smoke.yaml"], ids=lambda path: path.name)
-@pytest.mark.parametrize("target", [(), ("ablations",), ("comparisons",)], ids=["main", "ablations", "comparisons"])
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        *((path, target) for path in (MINI, SMOKE) for target in ((), ("ablations",), ("comparisons",))),
+        (ROOT / "config/mini_baselines.yaml", ("ablations",)),
+    ],
+    ids=lambda value: value.name if isinstance(value, Path) else "".join(value) or "main",
+)
 def test_the_plan_counts_the_jobs_that_the_workflow_would_run(path, target, tmp_path):
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--nocolor", "--nolock", "--dry-run", "--forceall"]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
