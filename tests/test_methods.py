@@ -111,7 +111,7 @@ def folder(tmp_path_factory):
     records.write(own / "grades.parquet", "grades", verdicts)
     right = [row for row, grade in zip(samples, grades, strict=True) if grade["correct"]]
     ranks = [
-        {"trace_id": row["trace_id"], "problem_id": row["problem_id"], "logprobs": [-0.5, -1.0], "ranks": [1, 200 + i]}
+        {"trace_id": row["trace_id"], "problem_id": row["problem_id"], "logprobs": [-0.5, -1.0], "ranks": [1, 90 - i]}
         for i, row in enumerate(right)
     ]
     records.write(own / "ranks.parquet", "ranks", ranks)
