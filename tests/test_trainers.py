@@ -32,13 +32,24 @@ def weighing(path: Path, weights: tuple[float, ...]) -> Path:
     return written(path, [conversation(n) | {"weight": weight} for n, weight in enumerate(weights)])
 
 
-def test_a_weight_multiplies_the_loss_of_its_tokens_whose_number_divides_it(model: Path, tmp_path: Path) -> None:  # noqa: F811
+@pytest.fixture(scope="module")
+def teacher(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+    """A model of the same family with weights of its own."""
+    folder = tmp_path_factory.mktemp("teacher")
+    shutil.copytree(model, folder, dirs_exist_ok=True)
+    set_seed(7)
+    network = AutoModelForCausalLM.from_pretrained(model)
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    network.save_pretrained(folder)
+    return folder
+
+
+def test_a_weight_multiplies_the_loss_of_its_tokens_whose_number_divides_it(teacher: Path, tmp_path: Path) -> None:
     rows = [conversation(n) for n in range(len(WEIGHTS))]
-    order, _ = exposures(
-        [row["stage"] for row in rows], schedule="cumulative", steps=FEW.steps, batch=FEW.batch, seed=0
-    )
+    order, _ = exposures([row["stage"] for row in rows], schedule="mixed", steps=FEW.steps, batch=FEW.batch, seed=0)
     weights = np.array(WEIGHTS)[order] / np.array(WEIGHTS)[order].mean()
-    network, tokenizer = AutoModelForCausalLM.from_pretrained(model), AutoTokenizer.from_pretrained(model)
+    network, tokenizer = AutoModelForCausalLM.from_pretrained(teacher), AutoTokenizer.from_pretrained(teacher)
     total, tokens = 0.0, 0
     for example, weight in zip(np.array(order)[: FEW.batch], weights, strict=False):
         ((ids, labels),) = encode(tokenizer, [rows[example]], "test")
@@ -48,7 +59,7 @@ def test_a_weight_multiplies_the_loss_of_its_tokens_whose_number_divides_it(mode
         tokens += len(ids) - start
     for micro in (None, 2):
         options = FEW.model_copy(update={"micro_batch": micro})
-        train(weighing(tmp_path / "c", WEIGHTS), str(model), options, "cumulative", 0, tmp_path / f"s{micro}")
+        train(weighing(tmp_path / "c", WEIGHTS), str(teacher), options, "mixed", 0, tmp_path / f"s{micro}")
         (first, *_) = rows_of(tmp_path / f"s{micro}/loss.csv")
         assert float(first["loss"]) == pytest.approx(total / tokens, rel=1e-4)
 
@@ -74,19 +85,6 @@ def test_weights_of_one_give_the_same_bits_as_none(model: Path, tmp_path: Path) 
         found.append((type(trainer).__name__, network.state_dict()))
     assert [name for name, _ in found] == ["SFTTrainer", "Weighted"]
     assert all(torch.equal(found[0][1][name], found[1][1][name]) for name in found[0][1])
-
-
-@pytest.fixture(scope="module")
-def teacher(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
-    """A model of the same family with weights of its own."""
-    folder = tmp_path_factory.mktemp("teacher")
-    shutil.copytree(model, folder, dirs_exist_ok=True)
-    set_seed(7)
-    network = AutoModelForCausalLM.from_pretrained(model)
-    for weight in network.parameters():
-        torch.nn.init.normal_(weight, std=0.3)
-    network.save_pretrained(folder)
-    return folder
 
 
 def distilled(model: Path, teacher: Path, path: Path, out: Path, steps: int = 4, **how: Any) -> Path:  # noqa: F811
