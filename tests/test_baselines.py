@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -13,7 +12,8 @@ from test_methods import FURTHER, METHODS, STUDENT, examples_of, folder, graded,
 from test_workflow import ROOT, copy, environment, planned
 
 from baselines import bread, east, limo, mix_distillation, paced, rsr, s1
-from heal import curriculum, records
+from heal import config, curriculum, records, registry
+from heal.engines.base import load_tokenizer
 from heal.errors import HealError
 from heal.methods import Example, Traces
 
@@ -194,20 +194,42 @@ def test_a_new_baseline_is_one_file_and_three_lines(tmp_path):
 
 
 @pytest.mark.workflow
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"from heal import config": "import nothing_like_this"}, "does not import"),
-        ({"return [*files.base]": 'return [*files.base, "sampels.parquet"]'}, "no rule makes 'sampels.parquet'"),
-        ({"return [*files.base]": "return None"}, "needs() of 'my_name'"),
-        ({'kind = "mine"': 'kind = "star"'}, "exists already"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_broken_baseline_is_told_before_anything_runs(tmp_path, changes, said):
-    repository = a_baseline(tmp_path, **changes)
+def test_a_broken_baseline_is_told_before_anything_runs(tmp_path):
+    repository = a_baseline(tmp_path, **{"return [*files.base]": 'return [*files.base, "sampels.parquet"]'})
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--configfile", "config/mine.yaml"]
     run = subprocess.run(command, cwd=repository, env=environment(), capture_output=True, text=True, timeout=300)
     told = run.stdout + run.stderr
-    assert run.returncode != 0 and said in told and "mine.py" in told and "Traceback" not in told, told
-    shutil.rmtree(repository)
+    assert run.returncode != 0 and "Traceback" not in told
+    for word in ("baselines/mine.py", "my_name", "no rule makes 'sampels.parquet'", "did you mean 'samples.parquet'?"):
+        assert word in told, told
+
+
+@pytest.mark.parametrize("needs", [None, "samples.parquet", ("samples.parquet",), [1], ["repairs/other.parquet"]])
+def test_needs_that_are_no_list_of_files_that_rules_make_are_refused(needs, monkeypatch):
+    method = METHODS["rejection_sampling"]
+    monkeypatch.setattr(type(method), "needs", lambda self: needs)
+    with pytest.raises(HealError) as refused:
+        registry.check_needs({"mine": method}, FURTHER.gear, where="a.yaml")
+    assert refused.value.where.endswith("rejection_sampling.py, needs() of 'mine' in a.yaml") and refused.value.cure
+
+
+def test_a_served_teacher_cannot_be_distilled_and_other_vocabularies_are_told_by_heal_check(monkeypatch):
+    from heal import checks
+
+    served = {"teachers": {"far": {"path": "heal/mini/models/teacher", "endpoint": {"url": "http://localhost/v1"}}}}
+    content = {**FURTHER.model_dump(), **served}
+    with pytest.raises(HealError, match="'on_policy' is trained beside its teacher, but teachers.far is served"):
+        registry.resolve(config.Experiment.model_validate(content))
+    monkeypatch.chdir(ROOT)
+    assert not list(checks.faults(FURTHER))
+    wider = lambda model: load_tokenizer(model.path, model.revision)  # noqa: E731
+
+    def tokenizer_of(model):
+        tokenizer = wider(model)
+        if "teacher" in model.path:
+            tokenizer.add_tokens(["Schadenfreude"])
+        return tokenizer
+
+    monkeypatch.setattr(checks, "tokenizer_of", tokenizer_of)
+    (fault,) = checks.faults(FURTHER)
+    assert fault.where.startswith("teachers.default, students.tiny") and "other vocabularies" in fault.found
