@@ -127,8 +127,8 @@ def test_training_follows_the_steps_or_else_the_epochs_over_what_a_method_has():
         return plan.optimizer_steps("one", s)
 
     assert of("heal", 10.0) == pytest.approx(2 * of("heal", 5.0), abs=2)
-    assert of("heal", 5.0) > of("rejection_sampling", 5.0) > of("oracle", 5.0)
-    assert of("oracle", 5.0) == 313  # ceil(5 · 500 / 8)
+    assert of("heal", 5.0) > of("rejection_sampling", 5.0) > of("reference_sft", 5.0)
+    assert of("reference_sft", 5.0) == 313  # ceil(5 · 500 / 8)
 
 
 def test_a_comparison_trained_otherwise_has_students_of_its_own():
