@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 from heal import tracking
 from heal.config import Train
 from heal.errors import HealError
-from heal.train import training_arguments
+from heal.trainers import training_arguments
 
 SENT: list[tuple[str | None, dict[str, Any]]] = []
 
@@ -39,13 +39,13 @@ def test_scores_are_sent_under_the_students_name(tmp_path: Path) -> None:
 def test_nothing_is_sent_unasked(tmp_path: Path) -> None:
     tracking.send([], "mini/heal/seed0", {"mini_hard": 0.25}, tmp_path)
     assert SENT == []
-    assert training_arguments(Train(), 1, 0, tmp_path, "name", gpu=False, recompute=False).report_to == []
+    assert training_arguments(Train(), 1, 0, tmp_path, "name", gpu=False, recompute=False)["report_to"] == []
 
 
 def test_training_hands_trackers_and_name_to_trl(tmp_path: Path) -> None:
     options = Train(report_to=["wandb"])
     found = training_arguments(options, 1, 0, tmp_path, "mini/heal/seed0", gpu=False, recompute=False)
-    assert found.report_to == ["wandb"] and found.run_name == "mini/heal/seed0"
+    assert found["report_to"] == ["wandb"] and found["run_name"] == "mini/heal/seed0"
 
 
 def test_a_tracker_that_is_not_installed_is_told_with_the_cure() -> None:
