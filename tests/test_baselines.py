@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from test_methods import FURTHER, METHODS, STUDENT, examples_of, folder, graded, problem_rows, trace  # noqa: F401
-from test_workflow import ROOT, copy, environment, planned
+from test_workflow import ROOT, copy, environment, planned, snakemake
 
 from baselines import bread, east, limo, mix_distillation, paced, rsr, s1
 from heal import config, curriculum, records, registry
@@ -191,6 +191,17 @@ def test_a_new_baseline_is_one_file_and_three_lines(tmp_path):
     assert jobs["curriculum"] == before["curriculum"] + 1 and jobs["student"] == before["student"] + 2
     assert run("heal.config_docs").returncode == 0
     assert "| `mine` |" in (repository / "baselines/README.md").read_text()
+
+
+@pytest.mark.workflow
+def test_only_a_distilled_student_is_trained_beside_its_teacher():
+    models = [f"results/mini_baselines/students/default/draw0/tiny/{name}/seed0/model" for name in ("on_policy", "rsr")]
+    arguments = [*models, "--configfile", "config/mini_baselines.yaml"]
+    status, output = snakemake(ROOT, "--dry-run", "--printshellcmds", "--forceall", "--nolock", *arguments)
+    commands = [line for line in output.splitlines() if "python -m heal.train" in line]
+    assert status == 0 and len(commands) == 2, output
+    for line in commands:
+        assert ("--distillation" in line and "--teacher heal/mini/models/teacher " in line) == ("/on_policy/" in line)
 
 
 @pytest.mark.workflow

@@ -170,6 +170,16 @@ TEACHER_GPUS, STUDENT_GPUS = of_model("teachers", gpus_of), of_model("students",
 teacher_files, student_files = of_model("teachers", files_of), of_model("students", files_of)
 
 
+def teaching(wildcards):
+    """--distillation and --teacher of a method whose student is trained beside its teacher."""
+    how, model = METHODS[wildcards.method].distillation, EXPERIMENT.teachers[wildcards.teacher]
+    if not how:
+        return []
+    folder = made("teachers", wildcards.teacher)
+    revision = ["--teacher-revision", model.revision] if model.revision and not folder else []
+    return ["--distillation", as_json(how), "--teacher", folder or model.path, *revision]
+
+
 def of_base(wildcards, tell):
     """What `tell` says of the model that a warm-up starts from."""
     model = MODELS[wildcards.role][wildcards.name]

@@ -3,6 +3,7 @@ rule student:
     input:
         curriculum=f"{RUN}/curricula/{STUDENT}/curriculum.jsonl",
         base=student_files,
+        teacher=lambda wildcards: teacher_files(wildcards) if METHODS[wildcards.method].distillation else [],
         code=code("heal.train"),
     output:
         model=directory(f"{RUN}/students/{STUDENT}/seed{{seed}}/model"),
@@ -21,6 +22,7 @@ rule student:
         model=BASE_STUDENT,
         options=lambda wildcards: as_json(TRAINING[wildcards.method]),
         schedule=lambda wildcards: METHODS[wildcards.method].schedule,
+        teaching=teaching,
         # Another draw has seeds of its own: the tables take draws for independent.
         seed=lambda wildcards: 1000 * (EXPERIMENT.seed + int(wildcards.draw)) + int(wildcards.seed),
         threads=EXPERIMENT.engine.threads,
@@ -29,5 +31,5 @@ rule student:
         "Training {wildcards.student}: {wildcards.method}, seed {wildcards.seed} (teacher {wildcards.teacher}, draw {wildcards.draw})"
     shell:
         "python -m heal.train --curriculum {input.curriculum:q} {params.model:q} --options {params.options:q}"
-        " --schedule {params.schedule} --seed {params.seed} --threads {params.threads} --gpus {resources.gpu}"
-        " --out {params.out:q} 2>&1 | tee {log:q}"
+        " --schedule {params.schedule} {params.teaching:q} --seed {params.seed} --threads {params.threads}"
+        " --gpus {resources.gpu} --out {params.out:q} 2>&1 | tee {log:q}"
