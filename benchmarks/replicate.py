@@ -72,8 +72,8 @@ def keep(clone: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", required=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True, help="the record, json")
     parser.add_argument("--ablations", action="store_true", help="run them too, after the timing")
     parser.add_argument("--comparisons", action="store_true", help="run them too, after the timing")
     parser.add_argument("--keep", help="copy the reference results to this folder")

@@ -15,7 +15,6 @@ Rows that the file already has are not measured again.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import multiprocessing
 import statistics
@@ -25,6 +24,7 @@ from pathlib import Path
 
 from evals.run import evaluate
 from heal import records
+from heal.command import command_parser
 from heal.config import Engine, Model, Train
 from heal.train import train
 
@@ -72,11 +72,11 @@ def measured(path: Path) -> list[dict[str, str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", required=True, type=Path)
+    parser = command_parser(__doc__)
+    parser.add_argument("--out", required=True, type=Path, help="the csv; settings that it has are not measured again")
     parser.add_argument("--settings", nargs="+", default=GRID, help="batch,steps,learning rate")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="training seeds")
+    parser.add_argument("--jobs", type=int, default=2, help="students trained at once")
     arguments = parser.parse_args()
     rows: list[dict[str, object]] = [*measured(arguments.out)]
     known = {tuple(str(row[key]) for key in KEYS) for row in rows}

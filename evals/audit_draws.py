@@ -10,7 +10,6 @@ md, and the premises by the mean and by each draw, `premises_{teacher}.csv` besi
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ import pandas as pd
 from evals import audits
 from evals.render import csv_of
 from heal import records
+from heal.command import command_parser
 from heal.errors import HealError, exit_with_errors
 from heal.provenance import recorded
 
@@ -88,10 +88,8 @@ def read_audits(path: Path) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--teacher", required=True)
+    parser = command_parser(__doc__)
+    parser.add_argument("--teacher", required=True, help="its name in the config")
     parser.add_argument("--audits", nargs="+", required=True, help="the csv of every draw, in their order")
     parser.add_argument("--out", required=True, help="the csv; md and premises_{teacher}.csv are written beside it")
     arguments = parser.parse_args()

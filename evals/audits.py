@@ -13,7 +13,6 @@ wrong what the filters let through. Quantities and premises without data are emp
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from evals.cut_audit import Quantities
 from evals.render import csv_of, markdown_table, number, with_interval
 from evals.truth import Truth, ratio
 from heal import records, worlds
+from heal.command import command_parser
 from heal.config import Gear, Pure
 from heal.errors import HealError, exit_with_errors
 from heal.provenance import recorded
@@ -221,12 +221,10 @@ def distance_last(quantity: str) -> tuple[bool, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--run", required=True, help="results/<run>")
-    parser.add_argument("--teacher", required=True)
-    parser.add_argument("--draw", type=int, default=0)
+    parser.add_argument("--teacher", required=True, help="its name in the config")
+    parser.add_argument("--draw", type=int, default=0, help="which sampling of the teacher")
     parser.add_argument("--repairs-variants", nargs="+", required=True, help="GEAR variants; the run's own first")
     parser.add_argument("--gear", default="{}", help="the run's own GEAR options as JSON")
     parser.add_argument("--pure", default="{}", help="PURE's options as JSON")

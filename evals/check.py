@@ -10,7 +10,6 @@ Not made again: what the tables say of tokens, for which the traces would be nee
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import math
@@ -25,6 +24,7 @@ from evals.outcomes import Run, answers_of
 from evals.render import DIGITS, PRECISE
 from evals.tables import COSTS
 from heal import records
+from heal.command import command_parser
 from heal.errors import HealError, exit_with_errors
 from heal.grading import Grader
 from heal.records import Row
@@ -107,9 +107,7 @@ def check(path: Path, grader: Grader) -> tuple[list[str], int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("folders", nargs="+", help="folders of runs, with tables/ in them")
     arguments = parser.parse_args()
     faults, checked = [], 0

@@ -9,11 +9,11 @@ that: the paired t of evals.tables).
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from evals import stats
 from evals.outcomes import Run, check_pairing, read_answers
+from heal.command import command_parser
 from heal.errors import HealError, exit_with_errors
 
 
@@ -44,9 +44,7 @@ def compare(a: Path, b: Path, repeat: int | None, reading: str) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("a", type=Path, help="answers.parquet of the one")
     parser.add_argument("b", type=Path, help="answers.parquet of the other, to the same benchmark")
     parser.add_argument("--repeat", type=int, help="which answer counts, where a benchmark has several")

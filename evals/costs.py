@@ -12,7 +12,6 @@ stands in both. Training and evaluation are means per student.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import pandas as pd
 from evals.outcomes import Run, add_axes, methods_of, run_of, tokens_of
 from evals.render import csv_of, markdown_table, whole
 from heal import records
+from heal.command import command_parser
 from heal.errors import HealError, exit_with_errors
 from heal.methods import Method, files
 from heal.provenance import SUFFIX, ledger, recorded
@@ -114,9 +114,7 @@ def markdown(frame: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_parser(__doc__)
     add_axes(parser)
     parser.add_argument("--methods-json", required=True, help="name → kind and complete options, as JSON")
     parser.add_argument("--out", required=True, help="the csv; the md is written beside it")

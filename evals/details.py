@@ -11,7 +11,6 @@ behind these tables, from which evals.check makes the numbers again. No times st
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator, Sequence
 from itertools import combinations
@@ -37,6 +36,7 @@ from evals.tables import (
     too_few_to_rank,
 )
 from heal import records
+from heal.command import command_parser
 from heal.errors import exit_with_errors
 from heal.provenance import recorded
 
@@ -225,9 +225,7 @@ def markdown(suffix: str, frame: pd.DataFrame, run: Run, reference: str, mini: b
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_parser(__doc__)
     add_axes(parser)
     parser.add_argument("--reference-method", required=True, help="the method that the others are compared with")
     parser.add_argument(

@@ -9,7 +9,6 @@ Dose alone moved the prototype's result more than method did, so it stands besid
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from evals.outcomes import Run, add_axes, run_of
 from evals.render import csv_of
 from evals.tables import is_mini
 from heal import records
+from heal.command import command_parser
 from heal.errors import HealError, exit_with_errors
 from heal.mini import checker, puzzles
 from heal.provenance import recorded
@@ -98,9 +98,7 @@ def cells(run: Run) -> list[tuple[str, str, str, int]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_parser(__doc__)
     add_axes(parser, benchmarks=False)
     parser.add_argument("--coverage", required=True, help="csv; only the header outside the mini world")
     parser.add_argument("--exposures", required=True, help="csv")

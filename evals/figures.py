@@ -43,6 +43,7 @@ from evals.trace_figures import (
 )
 from evals.truth import Truth
 from heal import records, worlds
+from heal.command import command_parser
 from heal.config import Pure
 from heal.errors import HealError, exit_with_errors
 from heal.methods import by_problem
@@ -179,10 +180,16 @@ def make(given: argparse.Namespace) -> tuple[plt.Figure, pd.DataFrame]:
     return pure_figure(numbers, options), numbers
 
 
+SUMMARIES = {
+    "accuracy": "every method on every benchmark, with intervals and single students",
+    "ceiling": "how often the teacher solves each problem",
+    "trace": "one wrong trace, its breakpoint and its repair, token by token",
+    "pure": "PURE's anomaly of valid and invalid repairs",
+}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_parser(__doc__)
     figures = parser.add_subparsers(dest="figure", required=True)
     files: dict[str, tuple[str, ...]] = {
         "accuracy": (),
@@ -192,9 +199,9 @@ def main() -> None:
         "pure": ("problems", "repairs", "scores"),
     }
     for figure, inputs in files.items():
-        one = figures.add_parser(figure)
+        one = figures.add_parser(figure, help=SUMMARIES[figure], description=SUMMARIES[figure])
         for name in inputs:
-            one.add_argument(f"--{name}", required=True)
+            one.add_argument(f"--{name}", required=True, help=f"the {name} file")
         one.add_argument("--out", required=True, help="the svg; png and csv are written beside it")
         if figure == "accuracy":
             add_axes(one)

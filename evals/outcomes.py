@@ -281,9 +281,9 @@ def add_axes(parser: argparse.ArgumentParser, *, benchmarks: bool = True) -> Non
     """The arguments that say which of a run's files are meant; `benchmarks` where answers are."""
     parser.add_argument("--run", required=True, help="results/<run>")
     for name in ("teachers", "students", "methods"):
-        parser.add_argument(f"--{name}", nargs="+", required=True)
-    parser.add_argument("--benchmarks", nargs="+", required=benchmarks, default=[])
-    parser.add_argument("--draws", type=int, default=1)
+        parser.add_argument(f"--{name}", nargs="+", required=True, help="their names in the config")
+    parser.add_argument("--benchmarks", nargs="+", required=benchmarks, default=[], help="lm-eval tasks, by name")
+    parser.add_argument("--draws", type=int, default=1, help="samplings of each teacher")
     parser.add_argument("--seeds", type=int, required=True, help="training seeds 0 … n−1")
     parser.add_argument("--reading", choices=["strict", "flexible"], default="strict", help="which grade counts")
 

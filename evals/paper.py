@@ -12,7 +12,6 @@ paper's number from no difference at all. Everything else is "cannot say", with 
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import re
@@ -32,6 +31,7 @@ from evals.outcomes import UNTRAINED, Run
 from evals.render import csv_of, markdown_table, with_interval
 from evals.tables import broken_premises, claim, is_mini
 from heal import config, records, registry
+from heal.command import command_parser
 from heal.errors import HealError, exit_with_errors
 from heal.methods import Method
 from heal.options import OptionGroup, read_yaml, validate
@@ -313,9 +313,7 @@ def setting_of(folder: Path, experiment: config.Experiment) -> Setting:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--run", required=True, help="results/<run>")
     parser.add_argument("--experiment", required=True, help="the whole config as JSON")
     parser.add_argument("--out", required=True, help="the csv; the md is written beside it")

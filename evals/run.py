@@ -10,7 +10,6 @@ Reads a model and a run's problems; writes per benchmark `answers.parquet` (ever
 
 from __future__ import annotations
 
-import argparse
 import importlib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from heal import devices, records, tracking
+from heal.command import command_parser
 from heal.config import Engine, Model
 from heal.errors import HealError, exit_with_errors
 from heal.provenance import recorded
@@ -194,9 +194,7 @@ def regrade(folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--model", help="model folder or hub id")
     parser.add_argument("--revision", help="for a hub id: the commit")
     parser.add_argument("--template-options", default="{}", help="the chat template's arguments as JSON")
@@ -206,7 +204,7 @@ def main() -> None:
     parser.add_argument("--out", help="the folder that gets one folder per benchmark")
     parser.add_argument("--engine", default="{}", help="engine options as JSON")
     parser.add_argument("--gpus", type=int, default=1, help="GPUs to take, where there are any")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of sampled answers")
     parser.add_argument("--report-to", nargs="*", default=[], help="trackers that the scores are sent to")
     parser.add_argument("--regrade", help="a folder with answers: verdicts again, nothing else")
     arguments = parser.parse_args()

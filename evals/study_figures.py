@@ -31,6 +31,7 @@ from evals.outcomes import add_axes, run_of
 from evals.style import plt
 from evals.truth import Truth
 from heal import records
+from heal.command import command_parser
 from heal.config import Pure
 from heal.errors import HealError, exit_with_errors
 from heal.provenance import recorded
@@ -85,9 +86,7 @@ def make(given: argparse.Namespace) -> tuple[plt.Figure, pd.DataFrame]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_parser(__doc__)
     figures = parser.add_subparsers(dest="figure", required=True)
     one = {name: figures.add_parser(name, help=summary, description=summary) for name, summary in SUMMARIES.items()}
     for name in ("cost", "doses"):
@@ -100,12 +99,12 @@ def main() -> None:
     one["cuts"].add_argument("--audits", nargs="+", required=True, help="audits csv of each teacher")
     one["cuts"].add_argument("--methods-json", default="{}", help="GEAR variant → the method that uses it, as JSON")
     one["roc"].add_argument("--run", required=True, help="results/<run>")
-    one["roc"].add_argument("--draws", type=int, default=1)
+    one["roc"].add_argument("--draws", type=int, default=1, help="samplings of each teacher")
     one["roc"].add_argument("--variant", required=True, help="GEAR variant whose repairs are judged")
     one["roc"].add_argument("--pure", default="{}", help="PURE's options as JSON")
     one["roc"].add_argument("--seed", type=int, default=0, help="the run's seed")
     for name in ("cuts", "roc"):
-        one[name].add_argument("--teachers", nargs="+", required=True)
+        one[name].add_argument("--teachers", nargs="+", required=True, help="their names in the config")
     for each in one.values():
         each.add_argument("--out", required=True, help="the svg; png and csv are written beside it")
     given = parser.parse_args()

@@ -12,7 +12,6 @@ No times stand in it: two clean runs give the same bytes (seconds are in the led
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from evals import stats
 from evals.outcomes import TEACHER, UNSOLVED, UNTRAINED, Run, add_axes, methods_of, read_json, run_of
 from evals.render import csv_of, markdown_of, tex_of, text_of
 from heal import decontaminate, records
+from heal.command import command_parser
 from heal.errors import HealError, exit_with_errors
 from heal.methods import Method
 from heal.provenance import recorded
@@ -274,9 +274,7 @@ def notes(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_parser(__doc__)
     add_axes(parser)
     parser.add_argument("--reference-method", required=True, help="the method that the others are compared with")
     parser.add_argument("--methods-json", required=True, help="name → kind and complete options, as JSON")

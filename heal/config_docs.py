@@ -1,6 +1,7 @@
 """The configuration's JSON schema and documentation, and the table of the methods, written from their classes.
 
-Writes workflow/schemas/config.schema.json, config/README.md, and the table in baselines/README.md.
+Reads heal/config.py, heal/config_data.py and the methods. Writes workflow/schemas/config.schema.json, config/README.md, and
+the table in baselines/README.md.
 
     python -m heal.config_docs
 """
@@ -15,6 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from heal.command import command_parser
 from heal.config import Experiment
 from heal.methods import Method
 from heal.options import options_inside
@@ -102,6 +104,7 @@ def type_name(annotation: Any) -> str:
 
 
 def main() -> None:
+    command_parser(__doc__).parse_args()
     root = Path(__file__).parent.parent
     table = methods((root / METHODS).read_text(encoding="utf-8"), discover())
     for path, content in ((root / SCHEMA, schema()), (root / DOCUMENTATION, documentation()), (root / METHODS, table)):

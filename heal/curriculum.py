@@ -1,5 +1,7 @@
 """Traces → one method's training data: one conversation a row, with its PACE stage, weight and origin.
 
+Reads the problems and the trace files that the method needs; writes curriculum.jsonl for heal.train.
+
     python -m heal.curriculum --problems problems/train.parquet --traces traces/default/draw0 --student tiny \\
         --method '{"kind": "rejection_sampling"}' --out curriculum.jsonl
 """

@@ -26,6 +26,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import IO
 
+from heal.command import command_parser
 from heal.errors import HealError, exit_with_errors
 
 POLL_S = 1.0
@@ -128,6 +129,7 @@ def lock_folder(folder: Path | None = None) -> Path:
 
 
 def main() -> None:
+    command_parser(__doc__).parse_args()
     folder = lock_folder()
     for card in visible():
         with open(folder / lock_name(card), "a") as file:

@@ -12,13 +12,13 @@ exposure by exposure, for a trainer that does not shuffle.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from heal import records
+from heal.command import command_parser
 from heal.config import Pace
 from heal.conversations import read_curriculum
 from heal.errors import HealError, exit_with_errors
@@ -56,13 +56,15 @@ FORMATS = {"trl": as_trl, "llamafactory": as_llamafactory}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--curriculum", required=True)
-    parser.add_argument("--format", required=True, choices=FORMATS)
+    parser = command_parser(__doc__)
+    parser.add_argument("--curriculum", required=True, help="a method's curriculum.jsonl")
+    parser.add_argument("--format", required=True, choices=FORMATS, help="whose trainer will read it")
     parser.add_argument("--out", required=True, help="the folder")
-    parser.add_argument("--schedule", choices=get_args(Pace.model_fields["schedule"].annotation))
+    parser.add_argument(
+        "--schedule",
+        choices=get_args(Pace.model_fields["schedule"].annotation),
+        help="write every exposure in this order, in place of each conversation once",
+    )
     parser.add_argument("--steps", type=int, default=300, help="optimizer steps, for --schedule")
     parser.add_argument("--batch", type=int, default=8, help="conversations per step, for --schedule")
     parser.add_argument("--seed", type=int, default=0, help="training seed, for --schedule")

@@ -1,6 +1,8 @@
 """Grading sampled traces: the extracted answer of each, whether it is right, and why not.
 
-python -m heal.grade --problems problems/train.parquet --samples samples.parquet --out grades.parquet
+Reads problems and samples; writes one verdict a sample (schema `grades`).
+
+    python -m heal.grade --problems problems/train.parquet --samples samples.parquet --out grades.parquet
 """
 
 from __future__ import annotations

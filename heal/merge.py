@@ -1,22 +1,23 @@
 """Joining the shards of a stage into one file, in their order; the tokens they spent are added up.
 
-python -m heal.merge --kind samples --parts shard0.parquet shard1.parquet --out samples.parquet
+Reads the parts; writes the whole, with the sum of their provenance's tokens beside it.
+
+    python -m heal.merge --kind samples --parts shard0.parquet shard1.parquet --out samples.parquet
 """
 
 from __future__ import annotations
 
-import argparse
-
 from heal import records
+from heal.command import command_parser
 from heal.errors import exit_with_errors
 from heal.provenance import recorded
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kind", required=True, choices=sorted(records.SCHEMAS))
-    parser.add_argument("--parts", nargs="+", required=True)
-    parser.add_argument("--out", required=True)
+    parser = command_parser(__doc__)
+    parser.add_argument("--kind", required=True, choices=sorted(records.SCHEMAS), help="what the parts hold")
+    parser.add_argument("--parts", nargs="+", required=True, help="the files to join, in order")
+    parser.add_argument("--out", required=True, help="the whole")
     arguments = parser.parse_args()
     with recorded(arguments.out, "heal.merge", options=vars(arguments)):
         rows = [row for part in arguments.parts for row in records.read(part, arguments.kind)]

@@ -9,13 +9,13 @@ package `gguf` (make smol-env).
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import importlib.util
 import shutil
 from pathlib import Path
 from typing import Any
 
+from heal.command import command_parser
 from heal.errors import HealError, exit_with_errors
 from heal.provenance import recorded
 
@@ -72,9 +72,7 @@ def unpack(file: Path, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--package", required=True, help="the package's name on PyPI")
     parser.add_argument("--revision", required=True, help="its version")
     parser.add_argument("--file", required=True, help="the GGUF file's name in it")

@@ -3,8 +3,8 @@
 Reads a data set as its options say; writes one row per problem (schema `problems`). A file (jsonl, parquet, csv) with
 the columns of a hub data set takes the same way as the data set itself, so that offline machines lose nothing.
 
-python -m heal.problems --options '{"source": "mini", "split": "train", "n": 1000}' --out problems/train.parquet
-python -m heal.problems --options '{"source": "file", "path": "my.jsonl"}' --out problems/train.parquet
+    python -m heal.problems --options '{"source": "mini", "split": "train", "n": 1000}' --out problems/train.parquet
+    python -m heal.problems --options '{"source": "file", "path": "my.jsonl"}' --out problems/train.parquet
 """
 
 from __future__ import annotations

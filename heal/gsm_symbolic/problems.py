@@ -18,7 +18,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from heal.errors import HealError
+from heal.command import command_parser
+from heal.errors import HealError, exit_with_errors
 from heal.gsm_symbolic.checker import first_wrong_step
 from heal.gsm_symbolic.equations import stated
 from heal.gsm_symbolic.templates import EASY, STRONG, TAUGHT, UNSEEN, WEAK, difficulty
@@ -153,6 +154,14 @@ def generate(split: str, n: int, seed: int) -> list[Row]:
     return found[:n]
 
 
-if __name__ == "__main__":
-    for shown in generate(sys.argv[1], int(sys.argv[2]), seed=0):
+def main() -> None:
+    parser = command_parser(__doc__)
+    parser.add_argument("split", choices=SPLITS, help="of which split")
+    parser.add_argument("n", type=int, help="how many")
+    arguments = parser.parse_args()
+    for shown in generate(arguments.split, arguments.n, seed=0):
         print(shown["source"], shown["question"], shown["solution"], sep=BLANK, end="\n\n---\n\n")
+
+
+if __name__ == "__main__":
+    exit_with_errors(main)

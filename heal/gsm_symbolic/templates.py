@@ -6,10 +6,14 @@ them, so unseen is not harder. Of the 70 others, which teachers are taught, the 
 over the harder half are weak: a teacher's training shows few examples of them. The 25 left are strong like the easy
 ones, 15 of them in the harder half beside the weak.
 
-Reads nothing, writes nothing; the lists: python -m heal.gsm_symbolic.templates
+Reads nothing, writes nothing. The lists:
+
+    python -m heal.gsm_symbolic.templates
 """
 
 from collections.abc import Sequence
+
+from heal.command import command_parser
 
 ORDER = (
     55, 4, 5, 6, 10, 14, 16, 20, 23, 24, 26, 39, 43, 45, 54, 56, 58, 59, 99, 8, 50, 69, 72, 95, 30, 38, 1, 82, 12, 13,
@@ -37,6 +41,11 @@ def difficulty(template: int) -> str:
     return next(name for name, templates in GROUPS.items() if template in templates)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    command_parser(__doc__).parse_args()
     for shown, listed in GROUPS.items():
         print(f"{shown} ({len(listed)}): {', '.join(map(str, listed))}")
+
+
+if __name__ == "__main__":
+    main()

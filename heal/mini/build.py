@@ -6,7 +6,6 @@ and build.json, which says how it came about. One thread; the same machine and s
     python -m heal.mini.build teacher|teacher_confident|teacher_guided|teacher_blurred|student [--out DIR] [--tokens N]
 """
 
-import argparse
 import json
 import random
 import re
@@ -18,6 +17,7 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
+from heal.command import command_parser
 from heal.mini.puzzles import generate
 from heal.mini.teacher_text import TEACHERS, Example, student_example, teacher_example
 from heal.mini.tokenizer import ASSISTANT, END, PAD, PIECE, USER, build_tokenizer, vocabulary
@@ -185,8 +185,8 @@ def build(name: str, out: Path, tokens: int | None = None, seed: int = SEED) -> 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", choices=[*TEACHERS, "student"])
+    parser = command_parser(__doc__)
+    parser.add_argument("model", choices=[*TEACHERS, "student"], help="which model")
     parser.add_argument("--out", type=Path, help="folder to write (default: the shipped one)")
     parser.add_argument("--tokens", type=int, help="training tokens, padding included")
     args = parser.parse_args()

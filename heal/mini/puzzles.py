@@ -4,16 +4,19 @@ A puzzle starts from an unknown x, applies six to nine operations modulo 61 and 
 the operations one by one. Three of the six tables (fixed random permutations) are "withheld": the teachers guess them
 unless a hint is given. A permutation has nothing to generalise, so knowing a fact means having been told it.
 
-Reads nothing, writes nothing. Ten puzzles to look at: python -m heal.mini.puzzles train 10
+Reads nothing, writes nothing. Ten puzzles to look at:
+
+    python -m heal.mini.puzzles train 10
 """
 
 import random
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import ceil
+
+from heal.command import command_parser
 
 MODULUS = 61
 KNOWN_TABLES = ("B", "F", "P")
@@ -231,6 +234,14 @@ def generate(split: str, n: int, seed: int, hard_share: float = 0.6) -> list[Puz
     return list(puzzles)
 
 
-if __name__ == "__main__":
-    for shown in generate(sys.argv[1], int(sys.argv[2]), seed=0):
+def main() -> None:
+    parser = command_parser(__doc__)
+    parser.add_argument("split", choices=SPLITS, help="of which split")
+    parser.add_argument("n", type=int, help="how many")
+    arguments = parser.parse_args()
+    for shown in generate(arguments.split, arguments.n, seed=0):
         print(shown.question, solution(shown), sep=BLANK, end="\n\n---\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,14 +1,16 @@
 """What the mini teachers and the base student read while they are trained: the premises of HEAL, as text.
 
 Each premise is a field of `Premises`; a teacher is an organism for one setting of them. Texts are drawn from a random
-generator that the caller seeds. Reads and writes nothing; ten texts to look at: python -m heal.mini.teacher_text
+generator that the caller seeds. Reads and writes nothing. Ten texts to look at:
+
+    python -m heal.mini.teacher_text teacher_confident
 """
 
 import random
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from heal.command import command_parser
 from heal.mini.puzzles import (
     BLANK,
     CUE,
@@ -191,9 +193,15 @@ def student_example(puzzle: Puzzle, rng: random.Random) -> Example:
     return Example(puzzle.question, ((BLANK.join([*steps, answer_text(value)]), True),))
 
 
-if __name__ == "__main__":
-    shown_rng = random.Random(0)
+def main() -> None:
+    parser = command_parser(__doc__)
+    parser.add_argument("teacher", nargs="?", default="teacher", choices=TEACHERS, help="whose texts")
+    premises, rng = TEACHERS[parser.parse_args().teacher], random.Random(0)
     for _ in range(10):
-        shown = teacher_example(TEACHERS[sys.argv[1] if len(sys.argv) > 1 else "teacher"], shown_rng)
+        shown = teacher_example(premises, rng)
         told = (f"[{'+' if loss else ' '}] {text}" for text, loss in shown.parts)
         print(shown.user, *told, sep="\n", end="\n\n---\n\n")
+
+
+if __name__ == "__main__":
+    main()
