@@ -24,8 +24,8 @@ class Template(Method):
     paper = "arXiv 0000.00000 (authors, title)"
     summary = "what `heal methods` says of it, in one line"
     differs = "what is not as in the paper, in one line"
-    Options = Options
     options: Options
+    Options = Options
 
     def needs(self) -> list[str]:
         return [*files.base]

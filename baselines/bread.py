@@ -33,8 +33,8 @@ class Bread(Method):
         "untrained student; cuts on a grid instead of bisection; a problem that the student never ends right is left "
         "out; the run's optimizer steps"
     )
-    Options = Options
     options: Options
+    Options = Options
 
     def needs(self) -> list[str]:
         return [files.continued]

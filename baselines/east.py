@@ -39,8 +39,8 @@ class East(Method):
         "an answer that cannot be read is a cluster of its own; one round; weights have mean 1; the run's optimizer "
         "steps"
     )
-    Options = Options
     options: Options
+    Options = Options
 
     def needs(self) -> list[str]:
         return [*files.base, *(files.of_student if self.options.answers_of == "student" else ())]

@@ -45,8 +45,8 @@ class Limo(Method):
         "the solved problems; the trace's score by the rules as remembered, each scaled by its largest value; the "
         "teacher alone writes; the run's optimizer steps, not 15 epochs"
     )
-    Options = Options
     options: Options
+    Options = Options
 
     def needs(self) -> list[str]:
         return [*files.base]

@@ -31,8 +31,8 @@ class MixDistillation(Method):
         "long and short are the longer and the shorter half of one teacher's own correct traces of a problem, not the "
         "styles of two models; problems with one distinct trace are left out; the run's optimizer steps"
     )
-    Options = Options
     options: Options
+    Options = Options
 
     def needs(self) -> list[str]:
         return [*files.base]

@@ -38,8 +38,8 @@ class OnPolicy(Method):
         "only problems that the teacher solved, since the other steps read its correct samples; the teacher's passes "
         "during training are in the training seconds, not in the teacher's tokens; the run's optimizer steps"
     )
-    Options = Options
     options: Options
+    Options = Options
 
     def needs(self) -> list[str]:
         return [*files.base]

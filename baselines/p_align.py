@@ -30,8 +30,8 @@ class PAlign(Method):
         "worth little; cuts on a grid; where no beginning is enough, the teacher's whole trace is learnt; one round; "
         "the run's optimizer steps"
     )
-    Options = Options
     options: Options
+    Options = Options
 
     def needs(self) -> list[str]:
         return [*files.base, files.continued]

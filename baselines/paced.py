@@ -33,8 +33,8 @@ class Paced(Method):
         "pass rates are taken once, from the untrained student, and smoothed; weights have mean 1; the run's optimizer "
         "steps"
     )
-    Options = Options
     options: Options
+    Options = Options
 
     def needs(self) -> list[str]:
         return [*files.base, *files.of_student]

@@ -19,8 +19,8 @@ class ReferenceSft(Method):
     paper = "ours: the upper bound of what any selection of valid traces could reach"
     summary = "the worked solutions, of all problems or of those that have one"
     differs = "nothing: there is no paper"
-    Options = Options
     options: Options
+    Options = Options
 
     def needs(self) -> list[str]:
         return []

@@ -17,8 +17,8 @@ class RejectionSampling(Method):
     paper = "arXiv 2308.01825 (rejection-sampling fine-tuning)"
     summary = "the teacher's correct samples, nothing else"
     differs = "a teacher's samples, not the student's own; at most `max_per_problem` distinct ones, the first by index"
-    Options = Options
     options: Options
+    Options = Options
 
     def needs(self) -> list[str]:
         return [*files.base]

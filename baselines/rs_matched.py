@@ -23,8 +23,8 @@ class RsMatched(Method):
     paper = "ours: the equal-cost control of rejection sampling (arXiv 2308.01825)"
     summary = "rejection sampling that spends HEAL's extra teacher tokens on more samples"
     differs = "more samples per problem, until HEAL's extra tokens are spent"
-    Options = Options
     options: Options
+    Options = Options
 
     def needs(self) -> list[str]:
         return [*files.base, *files.extra(self.options.gear, self.options.allocation)]

@@ -30,8 +30,8 @@ class Rsr(Method):
         "chosen among one teacher's correct samples, not among several teachers'; as many per problem as for every "
         "other method; under the untrained student, whose end token counts too; the run's optimizer steps"
     )
-    Options = Options
     options: Options
+    Options = Options
 
     def needs(self) -> list[str]:
         return [*files.base, files.ranks]

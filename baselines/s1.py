@@ -36,8 +36,8 @@ class S1(Method):
         "questions' words (TF-IDF, k-means), not subjects named by a language model; only correct traces; no filter "
         "of formatting; no budget forcing at test time; the run's optimizer steps, not 5 epochs"
     )
-    Options = Options
     options: Options
+    Options = Options
 
     def needs(self) -> list[str]:
         return [*files.base, *files.of_student]

@@ -28,8 +28,8 @@ class Star(Method):
         "the teacher writes, not the student itself; one round; several samples at the run's temperature; the hint's "
         "wording, and its leaks, as for HEAL's guided samples; the run's optimizer steps"
     )
-    Options = Options
     options: Options
+    Options = Options
 
     def needs(self) -> list[str]:
         return [*files.base, files.guided]

@@ -114,8 +114,8 @@ def ceiling_numbers(problems: Sequence[Row], grades: Sequence[Row]) -> pd.DataFr
             cure = "give the problems that were sampled"
             raise HealError(f"problem {problem_id} is not among the problems", where="grades", cure=cure)
         counts[difficulty[problem_id], len(rows), sum(row["correct"] for row in rows)] += 1
-    rows = [[*key, counts[key]] for key in sorted(counts)]
-    return pd.DataFrame(rows, columns=["difficulty", "samples", "correct", "problems"])
+    numbers = [[*key, counts[key]] for key in sorted(counts)]
+    return pd.DataFrame(numbers, columns=["difficulty", "samples", "correct", "problems"])
 
 
 def ceiling(numbers: pd.DataFrame) -> plt.Figure:
@@ -126,7 +126,7 @@ def ceiling(numbers: pd.DataFrame) -> plt.Figure:
     colors = (style.SKY, style.VERMILLION, style.GREEN, style.ORANGE, style.BLUE, style.PURPLE)
     for number, (difficulty, rows) in enumerate(numbers.groupby("difficulty", sort=True)):
         heights = np.bincount(rows["correct"], weights=rows["problems"], minlength=most + 1)
-        look = {"color": colors[number % 6], "hatch": HATCHES[number % 6], "edgecolor": "white"}
+        look: dict[str, Any] = {"color": colors[number % 6], "hatch": HATCHES[number % 6], "edgecolor": "white"}
         axis.bar(range(most + 1), heights, bottom=base, width=0.85, label=difficulty or "no difficulty given", **look)
         base += heights
     unsolved = int(base[0])
@@ -213,8 +213,8 @@ def main() -> None:
     given = parser.parse_args()
     facts: dict[str, Any] = {"options": vars(given)}
     with recorded(given.out, "evals.figures", **facts), plt.rc_context(style.STYLE):
-        figure, numbers = make(given)
-        style.save(figure, given.out, numbers)
+        drawn, numbers = make(given)
+        style.save(drawn, given.out, numbers)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -115,7 +116,7 @@ def draw_methods(axis: Axes, panel: pd.DataFrame, column: str, numbered: Sequenc
         color, marker = style.look(row.method)
         moved = axis.transData + ScaledTranslation(APART * place / 72, 0, axis.figure.dpi_scale_trans)
         at = getattr(row, column)
-        look = {"color": color, "transform": moved, "clip_on": False}
+        look: dict[str, Any] = {"color": color, "transform": moved, "clip_on": False}
         axis.plot([at, at], [row.ci_low, row.ci_high], linewidth=1.4, zorder=2, **look)
         axis.scatter([at], [row.mean], s=30, marker=marker, zorder=3, **look)
         axis.plot([at], [0.02], marker="|", markersize=5, color=style.GREY, transform=axis.get_xaxis_transform())

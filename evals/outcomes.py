@@ -67,7 +67,7 @@ def answers_of(rows: Sequence[Row], path: str | Path, reading: str = "strict") -
     if not rows:
         raise HealError("no answers", where=str(path), cure=cure)
     found: dict[str, dict[int, tuple[float, str | None]]] = {}
-    gold = {}
+    gold: dict[str, str] = {}
     for number, row in enumerate(rows, 1):
         repeats = found.setdefault(row["problem_id"], {})
         if row["repeat"] in repeats:

@@ -47,23 +47,23 @@ SIGNS = {"positive": 1, "negative": -1}
 
 
 class Ours(OptionGroup):
-    option: str | None = None
+    option: str = ""
     """A field of the config, its groups joined by dots; `heal.…` is one of the method heal."""
-    matches: str | None = None
+    matches: str = ""
     """For teachers and students: what the path of one of them must match."""
     count: bool = False
     """For a list: its length is compared."""
-    unless: str | None = None
+    unless: str = ""
     """A field that puts `option` out of effect where it is set."""
-    difference: str | None = None
+    difference: str = ""
     """The method whose accuracy is compared, averaged over the benchmarks."""
-    to: str | None = None
+    to: str = ""
     """With which method's; `untrained` is the student before training."""
     benchmarks: list[str] = []
     """The problems asked; every benchmark of the run that asks one of them counts."""
-    student: str | None = None
+    student: str = ""
     """What the path of the student must match."""
-    unsolved: list[str] | None = None
+    unsolved: list[str] = []
     """The problems of which the share is taken that the teacher never solves."""
     repeats: int = 1
     """In so many repeats."""
@@ -149,9 +149,8 @@ def setting_value(setting: Setting, field: str) -> Any:
         raise HealError(f"no field {field!r} in the config", where=str(FILE), cure="mend `option` there") from None
 
 
-def compare_setting(number: Number, setting: Setting) -> Found:
+def compare_setting(number: Number, asked: Ours, setting: Setting) -> Found:
     """Whether our option is the paper's value."""
-    asked = number.ours
     value = setting_value(setting, asked.option)
     if value is None:
         return Found(CANNOT_SAY, "this run has no method named heal, or no such value")
@@ -162,8 +161,10 @@ def compare_setting(number: Number, setting: Setting) -> Found:
     if asked.unless and (instead := setting_value(setting, asked.unless)) is not None:
         return Found(DIFFERS, f"{asked.unless} decides instead", f"{instead} {asked.unless.rpartition('.')[2]}")
     value = len(value) if asked.count else value
-    both_numbers = not isinstance(value, str) and not isinstance(number.paper, str)
-    alike = math.isclose(value, number.paper, rel_tol=CLOSE) if both_numbers else value == number.paper
+    if isinstance(value, str) or isinstance(number.paper, str):
+        alike = value == number.paper
+    else:
+        alike = math.isclose(value, number.paper, rel_tol=CLOSE)
     return Found(AGREES if alike else DIFFERS, ours=value)
 
 
@@ -172,7 +173,7 @@ def judge(number: Number, interval: stats.Interval | stats.TTest, difference: bo
     low, high = interval.low, interval.high
     if math.isnan(low):
         return CANNOT_SAY, "no interval: too few replicates, or no variation between them"
-    if number.paper in SIGNS:
+    if isinstance(number.paper, str):
         ends = sorted((SIGNS[number.paper] * low, SIGNS[number.paper] * high))
         if ends[0] <= 0 <= ends[1]:
             return CANNOT_SAY, "the interval holds both signs"
@@ -184,10 +185,10 @@ def judge(number: Number, interval: stats.Interval | stats.TTest, difference: bo
     return AGREES, ""
 
 
-def compare_difference(number: Number, setting: Setting, teacher: str, student: str) -> Found:
+def compare_difference(number: Number, asked: Ours, setting: Setting, teacher: str, student: str) -> Found:
     """The difference of two methods over the benchmarks, each benchmark counting the same."""
-    asked, run = number.ours, setting.run
-    whose = {"teacher": teacher, "student": student}
+    run = setting.run
+    whose: dict[str, Any] = {"teacher": teacher, "student": student}
     benchmarks = [name for name in run.benchmarks if setting.asked[name] in asked.benchmarks]
     absent = [name for name in (asked.difference, asked.to) if name not in (*run.methods, UNTRAINED)]
     if absent:
@@ -216,9 +217,9 @@ def compare_difference(number: Number, setting: Setting, teacher: str, student: 
     return Found(verdict, why, test.diff, test, covers, **whose)
 
 
-def compare_unsolved(number: Number, setting: Setting, teacher: str) -> Found:
+def compare_unsolved(number: Number, asked: Ours, setting: Setting, teacher: str) -> Found:
     """The share of questions that the teacher never solves in so many repeats."""
-    asked, run = number.ours, setting.run
+    run = setting.run
     here = [name for name in run.benchmarks if setting.asked[name] in asked.unsolved]
     if not here:
         return Found(CANNOT_SAY, f"this run asks none of {', '.join(asked.unsolved)}", teacher=teacher)
@@ -232,32 +233,34 @@ def compare_unsolved(number: Number, setting: Setting, teacher: str) -> Found:
     return Found(verdict, why, interval.mean, interval, interval.covers, teacher)
 
 
-def compare_result(number: Number, setting: Setting, verdicts: Mapping[str, str]) -> Iterator[Found]:
+def compare_result(number: Number, asked: Ours, setting: Setting, verdicts: Mapping[str, str]) -> Iterator[Found]:
     """One for each teacher and student that the number is about; one alone where nothing can be compared."""
     others = [item for item in number.needs if verdicts[item] != AGREES]
     if setting.hopeless or others:
         yield Found(CANNOT_SAY, setting.hopeless or f"another {', another '.join(others)}")
         return
-    students, asked = setting.experiment.students, number.ours
-    meant = [name for name in students if re.search(asked.student or "", students[name].path)]
-    if asked.unsolved is not None:
-        yield from (compare_unsolved(number, setting, teacher) for teacher in setting.run.teachers)
+    students = setting.experiment.students
+    meant = [name for name in students if re.search(asked.student, students[name].path)]
+    if asked.unsolved:
+        yield from (compare_unsolved(number, asked, setting, teacher) for teacher in setting.run.teachers)
     elif not meant:
         yield Found(CANNOT_SAY, "other students")
     else:
-        yield from (compare_difference(number, setting, *pair) for pair in product(setting.run.teachers, meant))
+        pairs = product(setting.run.teachers, meant)
+        yield from (compare_difference(number, asked, setting, *pair) for pair in pairs)
 
 
 def table(paper: Paper, setting: Setting) -> pd.DataFrame:
     """One row per number, and of results one per teacher and student; columns as COLUMNS."""
-    rows, verdicts = [], {}
+    rows: list[dict[str, Any]] = []
+    verdicts: dict[str, str] = {}
     for number in paper.numbers:
         if number.ours is None:
             found = [Found(CANNOT_SAY, number.why)]
         elif number.ours.option:
-            found = [compare_setting(number, setting)]
+            found = [compare_setting(number, number.ours, setting)]
         else:
-            found = list(compare_result(number, setting, verdicts))
+            found = list(compare_result(number, number.ours, setting, verdicts))
         verdicts[number.item] = found[0].verdict
         for one in found:
             bounds = (one.interval.low, one.interval.high) if one.interval else (math.nan, math.nan)

@@ -14,6 +14,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -91,7 +92,7 @@ def crossed_bootstrap(
     return Interval(mean, float(low), float(high), covers)
 
 
-def crossed_bootstrap_difference(a_SQ: ArrayLike, b_SQ: ArrayLike, **options: float) -> Interval:
+def crossed_bootstrap_difference(a_SQ: ArrayLike, b_SQ: ArrayLike, **options: Any) -> Interval:
     """Mean of a - b; `crossed_bootstrap`'s options and cover, the same seeds and questions drawn for both."""
     a_SQ, b_SQ = _tables(a_SQ, b_SQ)
     return crossed_bootstrap(a_SQ - b_SQ, **options)
@@ -125,12 +126,12 @@ def mcnemar(a_Q: ArrayLike, b_Q: ArrayLike) -> McNemar:
     Covers the questions only: a claim about these two checkpoints, not about the methods that trained them.
     Source: McNemar 1947, with the exact binomial p of statsmodels.
     """
-    (a_Q,), (b_Q,) = _tables([a_Q], [b_Q])
-    if not np.isin([a_Q, b_Q], (0.0, 1.0)).all():
+    (right_Q,), (other_Q,) = _tables(np.asarray(a_Q)[None], np.asarray(b_Q)[None])
+    if not np.isin([right_Q, other_Q], (0.0, 1.0)).all():
         raise HealError("McNemar's test needs outcomes 0 or 1", cure="use paired_t on means over samples")
-    table = np.array([[np.sum((a_Q == i) & (b_Q == j)) for j in (1, 0)] for i in (1, 0)])
+    table = np.array([[np.sum((right_Q == i) & (other_Q == j)) for j in (1, 0)] for i in (1, 0)])
     result = mcnemar_test(table, exact=True)
-    return McNemar(int(table[0, 1]), int(table[1, 0]), len(a_Q), float(result.pvalue))
+    return McNemar(int(table[0, 1]), int(table[1, 0]), len(right_Q), float(result.pvalue))
 
 
 def benjamini_hochberg(p: ArrayLike) -> np.ndarray:
@@ -161,6 +162,8 @@ def detectable_difference(
     seeds is itself rough. NaN without 2 seeds or any variation. Source: noncentral t, statsmodels.
     """
     if sd is None:
+        if a_SQ is None or b_SQ is None:
+            raise HealError("nothing to take the spread from", cure="give two tables, or sd")
         a_SQ, b_SQ = _tables(a_SQ, b_SQ)
         diff_S = (a_SQ - b_SQ).mean(axis=1)
         sd = float(diff_S.std(ddof=1)) if len(diff_S) > 1 else math.nan
@@ -191,7 +194,7 @@ def auroc(scores: ArrayLike, labels: ArrayLike, *, groups: ArrayLike | None = No
     m, n = int(positive.sum()), int((~positive).sum())
     if m == 0 or n == 0:
         return Interval(math.nan, math.nan, math.nan, covers)
-    (ranks,), _ = _tables([stats.rankdata(scores)], [labels])
+    (ranks,), _ = _tables(stats.rankdata(scores)[None], np.asarray(labels)[None])
     positives, negatives = ranks[positive], ranks[~positive]
     # An item's rank among all less its rank in its own class counts the other class's items below it.
     below_M = (positives - stats.rankdata(positives)) / n
@@ -204,7 +207,8 @@ def auroc(scores: ArrayLike, labels: ArrayLike, *, groups: ArrayLike | None = No
 
     if groups is None:  # the two areas from which the observed one is z of *their* standard errors away
         inside = min(max(area, ROUNDING), 1 - ROUNDING)  # at 0 and 1 the area itself solves the equation
-        return Interval(area, *(optimize.brentq(excess, end, inside) for end in (0.0, 1.0)), covers)
+        low, high = (optimize.brentq(excess, end, inside) for end in (0.0, 1.0))
+        return Interval(area, low, high, covers)
     names, group = np.unique(np.asarray(groups), return_inverse=True)
     influence = np.zeros(m + n)
     influence[positive], influence[~positive] = (below_M - area) / m, (above_N - area) / n

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -57,7 +58,7 @@ METHODS = {
 }
 EVERY = [(color, marker) for marker in "^<>phXdH8" for color in (PURPLE, BLUE, GREEN, ORANGE, SKY)]
 OTHERS = [pair for pair in EVERY if pair not in METHODS.values()]
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "heal",  # else ids in the svg are random
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs everywhere
     "font.size": 9,

@@ -144,15 +144,16 @@ def table(run: Run, reference: str, benchmarks: Callable[[str], Sequence[str]] |
 
 def with_costs(frame: pd.DataFrame, run: Run, methods: Mapping[str, Method]) -> pd.DataFrame:
     """The table with the tokens that each method takes, columns as COLUMNS. Raises HealError for a missing file."""
-    spent: dict[tuple[str, str, str], tuple[int, int, int]] = {}
+    spent: dict[tuple[str, str, str], tuple[float, float, float]] = {}
     for teacher in run.teachers:
         for name, method in methods.items():
             tokens = run.teacher_tokens(teacher, method)
             for student in run.students:
                 spent[teacher, student, name] = (*tokens, run.training_tokens(teacher, student, name))
-    nothing = {UNTRAINED: (math.nan, math.nan, 0)}
+    unknown = (math.nan, math.nan, math.nan)
+    nothing = {UNTRAINED: (math.nan, math.nan, 0.0)}
     keys = zip(frame["teacher"], frame["student"], frame["method"], strict=True)
-    costs = [spent.get(key) or nothing.get(key[-1], (math.nan,) * 3) for key in keys]
+    costs = [spent.get(key) or nothing.get(key[-1], unknown) for key in keys]
     return frame.join(pd.DataFrame(costs, columns=COSTS, index=frame.index))[COLUMNS]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -208,7 +209,7 @@ def pure_figure(numbers: pd.DataFrame, options: Pure) -> plt.Figure:
         axis.axvline(dropped.min(), color=style.VERMILLION, linestyle="--", linewidth=1.5)
         told = f"dropped from here (λ = {options.drop_share:g}) →"
         right = dropped.min() > (floor + high) / 2
-        side = {"ha": "right", "xytext": (-4, 0)} if right else {"ha": "left", "xytext": (4, 0)}
+        side: dict[str, Any] = {"ha": "right", "xytext": (-4, 0)} if right else {"ha": "left", "xytext": (4, 0)}
         place = (dropped.min(), -0.62)
         axis.annotate(told, place, textcoords="offset points", va="center", color=style.VERMILLION, **side)
     axis.set_yticks(range(len(present)), labels)

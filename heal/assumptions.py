@@ -127,12 +127,13 @@ def size_of(model: config.Model, label: str, given: float | None = None) -> Size
     if model.endpoint:
         return Size(0, 0, "served elsewhere: its hours are not in the plan")
     last = Path(model.path).name
+    named = in_units(SIZE_IN_NAME.search(last))
     if given is not None:
         count, source = given, "--assume"
     elif headers := sorted(Path(model.path).expanduser().glob("*.safetensors")):
         count, source = sum(map(header_parameters, headers)), "its safetensors"
-    elif count := in_units(SIZE_IN_NAME.search(last)):
-        source = "its name"
+    elif named:
+        count, source = named, "its name"
     else:
         name = label.partition(".")[2]
         cure = f"give it: --assume params.{name}=8e9; or set `path` to a local folder with safetensors"
@@ -163,7 +164,7 @@ def problem_count(dataset: Dataset, split: str, limit: int | None = None) -> int
         # Of a part of unknown size the whole takes as much as `n` allows.
         parts = [problem_count(part, f"{split}, {name}", count) for name, part in dataset.parts.items()]
         count = at_most(sum(parts) - dataset.skip, count)
-    elif dataset.source == "file" and Path(dataset.path).is_file():
+    elif dataset.source == "file" and dataset.path and Path(dataset.path).is_file():
         rows = problems.chosen(problems.read_file(dataset.path), dataset, dataset.path)
         count = at_most(len(rows) - dataset.skip, count)
     if count is None and limit is None:

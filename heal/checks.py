@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -32,18 +33,22 @@ def faults(experiment: Experiment) -> Iterator[HealError]:
         yield HealError("vLLM is not installed", where="engine.kind", cure=cure)
     yield from caught(lambda: tracking.check(experiment.train.report_to, "report_to"), "train")
     for name, model in experiment.teachers.items():
-        yield from caught(lambda model=model: check_teacher(model, experiment), f"teachers.{name}")
+        yield from caught(partial(check_teacher, model, experiment), f"teachers.{name}")
     for name, model in experiment.students.items():
-        yield from caught(lambda model=model: check_student(model, experiment), f"students.{name}")
+        yield from caught(partial(check_student, model, experiment), f"students.{name}")
     if any(method.distillation for method in registry.resolve(experiment, where="methods").values()):
         for (name, teacher), (other, student) in product(experiment.teachers.items(), experiment.students.items()):
-            place = f"teachers.{name}, students.{other}"
-            yield from caught(lambda pair=(teacher, student): check_vocabularies(*map(tokenizer_of, pair), ""), place)
+            yield from caught(partial(check_pair, teacher, student), f"teachers.{name}, students.{other}")
     sets = {"train": experiment.problems.train, "dev": experiment.problems.dev}
     for name, dataset in sets.items():
-        yield from caught(lambda dataset=dataset: problems.load(dataset, experiment.seed), f"problems.{name}")
+        yield from caught(partial(problems.load, dataset, experiment.seed), f"problems.{name}")
     for name, dataset in experiment.problems.test.items():
-        yield from caught(lambda dataset=dataset: problems.load(dataset, experiment.seed), f"problems.test.{name}")
+        yield from caught(partial(problems.load, dataset, experiment.seed), f"problems.test.{name}")
+
+
+def check_pair(teacher: Model, student: Model) -> None:
+    """Raises HealError where a student cannot be distilled from the teacher's probabilities."""
+    check_vocabularies(tokenizer_of(teacher), tokenizer_of(student), "")
 
 
 def caught(check: Callable[[], Any], field: str) -> Iterator[HealError]:
@@ -97,8 +102,10 @@ def check_endpoint(model: Model, question: str, experiment: Experiment) -> None:
     from heal.engines.base import Request, Sampling
     from heal.engines.endpoint import EndpointEngine
 
-    options = {"revision": model.revision, "template_options": model.template_options}
-    engine = EndpointEngine(model.path, endpoint=model.endpoint, **options)
+    assert model.endpoint
+    engine = EndpointEngine(
+        model.path, endpoint=model.endpoint, revision=model.revision, template_options=model.template_options
+    )
     prompt = engine.chat_ids(question)
     engine.generate([Request(prompt, (0,), 1)], Sampling())  # one token, for its log-probs
     methods = registry.resolve(experiment, where="methods").values()

@@ -44,7 +44,8 @@ def documentation() -> str:
         "A method's entry (in `methods` or `ablations`) is its `kind` and whatever differs from the sections `gear`,",
         "`pure` and `pace`: `heal_random_cut: {kind: heal, gear: {detector: random}}`.",
     ]
-    for cls in [Experiment, *option_groups(Experiment)]:
+    groups: list[type[BaseModel]] = [Experiment, *option_groups(Experiment)]
+    for cls in groups:
         lines += ["", f"## {cls.__name__}", "", "| field | type | default | |", "|---|---|---|---|"]
         for name, field in cls.model_fields.items():
             default = "required" if field.is_required() else shown_default(field.default)

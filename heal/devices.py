@@ -95,8 +95,8 @@ def try_to_take(cards: Sequence[str], count: int, folder: Path) -> dict[str, IO[
             file.close()
         if len(taken) == count:
             return taken
-    for file in taken.values():
-        file.close()
+    for held in taken.values():
+        held.close()
     return {}
 
 

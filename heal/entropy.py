@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from heal.steps import Step
@@ -38,7 +39,7 @@ def aggregate(values_T: np.ndarray, statistic: str) -> float:
     return float(np.max(values_T))
 
 
-def per_step(values_T: Sequence[float], steps: Sequence[Step], statistic: str) -> np.ndarray:
+def per_step(values_T: ArrayLike, steps: Sequence[Step], statistic: str) -> np.ndarray:
     """E_k, shape [K]: the statistic of each step's token values, in their unit."""
     values = np.asarray(values_T, dtype=np.float64)
     return np.array([aggregate(values[step.start : step.end], statistic) for step in steps])

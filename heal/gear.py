@@ -169,7 +169,8 @@ def problems_to_treat(
     by_problem = defaultdict(list)
     for grade in grades:
         by_problem[grade["problem_id"]].append(grade)
-    treated, suspect = [], []
+    treated: list[str] = []
+    suspect: list[str] = []
     for problem_id, rows in by_problem.items():
         if sum(row["correct"] for row in rows) > max_pass_rate * len(rows) + 1e-9:
             continue

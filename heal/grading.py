@@ -88,8 +88,9 @@ def extract_boxed(text: str) -> str | None:
             open_braces.append(token.end() if len(kind) > 1 else None)
         elif kind == "}" and open_braces:
             content = open_braces.pop()
-            later = content is not None and (best is None or content > best[0])
-            if later and text[content : token.start()].strip():
+            if content is None or (best and content <= best[0]):
+                continue
+            if text[content : token.start()].strip():
                 best = (content, token.start())
     return text[best[0] : best[1]].strip() if best else None
 

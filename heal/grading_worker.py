@@ -82,6 +82,8 @@ class Worker:
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONHASHSEED": "0"},  # sympy's paths depend on the order of sets
         )
+        assert self.process.stdin and self.process.stdout
+        self.questions, self.replies = self.process.stdin, self.process.stdout
         try:
             line = self._read_line(START_LIMIT_S)
             reply = json.loads(line) if line else {}
@@ -98,8 +100,8 @@ class Worker:
         """
         try:
             question = json.dumps({"gold": gold, "answer": answer}) + "\n"
-            self.process.stdin.write(question.encode())
-            self.process.stdin.flush()
+            self.questions.write(question.encode())
+            self.questions.flush()
             line = self._read_line(self.wall_limit_s)
             if line:
                 verdict = json.loads(line)["verdict"]
@@ -123,11 +125,11 @@ class Worker:
         """One line; b"" when the process has ended, None when the limit has passed."""
         line, deadline = b"", time.monotonic() + limit_s
         with selectors.DefaultSelector() as selector:
-            selector.register(self.process.stdout, selectors.EVENT_READ)
+            selector.register(self.replies, selectors.EVENT_READ)
             while not line.endswith(b"\n"):
                 if not selector.select(max(0.0, deadline - time.monotonic())):
                     return None
-                piece = os.read(self.process.stdout.fileno(), 65536)
+                piece = os.read(self.replies.fileno(), 65536)
                 if not piece:
                     return b""
                 line += piece
@@ -143,8 +145,8 @@ class Worker:
             self.process.kill()
             self.process.wait()
         with contextlib.suppress(BrokenPipeError):  # a question may still be in the buffer
-            self.process.stdin.close()
-        self.process.stdout.close()
+            self.questions.close()
+        self.replies.close()
 
 
 def leave_with_parent(parent: int) -> None:

@@ -70,7 +70,7 @@ class Setting:
     experiment: config.Experiment
     methods: Mapping[str, Method]
     names: Sequence[str]
-    counts: Mapping[str, int]  # split → problems
+    counts: Mapping[str, float]  # split → problems, of those that are planned with
     asked: Mapping[str, Benchmark]
     sizes: Mapping[str, Size]
     assumed: Mapping[str, Assumption]
@@ -98,7 +98,7 @@ def sources(file: str, setting: Setting) -> list[str]:
     filtered = {
         files.scores(method.options.gear)
         for method in setting.methods.values()
-        if hasattr(method.options, "pure") and method.options.pure.filter_guided
+        if hasattr(method.options, "gear") and hasattr(method.options, "pure") and method.options.pure.filter_guided
     }
     if file == files.of_student[0]:
         return []
@@ -200,7 +200,7 @@ def stage(setting: Setting, names: tuple[str, str], label: str, jobs: int, token
     options = model.warm_up.train if names[1] == "warm_up" else experiment.train
     if model.endpoint:
         fees = (tokens.read * model.endpoint.input_price + tokens.written * model.endpoint.output_price) / 1e6
-        return Stage(*names, name, jobs, *astuple(tokens), 0.0, 0.0, disk_bytes, fees)
+        return Stage(*names, name, jobs, tokens.prompts, tokens.read, tokens.written, 0.0, 0.0, disk_bytes, fees)
     low = (options.dtype if training else experiment.engine.dtype) != "float32"
     card = setting["tflops_16bit" if low else "tflops_32bit"]
     gpus = model.gpus if card and experiment.engine.device != "cpu" else 0
@@ -213,7 +213,8 @@ def stage(setting: Setting, names: tuple[str, str], label: str, jobs: int, token
         units = (tokens.read * per_read + tokens.written * 2) / setting["use_cpu"]
         peak = 1e12 * setting["tflops_cpu"] * experiment.engine.threads
     hours = (setting.sizes[label].active * units / peak + jobs * setting["start_s"]) / 3600
-    return Stage(*names, name, jobs, *astuple(tokens), hours, hours * gpus, disk_bytes, 0.0)
+    spent = (tokens.prompts, tokens.read, tokens.written, hours, hours * gpus)
+    return Stage(*names, name, jobs, *spent, disk_bytes, 0.0)
 
 
 def trained_on(setting: Setting, conversations: float) -> Tokens:
@@ -307,4 +308,5 @@ def settings(
     wanted = ["main", *(["ablations"] if ablations else []), *(e.comparisons if comparisons else ())]
     names = list(dict.fromkeys(name for kind in wanted for name in tables[kind].methods))
     training = {name: one.train for one in tables.values() for name in one.methods}
-    return Setting(e, methods, names, counts, asked, known, assumed, training)
+    found = {split: count for split, count in counts.items() if count is not None}
+    return Setting(e, methods, names, found, asked, known, assumed, training)

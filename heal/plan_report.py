@@ -87,7 +87,7 @@ def notes(setting: Setting, stages: Sequence[Stage], cards: int) -> list[str]:
     if not e.train.lora:
         peak = in_bytes(largest * CHECKPOINT_BYTES * CHECKPOINTS)
         told.append(f"Checkpoints take up to {peak} more per student while it is trained.")
-    counts = ", ".join(f"{split} {count:,.0f}" for split, count in setting.counts.items() if count is not None)
+    counts = ", ".join(f"{split} {count:,.0f}" for split, count in setting.counts.items())
     told.append(f"Problems: {counts}" + (" (train: before decontamination)." if e.problems.decontaminated else "."))
     return told + [f"Parameters, {label}: {size.total:,.0f} ({size.source})." for label, size in setting.sizes.items()]
 

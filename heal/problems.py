@@ -73,7 +73,7 @@ def from_mini(dataset: Dataset, seed: int) -> list[Row]:
 
     rng = random.Random(f"wrong gold {seed} {dataset.split}")
     rows = []
-    for puzzle in puzzles.generate(dataset.split, dataset.n, seed):
+    for puzzle in puzzles.generate(*which(dataset), seed):
         answer = puzzle.answer
         if rng.random() < dataset.wrong_gold_share:
             answer = str((int(answer) + rng.randrange(1, puzzles.MODULUS)) % puzzles.MODULUS)
@@ -93,7 +93,13 @@ def from_gsm_symbolic(dataset: Dataset, seed: int) -> list[Row]:
     """Word problems with their worked solutions. Raises HealError where the package that makes them is absent."""
     from heal.gsm_symbolic.problems import generate
 
-    return generate(dataset.split, dataset.n, seed)
+    return generate(*which(dataset), seed)
+
+
+def which(dataset: Dataset) -> tuple[str, int]:
+    """Split and number of problems; a data set that is made here has both."""
+    assert dataset.split and dataset.n
+    return dataset.split, dataset.n
 
 
 MADE_HERE = {"mini": from_mini, "gsm_symbolic": from_gsm_symbolic}
@@ -134,7 +140,7 @@ def read_hub(dataset: Dataset) -> list[Row]:
 def place(dataset: Dataset) -> str:
     """Where a data set's rows stand, for messages."""
     if dataset.source == "hub":
-        return f"{'/'.join(filter(None, [dataset.path, dataset.name, dataset.split]))} at {dataset.revision[:8]}"
+        return f"{'/'.join(filter(None, [dataset.path, dataset.name, dataset.split]))} at {str(dataset.revision)[:8]}"
     return f"{dataset.source}/{dataset.split}" if dataset.source in MADE_HERE else dataset.path or ""
 
 
@@ -208,10 +214,9 @@ def from_row(row: Row, dataset: Dataset, where: str, source: str, seed: int) -> 
 
 def worked_solution(row: Row, names: Columns | None, content: str) -> str | None:
     """The worked solution, of its own column or before GSM8K's ####, there with steps at blank lines; or None."""
-    if names is None or names.solution:
-        given = row.get(names.solution if names else "solution")
-        if given:
-            return str(given)
+    column = names.solution if names else "solution"
+    if column and (given := row.get(column)):
+        return str(given)
     if "####" in content:
         return CALCULATOR.sub("", content.rpartition("####")[0]).strip().replace("\n", "\n\n")
     return None
@@ -224,10 +229,11 @@ def found_rows(dataset: Dataset, seed: int, grader: Grader, left_out: list[Row])
     where = place(dataset)
     if make := MADE_HERE.get(dataset.source):
         return [(f"{where}, row {number}", row) for number, row in enumerate(make(dataset, seed), 1)]
-    rows = read_hub(dataset) if dataset.source == "hub" else read_file(dataset.path)
+    path = str(dataset.path)
+    rows = read_hub(dataset) if dataset.source == "hub" else read_file(path)
     if not rows:
         raise HealError("no rows", where=where, cure="give a file with at least one problem")
-    source = dataset.path if dataset.source == "hub" else Path(dataset.path).stem
+    source = path if dataset.source == "hub" else Path(path).stem
     found: Found = []
     for number, row in chosen(rows, dataset, where):
         try:
@@ -249,31 +255,28 @@ def usable(dataset: Dataset, seed: int, grader: Grader, left_out: list[Row]) -> 
     taken: list[tuple[str, Row]] = []
     seen: dict[str, str] = {}
 
-    def fault(where: str, row: Row | HealError) -> HealError | None:
+    def checked(where: str, row: Row | HealError) -> Row:
         if isinstance(row, HealError):
-            return row
+            raise row
         if row["question"] in seen:
             first = seen[row["question"]]
             told = first.rpartition(", ")[2] if first.rpartition(", ")[0] == where.rpartition(", ")[0] else first
             cure = "remove one of them, or set unusable: leave_out"
-            return HealError(f"the same question as in {told}", where=f"{where}, field question", cure=cure)
-        try:
-            check_gold(row["answer"], grader, where=f"{where}, field answer")
-        except HealError as error:
-            return error
-        return None
+            raise HealError(f"the same question as in {told}", where=f"{where}, field question", cure=cure)
+        check_gold(row["answer"], grader, where=f"{where}, field answer")
+        seen[row["question"]] = where
+        return row
 
     wanted = None if dataset.source in MADE_HERE or dataset.n is None else dataset.skip + dataset.n
     for where, row in found:
         if len(taken) == wanted:
             break
-        if error := fault(where, row):
+        try:
+            taken.append((where, checked(where, row)))
+        except HealError as error:
             if dataset.unusable == "refuse":
-                raise error
+                raise
             left_out.append({"where": where, "reason": error.found})
-            continue
-        seen[row["question"]] = where
-        taken.append((where, row))
     if not taken[dataset.skip :]:
         where = place(dataset) or "the mixture"
         cure = "loosen keep, drop or skip, or give another file"

@@ -23,7 +23,7 @@ def log_ratios(nll_K: np.ndarray, uncertainty_K: np.ndarray, epsilon: float) -> 
     return np.asarray(nll_K, dtype=np.float64) - np.log(np.maximum(uncertainty_K, 0.0) + epsilon)
 
 
-def last_scored_step(uncertainty_K: Sequence[float], statement: int | None, certain_below: float) -> int:
+def last_scored_step(uncertainty_K: Sequence[float] | np.ndarray, statement: int | None, certain_below: float) -> int:
     """k₁, from 1: the first step with u_k < 0.1, else the last before the answer is stated; 0 where there is none.
 
     What follows k₁ is verification and is not scored; neither is the answer statement itself.

@@ -52,6 +52,7 @@ def discover(folder: Path = BASELINES) -> dict[str, type[Method]]:
 def load_method(path: Path) -> type[Method]:
     name = f"baselines.{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
+    assert spec and spec.loader  # of a .py file there are both
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

@@ -57,7 +57,7 @@ def grid(steps: int, points: int) -> list[int]:
     return sorted({round(1 + i * (steps - 1) / (points - 1)) for i in range(points)}) if points > 1 else [steps]
 
 
-def hold(values: Sequence[float], points: Sequence[int], steps: int, before: float) -> list[float]:
+def hold(values: Sequence[float] | np.ndarray, points: Sequence[int], steps: int, before: float) -> list[float]:
     """Values measured at some steps, held until the next point; `before` up to the first."""
     held, current, at = [], before, dict(zip(points, values, strict=True))
     for k in range(1, steps + 1):

@@ -67,8 +67,8 @@ def model_of(arguments: argparse.Namespace) -> config.Model:
 def open_engine(arguments: argparse.Namespace) -> Engine:
     """The teacher, loaded into the configured engine, or at its endpoint."""
     options, model = read_options(config.Engine, arguments.engine, "--engine"), model_of(arguments)
-    common = {"revision": model.revision, "template_options": model.template_options}
-    listed = {"top_logprobs": options.top_logprobs, "max_length": options.max_length}
+    common: dict[str, Any] = {"revision": model.revision, "template_options": model.template_options}
+    listed: dict[str, Any] = {"top_logprobs": options.top_logprobs, "max_length": options.max_length}
     if model.endpoint:
         from heal.engines.endpoint import EndpointEngine
 

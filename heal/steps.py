@@ -36,7 +36,8 @@ def split(pieces: Sequence[str], min_step_tokens: int = 1) -> list[Step]:
     scope = len(text) if end_of_thinking < 0 else end_of_thinking
     borders = [match.end() for match in BLANK_LINES.finditer(text, 0, scope)]
     steps: list[Step] = []
-    start, offset, words = 0, 0, []
+    start, offset = 0, 0
+    words: list[str] = []
     for index, piece in enumerate(pieces):
         if 0 <= end_of_thinking < offset + max(1, len(piece)):  # a token with part of the tag is in no step
             break

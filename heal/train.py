@@ -232,7 +232,7 @@ def train(
         raise HealError(
             found, where=str(curriculum), cure=f"raise train.max_length (the shortest has {shortest} tokens)"
         )
-    rows, examples = list(compress(everything, fits)), list(compress(encoded, fits))
+    rows, examples = list(compress(everything, fits)), [one for one in compress(encoded, fits) if one is not None]
     steps = optimizer_steps(options, len(rows))
     stages = [row["stage"] for row in rows]
     order, step_stages = exposures(stages, schedule=schedule, steps=steps, batch=options.batch, seed=seed)
@@ -269,7 +269,9 @@ def train(
         "left_out_unreadable": unreadable,
         "eos": tokenizer.eos_token,
     }
-    losses = [[entry["step"], step_stages[entry["step"] - 1], entry["loss"], entry["learning_rate"]] for entry in log]
+    losses = [
+        [entry["step"], step_stages[int(entry["step"]) - 1], entry["loss"], entry["learning_rate"]] for entry in log
+    ]
     uses = [[row["id"], row["stage"], row["origin"], count] for row, count in zip(rows, seen, strict=True)]
     finished = partial / "model"
     shutil.rmtree(finished, ignore_errors=True)

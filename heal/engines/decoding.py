@@ -50,7 +50,7 @@ def choose(logits: Tensor, uniforms: Tensor | None, sampling: Sampling) -> tuple
     for part in chunks(*logits.shape):
         weighed = weigh(logits[part])
         shaped = None if uniforms is None else _shape(*weighed[:2], sampling)
-        tokens = weighed[0].argmax(-1) if shaped is None else _invert(shaped, uniforms[part])
+        tokens = weighed[0].argmax(-1) if shaped is None or uniforms is None else _invert(shaped, uniforms[part])
         parts.append((tokens, *measure(weighed, tokens)))
     tokens, logprobs, entropies = (torch.cat(columns) for columns in zip(*parts, strict=True))
     return tokens, logprobs, entropies
@@ -86,6 +86,9 @@ class ReservedLayer(DynamicLayer):
     Joining tensors at every step, as DynamicLayer does, copies the whole cache at every step. Setting the
     room aside at once also makes a lack of memory show at the start of a batch and not hours later.
     """
+
+    keys: Tensor
+    values: Tensor
 
     def __init__(self, positions: int) -> None:
         super().__init__()

@@ -168,7 +168,8 @@ class VllmEngine(Engine):
     def score_branches(self, trunks: Sequence[tuple[Sequence[int], Sequence[Branch]]]) -> list[list[np.ndarray]]:
         """vLLM does not use the prefix cache where the log-probs of a prompt are asked for, so each token of a
         continuation is a request of its own, which generates one token from the cached prefix and is not looked at."""
-        prompts, parameters = [], []
+        prompts: list[Sequence[int]] = []
+        parameters: list[dict[str, Any]] = []
         for i, (trunk, branches) in enumerate(trunks):
             for branch in branches:
                 for j, token in enumerate(branch.continuation):

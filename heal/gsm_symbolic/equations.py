@@ -91,7 +91,7 @@ def expressions(part: Sequence[Token]) -> tuple[list[Token], list[Token]]:
     if tail and (codes[: tail.start()].endswith(tuple("-+*/")) or (tail[0][0] == "-" and tail.start())):
         tail = None  # what stands left of the operator is unknown
     first, last = (list(part[m.start() : m.end()]) if m else [] for m in (head, tail))
-    return [balanced(side) for side in (first, last)]
+    return balanced(first), balanced(last)
 
 
 def balanced(side: list[Token]) -> list[Token]:

@@ -50,6 +50,7 @@ Generator = Callable[[random.Random, float], dict[str, Any]]
 
 def module_at(name: str, path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(name, path)
+    assert spec and spec.loader  # of a .py file there are both
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
@@ -69,7 +70,7 @@ def generators() -> dict[int, Generator]:
     root = Path(spec.origin).parent
     if f"{PACKAGE}.utils" not in sys.modules:  # what the generators import
         module_at(f"{PACKAGE}.utils", root / "utils.py")
-    found = {}
+    found: dict[int, Generator] = {}
     for half in ("generators_00_49", "generators_50_99"):
         module = module_at(f"{__package__}.{half}", root / FOLDER / f"{half}.py")
         found |= {

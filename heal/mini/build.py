@@ -129,7 +129,8 @@ def train(model: LlamaForCausalLM, data: Iterator[list[Ids]], recipe: Recipe, pa
     rate = recipe.learning_rate
     settings = {"betas": BETAS, "weight_decay": WEIGHT_DECAY, "fused": recipe.fused}
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, **settings)
-    seen, step, recent, began = 0, 0, [], time.monotonic()
+    seen, step, began = 0, 0, time.monotonic()
+    recent: list[float] = []
     model.train()
     while seen < recipe.tokens:
         ids, labels = padded(next(data), pad)

@@ -82,7 +82,7 @@ def split_steps(trace: str) -> list[str]:
 def correct_facts(question: str, trace: str) -> set[Fact]:
     """The withheld facts of the question's tables that the trace states correctly."""
     tables = {op[1] for op in parse(question).ops if is_withheld(op)}
-    stated = {(op[1], after, before) for op, after, before, _ in _claims(trace) if op[1] in tables}
+    stated = {(str(op[1]), after, before) for op, after, before, _ in _claims(trace) if op[1] in tables}
     return stated & WITHHELD_FACTS
 
 

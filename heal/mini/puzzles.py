@@ -96,7 +96,7 @@ def is_withheld(op: Op) -> bool:
 def apply(op: Op, value: int) -> int:
     """The value after `op`."""
     kind, arg = op
-    if kind == "table":
+    if isinstance(arg, str):  # a table's name
         return TABLES[arg][value]
     return (value + arg if kind == "add" else value - arg) % MODULUS
 
@@ -104,7 +104,7 @@ def apply(op: Op, value: int) -> int:
 def undo(op: Op, value: int) -> int:
     """The value before `op`, from the value after it."""
     kind, arg = op
-    if kind == "table":
+    if isinstance(arg, str):
         return INVERSE[arg][value]
     return (value - arg if kind == "add" else value + arg) % MODULUS
 

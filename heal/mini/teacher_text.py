@@ -111,7 +111,7 @@ def undo_steps(
     """`count` further steps after `done`, consistent from `value` on; returns them and the value they reach."""
     steps = []
     for op in puzzle.ops[::-1][done : done + count]:
-        before = lookup(op[1], value) if is_withheld(op) else undo(op, value)
+        before = lookup(str(op[1]), value) if is_withheld(op) else undo(op, value)
         steps.append(step_text(op, value, before, opener(premises, rng)))
         value = before
     return steps, value
@@ -148,7 +148,8 @@ def hinted(puzzle: Puzzle, premises: Premises, rng: random.Random, place: str) -
     hint = HINT.format(answer=puzzle.answer)
     guess = guesser(premises, rng)
     told = replace(premises, loud_share=max(premises.loud_share, premises.loud_hinted))
-    done, value, kept = 0, puzzle.result, []
+    done, value = 0, puzzle.result
+    kept: list[str] = []
     if place == "right":
         done = rng.randint(1, n - 1)
         kept, value = undo_steps(puzzle, 0, value, done, truth, premises, rng)
