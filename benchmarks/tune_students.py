@@ -1,13 +1,14 @@
 """Which training settings the mini students get: chosen on the dev split, with rejection sampling.
 
-The rule (METHOD: "anything tuned is tuned on rejection sampling, once"; the second half is the mini world's own need):
-among the settings at which the oracle's worked solutions teach at least 80 % of the hard dev puzzles, the one at which
-rejection sampling answers most dev puzzles. Greedy answers; no test question is looked at, no HEAL student trained.
+The rule (docs/method.md: anything tuned is tuned on rejection sampling, once; the first half is the mini world's own
+need): among the settings at which the oracle's worked solutions teach at least 80 % of the hard dev puzzles, the one at
+which rejection sampling answers most dev puzzles. Greedy answers; no test question is looked at, no HEAL student
+trained. Reads the run's problems and curricula; writes one row per setting, method and seed.
 
     snakemake --cores all results/mini/problems/dev.parquet \\
         results/mini/curricula/default/draw0/tiny/{rejection_sampling,oracle}/curriculum.jsonl
     python benchmarks/tune_students.py --out results/reference/mini/tuning.csv
-    python benchmarks/tune_students.py --out results/reference/mini/tuning.csv --seeds 0 1 2 \
+    python benchmarks/tune_students.py --out results/reference/mini/tuning.csv --seeds 0 1 2 \\
         --settings 8,600,0.001 8,600,0.00125 8,600,0.0015
 
 Rows that the file already has are not measured again.

@@ -35,18 +35,19 @@ def primary(table: str) -> str:
 
 def plans() -> str:
     """What each preset for GPUs takes, as `heal plan` says it."""
-    rows = ["| preset | teacher → students | GPU-hours |", "|---|---|---:|"]
+    rows = ["| preset | teacher → students | training seeds | GPU-hours |", "|---|---|---:|---:|"]
     for name, given in PRESETS:
         path = ROOT / f"config/{name}.yaml"
         experiment = config.load(path)
         stages = plan.plan(plan.settings(experiment, where=str(path), card=CARD, given=given))
         models = " → ".join(
-            ", ".join(model.path.split("/")[-1] for model in group.values())
+            ", ".join(Path(model.path).name.removesuffix(".gguf") for model in group.values())
             for group in (experiment.teachers, experiment.students)
         )
         told = "".join(f", `--assume {key}={value:g}`" for key, value in given.items())
-        rows.append(f"| `config/{name}.yaml`{told} | {models} | {sensible(sum(s.gpu_hours for s in stages))} |")
-    return "\n".join([*rows, "", f"By `heal plan`, on {CARD}s, for the main comparison with three training seeds."])
+        hours = sensible(sum(stage.gpu_hours for stage in stages))
+        rows.append(f"| `config/{name}.yaml`{told} | {models} | {experiment.seeds} | {hours} |")
+    return "\n".join([*rows, "", f"The main comparison by `heal plan`, on {CARD}s."])
 
 
 def between(text: str, name: str, content: str) -> str:

@@ -83,6 +83,10 @@ def options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     return [action for action in parser._actions if not isinstance(action, left_out)]
 
 
+def shown(default: object) -> str:
+    return shown_default(str(default) if isinstance(default, Path) else default)
+
+
 def cell(text: str) -> str:
     """A text in a table: what would be a tag or a border is not."""
     return re.sub(r"`[^`]*`|<", lambda found: found[0] if found[0] != "<" else "&lt;", text).replace("|", "\\|")
@@ -93,7 +97,7 @@ def row(action: argparse.Action) -> str:
     if action.required:
         default = "required"
     else:
-        default = "" if action.default in (None, False, "", []) else shown_default(action.default)
+        default = "" if isinstance(action.default, bool) or action.default in (None, "", []) else shown(action.default)
     chosen = f" ({', '.join(f'`{choice}`' for choice in action.choices)})" if action.choices else ""
     said = (action.help or "").replace("%(default)s", str(action.default))
     return f"| {name} | {default} | {cell(said + chosen)} |"

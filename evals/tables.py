@@ -40,7 +40,7 @@ COVERS = ["ci_covers", "diff_covers"]  # which variance each of the two interval
 COLUMNS = [*COMPARISON, *COSTS, *COVERS]
 REFERENCE = "reference"
 FALSE_DISCOVERY_RATE = 0.05
-SEEDS_TO_RANK = 5  # METHOD section 3: 3 to display, 5 for a ranking
+SEEDS_TO_RANK = 5  # docs/tables.md: 3 to display, 5 for a ranking
 OF_A_MODEL = {"chat_template_sha256", "template_options", "engine", "dtype"}  # may differ between teacher and students
 
 

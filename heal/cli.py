@@ -1,20 +1,22 @@
 """The `heal` command: look at a configuration before anything runs, and hand a student on.
 
-heal check --config config/config.yaml      # the config as the workflow checks it; models, data sets and endpoints too
-heal methods                                # every method found, with paper and options
-heal import traces.jsonl                    # check traces that somebody already has, and say how to use them
-heal plan --config config/config.yaml       # what the run will cost, before anything is spent
-heal plan --from results/mini               # the plan beside what that run took
-heal push STUDENT --repo NAME/REPOSITORY    # a finished student to the hub; only says what it would send without --yes
+Reads a config, and what it names: models, data sets, endpoints, files of traces, a finished run, a student. Prints.
+
+    heal check --config config/config.yaml      # as the workflow checks it; models, data sets and endpoints too
+    heal methods                                # every method found, with paper and options
+    heal import traces.jsonl                    # check traces that somebody already has, and say how to use them
+    heal plan --config config/config.yaml       # what the run will cost, before anything is spent
+    heal plan --from results/mini               # the plan beside what that run took
+    heal push STUDENT --repo NAME/REPOSITORY    # a finished student to the hub; without --yes only says what it would send
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 
 from heal import config, imported, plan_ledger, plan_report, problems, push, registry
+from heal.command import command_parser
 from heal.config_data import Dataset
 from heal.errors import HealError, exit_with_errors
 
@@ -63,19 +65,24 @@ def import_traces(path: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="heal", description="Look at a HEAL experiment before it runs; hand students on."
-    )
+    parser = command_parser(__doc__)
+    parser.prog = "heal"
     commands = parser.add_subparsers(dest="command", required=True)
-    checking = commands.add_parser("check", help="check a config file as the workflow would")
+    does = {
+        "check": "check a config file as the workflow would",
+        "methods": "list the methods found, with paper and options",
+        "import": "check a file of traces and say how to use it",
+        "plan": "what a run will cost, or what one cost beside its plan",
+        "push": "send a finished student to the hub",
+    }
+    checking, _, importing, planning, pushing = (
+        commands.add_parser(name, help=said, description=said) for name, said in does.items()
+    )
     checking.add_argument("--config", default="config/config.yaml", help="the file (default: %(default)s)")
     checking.add_argument("--fields-only", action="store_true", help="leave models, data sets and endpoints alone")
-    commands.add_parser("methods", help="list the methods found, with paper and options")
-    importing = commands.add_parser("import", help="check a file of traces and say how to use it")
     importing.add_argument("file", help="jsonl or parquet: question, answer, trace or traces")
-    planning = commands.add_parser("plan", help="what a run will cost, or what one cost beside its plan")
     plan_report.add_arguments(planning)
-    push.add_arguments(commands.add_parser("push", help="send a finished student to the hub"))
+    push.add_arguments(pushing)
     arguments = parser.parse_args()
     if arguments.command == "check":
         check(arguments.config, arguments.fields_only)

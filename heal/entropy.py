@@ -1,4 +1,4 @@
-"""Token entropy → step entropy → surge (METHOD section 2: ours; the paper's formula is unknown to us)."""
+"""Token entropy → step entropy → surge (ours: docs/method.md; the paper's formula is unknown to us)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """PACE: which example the student sees at which step. Pure functions from stage sets to an order of exposures.
 
 Three stages (abstract): base samples, answer-guided samples, GEAR's repairs. How the stages follow each other is
-unknown to us; the schedules are ours (METHOD section 2). An order, not a loader, is what decides: training walks
+unknown to us; the schedules are ours (docs/method.md, PACE). An order, not a loader, is what decides: training walks
 through it once, so that every schedule, every resume and every control sees exactly these exposures.
 """
 

@@ -1,7 +1,7 @@
 """PURE: keep real breakthroughs, drop shortcuts. Pure functions from scores to the traces that are kept.
 
 A step that is surprising and after which the answer is nearly certain looks like a jump to the known answer. The ratio
-and ε are reported of the paper; what ppl and u are, the scope and the two rules are ours (METHOD section 2).
+and ε are reported of the paper; what ppl and u are, the scope and the two rules are ours (docs/method.md, PURE).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What PURE needs to know of a trace, measured by the teacher without any hint in context (METHOD: PURE, ours).
+"""What PURE needs to know of a trace, measured by the teacher without any hint in context (ours: docs/method.md, PURE).
 
 For each step: its surprise (NLL per token, three statistics), and the uncertainty about the gold answer that is left
 after it, read as the probability of the gold answer behind a cue, relative to the same before any step. Reads accepted

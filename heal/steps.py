@@ -1,4 +1,4 @@
-"""Text ↔ tokens ↔ steps: where the steps of a trace begin and end, in tokens (METHOD: ours).
+"""Text ↔ tokens ↔ steps: where the steps of a trace begin and end, in tokens (docs/method.md: ours).
 
 A trace is split at blank lines; runs of them count once. A token belongs to the step in which it starts; the delimiter
 belongs to the step before it. A step shorter than `min_step_tokens` joins the next one. With a thinking model only the

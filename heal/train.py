@@ -6,7 +6,7 @@ and training.json (tokens, what was left out, one masked example, options, versi
 files). A killed training goes on from its last whole checkpoint, kept in a hidden folder beside --out.
 With more than one GPU it starts itself once per GPU (torchrun) and shards the student over them (FSDP, accelerate's).
 
-    python -m heal.train --curriculum curriculum.jsonl --model PATH --options '{"steps": 300}' \
+    python -m heal.train --curriculum curriculum.jsonl --model PATH --options '{"steps": 300}' \\
         --schedule cumulative --seed 0 --out students/heal/seed0
     python -m heal.train … --distillation '{"beta": 0.5}' --teacher PATH     # GKD, with the teacher beside the student
 """

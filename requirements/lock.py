@@ -63,7 +63,7 @@ def environment(lock: str) -> str:
     lines = (HERE / f"{lock}.txt").read_text().splitlines()
     listed = "\n".join(f"      - {line}" for line in lines if not line.startswith("#"))
     return (
-        f"# The same pins as requirements/{lock}.txt (make lock writes both), for conda users: README, Running it.\n"
+        f"# The same pins as requirements/{lock}.txt (make lock writes both), for conda users: docs/one-gpu.md.\n"
         f"name: {CONDA[lock].stem.replace('environment', 'heal')}\nchannels:\n  - conda-forge\n"
         f"dependencies:\n  - python=3.11\n  - pip\n  - pip:\n{listed}\n"
     )

@@ -126,8 +126,8 @@ def test_bad_inputs_are_told(problems, tmp_path):
         evals_run.evaluate(Model(path=str(bare)), problems, ["mini_easy"], ENGINE, 0)
 
 
-def test_the_command_for_lm_eval_in_the_readme_names_what_exists():
-    text = (ROOT / "README.md").read_text()
+def test_the_command_for_lm_eval_in_the_docs_names_what_exists():
+    text = (ROOT / "docs/one-gpu.md").read_text()
     command = re.search(r"lm_eval run .*?\n```", text, re.DOTALL)[0]
     assert all(task in registry.benchmarks() for task in re.findall(r"--tasks (\w+)", command))
     assert "--include_path evals/tasks" in command

@@ -1,4 +1,4 @@
-"""The presets of real models: complete, commented field by field, pinned, and as METHOD reports the paper."""
+"""The presets of real models: complete, commented field by field, pinned, and as docs/fidelity.md reports the paper."""
 
 import re
 from pathlib import Path

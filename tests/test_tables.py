@@ -256,8 +256,8 @@ def test_figures_import_no_torch():
     assert json.loads(done.stdout) == []
 
 
-def test_the_readme_shows_the_reference_table():
+def test_the_readme_shows_the_reference_table_and_the_plans():
     from evals import readme
 
     text = readme.README.read_text(encoding="utf-8")
-    assert text == readme.with_table(text, readme.TABLE.read_text(encoding="utf-8")), "run: python -m evals.readme"
+    assert text == readme.written(text), "run: python -m evals.readme"
