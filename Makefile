@@ -89,7 +89,7 @@ test-pages: test-env  ## The trace viewer in a headless Chromium (Debian's packa
 	@$(IN_ENV) python -m pytest -m browser tests/test_viewer_page.py
 
 docs: docs-env  ## The documentation, in site/; opens from the disk
-	@$(IN_ENV) NO_MKDOCS_2_WARNING=1 mkdocs build --quiet && echo "site/index.html"
+	@$(IN_ENV) NO_MKDOCS_2_WARNING=1 mkdocs build  # without --quiet, under which strict is not
 
 lint: test-env
 	@$(IN_ENV) ruff check . && $(IN_ENV) ruff format --check --quiet . && $(IN_ENV) snakefmt --check Snakefile workflow 2>&1 | tail -n 1
