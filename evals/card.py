@@ -10,7 +10,6 @@ training; writes --out, as Markdown with the front matter that the hub reads.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter
 from pathlib import Path
@@ -23,6 +22,7 @@ from evals import stats
 from evals.outcomes import Answers, Run, read_json
 from evals.render import markdown_table, with_interval
 from heal import records
+from heal.command import command_parser
 from heal.config import Model
 from heal.config_data import Dataset
 from heal.errors import exit_with_errors
@@ -181,9 +181,7 @@ def card(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--run", type=Path, required=True, help="results/<run>")
     for name in ("teacher", "student", "method"):
         parser.add_argument(f"--{name}", required=True, help=f"name of the {name} in the config")

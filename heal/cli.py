@@ -7,7 +7,7 @@ Reads a config, and what it names: models, data sets, endpoints, files of traces
     heal import traces.jsonl                    # check traces that somebody already has, and say how to use them
     heal plan --config config/config.yaml       # what the run will cost, before anything is spent
     heal plan --from results/mini               # the plan beside what that run took
-    heal push STUDENT --repo NAME/REPOSITORY    # a finished student to the hub; without --yes only says what it would send
+    heal push STUDENT --repo NAME/REPOSITORY    # a finished student to the hub; without --yes it only tells
 """
 
 from __future__ import annotations
