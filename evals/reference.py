@@ -65,7 +65,9 @@ def parser_of(module: str) -> argparse.ArgumentParser:
 def called(module: str) -> str:
     if module == "heal.cli":
         return "heal"
-    return f"python {module.replace('.', '/')}.py" if module.startswith("benchmarks") else f"python -m {module}"
+    if module.startswith("benchmarks"):
+        return f"python {module.replace('.', '/')}.py"
+    return f"python -m {module.removesuffix('.__main__')}"
 
 
 def with_parts(name: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from heal import worlds
+from heal.command import command_parser
 from heal.config import Pure
 from heal.errors import HealError, exit_with_errors
 from heal.provenance import git_state, recorded
@@ -89,9 +90,7 @@ def contents(chosen: Sequence[Repair], tell: Callable[[Repair], Tables], facts: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("run", help="results/<run>")
     parser.add_argument("--teacher", help="where the run has several")
     parser.add_argument("--draw", type=int, default=0, help="which sampling of the teacher")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from heal.viewer.found import Repair
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 def in_turn(groups: Iterable[Sequence[T]]) -> list[T]:
     """The first of every group, then the second of every group, and so on."""
-    end = object()
+    end: Any = object()
     return [item for turn in zip_longest(*groups, fillvalue=end) for item in turn if item is not end]
 
 

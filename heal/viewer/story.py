@@ -29,7 +29,7 @@ def number(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(f"{value:.{SIGNIFICANT_DIGITS}g}")
 
 
-def numbers(values: Sequence[float]) -> list[float | None]:
+def numbers(values: Sequence[float] | np.ndarray) -> list[float | None]:
     return [number(float(value)) for value in values]
 
 
