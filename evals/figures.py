@@ -184,6 +184,7 @@ SUMMARIES = {
     "accuracy": "every method on every benchmark, with intervals and single students",
     "ceiling": "how often the teacher solves each problem",
     "trace": "one wrong trace, its breakpoint and its repair, token by token",
+    "positions": "where the cuts lie in the traces",
     "pure": "PURE's anomaly of valid and invalid repairs",
 }
 

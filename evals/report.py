@@ -10,7 +10,6 @@ model, no raw data. What is missing is named with the command that makes it. Cap
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import os
@@ -29,6 +28,7 @@ from markdown_it import MarkdownIt
 from evals import answer
 from evals.outcomes import read_json
 from evals.render import markdown_table
+from heal.command import command_parser
 from heal.errors import HealError, exit_with_errors
 from heal.provenance import SUFFIX
 from heal.records import write_text
@@ -308,9 +308,7 @@ def text_of(told: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("run", help="results/<run>, or results/reference/<run>")
     parser.add_argument("--out", required=True, help="the html; the answer is written beside it as txt")
     given = parser.parse_args()

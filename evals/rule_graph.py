@@ -7,11 +7,11 @@ Asks `snakemake --dag`, which runs nothing; writes --out (svg), the same as png,
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -21,6 +21,7 @@ from matplotlib.path import Path
 
 from evals import style
 from evals.style import plt
+from heal.command import command_parser
 from heal.errors import HealError, exit_with_errors
 from heal.provenance import recorded
 
@@ -90,11 +91,18 @@ def figure_of(numbers: pd.DataFrame) -> plt.Figure:
     for before, after in [*drawn.edges, *back]:
         (x, y), (to_x, to_y), returns = at[before], at[after], (before, after) in back
         side = -1 if returns else 1
-        x, to_x = x + side * HALF_WIDTH, to_x - side * HALF_WIDTH
-        bend = side * 0.5 * max(abs(to_x - x), 0.4)
-        path = Path([(x, y), (x + bend, y), (to_x - bend, to_y), (to_x, to_y)], [Path.MOVETO, *[Path.CURVE4] * 3])
+        start, end = x + side * HALF_WIDTH, to_x - side * HALF_WIDTH
+        bend = side * 0.5 * max(abs(end - start), 0.4)
+        path = Path([(start, y), (start + bend, y), (end - bend, to_y), (end, to_y)], [Path.MOVETO, *[Path.CURVE4] * 3])
         look = (style.ORANGE, "--") if returns else (style.GREY if drawn.out_degree(after) else "#A6A6A6", "-")
-        shape = {"arrowstyle": "-|>", "mutation_scale": 7, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0, "zorder": 1}
+        shape: dict[str, Any] = {
+            "arrowstyle": "-|>",
+            "mutation_scale": 7,
+            "linewidth": 0.9,
+            "shrinkA": 0,
+            "shrinkB": 0,
+            "zorder": 1,
+        }
         axis.add_patch(FancyArrowPatch(path=path, color=look[0], linestyle=look[1], **shape))
     for name, (x, y) in at.items():
         edge = style.BLUE if drawn.out_degree(name) else style.GREY
@@ -105,9 +113,7 @@ def figure_of(numbers: pd.DataFrame) -> plt.Figure:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--configfiles", nargs="+", default=["config/config.yaml"], help="as for snakemake")
     parser.add_argument("--out", required=True, help="the svg; png and csv are written beside it")
     given = parser.parse_args()

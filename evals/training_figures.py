@@ -10,7 +10,6 @@ the numbers behind it as csv.
 
 from __future__ import annotations
 
-import argparse
 import math
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import pandas as pd
 from evals import style
 from evals.outcomes import Run, add_axes, run_of
 from evals.style import plt
+from heal.command import command_parser
 from heal.errors import HealError, exit_with_errors
 from heal.provenance import ledger, recorded
 
@@ -163,13 +163,11 @@ def hours_figure(numbers: pd.DataFrame) -> plt.Figure:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_parser(__doc__)
     figures = parser.add_subparsers(dest="figure", required=True)
-    loss = figures.add_parser("loss", help="the students' loss by PACE stage")
+    does = {"loss": "the students' loss by PACE stage", "hours": "hours and GPU-hours by stage of the run"}
+    loss, hours = (figures.add_parser(name, help=said, description=said) for name, said in does.items())
     add_axes(loss, benchmarks=False)
-    hours = figures.add_parser("hours", help="hours and GPU-hours by stage of the run")
     hours.add_argument("--run", required=True, help="results/<run>")
     for each in (loss, hours):
         each.add_argument("--out", required=True, help="the svg; png and csv are written beside it")
