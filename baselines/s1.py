@@ -65,13 +65,13 @@ def clusters(questions: Sequence[str], most: int, seed: int) -> np.ndarray:
     return KMeans(min(most, different), n_init=1, random_state=seed).fit_predict(vectors)
 
 
-def spread(rows: Sequence[Row], kinds: Sequence[int], count: int, seed: int) -> list[Row]:
+def spread(rows: Sequence[Row], kinds: Sequence[int] | np.ndarray, count: int, seed: int) -> list[Row]:
     """Up to `count` rows: a kind drawn uniformly, then one of its rows, each half as likely as the next longer one."""
     rng = np.random.default_rng([seed, 0x5331])
     pools: dict[int, list[Row]] = {}
     for row, kind in sorted(zip(rows, kinds, strict=True), key=lambda pair: -len(pair[0]["token_ids"])):
         pools.setdefault(int(kind), []).append(row)
-    chosen = []
+    chosen: list[Row] = []
     while pools and len(chosen) < count:
         kind = sorted(pools)[rng.integers(len(pools))]
         place = min(int(rng.geometric(0.5)) - 1, len(pools[kind]) - 1)

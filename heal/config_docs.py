@@ -1,7 +1,7 @@
 """The configuration's JSON schema and documentation, and the table of the methods, written from their classes.
 
-Reads heal/config.py, heal/config_data.py and the methods. Writes workflow/schemas/config.schema.json, config/README.md, and
-the table in baselines/README.md.
+Reads heal/config.py, heal/config_data.py and the methods. Writes workflow/schemas/config.schema.json, config/README.md,
+and the table in baselines/README.md.
 
     python -m heal.config_docs
 """

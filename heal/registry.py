@@ -127,7 +127,7 @@ def resolve(experiment: config.Experiment, *, where: str = "config") -> dict[str
 
 def shared_options(experiment: config.Experiment, entry: Mapping[str, Any]) -> dict[str, Any]:
     """The options of an entry's method that are sections of the config, as they stand there."""
-    kind = discover().get(entry.get("kind"))
+    kind = discover().get(entry.get("kind", ""))
     shared = kind.Options.model_fields.keys() & type(experiment).model_fields.keys() if kind else ()
     return {key: getattr(experiment, key).model_dump() for key in shared}
 

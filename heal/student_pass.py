@@ -105,7 +105,7 @@ def continued(
     decoding = Decoding(sampling.temperature, sampling.top_p, sampling.max_new_tokens)
     decode, rows = partial(engine.tokenizer.decode, skip_special_tokens=True), []
     with Grader() as grader:
-        for (trace, kept_steps, steps, kept), completions in zip(
+        for (trace, kept_steps, count, kept), completions in zip(
             places, engine.generate(requests, decoding), strict=True
         ):
             gold = problems[trace["problem_id"]]["answer"]
@@ -117,7 +117,7 @@ def continued(
                     "source_id": trace["trace_id"],
                     "index": index,
                     "kept_steps": kept_steps,
-                    "steps": steps,
+                    "steps": count,
                     "kept": decode(kept),
                     "continuation": decode(new),
                     "text": decode(kept) + decode(new),
@@ -134,7 +134,7 @@ def counted(engine: Engine, work: Callable[[Sequence[list[Row]]], list[Row]], ba
 
 def main() -> None:
     parser = arguments_parser(__doc__, "problems", "samples", "grades", model=True)
-    parser.add_argument("purpose", choices=["ranks", "continue"])
+    parser.add_argument("purpose", choices=["ranks", "continue"], help="what is asked of the student")
     parser.add_argument("--sampling", default="{}", help="decoding options as JSON")
     parser.add_argument("--gear", default="{}", help="GEAR's options as JSON: leak patterns")
     arguments = parser.parse_args()

@@ -165,6 +165,8 @@ def weighted() -> type:
     from trl import SFTTrainer
 
     class Weighted(SFTTrainer):
+        data_collator: Any
+
         def __init__(self, **options: Any) -> None:
             super().__init__(**options)
             collate = self.data_collator
