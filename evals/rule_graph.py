@@ -77,9 +77,10 @@ def places(graph: nx.DiGraph) -> dict[str, tuple[int, float]]:
 
 def figure_of(numbers: pd.DataFrame) -> plt.Figure:
     """Columns from left to right; an arrow that follows from others is left out, one that closes a circle is dashed."""
-    drawn = nx.transitive_reduction(
+    reduced = nx.transitive_reduction(
         nx.DiGraph((row.needs, row.rule) for row in numbers.itertuples() if not row.returns)
     )
+    drawn = nx.DiGraph(sorted(reduced.edges))  # the reduction goes through sets: its order is that of a run's hashes
     at = places(drawn)
     wide, high = (1 + max(column for column, _ in at.values())), max(abs(y) for _, y in at.values())
     figure, axis = plt.subplots(figsize=(COLUMN * wide, ROW * (2 * high + 2)), layout="none")

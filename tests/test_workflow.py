@@ -142,11 +142,18 @@ def test_a_finished_run_has_every_table_and_figure_and_shows_the_main_table(fini
 def test_snakemake_s_own_report_has_the_answer_and_every_figure(finished):
     """With the assets that come with Snakemake: it needs no network."""
     told = (finished / "results/smoke/report/main.txt").read_text()
-    status, output = snakemake(finished, "--configfile", SMOKE, "--report", "report.html")
+    status, output = snakemake(finished, "ablations", "--configfile", SMOKE, "--report", "report.html")
     assert status == 0 and "downloading" not in output, output[-6000:]
     html = (finished / "report.html").read_text()
     assert told.split("\n\n")[1].split(" (")[0] in html
-    for name in ("accuracy.svg", "cost.svg", "ceiling_default.svg", "positions_default.svg", "main.csv", "main.html"):
+    for name in (
+        "accuracy.svg",
+        "cost.svg",
+        "ceiling_default.svg",
+        "positions_default.svg",
+        "main.csv",
+        "ablations.html",
+    ):
         assert name in html, name
 
 

@@ -51,16 +51,18 @@ rule tables:
 rule ablations:
     """Every ablation of the config, beside the main methods."""
     input:
-        lambda wildcards: report_files("main") + report_files("ablations") + page_files("ablations"),
+        lambda wildcards: [file for kind in ("main", "ablations") for file in report_files(kind) + page_files(kind)],
 
 
 rule comparisons:
     """The config's further comparisons, beside the main one."""
     input:
-        lambda wildcards: [file for kind in ("main", *EXPERIMENT.comparisons) for file in report_files(kind)],
+        lambda wildcards: [file for kind in ("main", *EXPERIMENT.comparisons) for file in report_files(kind)]
+        + page_files("main"),
 
 
 rule study:
     """The ablations and the study's figures: of the mini study with --configfile config/mini_study.yaml."""
     input:
-        lambda wildcards: report_files("main") + report_files("ablations") + study_files(),
+        rules.ablations.input,
+        lambda wildcards: study_files(),
