@@ -37,7 +37,7 @@ class Bread(Method):
     Options = Options
 
     def needs(self) -> list[str]:
-        return [files.continued]
+        return [*files.base, files.continued]  # it goes on from the base samples, whose cost is its own too
 
     def curriculum(self, traces: Traces) -> list[Example]:
         found = shortest(traces.read(files.continued, "continued"), 0.0)
