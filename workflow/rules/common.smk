@@ -69,6 +69,11 @@ TABLES = f"{RUN}/tables"
 FIGURES = f"{RUN}/figures"
 STEPS_CHECKED = EXPERIMENT.problems.train.source in heal.worlds.CHECKS
 PICTURES = ("svg", "png", "csv")
+ANSWERS = [  # of a student, of its teacher, and of itself before training
+    f"{RUN}/evals/{who}/{benchmark}/answers.parquet"
+    for who in (f"{STUDENT}/seed{{seed}}", "{teacher}/teacher", "students/{student}")
+    for benchmark in BENCHMARKS
+]
 DETAILS = ("strata", "at_k", "ranks", "costs")
 
 
@@ -344,27 +349,7 @@ def answers(wildcards):
 
 def answers_of(kind):
     """Every answer that a comparison rests on."""
-    names = NAMES[kind]
-    return (
-        expand(
-            f"{RUN}/evals/{STUDENT}/seed{{seed}}/{{benchmark}}/answers.parquet",
-            method=names,
-            benchmark=BENCHMARKS,
-            **AXES,
-        )
-        + expand(f"{RUN}/evals/{{teacher}}/teacher/{{benchmark}}/answers.parquet", benchmark=BENCHMARKS, **AXES)
-        + expand(f"{RUN}/evals/students/{{student}}/{{benchmark}}/answers.parquet", benchmark=BENCHMARKS, **AXES)
-    )
-
-
-def answers_beside(wildcards):
-    """A student's answers, and those of its teacher and of itself before training."""
-    folders = [
-        f"{RUN}/evals/{STUDENT}/seed{{seed}}",
-        f"{RUN}/evals/{{teacher}}/teacher",
-        f"{RUN}/evals/students/{{student}}",
-    ]
-    return [f"{folder}/{benchmark}/answers.parquet" for folder in folders for benchmark in BENCHMARKS]
+    return expand(ANSWERS, method=NAMES[kind], **AXES)
 
 
 def models_json(wildcards):

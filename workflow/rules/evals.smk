@@ -104,7 +104,7 @@ rule model_card:
     input:
         training=rules.student.output.training,
         exposures=rules.student.output.exposures,
-        answers=answers_beside,
+        answers=ANSWERS,
         code=code("evals.card"),
     output:
         card=f"{RUN}/students/{STUDENT}/seed{{seed}}/README.md",
