@@ -345,20 +345,6 @@ def test_wrong_gold_is_audited_where_there_is_some_and_the_oracle_lets_none_thro
     assert "| quantity | wrong gold | right gold |" in (run / "tables/audits_t.md").read_text()
 
 
-def test_ceiling_counts_every_problem():
-    problems = [{"problem_id": str(i), "difficulty": "hard" if i < 3 else "easy"} for i in range(5)]
-    grades = [{"problem_id": str(i), "correct": j < i} for i in range(5) for j in range(4)]
-    numbers = figures.ceiling_numbers(problems, grades)
-    assert numbers["problems"].sum() == 5
-    assert set(zip(numbers["difficulty"], numbers["correct"], strict=True)) == {
-        ("hard", 0),
-        ("hard", 1),
-        ("hard", 2),
-        ("easy", 3),
-        ("easy", 4),
-    }
-
-
 def test_trace_figure_knows_kept_and_new_tokens():
     source = SAMPLES[0]
     row = repaired(2, "valid")[0]
@@ -384,13 +370,6 @@ def test_pure_figure_drops_the_rule_s_share(tmp_path, monkeypatch):
     numbers = pd.read_csv(run / "one/pure.csv")
     assert (~numbers["kept"]).sum() == math.floor(0.2 * len(numbers))
     assert set(numbers["error"]) == {"valid", "fresh"}
-
-
-def test_a_method_keeps_its_look():
-    from evals.style import look
-
-    assert look("heal") != look("rs_matched")
-    assert look("heal_no_pure") == look("heal_no_pure")
 
 
 @pytest.mark.parametrize("world", ["mini", "gsm_symbolic"])

@@ -246,3 +246,22 @@ def test_what_is_drawn_is_what_the_csv_says(run, tmp_path):
     gpu, jobs = made["hours"][0].axes
     assert [60 * bar.get_width() for bar in jobs.patches] == pytest.approx(read["hours"]["seconds"].tolist(), **close)
     assert math.isclose(sum(60 * bar.get_width() for bar in gpu.patches), read["hours"]["gpu_seconds"].sum())
+
+
+def test_ceiling_counts_every_problem():
+    problems = [{"problem_id": str(i), "difficulty": "hard" if i < 3 else "easy"} for i in range(5)]
+    grades = [{"problem_id": str(i), "correct": j < i} for i in range(5) for j in range(4)]
+    numbers = figures.ceiling_numbers(problems, grades)
+    assert numbers["problems"].sum() == 5
+    assert set(zip(numbers["difficulty"], numbers["correct"], strict=True)) == {
+        ("hard", 0),
+        ("hard", 1),
+        ("hard", 2),
+        ("easy", 3),
+        ("easy", 4),
+    }
+
+
+def test_a_method_keeps_its_look():
+    assert style.look("heal") != style.look("rs_matched")
+    assert style.look("heal_no_pure") == style.look("heal_no_pure")
