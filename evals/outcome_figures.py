@@ -170,7 +170,7 @@ def cost_figure(numbers: pd.DataFrame, more_samples: Sequence[str]) -> plt.Figur
             axis.axhline(floor, color=style.GREY, linestyle=":", linewidth=1, zorder=1)
         draw_methods(axis, rows, "teacher_tokens", methods)
         told = [f"{row.method} {with_interval(row.mean, row.ci_low, row.ci_high)}" for row in others.itertuples()]
-        told = [f"without teacher tokens: {', '.join(told)}"] if told else []
+        told = ["without teacher tokens:", *told] if told else []
         axis.set_title("\n".join([panel_title(place, numbers), *told]), loc="left")
         axis.grid(axis="y", color=style.LIGHT, linewidth=0.6)
         axis.tick_params(labelbottom=True)

@@ -36,6 +36,7 @@ WORK = {  # first folder of an output, or what of a teacher's traces it is → w
     "repairs": "GEAR: hints and repairs",
     "scores": "PURE: scoring",
     "premise": "premise",
+    "passes": "the student's own passes",
     "curricula": "curricula",
     "students": "training",
     "evals": "evaluation",
@@ -122,14 +123,16 @@ def work_of(output: str) -> str:
     if parts[0] != "traces":
         return parts[0]
     inside = [part for part in parts[3:] if part != "shards"]  # traces/<teacher>/draw<d>/…
-    return inside[0].partition(".")[0]
+    return "passes" if inside[0] == "students" else inside[0].partition(".")[0]
 
 
 def hours_numbers(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per part of the run, in its order: jobs, seconds and GPU-seconds; tables, figures and pages are left out.
+    """One row per part of the run, in its order: jobs, seconds and GPU-seconds. What is made of results is left out:
+    tables, figures, pages, cards.
 
     rows: of `heal.provenance.ledger`. Raises HealError where none is left.
     """
+    rows = rows[rows["stage"].str.startswith("heal.") | (rows["stage"] == "evals.run")] if len(rows) else rows
     rows = rows.assign(part=[work_of(output) for output in rows["output"]]) if len(rows) else rows
     if rows.empty or not rows["part"].isin(WORK).any():
         raise HealError("no provenance of a stage in it", where="--run", cure="give the folder of a run that was made")

@@ -92,30 +92,32 @@ def test_losses_are_averaged_in_blocks_of_one_stage(run):
 
 
 def ledger(gpus: float) -> pd.DataFrame:
-    outputs = [
-        "traces/t/draw0/shards/samples/0.parquet",
-        "traces/t/draw0/samples.parquet",
-        "traces/t/draw0/shards/repairs/v/0.parquet",
-        "traces/t/draw0/extra/uniform.grades.parquet",
-        "students/t/draw0/s/heal/seed0",
-        "evals/t/teacher/evaluation",
-        "tables/main.csv",
-        "figures/roc.svg",
-    ]
-    rows = [[output, 10.0 * (i + 1), gpus * 10 * (i + 1)] for i, output in enumerate(outputs)]
-    return pd.DataFrame(rows, columns=["output", "seconds", "gpu_seconds"])
+    outputs = {
+        "traces/t/draw0/shards/samples/0.parquet": "heal.sample",
+        "traces/t/draw0/samples.parquet": "heal.merge",
+        "traces/t/draw0/shards/repairs/v/0.parquet": "heal.repair",
+        "traces/t/draw0/extra/uniform.grades.parquet": "heal.grade",
+        "traces/t/draw0/shards/students/s/ranks/0.parquet": "heal.student_pass",
+        "students/t/draw0/s/heal/seed0": "heal.train",
+        "evals/t/teacher/evaluation": "evals.run",
+        "students/t/draw0/s/heal/seed0/README.md": "evals.card",
+        "tables/main.csv": "evals.tables",
+        "figures/roc.svg": "evals.study_figures",
+    }
+    rows = [[stage, output, 10.0 * (i + 1), gpus * 10 * (i + 1)] for i, (output, stage) in enumerate(outputs.items())]
+    return pd.DataFrame(rows, columns=["stage", "output", "seconds", "gpu_seconds"])
 
 
-def test_hours_add_up_and_tables_and_figures_are_left_out():
+def test_hours_add_up_and_what_is_made_of_results_is_left_out():
     numbers = training_figures.hours_numbers(ledger(2))
-    assert numbers["part"].tolist() == ["samples", "extra", "repairs", "students", "evals"]
-    assert numbers["seconds"].sum() == ledger(2)["seconds"][:6].sum() and numbers["jobs"].tolist() == [2, 1, 1, 1, 1]
+    assert numbers["part"].tolist() == ["samples", "extra", "repairs", "passes", "students", "evals"]
+    assert numbers["seconds"].sum() == ledger(2)["seconds"][:7].sum() and numbers["jobs"].tolist() == [2, 1, 1, 1, 1, 1]
     shuffled = training_figures.hours_numbers(ledger(2).sample(frac=1, random_state=0))
     pd.testing.assert_frame_equal(shuffled, numbers)
     assert len(training_figures.hours_figure(numbers).axes) == 2
     assert len(training_figures.hours_figure(training_figures.hours_numbers(ledger(0))).axes) == 1
     with pytest.raises(HealError, match="no provenance"):
-        training_figures.hours_numbers(ledger(0)[6:])
+        training_figures.hours_numbers(ledger(0)[7:])
 
 
 def repairs_at(cuts: list[int | None]) -> list[dict]:
@@ -194,7 +196,7 @@ def test_a_method_without_teacher_tokens_stretches_no_axis(run):
     cost.loc[cost["method"] == "oracle", ["mean", "teacher_tokens"]] = [0.99, 0.0]
     figure = outcome_figures.cost_figure(cost, [])
     (axis,) = figure.axes
-    assert "without teacher tokens: oracle 0.990" in axis.get_title(loc="left")
+    assert "without teacher tokens:\noracle 0.990" in axis.get_title(loc="left")
     assert len(points(axis)) == 2 and axis.get_ylim()[1] < 0.99
     alone = cost.assign(teacher_tokens=0.0)
     assert len(points(outcome_figures.cost_figure(alone, []).axes[0])) == 3
