@@ -61,7 +61,7 @@ ablations: env  ## HEAL's variants and controls beside the main methods
 # This machine's own run if there is one, else the committed reference run: no model is needed, nothing is run.
 RUN ?= $(if $(wildcard results/mini/tables/main.csv),results/mini,results/reference/mini)
 report: env  ## report.html: the answer, tables, figures and where they come from (RUN=results/<run>)
-	@$(IN_ENV) python -m evals.report $(RUN) --out report.html
+	@$(IN_ENV) python -m evals.report.page $(RUN) --out report.html
 	@echo "report.html is of $(RUN)"
 
 study: env  ## The mini study: every mini teacher, several draws, all controls (docs/study.md; at most 8 hours on 2 cores)

@@ -5,9 +5,10 @@ Authors and year, arXiv number. What the paper does. Known: its settings, with t
 
 from __future__ import annotations
 
-from heal import config
-from heal.methods import Example, Method, Traces, examples, files
-from heal.options import Count, OptionGroup
+from heal.config import experiment as config
+from heal.config.options import Count, OptionGroup
+from heal.method.base import Example, Method, Traces, examples
+from heal.trace_files import files
 
 
 class Options(OptionGroup):

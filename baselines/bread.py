@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from heal import config
-from heal.methods import Example, Method, Traces, by_problem, distinct, files
-from heal.options import OptionGroup
+from heal.config import experiment as config
+from heal.config.options import OptionGroup
+from heal.method.base import Example, Method, Traces, by_problem, distinct
 from heal.records import Row
+from heal.trace_files import files
 
 
 class Options(OptionGroup):

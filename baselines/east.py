@@ -15,10 +15,11 @@ import numpy as np
 from pydantic import Field
 from scipy.stats import entropy
 
-from heal import config
-from heal.grading import Grader
-from heal.methods import Example, Method, Traces, by_problem, examples, files
-from heal.options import OptionGroup
+from heal.config import experiment as config
+from heal.config.options import OptionGroup
+from heal.grading.grader import Grader
+from heal.method.base import Example, Method, Traces, by_problem, examples
+from heal.trace_files import files
 
 
 class Options(OptionGroup):

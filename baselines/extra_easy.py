@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from itertools import chain, zip_longest
 
-from heal.methods import Example, Heal, Traces, distinct, examples, files
+from heal.method.base import Example, Traces, distinct, examples
+from heal.method.heal import Heal
 from heal.records import Row
+from heal.trace_files import files
 
 
 class ExtraEasy(Heal):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from heal.methods import Example, Heal, Traces, by_problem, distinct, examples, files
+from heal.method.base import Example, Traces, by_problem, distinct, examples
+from heal.method.heal import Heal
+from heal.trace_files import files
 
 
 class Guided(Heal):

@@ -15,10 +15,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from heal.methods import Example, Method, Traces, distinct, files
-from heal.options import Count, OptionGroup, Share
+from heal.config.options import Count, OptionGroup, Share
+from heal.method.base import Example, Method, Traces, distinct
+from heal.pipeline.verdict import pass_rates
 from heal.records import Row
-from heal.sample import pass_rates
+from heal.trace_files import files
 
 WORDS = re.compile(r"\w+")
 LENGTH = 0.30  # its share of the score

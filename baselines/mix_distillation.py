@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 
-from heal import config
-from heal.methods import Example, Method, Traces, distinct, examples, files
-from heal.options import OptionGroup, Share
+from heal.config import experiment as config
+from heal.config.options import OptionGroup, Share
+from heal.method.base import Example, Method, Traces, distinct, examples
 from heal.records import Row
+from heal.trace_files import files
 
 
 class Options(OptionGroup):

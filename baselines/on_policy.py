@@ -12,9 +12,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from heal import config
-from heal.methods import Example, Method, Traces, examples, files
-from heal.options import OptionGroup, Share
+from heal.config import experiment as config
+from heal.config.options import OptionGroup, Share
+from heal.method.base import Example, Method, Traces, examples
+from heal.trace_files import files
 
 
 class Options(OptionGroup):

@@ -9,9 +9,10 @@ is learnt is prefix and continuation together.
 from __future__ import annotations
 
 from baselines.bread import shortest
-from heal import config
-from heal.methods import Example, Method, Traces, by_problem, examples, files
-from heal.options import OptionGroup, Share
+from heal.config import experiment as config
+from heal.config.options import OptionGroup, Share
+from heal.method.base import Example, Method, Traces, by_problem, examples
+from heal.trace_files import files
 
 
 class Options(OptionGroup):

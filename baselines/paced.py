@@ -11,10 +11,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from heal import config
-from heal.methods import Example, Method, Traces, examples, files
-from heal.options import OptionGroup
-from heal.sample import pass_rates
+from heal.config import experiment as config
+from heal.config.options import OptionGroup
+from heal.method.base import Example, Method, Traces, examples
+from heal.pipeline.verdict import pass_rates
+from heal.trace_files import files
 
 
 class Options(OptionGroup):

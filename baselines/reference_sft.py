@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from heal.config.options import OptionGroup
 from heal.errors import HealError
-from heal.methods import Example, Method, Traces
-from heal.options import OptionGroup
+from heal.method.base import Example, Method, Traces
 
 
 class Options(OptionGroup):

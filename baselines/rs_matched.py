@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from heal import config
-from heal.methods import Example, Method, Traces, examples, files
-from heal.options import OptionGroup
+from heal.config import experiment as config
+from heal.config.options import OptionGroup
+from heal.method.base import Example, Method, Traces, examples
+from heal.trace_files import files
 
 
 class Options(OptionGroup):

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from heal import config
-from heal.methods import Example, Method, Traces, distinct, examples, files
-from heal.options import Count, OptionGroup
+from heal.config import experiment as config
+from heal.config.options import Count, OptionGroup
+from heal.method.base import Example, Method, Traces, distinct, examples
 from heal.records import Row
+from heal.trace_files import files
 
 
 class Options(OptionGroup):

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from heal.methods import Example, Method, Traces, files
-from heal.options import Count, OptionGroup, Share
+from heal.config.options import Count, OptionGroup, Share
+from heal.method.base import Example, Method, Traces
+from heal.pipeline.verdict import pass_rates
 from heal.records import Row
-from heal.sample import pass_rates
+from heal.trace_files import files
 
 
 class Options(OptionGroup):

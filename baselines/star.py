@@ -8,9 +8,10 @@ the base model trained anew each round, 40 steps in the first and 20 % more in e
 
 from __future__ import annotations
 
-from heal import config
-from heal.methods import Example, Method, Traces, by_problem, examples, files
-from heal.options import OptionGroup
+from heal.config import experiment as config
+from heal.config.options import OptionGroup
+from heal.method.base import Example, Method, Traces, by_problem, examples
+from heal.trace_files import files
 
 
 class Options(OptionGroup):

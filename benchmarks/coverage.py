@@ -2,7 +2,7 @@
 
 Every answer is drawn from a logit that adds up crossed effects: question, method × question, teacher draw (shared, and
 per method), training seed (shared, and per method), seed × question; repeats of one question are binomial. The
-intervals come from the tables' own functions (evals.tables, evals.stats). Writes --out (csv), one row per design,
+intervals come from the tables' own functions (evals.tables.comparison, evals.stats). Writes --out (csv), one row per design,
 check and estimand. `nominal` is what `share` should be (for false discoveries: at most); it is empty where an interval
 is read as more than it says, to show what that would cost. `cannot_say`: share of tables without an interval.
 
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from evals import stats
-from evals.tables import FALSE_DISCOVERY_RATE, claim, display
+from evals.tables.comparison import FALSE_DISCOVERY_RATE, claim, display
 from heal.command import command_parser
 from heal.errors import exit_with_errors
 from heal.provenance import recorded

@@ -26,11 +26,11 @@ from pathlib import Path
 from evals.run import evaluate
 from heal import records
 from heal.command import command_parser
-from heal.config import Engine, Model, Train
-from heal.train import train
+from heal.config.experiment import Engine, Model, Train
+from heal.training.train import train
 
 RUN = Path("results/mini")
-BASE = "heal/mini/models/student"
+BASE = "heal/worlds/mini/models/student"
 KEYS = ("batch", "steps", "learning_rate", "method", "seed")
 METHODS = ("rejection_sampling", "oracle")
 GRID = [

@@ -16,21 +16,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from heal import devices, records, tracking
+from heal import records
 from heal.command import command_parser
-from heal.config import Engine, Model
+from heal.config.experiment import Engine, Model
+from heal.engines import gpu_lease as devices
+from heal.engines.open import model_of
 from heal.errors import HealError, exit_with_errors
+from heal.pipeline.runner import read_options
 from heal.provenance import recorded
 from heal.records import Row
 from heal.registry import check_benchmarks
-from heal.stage import model_of, read_options
+from heal.training import tracking
 
 TASKS = Path(__file__).parent / "tasks"
 
 
 def answer_row(problem: Mapping[str, Any], repeat: int, text: str, n_tokens: int, limit: int) -> Row:
     """One answer with its verdict; one that fills the token limit did not end by itself."""
-    from evals.benchmark import grade
+    from evals.task_functions import grade
 
     verdict, truncated = grade(text, problem["answer"]), n_tokens >= limit
     return {
@@ -108,7 +111,7 @@ def open_model(model: Model, engine: Engine, seed: int) -> Any:
 
     load_tokenizer(model.path, model.revision)  # says what is wrong with it before lm-eval would not
     if model.endpoint:
-        from evals.served import Served
+        from evals.endpoint_model import Served
 
         return Served(model.path, model.revision, model.endpoint, model.template_options)
     import torch
@@ -172,7 +175,7 @@ def evaluate(
 
 def regrade(folder: Path) -> None:
     """Gives every kept answer below the folder its verdict again; no model is needed."""
-    from evals.benchmark import grade
+    from evals.task_functions import grade
 
     found = sorted(folder.rglob("answers.parquet"))
     if not found:

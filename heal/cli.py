@@ -15,10 +15,16 @@ from __future__ import annotations
 import os
 import sys
 
-from heal import config, imported, plan_ledger, plan_report, problems, push, registry
+from heal import registry
 from heal.command import command_parser
-from heal.config_data import Dataset
+from heal.config import experiment as config
+from heal.config.data import Dataset
+from heal.data import load_problems as problems
 from heal.errors import HealError, exit_with_errors
+from heal.pipeline import import_traces as imported
+from heal.planning import ledger as plan_ledger
+from heal.planning import report as plan_report
+from heal.training import push
 
 
 def check(path: str, fields_only: bool) -> None:
@@ -37,7 +43,7 @@ def check(path: str, fields_only: bool) -> None:
     print(f"  trace files per teacher and draw: {', '.join(needed)}", flush=True)
     if fields_only:
         return
-    from heal.checks import faults
+    from heal.planning.preflight import faults
 
     found = list(faults(experiment))
     for fault in found:

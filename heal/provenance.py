@@ -21,8 +21,8 @@ from typing import Any
 
 import pandas as pd
 
-from heal import devices
 from heal.command import command_parser
+from heal.engines import gpu_lease as devices
 from heal.errors import HealError, exit_with_errors
 from heal.records import content_id, write_json, write_text
 

@@ -18,10 +18,12 @@ from typing import Any
 
 import yaml
 
-from heal import config
+from heal.config import experiment as config
+from heal.config.options import validate
 from heal.errors import HealError
-from heal.methods import Heal, Method, files
-from heal.options import validate
+from heal.method.base import Method
+from heal.method.heal import Heal
+from heal.trace_files import files
 
 ROOT = Path(__file__).parent.parent
 BASELINES = ROOT / "baselines"
@@ -146,7 +148,7 @@ def check_needs(methods: Mapping[str, Method], own: config.Gear, *, where: str) 
         for file in needs:
             if file not in made:
                 near = difflib.get_close_matches(file, made, n=1)
-                guess = f"did you mean {near[0]!r}?" if near else "heal.methods.files has the names that rules make"
+                guess = f"did you mean {near[0]!r}?" if near else "heal.trace_files.files has the names that rules make"
                 raise HealError(f"no rule makes {file!r}", where=place, cure=guess)
 
 

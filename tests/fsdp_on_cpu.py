@@ -1,4 +1,4 @@
-"""heal.train in each of torchrun's processes, sharded on CPUs as on GPUs: test_train.py compares it with one process.
+"""heal.training.train in each of torchrun's processes, sharded on CPUs as on GPUs: test_train.py compares it with one process.
 
 accelerate shards on GPUs only, and on CPUs trains with whole copies (DDP) without a word; torch shards on both. Prints
 how the student lies in memory. With the argument `killed` first, it dies while declaring its third checkpoint whole.
@@ -15,7 +15,8 @@ from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 from transformers import Trainer
 
-from heal import records, train
+from heal import records
+from heal.training import train
 
 begin, prepare, write = AcceleratorState.__init__, Trainer._prepare_for_training, records.write_json
 

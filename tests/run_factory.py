@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from heal import records
-from heal.mini import puzzles
+from heal.method.steps import split_text
 from heal.records import Row, content_id
-from heal.steps import split_text
+from heal.worlds.mini import puzzles
 
 METHODS = {"rs": {"kind": "rejection_sampling"}, "heal": {"kind": "heal"}, "oracle": {"kind": "reference_sft"}}
 USAGE = {"prefill": 1000, "generated": 5000, "scored": 0}

@@ -12,13 +12,18 @@ import pandas as pd
 import pytest
 from run_factory import problem, repair, score, trace, wrong_steps
 
-from evals import audits, cut_audit, figures, gold_audit, pure_audit, trace_figures
-from evals.truth import Truth, mean, ratio
+from evals.audits import gear as cut_audit
+from evals.audits import pure as pure_audit
+from evals.audits import run as audits
+from evals.audits import wrong_gold as gold_audit
+from evals.audits.checker_truth import Truth, mean, ratio
+from evals.figures import accuracy as figures
+from evals.figures import traces as trace_figures
 from heal import records
-from heal.config import Gear, Pure
+from heal.config.experiment import Gear, Pure
 from heal.errors import HealError
-from heal.mini import puzzles
 from heal.records import Row
+from heal.worlds.mini import puzzles
 
 ERROR = 3  # the first wrong step of every wrong trace, from 1
 N = 24

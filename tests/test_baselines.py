@@ -12,10 +12,12 @@ from test_methods import FURTHER, METHODS, STUDENT, examples_of, folder, graded,
 from test_workflow import ROOT, copy, environment, planned, snakemake
 
 from baselines import bread, east, limo, mix_distillation, paced, rsr, s1
-from heal import config, curriculum, records, registry
+from heal import records, registry
+from heal.config import experiment as config
 from heal.engines.base import load_tokenizer
 from heal.errors import HealError
-from heal.methods import Example, Traces
+from heal.method.base import Example, Traces
+from heal.pipeline import curriculum
 
 
 def plain(answer, candidate):
@@ -189,7 +191,7 @@ def test_a_new_baseline_is_one_file_and_three_lines(tmp_path):
     jobs = planned(repository, "ablations", "--configfile", "config/mine.yaml")
     before = planned(repository, "ablations", "--configfile", "tests/configs/smoke.yaml")
     assert jobs["curriculum"] == before["curriculum"] + 1 and jobs["student"] == before["student"] + 2
-    assert run("heal.config_docs").returncode == 0
+    assert run("tools.docs.config").returncode == 0
     assert "| `mine` |" in (repository / "baselines/README.md").read_text()
 
 
@@ -198,10 +200,12 @@ def test_only_a_distilled_student_is_trained_beside_its_teacher():
     models = [f"results/mini_baselines/students/default/draw0/tiny/{name}/seed0/model" for name in ("on_policy", "rsr")]
     arguments = [*models, "--configfile", "config/mini_baselines.yaml"]
     status, output = snakemake(ROOT, "--dry-run", "--printshellcmds", "--forceall", "--nolock", *arguments)
-    commands = [line for line in output.splitlines() if "python -m heal.train" in line]
+    commands = [line for line in output.splitlines() if "python -m heal.training.train" in line]
     assert status == 0 and len(commands) == 2, output
     for line in commands:
-        assert ("--distillation" in line and "--teacher heal/mini/models/teacher " in line) == ("/on_policy/" in line)
+        assert ("--distillation" in line and "--teacher heal/worlds/mini/models/teacher " in line) == (
+            "/on_policy/" in line
+        )
 
 
 @pytest.mark.workflow
@@ -225,9 +229,11 @@ def test_needs_that_are_no_list_of_files_that_rules_make_are_refused(needs, monk
 
 
 def test_a_served_teacher_cannot_be_distilled_and_other_vocabularies_are_told_by_heal_check(monkeypatch):
-    from heal import checks
+    from heal.planning import preflight as checks
 
-    served = {"teachers": {"far": {"path": "heal/mini/models/teacher", "endpoint": {"url": "http://localhost/v1"}}}}
+    served = {
+        "teachers": {"far": {"path": "heal/worlds/mini/models/teacher", "endpoint": {"url": "http://localhost/v1"}}}
+    }
     content = {**FURTHER.model_dump(), **served}
     with pytest.raises(HealError, match="'on_policy' is trained beside its teacher, but teachers.far is served"):
         registry.resolve(config.Experiment.model_validate(content))

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from run_factory import METHODS, write_run
 
-from evals import card
+from evals.report import model_card as card
 from heal import records
-from heal.config import Model
-from heal.config_data import Dataset
+from heal.config.data import Dataset
+from heal.config.experiment import Model
 from heal.errors import HealError
 from heal.registry import build
 

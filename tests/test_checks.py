@@ -17,12 +17,14 @@ import yaml
 from test_endpoint import answer, server  # noqa: F401 (server is a fixture)
 from test_thinking import STRIPS, save_model
 
-from heal import checks, cli, config
+from heal import cli
+from heal.config import experiment as config
 from heal.errors import HealError
-from heal.mini.tokenizer import CHAT_TEMPLATE
+from heal.planning import preflight as checks
+from heal.worlds.mini.tokenizer import CHAT_TEMPLATE
 
 ROOT = Path(__file__).parent.parent
-STUDENT = ROOT / "heal/mini/models/student"
+STUDENT = ROOT / "heal/worlds/mini/models/student"
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ def test_weights_that_are_pickled_or_missing(experiment, tmp_path: Path) -> None
 
 
 def test_a_tokenizer_that_does_not_round_trip_its_template(experiment, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "heal/mini/models/teacher", tmp_path / "teacher")
+    shutil.copytree(ROOT / "heal/worlds/mini/models/teacher", tmp_path / "teacher")
     template = tmp_path / "teacher/chat_template.jinja"
     template.write_text("Донау " + template.read_text())
     said = told(experiment(lambda content: content["teachers"]["default"].update(path=str(tmp_path / "teacher"))))
@@ -106,7 +108,7 @@ def test_a_hub_model_without_a_network_says_what_to_fetch(experiment, monkeypatc
     [
         ({"path": "somebody/model"}, "it needs `revision`"),
         ({"path": "somebody/model", "revision": "main"}, "40 hex digits"),
-        ({"path": "heal/mini/models/teacher", "revision": "0" * 40}, "remove it"),
+        ({"path": "heal/worlds/mini/models/teacher", "revision": "0" * 40}, "remove it"),
     ],
 )
 def test_a_hub_model_is_pinned_and_a_folder_is_not(experiment, model: dict, said: str) -> None:
@@ -161,7 +163,7 @@ def test_vllm_shares_attention_heads_out_among_gpus_evenly(experiment, gpus: int
 
 
 def test_heads_for_keys_count_too(experiment, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "heal/mini/models/teacher", tmp_path / "teacher")
+    shutil.copytree(ROOT / "heal/worlds/mini/models/teacher", tmp_path / "teacher")
     path = tmp_path / "teacher/config.json"
     sizes = {"num_attention_heads": 12, "num_key_value_heads": 4, "hidden_size": 120, "head_dim": 10}
     path.write_text(json.dumps(json.loads(path.read_text()) | sizes))

@@ -73,7 +73,7 @@ def test_jobs_run_in_the_environment_and_only_another_environment_reruns_them(co
     arguments = ["--configfile", SMOKE, "--sdm", "conda"]
     status, output = snakemake(folder, "problems", *arguments, PATH=os.environ["PATH"])
     assert status == 0, output
-    assert set((conda / "ran").read_text().split()) == {"heal.problems"}
+    assert set((conda / "ran").read_text().split()) == {"heal.data.load_problems"}
     plain = ["problems", "--configfile", SMOKE]
     assert "problem_set" in planned(folder, *plain)
     assert planned(folder, *plain, "--rerun-triggers", "code", "input", "mtime", "params") == {}

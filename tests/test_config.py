@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from heal import config, config_docs, registry
+from heal import registry
+from heal.config import experiment as config
 from heal.errors import HealError
-from heal.mini.teacher_text import TEACHERS
+from heal.worlds.mini.teacher_text import TEACHERS
+from tools.docs import config as config_docs
 
 ROOT = Path(__file__).parent.parent
 DEFAULT = ROOT / "config/config.yaml"
@@ -111,7 +113,7 @@ def test_a_comparison_trains_its_methods_apart_only_where_it_trains_them_otherwi
 
 
 def test_schema_and_documentation_are_up_to_date():
-    cure = "run: python -m heal.config_docs"
+    cure = "run: python -m tools.docs.config"
     assert (ROOT / config_docs.SCHEMA).read_text() == config_docs.schema(), cure
     assert (ROOT / config_docs.DOCUMENTATION).read_text() == config_docs.documentation(), cure
     page = (ROOT / config_docs.METHODS).read_text()
@@ -155,6 +157,6 @@ def test_the_other_mini_runs_are_compared_under_the_same_settings(name, also):
 
 def test_the_mini_study_has_every_mini_teacher_and_its_subset_is_a_part_of_it():
     study, subset = (config.load(ROOT / "config" / name) for name in ("mini_study.yaml", "mini_study_subset.yaml"))
-    shipped = {f"heal/mini/models/{name}" for name in TEACHERS}
+    shipped = {f"heal/worlds/mini/models/{name}" for name in TEACHERS}
     assert {model.path for model in study.teachers.values()} == shipped
     assert subset.teachers == study.teachers and subset.ablations.items() <= study.ablations.items()

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from run_factory import METHODS, table_arguments, write_run
 
-from evals import costs
+from evals.tables import costs
 from heal import records
 from heal.errors import HealError
 from heal.provenance import SUFFIX

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import run_factory
 
-from evals import tables
-from heal import config, decontaminate, problems, records
-from heal.config_data import Dataset, Decontamination
-from heal.decontaminate import words
+from evals.tables import comparison as tables
+from heal import records
+from heal.config import experiment as config
+from heal.config.data import Dataset, Decontamination
+from heal.data import decontaminate
+from heal.data import load_problems as problems
+from heal.data.decontaminate import words
 from heal.errors import HealError
 
 DATA = Path(__file__).parent / "data"
@@ -117,7 +120,7 @@ def run(folder, monkeypatch, train, held, *options):
         records.write(folder / f"{name}.parquet", "problems", [problem(text) for text in rows])
     arguments = ["--problems", folder / "train.parquet", "--held-out", folder / "bench.parquet", *options]
     arguments += ["--out", folder / "left.parquet", "--report", folder / "report.json"]
-    monkeypatch.setattr(sys, "argv", ["heal.decontaminate", *map(str, arguments)])
+    monkeypatch.setattr(sys, "argv", ["heal.data.decontaminate", *map(str, arguments)])
     decontaminate.main()
     return json.loads((folder / "report.json").read_text())
 
@@ -162,13 +165,15 @@ def test_it_is_on_unless_the_training_problems_are_mini():
 def test_the_table_counts_what_was_removed_and_left_out(tmp_path, monkeypatch):
     folder = run_factory.write_run(tmp_path / "run", accuracy={"rs": 0.3, "heal": 0.4, "oracle": 0.5})
     arguments = run_factory.table_arguments(folder, tmp_path / "main.csv")
-    monkeypatch.setattr(sys, "argv", ["evals.tables", *arguments])
+    monkeypatch.setattr(sys, "argv", ["evals.tables.comparison", *arguments])
     tables.main()
     assert "Decontamination" not in (tmp_path / "main.md").read_text()
     _, report = decontaminate.decontaminate([problem("a"), problem("b")], {"b": [problem("A")]}, Decontamination())
     records.write_json(tmp_path / "report.json", report)
     records.write_json(folder / "problems/b.parquet.provenance.json", {"left_out": [{"where": "row 1", "reason": "x"}]})
-    monkeypatch.setattr(sys, "argv", ["evals.tables", *arguments, "--decontamination", str(tmp_path / "report.json")])
+    monkeypatch.setattr(
+        sys, "argv", ["evals.tables.comparison", *arguments, "--decontamination", str(tmp_path / "report.json")]
+    )
     tables.main()
     said = (tmp_path / "main.md").read_text()
     assert "1 of 2 training problems removed" in said and "(b 1)" in said and "Problems of b: 1 rows" in said

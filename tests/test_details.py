@@ -11,7 +11,11 @@ import pandas as pd
 import pytest
 from run_factory import METHODS, table_arguments, write_run
 
-from evals import check, checkpoints, details, outcomes, tables
+from evals import check_reference as check
+from evals import results as outcomes
+from evals.tables import comparison as tables
+from evals.tables import details
+from evals.tables import mcnemar as checkpoints
 from heal import records
 from heal.errors import HealError
 

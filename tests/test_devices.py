@@ -10,8 +10,8 @@ import pytest
 import yaml
 from test_workflow import SMOKE, snakemake
 
-from heal import devices
-from heal.config import load
+from heal.config.experiment import load
+from heal.engines import gpu_lease as devices
 from heal.errors import HealError
 
 ROOT = Path(__file__).parent.parent
@@ -168,9 +168,9 @@ def test_a_lock_folder_that_others_can_change_is_refused(here, tmp_path):
 
 
 COMMANDS = {
-    "heal.sample": "base --problems {problems} --out {out} --model heal/mini/models/teacher",
-    "heal.train": "--curriculum {problems} --out {out} --model heal/mini/models/student",
-    "evals.run": "--problems . --benchmarks mini_easy --out {out} --model heal/mini/models/student",
+    "heal.pipeline.sample": "base --problems {problems} --out {out} --model heal/worlds/mini/models/teacher",
+    "heal.training.train": "--curriculum {problems} --out {out} --model heal/worlds/mini/models/student",
+    "evals.run": "--problems . --benchmarks mini_easy --out {out} --model heal/worlds/mini/models/student",
 }
 
 
@@ -204,7 +204,8 @@ def test_a_command_with_a_model_waits_for_its_card(module, tmp_path):
 def test_a_killed_job_goes_on_with_another_number_of_cards(here, tmp_path):
     from types import SimpleNamespace
 
-    from heal import records, sample
+    from heal import records
+    from heal.pipeline import sample
 
     records.write(tmp_path / "problems.parquet", "problems", [])
     kept = []

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from markdown.extensions.toc import slugify
 
-from evals import reference
+from tools.docs import commands as reference
 
 ROOT = Path(__file__).parent.parent
 SPEC = importlib.util.spec_from_file_location("hooks", ROOT / "docs/hooks.py")
@@ -84,7 +84,7 @@ def test_every_option_is_in_the_site(site):
 
 
 def test_what_is_made_from_the_code_is_up_to_date():
-    cure = "run: python -m evals.reference"
+    cure = "run: python -m tools.docs.commands"
     assert reference.COMMANDS.read_text(encoding="utf-8") == reference.commands(), cure
     page = reference.FIDELITY.read_text(encoding="utf-8")
     assert page == reference.fidelity(page), cure

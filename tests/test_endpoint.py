@@ -24,15 +24,15 @@ import numpy as np
 import pytest
 from near_tie import CLOSE, agree_until_a_near_tie
 
-from heal.config import Endpoint
+from heal.config.experiment import Endpoint
 from heal.engines.base import Request, Sampling
 from heal.engines.endpoint import EndpointEngine
 from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
-from heal.mini import puzzles
 from heal.provenance import dollars
+from heal.worlds.mini import puzzles
 
-TEACHER = "heal/mini/models/teacher"
+TEACHER = "heal/worlds/mini/models/teacher"
 needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
 
 
@@ -110,9 +110,10 @@ def test_a_sample_depends_on_its_seed(served, requests) -> None:
 @needs_vllm
 def test_benchmarks_of_a_served_teacher_give_the_answers_of_the_local_one(served, tmp_path: Path) -> None:
     from evals.run import evaluate
-    from heal import problems, records
-    from heal.config import Engine, Model
-    from heal.config_data import Dataset
+    from heal import records
+    from heal.config.data import Dataset
+    from heal.config.experiment import Engine, Model
+    from heal.data import load_problems as problems
 
     for split in ("easy", "hard"):
         rows = problems.load(Dataset(source="mini", split=split, n=8), 0)

@@ -12,13 +12,13 @@ import pytest
 
 from evals import run as evals_run
 from heal import records, registry
-from heal.config import Engine, Model
-from heal.config_data import Dataset
+from heal.config.data import Dataset
+from heal.config.experiment import Engine, Model
+from heal.data.load_problems import load
 from heal.errors import HealError
-from heal.problems import load
 
 ROOT = Path(__file__).parent.parent
-MODEL = str(ROOT / "heal/mini/models/student")
+MODEL = str(ROOT / "heal/worlds/mini/models/student")
 ENGINE = Engine(rows=64)
 
 

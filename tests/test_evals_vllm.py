@@ -16,14 +16,14 @@ from near_tie import equal_tokens
 
 from evals import run
 from heal import records
-from heal.config import Engine, Model
-from heal.config_data import Dataset
+from heal.config.data import Dataset
+from heal.config.experiment import Engine, Model
+from heal.data.load_problems import load
 from heal.engines.transformers import TransformersEngine
-from heal.problems import load
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
 
-TEACHER = "heal/mini/models/teacher"
+TEACHER = "heal/worlds/mini/models/teacher"
 BENCHMARKS = ["mini_easy", "mini_hard_sampled"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 
-from heal.pace import exposures
+from heal.method.pace import exposures
 
 ROOT = Path(__file__).parent.parent
 
@@ -38,7 +38,16 @@ def curriculum(tmp_path: Path) -> Path:
 
 
 def export(curriculum: Path, out: Path, *options: str) -> None:
-    command = [sys.executable, "-m", "heal.export", "--curriculum", str(curriculum), "--out", str(out), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "heal.training.export",
+        "--curriculum",
+        str(curriculum),
+        "--out",
+        str(out),
+        *options,
+    ]
     subprocess.run(command, check=True, cwd=ROOT)
 
 
@@ -73,7 +82,7 @@ def test_what_no_format_can_mask_is_refused(curriculum: Path, tmp_path: Path) ->
     command = [
         sys.executable,
         "-m",
-        "heal.export",
+        "heal.training.export",
         "--curriculum",
         curriculum,
         "--format",

@@ -13,13 +13,17 @@ import pytest
 from matplotlib.collections import PathCollection
 from run_factory import METHODS, problem, repair, trace, write_run, wrong_steps
 
-from evals import figures, outcome_figures, rule_graph, style, trace_figures, training_figures
-from evals.outcomes import Run
-from evals.style import plt
-from evals.truth import Truth
+from evals.audits.checker_truth import Truth
+from evals.figures import accuracy as figures
+from evals.figures import outcomes as outcome_figures
+from evals.figures import rule_graph, style
+from evals.figures import traces as trace_figures
+from evals.figures import training as training_figures
+from evals.figures.style import plt
+from evals.results import Run
 from heal import records
 from heal.errors import HealError
-from heal.mini import puzzles
+from heal.worlds.mini import puzzles
 
 # Machado, Oliveira and Fernandes 2009 (IEEE TVCG 15(6)), severity 1, on linear RGB.
 SEEN_BY = {
@@ -93,16 +97,16 @@ def test_losses_are_averaged_in_blocks_of_one_stage(run):
 
 def ledger(gpus: float) -> pd.DataFrame:
     outputs = {
-        "traces/t/draw0/shards/samples/0.parquet": "heal.sample",
-        "traces/t/draw0/samples.parquet": "heal.merge",
-        "traces/t/draw0/shards/repairs/v/0.parquet": "heal.repair",
-        "traces/t/draw0/extra/uniform.grades.parquet": "heal.grade",
-        "traces/t/draw0/shards/students/s/ranks/0.parquet": "heal.student_pass",
-        "students/t/draw0/s/heal/seed0": "heal.train",
+        "traces/t/draw0/shards/samples/0.parquet": "heal.pipeline.sample",
+        "traces/t/draw0/samples.parquet": "heal.pipeline.merge",
+        "traces/t/draw0/shards/repairs/v/0.parquet": "heal.pipeline.repair",
+        "traces/t/draw0/extra/uniform.grades.parquet": "heal.pipeline.grade",
+        "traces/t/draw0/shards/students/s/ranks/0.parquet": "heal.pipeline.student_pass",
+        "students/t/draw0/s/heal/seed0": "heal.training.train",
         "evals/t/teacher/evaluation": "evals.run",
-        "students/t/draw0/s/heal/seed0/README.md": "evals.card",
-        "tables/main.csv": "evals.tables",
-        "figures/roc.svg": "evals.study_figures",
+        "students/t/draw0/s/heal/seed0/README.md": "evals.report.model_card",
+        "tables/main.csv": "evals.tables.comparison",
+        "figures/roc.svg": "evals.figures.study",
     }
     rows = [[stage, output, 10.0 * (i + 1), gpus * 10 * (i + 1)] for i, (output, stage) in enumerate(outputs.items())]
     return pd.DataFrame(rows, columns=["stage", "output", "seconds", "gpu_seconds"])

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heal import gear
-from heal.config import Gear
-from heal.entropy import aggregate, entropy_bounds, per_step, surges
-from heal.steps import Step, split
+from heal.config.experiment import Gear
+from heal.method import gear
+from heal.method.entropy import aggregate, entropy_bounds, per_step, surges
+from heal.method.steps import Step, split
 
 PIECES = st.lists(st.sampled_from(["a", "b c", ".", "\n", "\n\n", ".\n\n", "\n\n\n", " \n \n", ""]), max_size=30)
 

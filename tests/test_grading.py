@@ -1,4 +1,4 @@
-"""Laws of heal.grading: math-verify's verdict, whatever the order, and bounds on hostile answers."""
+"""Laws of heal.grading.grader: math-verify's verdict, whatever the order, and bounds on hostile answers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from heal import grading
 from heal.errors import HealError
-from heal.grading import REASONS, Grader, check_gold, extract_boxed, extract_last, gold_from_gsm8k
-from heal.grading_worker import Worker, WorkerDied, compare_plain
+from heal.grading import grader as grading
+from heal.grading.grader import REASONS, Grader, check_gold, extract_boxed, extract_last, gold_from_gsm8k
+from heal.grading.worker import Worker, WorkerDied, compare_plain
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -385,7 +385,7 @@ def test_every_reason_is_documented() -> None:
 def test_a_large_caller_does_not_look_like_a_large_answer():
     script = (
         "x = bytearray(3 * 2**28); x[::4096] = b'1' * len(x[::4096])\n"
-        "from heal.grading import Grader\n"
+        "from heal.grading.grader import Grader\n"
         "with Grader(memory_limit_bytes=400 * 2**20) as grader: print(grader.verify('1/3', '2/3'))"
     )
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)

@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals import cut_audit
-from evals.truth import Truth
-from heal import methods, worlds
+from evals.audits import gear as cut_audit
+from evals.audits.checker_truth import Truth
 from heal.errors import HealError
-from heal.gsm_symbolic.checker import check_steps, first_wrong_step
-from heal.gsm_symbolic.equations import claims, compute, tokens
+from heal.method import base as methods
+from heal.method.steps import split_text
 from heal.records import Row
-from heal.steps import split_text
+from heal.worlds import registry as worlds
+from heal.worlds.gsm_symbolic.checker import check_steps, first_wrong_step
+from heal.worlds.gsm_symbolic.equations import claims, compute, tokens
 
 SHELLS: Row = {
     "problem_id": "shells",

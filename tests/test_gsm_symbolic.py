@@ -12,17 +12,18 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from heal import problems, registry
-from heal.config_data import SPLITS_OF, Dataset, Problems, WarmUpData
-from heal.conversations import read_curriculum
+from heal import registry
+from heal.config.data import SPLITS_OF, Dataset, Problems, WarmUpData
+from heal.data import load_problems as problems
 from heal.errors import HealError
-from heal.grading import Grader, check_gold
-from heal.gsm_symbolic import problems as words
-from heal.gsm_symbolic import templates, warm_up
-from heal.gsm_symbolic.checker import check_steps, first_wrong_step
-from heal.gsm_symbolic.equations import STATED, claims
+from heal.grading.grader import Grader, check_gold
+from heal.method.steps import split_text
 from heal.records import Row
-from heal.steps import split_text
+from heal.training.conversations import read_curriculum
+from heal.worlds.gsm_symbolic import problems as words
+from heal.worlds.gsm_symbolic import templates, warm_up
+from heal.worlds.gsm_symbolic.checker import check_steps, first_wrong_step
+from heal.worlds.gsm_symbolic.equations import STATED, claims
 
 needs_package = pytest.mark.skipif(
     importlib.util.find_spec(words.PACKAGE) is None, reason="reasoning-gym is not installed: make smol-env"
@@ -190,7 +191,7 @@ GUIDED, HINT, BOX = "{question}\n\nHint: the answer is {answer}.", "Hint: the an
 
 @pytest.fixture(scope="module")
 def curriculum(tmp_path_factory) -> list[Row]:
-    """The rows as heal.train reads them."""
+    """The rows as heal.training.train reads them."""
     out = tmp_path_factory.mktemp("warm-up") / "curriculum.jsonl"
     options = ["--options", json.dumps(HINTED), "--instruction", BOX, "--guided-template", GUIDED]
     with pytest.MonkeyPatch.context() as patch:

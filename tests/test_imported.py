@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from heal import cli, problems, records, sample
-from heal.config import Sampling as SamplingOptions
-from heal.config_data import Dataset
+from heal import cli, records
+from heal.config.data import Dataset
+from heal.config.experiment import Sampling as SamplingOptions
+from heal.data import load_problems as problems
 from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
-from heal.imported import measurer, read_traces
+from heal.pipeline import sample
+from heal.pipeline.import_traces import measurer, read_traces
 
-TEACHER = "heal/mini/models/teacher"
+TEACHER = "heal/worlds/mini/models/teacher"
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,14 @@ from typing import get_args
 import pytest
 
 from baselines.extra_easy import further
-from heal import config, curriculum, records, registry
+from heal import records, registry
+from heal.config import experiment as config
 from heal.errors import HealError
-from heal.methods import Example, Traces, distinct, files
-from heal.mini import puzzles
-from heal.steps import split_text
+from heal.method.base import Example, Traces, distinct
+from heal.method.steps import split_text
+from heal.pipeline import curriculum
+from heal.trace_files import files
+from heal.worlds.mini import puzzles
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENT = config.load(ROOT / "config/config.yaml")

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from heal.mini import build, checker, puzzles, teacher_text
-from heal.mini.tokenizer import UNKNOWN, build_tokenizer, pieces, vocabulary
+from heal.worlds.mini import build, checker, puzzles, teacher_text
+from heal.worlds.mini.tokenizer import UNKNOWN, build_tokenizer, pieces, vocabulary
 
 MODEL_NAMES = (*teacher_text.TEACHERS, "student")
 SHIPPED_BYTES = 5_000_000

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heal import pace
+from heal.method import pace
 
 SCHEDULES = ["cumulative", "sequential", "mixed", "mixed_matched", "reversed"]
 STAGES = st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=40)

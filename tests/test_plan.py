@@ -15,12 +15,15 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from heal import assumptions, cli, config, plan, registry
-from heal.config import Model
-from heal.config_data import Dataset
+from heal import cli, registry
+from heal.config import experiment as config
+from heal.config.data import Dataset
+from heal.config.experiment import Model
+from heal.config.options import validate
 from heal.errors import HealError
-from heal.methods import files
-from heal.options import validate
+from heal.planning import assumptions
+from heal.planning import costs as plan
+from heal.trace_files import files
 
 ROOT = Path(__file__).parent.parent
 MINI, SMOKE = ROOT / "config/config.yaml", ROOT / "tests/configs/smoke.yaml"
@@ -214,7 +217,7 @@ def test_parameters_come_from_the_command_line_the_folder_or_the_name(tmp_path):
 def test_an_unknown_model_size_is_refused_with_the_cure(capsys, tmp_path):
     path = tmp_path / "config.yaml"
     hub = f"somebody/nameless, revision: {'a' * 40}"
-    path.write_text(MINI.read_text().replace("heal/mini/models/teacher", hub))
+    path.write_text(MINI.read_text().replace("heal/worlds/mini/models/teacher", hub))
     status, output, said = run_cli(capsys, "plan", "--config", path)
     assert status == 2 and output == ""
     for part in (str(path), "teachers.default.path", "somebody/nameless", "--assume params.default="):

@@ -4,8 +4,11 @@ import pandas as pd
 import pytest
 from test_plan import in_the_repository, run_cli, setting  # noqa: F401 (a fixture among them)
 
-from heal import assumptions, plan, plan_ledger, records
+from heal import records
 from heal.errors import HealError
+from heal.planning import assumptions
+from heal.planning import costs as plan
+from heal.planning import ledger as plan_ledger
 
 
 def trace(tokens):
@@ -16,12 +19,12 @@ def trace(tokens):
 def finished_run(folder, planned, factor):
     """A run whose ledger says `factor` times what a plan says; each rule's jobs, in one student, teacher and draw."""
     outputs = {
-        "base_samples": ("heal.sample", "traces/default/draw0/shards/samples/{}.parquet"),
-        "guided_samples": ("heal.sample", "traces/default/draw0/shards/guided/{}.parquet"),
-        "extra_samples": ("heal.sample", "traces/default/draw0/extra/uniform-x{}.parquet"),
-        "repairs": ("heal.repair", "traces/default/draw0/shards/repairs/x/{}.parquet"),
-        "trace_scores": ("heal.scoring", "traces/default/draw0/shards/scores/x/{}.parquet"),
-        "student": ("heal.train", "students/default/draw0/tiny/heal/seed{}"),
+        "base_samples": ("heal.pipeline.sample", "traces/default/draw0/shards/samples/{}.parquet"),
+        "guided_samples": ("heal.pipeline.sample", "traces/default/draw0/shards/guided/{}.parquet"),
+        "extra_samples": ("heal.pipeline.sample", "traces/default/draw0/extra/uniform-x{}.parquet"),
+        "repairs": ("heal.pipeline.repair", "traces/default/draw0/shards/repairs/x/{}.parquet"),
+        "trace_scores": ("heal.pipeline.score", "traces/default/draw0/shards/scores/x/{}.parquet"),
+        "student": ("heal.training.train", "students/default/draw0/tiny/heal/seed{}"),
         "evaluate_student": ("evals.run", "evals/default/draw0/tiny/heal/seed{}/evaluation"),
         "evaluate_untrained": ("evals.run", "evals/students/tiny/evaluation"),
         "evaluate_teacher": ("evals.run", "evals/default/teacher/evaluation"),
@@ -41,7 +44,7 @@ def finished_run(folder, planned, factor):
             else:
                 told["tokens"] = tokens
             records.write_json(folder / f"{output}.provenance.json", told)
-    other = {"stage": "heal.grade", "seconds": 1000.0, "gpu_seconds": 0.0}
+    other = {"stage": "heal.pipeline.grade", "seconds": 1000.0, "gpu_seconds": 0.0}
     records.write_json(folder / "traces/default/draw0/grades.parquet.provenance.json", other)
     return folder
 

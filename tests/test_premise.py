@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from run_factory import problem, repair, trace
 
-from heal import premise, records
-from heal.config import Gear, Premise
+from heal import records
+from heal.config.experiment import Gear, Premise
 from heal.errors import HealError
-from heal.mini import puzzles
+from heal.pipeline import premise
 from heal.records import Row
+from heal.worlds.mini import puzzles
 
 STEPS = 4
 USAGES = {name: {"prefill": 300, "generated": 0, "scored": 0} for name in ("samples", "guided", "repairs")}

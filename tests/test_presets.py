@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from heal import config
-from heal.config import COMMIT, Experiment
+from heal.config import experiment as config
+from heal.config.experiment import COMMIT, Experiment
 from heal.registry import TASKS
 
 ROOT = Path(__file__).parent.parent

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from heal import problems, records
-from heal.config_data import Dataset
+from heal import records
+from heal.config.data import Dataset
+from heal.config.options import validate
+from heal.data import load_problems as problems
 from heal.errors import HealError
-from heal.options import validate
 
 DATA = Path(__file__).parent / "data"
 COMMIT = "740312add88f781978c0658806c59bc2815b9866"
@@ -328,7 +329,7 @@ def test_without_a_network_it_is_said_which_file_does_instead(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "heal.problems",
+        "heal.data.load_problems",
         "--options",
         json.dumps(options),
         "--out",
@@ -352,7 +353,7 @@ def test_what_was_left_out_stands_in_the_provenance(tmp_path, monkeypatch):
     out = tmp_path / "problems.parquet"
     options = json.dumps({"source": "file", "path": path, "unusable": "leave_out"})
     monkeypatch.setattr(
-        sys, "argv", ["heal.problems", "--options", options, "--instruction", "Box it.", "--out", str(out)]
+        sys, "argv", ["heal.data.load_problems", "--options", options, "--instruction", "Box it.", "--out", str(out)]
     )
     problems.main()
     assert len(records.read(out, "problems")) == 2

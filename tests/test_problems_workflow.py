@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from test_workflow import LEFT_OUT, planned, snakemake
 
-from heal import config, records
+from heal import records
+from heal.config import experiment as config
 
 ROOT = Path(__file__).parent.parent
 LOCAL = "tests/configs/local_files.yaml"

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heal import pure
-from heal.config import Pure
-from heal.scoring import grid, hold, relative, uncertainty
+from heal.config.experiment import Pure
+from heal.method import pure
+from heal.pipeline.score import grid, hold, relative, uncertainty
 
 
 def score(name, nll, u, statement=None, kind="repair"):

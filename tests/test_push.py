@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from heal.errors import HealError
-from heal.push import push
+from heal.training.push import push
 
 
 class Hub:

@@ -8,11 +8,11 @@ import sys
 import pytest
 
 from heal import records
-from heal.config_data import Dataset
+from heal.config.data import Dataset
+from heal.data.load_problems import load
 from heal.errors import HealError
-from heal.problems import load
+from heal.pipeline.runner import run_batches, shard_of
 from heal.records import Pieces
-from heal.stage import run_batches, shard_of
 
 PROBLEM = {"problem_id": "p", "question": "q", "answer": "1", "solution": None, "source": "s", "difficulty": "easy"}
 

@@ -11,8 +11,11 @@ import pandas as pd
 import pytest
 from run_factory import table_arguments, write_run
 
-from evals import answer, figures, report, tables
-from evals.outcomes import UNSOLVED
+from evals.figures import accuracy as figures
+from evals.report import page as report
+from evals.report import summary as answer
+from evals.results import UNSOLVED
+from evals.tables import comparison as tables
 from heal import records
 from heal.errors import HealError
 

@@ -15,7 +15,7 @@ from test_train import OPTIONS, ROOT, curriculum, model, rows_of, trained  # noq
 
 
 def sharded(out: Path, *arguments: str) -> str:
-    """heal.train in two processes, started by torchrun as for two GPUs; what they print."""
+    """heal.training.train in two processes, started by torchrun as for two GPUs; what they print."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command = [*torchrun, "tests/fsdp_on_cpu.py", *arguments, "--out", str(out)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

@@ -15,7 +15,13 @@ from test_workflow import SMOKE, command, copy, environment
 pytestmark = pytest.mark.slurm
 # sacct needs an accounting database; a site has one, and far less frequent questions.
 TEST = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "3", "--latency-wait", "10"]
-MODEL_STAGES = {"heal.sample", "heal.repair", "heal.scoring", "heal.train", "evals.run"}
+MODEL_STAGES = {
+    "heal.pipeline.sample",
+    "heal.pipeline.repair",
+    "heal.pipeline.score",
+    "heal.training.train",
+    "evals.run",
+}
 
 
 @pytest.fixture(scope="module")

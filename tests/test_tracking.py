@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from transformers import TrainerCallback
 
-from heal import tracking
-from heal.config import Train
+from heal.config.experiment import Train
 from heal.errors import HealError
-from heal.trainers import training_arguments
+from heal.training import tracking
+from heal.training.trainers import training_arguments
 
 SENT: list[tuple[str | None, dict[str, Any]]] = []
 

@@ -17,11 +17,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, set_seed
 
-from heal.config import Lora, Train
+from heal.config.experiment import Lora, Train
 from heal.errors import HealError
-from heal.mini.tokenizer import build_tokenizer, vocabulary
-from heal.pace import exposures
-from heal.train import NOT_SUPERVISED, encode, end_of_turn, optimizer_steps, train
+from heal.method.pace import exposures
+from heal.training.train import NOT_SUPERVISED, encode, end_of_turn, optimizer_steps, train
+from heal.worlds.mini.tokenizer import build_tokenizer, vocabulary
 
 ROOT = Path(__file__).parent.parent
 OPTIONS = Train(steps=20, batch=4, learning_rate=1e-2, save_steps=5)

@@ -15,14 +15,14 @@ from safetensors.torch import load_file
 from test_train import OPTIONS, contents, conversation, model, rows_of, written  # noqa: F401
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
 
-from heal import train as training
-from heal.config import Distillation
-from heal.conversations import NOT_SUPERVISED, encode
+from heal.config.experiment import Distillation
 from heal.errors import HealError
-from heal.mini.tokenizer import build_tokenizer
-from heal.pace import exposures
-from heal.train import train
-from heal.trainers import Teaching, trainer_of
+from heal.method.pace import exposures
+from heal.training import train as training
+from heal.training.conversations import NOT_SUPERVISED, encode
+from heal.training.train import train
+from heal.training.trainers import Teaching, trainer_of
+from heal.worlds.mini.tokenizer import build_tokenizer
 
 FEW = OPTIONS.model_copy(update={"steps": 4, "save_steps": 2})
 WEIGHTS = (3.0, 0.0, 1.0, 1.0, 2.0)

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from test_workflow import ROOT, SMOKE, planned
 from viewer_run import Story, checked_stories, stories, write_run
 
-from heal import pure, records
-from heal.config import Gear, Hint, Pure
+from heal import records
+from heal.config.experiment import Gear, Hint, Pure
 from heal.engines.base import load_tokenizer
 from heal.errors import HealError
+from heal.method import pure
 from heal.viewer import __main__ as viewer
 from heal.viewer.choice import in_turn, spread
 from heal.viewer.found import labels, read_run
@@ -246,7 +247,7 @@ def test_what_is_missing_is_told_with_a_cure(tmp_path, break_it, said):
 def test_another_tokenizer_is_refused(tmp_path):
     run = write_run(tmp_path, stories())
     with pytest.raises(HealError, match="steps by this tokenizer"):
-        view(run, "--tokenizer", str(ROOT / "heal/mini/models/teacher"))
+        view(run, "--tokenizer", str(ROOT / "heal/worlds/mini/models/teacher"))
 
 
 def test_variants_of_one_detector_are_told_apart_by_what_differs():

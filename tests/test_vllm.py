@@ -16,19 +16,19 @@ import numpy as np
 import pytest
 from near_tie import CLOSE, agree_until_a_near_tie
 
-from heal import repair, sample
-from heal.config import Gear
-from heal.config import Sampling as SamplingOptions
+from heal.config.experiment import Gear
+from heal.config.experiment import Sampling as SamplingOptions
 from heal.engines.base import Branch, Request, Sampling
 from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
-from heal.gear import Cut, measure
-from heal.mini import puzzles
-from heal.stage import pieces
+from heal.method.gear import Cut, measure
+from heal.pipeline import repair, sample
+from heal.pipeline.runner import pieces
+from heal.worlds.mini import puzzles
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
 
-TEACHER = "heal/mini/models/teacher"
+TEACHER = "heal/worlds/mini/models/teacher"
 TOP = 20
 
 
@@ -122,9 +122,11 @@ def test_settings_say_how_entropies_were_read(fast) -> None:
 
 
 def test_a_stage_runs_on_vllm_to_its_file(tmp_path: Path, fast, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`heal.sample base` with engine.kind vllm: rows with both bounds, and GEAR says which cuts are certain."""
-    from heal import gear, problems, records
-    from heal.config_data import Dataset
+    """`heal.pipeline.sample base` with engine.kind vllm: rows with both bounds, and GEAR says which cuts are certain."""
+    from heal import records
+    from heal.config.data import Dataset
+    from heal.data import load_problems as problems
+    from heal.method import gear
 
     rows = problems.load(Dataset(source="mini", split="train", n=6), 0)
     draw = sample.sampler(fast, SamplingOptions(n=2, max_new_tokens=160), (0, 0, "base"), range(2), sample.question)

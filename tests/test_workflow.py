@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yte
 
-from heal.config import load
+from heal.config.experiment import load
 
 ROOT = Path(__file__).parent.parent
 SMOKE = "tests/configs/smoke.yaml"
@@ -179,11 +179,11 @@ def test_touching_files_reruns_nothing(finished):
 @pytest.mark.parametrize(
     ("file", "rerun", "kept"),
     [
-        ("heal/pure.py", {"curriculum"}, {"base_samples", "repairs", "trace_scores", "extra_samples"}),
-        ("heal/scoring.py", {"trace_scores"}, {"base_samples", "repairs", "guided_samples"}),
-        ("evals/style.py", {"figure_accuracy"}, {"comparison", "student", "evaluate_student"}),
+        ("heal/method/pure.py", {"curriculum"}, {"base_samples", "repairs", "trace_scores", "extra_samples"}),
+        ("heal/pipeline/score.py", {"trace_scores"}, {"base_samples", "repairs", "guided_samples"}),
+        ("evals/figures/style.py", {"figure_accuracy"}, {"comparison", "student", "evaluate_student"}),
         ("evals/tasks/mini/_mini.yaml", {"evaluate_student"}, {"student", "curriculum"}),
-        ("heal/train.py", {"student"}, {"curriculum", "base_samples"}),
+        ("heal/training/train.py", {"student"}, {"curriculum", "base_samples"}),
     ],
 )
 def test_an_edit_reruns_its_rules_and_no_others(finished, file, rerun, kept):

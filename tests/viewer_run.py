@@ -11,10 +11,10 @@ import numpy as np
 from run_factory import wrong_steps
 
 from heal import records
-from heal.config import Gear
-from heal.mini import puzzles
+from heal.config.experiment import Gear
+from heal.method.steps import split_text
 from heal.records import Row, content_id
-from heal.steps import split_text
+from heal.worlds.mini import puzzles
 
 END = "\n\n"
 SCRIPT = "So <script>window.ran = 1</script> & <img src=x onerror='window.ran = 2'> </script><!-- is 7."
@@ -110,7 +110,7 @@ def write_run(
     records.write(here / "grades.parquet", "grades", order(list(grades.values())))
     for detector in repairs:
         records.write(here / f"repairs/{detector}-0.parquet", "repairs", order(repairs[detector]))
-        made = {"stage": "heal.repair", "options": {"options": json.dumps(gear(detector).model_dump())}}
+        made = {"stage": "heal.pipeline.repair", "options": {"options": json.dumps(gear(detector).model_dump())}}
         made["engine"] = {"model": str(folder / "tokenizer"), "revision": None, "engine": "transformers"}
         records.write_json(here / f"repairs/{detector}-0.parquet.provenance.json", made)
         if scores:

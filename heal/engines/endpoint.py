@@ -29,11 +29,11 @@ from heal.engines.base import (
     load_tokenizer,
     template_hash,
 )
-from heal.entropy import entropy_bounds
 from heal.errors import HealError
+from heal.method.entropy import entropy_bounds
 
 if TYPE_CHECKING:
-    from heal.config import Endpoint
+    from heal.config.experiment import Endpoint
 
 
 class EndpointEngine(Engine):

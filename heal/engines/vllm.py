@@ -2,7 +2,7 @@
 
 Reads a model folder or pinned hub model with safetensors weights; writes nothing. vLLM gives the log-probabilities of
 the sampled token and of the K likeliest ones: where K is less than the vocabulary, entropies are a lower bound, and
-the upper one stands beside it (heal.entropy). Prompts that begin alike share their prefill (prefix caching), so the
+the upper one stands beside it (heal.method.entropy). Prompts that begin alike share their prefill (prefix caching), so the
 repairs of one trace pay for it once. Scores change with vLLM's version, the number of GPUs and the batch: compare
 within one engine only, whose settings stand in every provenance file.
 """
@@ -27,8 +27,8 @@ from heal.engines.base import (
     load_tokenizer,
     template_hash,
 )
-from heal.entropy import entropy_bounds
 from heal.errors import HealError
+from heal.method.entropy import entropy_bounds
 
 CURES = {  # words of vLLM's start-up errors → what the user can do
     "kv cache": "lower engine.max_length, raise engine.memory_share, or use more GPUs or a larger one",

@@ -17,17 +17,17 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from heal import worlds
 from heal.command import command_parser
-from heal.config import Pure
+from heal.config.experiment import Pure
 from heal.errors import HealError, exit_with_errors
+from heal.pipeline.runner import read_options
 from heal.provenance import git_state, recorded
 from heal.records import Row, write_text
-from heal.stage import read_options
 from heal.viewer.choice import reading_order, spread
 from heal.viewer.found import Found, Repair, labels, only_teacher, read_run
 from heal.viewer.page import embedded, render
 from heal.viewer.story import Storyteller
+from heal.worlds import registry as worlds
 
 Tables = dict[str, dict[str, Any]]
 

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heal import pure, records
-from heal.config import Gear, Pure
+from heal import records
+from heal.config.experiment import Gear, Pure
 from heal.errors import HealError
-from heal.methods import valid_traces
+from heal.method import pure
+from heal.method.base import valid_traces
+from heal.pipeline.runner import parsed, read_options
 from heal.provenance import SUFFIX
 from heal.records import Row
-from heal.stage import parsed, read_options
 
 LONGEST_VALUE = 20  # characters of an option's value in a variant's label
 
@@ -71,7 +72,7 @@ def made_with(folder: Path, variant: str) -> tuple[Gear, dict[str, Any]]:
     for path in (beside, *sorted(folder.glob(f"shards/repairs/{variant}/*{SUFFIX}"))):
         if path.is_file():
             record = parsed(path.read_text(encoding="utf-8"), str(path))
-            if record["stage"] == "heal.repair":
+            if record["stage"] == "heal.pipeline.repair":
                 return read_options(Gear, record["options"]["options"], str(path)), record["engine"]
     cure = f"keep the *{SUFFIX} of the run beside its tables, or make the repairs again"
     raise HealError("nothing says with which options these repairs were made", where=str(beside), cure=cure)

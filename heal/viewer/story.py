@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from tokenizers.decoders import DecodeStream
 
-from heal import pure, worlds
-from heal.config import Pure
-from heal.entropy import per_step
+from heal.config.experiment import Pure
 from heal.errors import HealError
+from heal.method import pure
+from heal.method.entropy import per_step
+from heal.method.steps import Step, split
 from heal.records import Row
-from heal.steps import Step, split
 from heal.viewer.found import Found, Repair
+from heal.worlds import registry as worlds
 
 SIGNIFICANT_DIGITS = 4
 

@@ -11,13 +11,13 @@ from snakemake.exceptions import WorkflowError
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 
-import heal.config
-import heal.options
+import heal.config.experiment
+import heal.config.options
 import heal.registry
 import heal.viewer.page
-import heal.worlds
+import heal.worlds.registry
 from heal.errors import HealError
-from heal.methods import files, kind_of
+from heal.trace_files import files, kind_of
 
 
 def checked_experiment():
@@ -25,8 +25,8 @@ def checked_experiment():
     where = ", ".join(map(str, workflow.config_settings.configfiles)) or "config/config.yaml"
     try:
         for path in workflow.config_settings.configfiles or [ROOT / "config/config.yaml"]:
-            heal.options.read_yaml(path)
-        experiment = heal.options.validate(heal.config.Experiment, config, where=where)
+            heal.config.options.read_yaml(path)
+        experiment = heal.config.options.validate(heal.config.experiment.Experiment, config, where=where)
         return experiment, heal.registry.resolve(experiment, where=where)
     except HealError as error:
         raise WorkflowError(str(error))
@@ -67,7 +67,7 @@ BENCHMARKS = EXPERIMENT.benchmarks
 ASKED = {name: heal.registry.benchmarks()[name] for name in BENCHMARKS}  # benchmark → problems
 TABLES = f"{RUN}/tables"
 FIGURES = f"{RUN}/figures"
-STEPS_CHECKED = EXPERIMENT.problems.train.source in heal.worlds.CHECKS
+STEPS_CHECKED = EXPERIMENT.problems.train.source in heal.worlds.registry.CHECKS
 PICTURES = ("svg", "png", "csv")
 ANSWERS = [  # of a student, of its teacher, and of itself before training
     f"{RUN}/evals/{who}/{benchmark}/answers.parquet"
@@ -117,7 +117,7 @@ def data_files(wildcards):
     """The local files that a split is read from: an edit of one makes its problems again."""
     chosen = SPLITS["train" if wildcards.split == UNFILTERED else wildcards.split]
     paths = [part.path for part in (chosen, *chosen.parts.values()) if part.source == "file"]
-    return [path for path in paths if Path(path).is_file()]  # heal.problems says what to do about a missing one
+    return [path for path in paths if Path(path).is_file()]  # heal.data.load_problems says what to do about a missing one
 
 
 def template_options(model):
@@ -376,7 +376,7 @@ def pictures_of(name, title, category, **labels):
 
 
 def reported(file, caption, category, **labels):
-    """A file of Snakemake's report, with its caption in workflow/report/; evals.report shows the same one."""
+    """A file of Snakemake's report, with its caption in workflow/report/; evals.report.page shows the same one."""
     return report(file, caption=f"../report/{caption}.rst", category=category, labels=labels)
 
 

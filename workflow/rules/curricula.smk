@@ -3,7 +3,7 @@ rule curriculum:
     input:
         problems=TRAIN,
         traces=lambda wildcards: [f"{T}/{file}" for file in METHODS[wildcards.method].needs()],
-        code=code("heal.curriculum"),
+        code=code("heal.pipeline.curriculum"),
         method=lambda wildcards: code(type(METHODS[wildcards.method]).__module__),
     output:
         curriculum=f"{RUN}/curricula/{STUDENT}/curriculum.jsonl",
@@ -20,5 +20,5 @@ rule curriculum:
     message:
         "Curriculum: {wildcards.method} (teacher {wildcards.teacher}, draw {wildcards.draw})"
     shell:
-        "python -m heal.curriculum --problems {input.problems:q} --traces {params.traces:q}"
+        "python -m heal.pipeline.curriculum --problems {input.problems:q} --traces {params.traces:q}"
         " --student {wildcards.student} --method {params.method:q} --seed {params.seed} --out {output.curriculum:q} 2>&1 | tee {log:q}"

@@ -5,7 +5,7 @@ rule problem_set:
     """Problems of one split, checked."""
     input:
         data=data_files,
-        code=code("heal.problems"),
+        code=code("heal.data.load_problems"),
     output:
         problems=f"{RUN}/problems/{{split}}.parquet",
     log:
@@ -23,7 +23,7 @@ rule problem_set:
     message:
         "Problems: {wildcards.split}"
     shell:
-        "python -m heal.problems --options {params.options:q} {params.instruction:q} --seed {params.seed}"
+        "python -m heal.data.load_problems --options {params.options:q} {params.instruction:q} --seed {params.seed}"
         " --out {output.problems:q} 2>&1 | tee {log:q}"
 
 
@@ -34,7 +34,7 @@ if DECONTAMINATED:
         input:
             problems=f"{RUN}/problems/{UNFILTERED}.parquet",
             held_out=[f"{RUN}/problems/{split}.parquet" for split in SPLITS if split != "train"],
-            code=code("heal.decontaminate"),
+            code=code("heal.data.decontaminate"),
         output:
             problems=TRAIN,
             report=DECONTAMINATION,
@@ -50,6 +50,6 @@ if DECONTAMINATED:
         message:
             "Problems: train, decontaminated"
         shell:
-            "python -m heal.decontaminate --problems {input.problems:q} --held-out {input.held_out:q}"
+            "python -m heal.data.decontaminate --problems {input.problems:q} --held-out {input.held_out:q}"
             " --options {params.options:q} {params.instruction:q} --report {output.report:q}"
             " --out {output.problems:q} 2>&1 | tee {log:q}"

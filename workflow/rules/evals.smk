@@ -105,7 +105,7 @@ rule model_card:
         training=rules.student.output.training,
         exposures=rules.student.output.exposures,
         answers=ANSWERS,
-        code=code("evals.card"),
+        code=code("evals.report.model_card"),
     output:
         card=f"{RUN}/students/{STUDENT}/seed{{seed}}/README.md",
     log:
@@ -124,7 +124,7 @@ rule model_card:
     message:
         "Model card: {wildcards.student}, {wildcards.method}, seed {wildcards.seed} (teacher {wildcards.teacher}, draw {wildcards.draw})"
     shell:
-        "python -m evals.card --run {params.run:q} --teacher {wildcards.teacher} --draw {wildcards.draw}"
+        "python -m evals.report.model_card --run {params.run:q} --teacher {wildcards.teacher} --draw {wildcards.draw}"
         " --student {wildcards.student} --method {wildcards.method} --seed {wildcards.seed}"
         " --benchmarks {params.benchmarks} --method-json {params.method:q} --models {params.models:q}"
         " --problems {params.problems:q} {params.license:q} --out {output.card:q} 2>&1 | tee {log:q}"

@@ -5,7 +5,7 @@ rule figure_accuracy:
     """Accuracy of every method with its interval and the single seeds."""
     input:
         answers=answers,
-        code=code("evals.figures"),
+        code=code("evals.figures.accuracy"),
     output:
         **pictures_of("{kind}/accuracy", "Accuracy", "Results", Methods="{kind}"),
     log:
@@ -19,7 +19,7 @@ rule figure_accuracy:
     message:
         "Figure: accuracy ({wildcards.kind})"
     shell:
-        "python -m evals.figures accuracy {params.axes} --out {output.svg:q} 2>&1 | tee {log:q}"
+        "python -m evals.figures.accuracy accuracy {params.axes} --out {output.svg:q} 2>&1 | tee {log:q}"
 
 
 rule figure_ceiling:
@@ -27,7 +27,7 @@ rule figure_ceiling:
     input:
         problems=TRAIN,
         grades=f"{T}/grades.parquet",
-        code=code("evals.figures"),
+        code=code("evals.figures.accuracy"),
     output:
         **pictures_of(
             "draw{draw}/ceiling_{teacher}", "The teacher's ceiling", "Mechanism", Teacher="{teacher}", Draw="{draw}"
@@ -41,7 +41,7 @@ rule figure_ceiling:
     message:
         "Figure: the ceiling of the teacher {wildcards.teacher}, draw {wildcards.draw}"
     shell:
-        "python -m evals.figures ceiling --problems {input.problems:q} --grades {input.grades:q} --out {output.svg:q}"
+        "python -m evals.figures.accuracy ceiling --problems {input.problems:q} --grades {input.grades:q} --out {output.svg:q}"
         " 2>&1 | tee {log:q}"
 
 
@@ -51,7 +51,7 @@ rule figure_trace:
         samples=f"{T}/samples.parquet",
         repairs=f"{T}/repairs/{OWN}.parquet",
         model=teacher_files,
-        code=code("evals.figures"),
+        code=code("evals.figures.accuracy"),
     output:
         **pictures_of(
             "draw{draw}/trace_{teacher}", "One repaired trace", "Mechanism", Teacher="{teacher}", Draw="{draw}"
@@ -68,7 +68,7 @@ rule figure_trace:
     message:
         "Figure: one repaired trace of the teacher {wildcards.teacher}, draw {wildcards.draw}"
     shell:
-        "python -m evals.figures trace --samples {input.samples:q} --repairs {input.repairs:q}"
+        "python -m evals.figures.accuracy trace --samples {input.samples:q} --repairs {input.repairs:q}"
         " --tokenizer {params.tokenizer:q} --min-step-tokens {params.min_step_tokens} --out {output.svg:q}"
         " 2>&1 | tee {log:q}"
 
@@ -78,7 +78,7 @@ rule figure_positions:
     input:
         problems=TRAIN,
         repairs=f"{T}/repairs/{OWN}.parquet",
-        code=code("evals.figures"),
+        code=code("evals.figures.accuracy"),
     output:
         **pictures_of(
             "draw{draw}/positions_{teacher}", "Cuts by position", "Mechanism", Teacher="{teacher}", Draw="{draw}"
@@ -92,7 +92,7 @@ rule figure_positions:
     message:
         "Figure: where the repairs of the teacher {wildcards.teacher} cut, draw {wildcards.draw}"
     shell:
-        "python -m evals.figures positions --problems {input.problems:q} --repairs {input.repairs:q}"
+        "python -m evals.figures.accuracy positions --problems {input.problems:q} --repairs {input.repairs:q}"
         " --out {output.svg:q} 2>&1 | tee {log:q}"
 
 
@@ -102,7 +102,7 @@ rule figure_pure:
         problems=TRAIN,
         repairs=f"{T}/repairs/{OWN}.parquet",
         scores=f"{T}/scores/{OWN}.parquet",
-        code=code("evals.figures"),
+        code=code("evals.figures.accuracy"),
     output:
         **pictures_of("draw{draw}/pure_{teacher}", "PURE's scores", "Mechanism", Teacher="{teacher}", Draw="{draw}"),
     log:
@@ -116,7 +116,7 @@ rule figure_pure:
     message:
         "Figure: PURE's scores on the repairs of the teacher {wildcards.teacher}, draw {wildcards.draw}"
     shell:
-        "python -m evals.figures pure --problems {input.problems:q} --repairs {input.repairs:q} --scores {input.scores:q}"
+        "python -m evals.figures.accuracy pure --problems {input.problems:q} --repairs {input.repairs:q} --scores {input.scores:q}"
         " --pure {params.pure:q} --out {output.svg:q} 2>&1 | tee {log:q}"
 
 
@@ -124,7 +124,7 @@ rule figure_cost:
     """Accuracy on the primary outcome against what the teacher spent."""
     input:
         table=f"{TABLES}/{{kind}}.csv",
-        code=code("evals.study_figures"),
+        code=code("evals.figures.study"),
     output:
         **pictures_of("{kind}/cost", "Accuracy against teacher tokens", "Results", Methods="{kind}"),
     log:
@@ -138,7 +138,7 @@ rule figure_cost:
     message:
         "Figure: accuracy against teacher tokens ({wildcards.kind})"
     shell:
-        "python -m evals.study_figures cost --table {input.table:q} --more-samples {params.more_samples}"
+        "python -m evals.figures.study cost --table {input.table:q} --more-samples {params.more_samples}"
         " --out {output.svg:q} 2>&1 | tee {log:q}"
 
 
@@ -148,7 +148,7 @@ rule figure_doses:
         table=f"{TABLES}/{{kind}}.csv",
         exposures=f"{TABLES}/{{kind}}_exposures.csv",
         training=trained("training.json"),
-        code=code("evals.study_figures"),
+        code=code("evals.figures.study"),
     output:
         **pictures_of("{kind}/doses", "Accuracy against doses", "Results", Methods="{kind}"),
     log:
@@ -162,7 +162,7 @@ rule figure_doses:
     message:
         "Figure: accuracy against doses ({wildcards.kind})"
     shell:
-        "python -m evals.study_figures doses {params.axes} --table {input.table:q} --exposures {input.exposures:q}"
+        "python -m evals.figures.study doses {params.axes} --table {input.table:q} --exposures {input.exposures:q}"
         " --out {output.svg:q} 2>&1 | tee {log:q}"
 
 
@@ -170,7 +170,7 @@ rule figure_cuts:
     """What the cuts of every GEAR variant are worth, as the audits say it."""
     input:
         audits=expand(f"{TABLES}/{{{{kind}}}}_audits/audits_{{teacher}}.csv", **AXES),
-        code=code("evals.study_figures"),
+        code=code("evals.figures.study"),
     output:
         **pictures_of("{kind}/cuts", "What cuts are worth", "Mechanism", Methods="{kind}"),
     log:
@@ -185,7 +185,7 @@ rule figure_cuts:
     message:
         "Figure: cuts by detector ({wildcards.kind})"
     shell:
-        "python -m evals.study_figures cuts --teachers {params.teachers} --audits {input.audits:q}"
+        "python -m evals.figures.study cuts --teachers {params.teachers} --audits {input.audits:q}"
         " --methods-json {params.methods:q} --out {output.svg:q} 2>&1 | tee {log:q}"
 
 
@@ -194,7 +194,7 @@ rule figure_roc:
     input:
         problems=TRAIN,
         traces=expand(f"{T}/{{table}}/{OWN}.parquet", table=("repairs", "scores"), **AXES),
-        code=code("evals.study_figures"),
+        code=code("evals.figures.study"),
     output:
         **pictures_of("roc", "PURE's ROC beside its rivals'", "Mechanism"),
     log:
@@ -213,7 +213,7 @@ rule figure_roc:
     message:
         "Figure: PURE's ROC beside its rivals'"
     shell:
-        "python -m evals.study_figures roc --run {params.run} --teachers {params.teachers} --draws {params.draws}"
+        "python -m evals.figures.study roc --run {params.run} --teachers {params.teachers} --draws {params.draws}"
         " --variant {params.variant} --pure {params.pure:q} --seed {params.seed} --out {output.svg:q}"
         " 2>&1 | tee {log:q}"
 
@@ -222,7 +222,7 @@ rule figure_loss:
     """The students' training loss by PACE stage."""
     input:
         losses=trained("loss.csv"),
-        code=code("evals.training_figures"),
+        code=code("evals.figures.training"),
     output:
         **pictures_of("{kind}/loss", "Training loss by PACE stage", "Costs", Methods="{kind}"),
     log:
@@ -236,7 +236,7 @@ rule figure_loss:
     message:
         "Figure: training loss ({wildcards.kind})"
     shell:
-        "python -m evals.training_figures loss {params.axes} --out {output.svg:q} 2>&1 | tee {log:q}"
+        "python -m evals.figures.training loss {params.axes} --out {output.svg:q} 2>&1 | tee {log:q}"
 
 
 rule figure_hours:
@@ -244,7 +244,7 @@ rule figure_hours:
     input:
         answers=lambda wildcards: answers_of("main"),
         traces=lambda wildcards: needed_traces(MAIN),
-        code=code("evals.training_figures"),
+        code=code("evals.figures.training"),
     output:
         **pictures_of("hours", "Hours by part of the run", "Costs"),
     log:
@@ -258,14 +258,14 @@ rule figure_hours:
     message:
         "Figure: hours by part of the run"
     shell:
-        "python -m evals.training_figures hours --run {params.run} --out {output.svg:q} 2>&1 | tee {log:q}"
+        "python -m evals.figures.training hours --run {params.run} --out {output.svg:q} 2>&1 | tee {log:q}"
 
 
 rule figure_rulegraph:
     """The workflow's own rules and what each needs."""
     input:
         workflow=["Snakefile", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("workflow/rules/*.smk"))],
-        code=code("evals.rule_graph"),
+        code=code("evals.figures.rule_graph"),
     output:
         **pictures_of("rulegraph", "Rule graph", "Environment"),
     log:
@@ -281,7 +281,7 @@ rule figure_rulegraph:
     message:
         "Figure: the rule graph"
     shell:
-        "python -m evals.rule_graph --configfiles {params.configfiles:q} --out {output.svg:q} 2>&1 | tee {log:q}"
+        "python -m evals.figures.rule_graph --configfiles {params.configfiles:q} --out {output.svg:q} 2>&1 | tee {log:q}"
 
 
 rule trace_viewer:

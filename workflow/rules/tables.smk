@@ -10,7 +10,7 @@ rule comparison:
         premise=expand(f"{T}/premise.json", **AXES),
         problems=expand(f"{RUN}/problems/{{split}}.parquet", split=SPLITS),
         decontamination=DECONTAMINATION,
-        code=code("evals.tables"),
+        code=code("evals.tables.comparison"),
     output:
         csv=reported(f"{TABLES}/{{kind}}.csv", "comparison", "Results", Table="Comparison", Methods="{kind}"),
         md=f"{TABLES}/{{kind}}.md",
@@ -32,7 +32,7 @@ rule comparison:
     message:
         "Table: {wildcards.kind}"
     shell:
-        "python -m evals.tables {params.axes} --title {params.title:q} --reference-method {params.reference}"
+        "python -m evals.tables.comparison {params.axes} --title {params.title:q} --reference-method {params.reference}"
         " --questions {params.questions:q} {params.decontamination:q}"
         " --methods-json {params.methods:q} --out {output.csv:q} 2>&1 | tee {log:q}"
 
@@ -42,7 +42,7 @@ rule details:
     input:
         answers=answers,
         problems=TRAIN,
-        code=code("evals.details"),
+        code=code("evals.tables.details"),
     output:
         expand(f"{TABLES}/{{{{kind}}}}_{{detail}}.{{suffix}}", detail=("strata", "at_k", "ranks"), suffix=("csv", "md")),
         outcomes=f"{TABLES}/{{kind}}_outcomes.parquet",
@@ -59,7 +59,7 @@ rule details:
     message:
         "Strata, pass@k, maj@k, ranks: {wildcards.kind}"
     shell:
-        "python -m evals.details {params.axes} --reference-method {params.reference} --out {params.table:q}"
+        "python -m evals.tables.details {params.axes} --reference-method {params.reference} --out {params.table:q}"
         " 2>&1 | tee {log:q}"
 
 
@@ -69,7 +69,7 @@ rule costs:
         answers=answers,
         training=trained("training.json"),
         traces=lambda wildcards: needed_traces(NAMES[wildcards.kind]),
-        code=code("evals.costs"),
+        code=code("evals.tables.costs"),
     output:
         csv=reported(f"{TABLES}/{{kind}}_costs.csv", "costs", "Costs", Table="Costs", Methods="{kind}"),
         md=f"{TABLES}/{{kind}}_costs.md",
@@ -85,7 +85,7 @@ rule costs:
     message:
         "Costs: {wildcards.kind}"
     shell:
-        "python -m evals.costs {params.axes} --methods-json {params.methods:q} --out {output.csv:q} 2>&1 | tee {log:q}"
+        "python -m evals.tables.costs {params.axes} --methods-json {params.methods:q} --out {output.csv:q} 2>&1 | tee {log:q}"
 
 
 rule paper:
@@ -95,7 +95,7 @@ rule paper:
         premise=expand(f"{T}/premise.json", **AXES),
         problems=TRAIN,
         numbers="evals/paper.yaml",
-        code=code("evals.paper"),
+        code=code("evals.tables.paper"),
     output:
         csv=reported(f"{TABLES}/paper.csv", "paper", "Results", Table="Paper and this run"),
         md=f"{TABLES}/paper.md",
@@ -111,14 +111,14 @@ rule paper:
     message:
         "Table: paper and this run"
     shell:
-        "python -m evals.paper --run {params.run} --experiment {params.experiment:q} --out {output.csv:q}"
+        "python -m evals.tables.paper --run {params.run} --experiment {params.experiment:q} --out {output.csv:q}"
         " 2>&1 | tee {log:q}"
 
 
 rule check:
     """Makes the numbers of the reference results again, from their raw answers."""
     input:
-        code=code("evals.check"),
+        code=code("evals.check_reference"),
     log:
         f"{LOGS}/check.log",
     conda:
@@ -128,7 +128,7 @@ rule check:
     message:
         "Checking {params.folders}"
     shell:
-        "python -m evals.check {params.folders:q} 2>&1 | tee {log:q}"
+        "python -m evals.check_reference {params.folders:q} 2>&1 | tee {log:q}"
 
 
 rule doses:
@@ -137,7 +137,7 @@ rule doses:
         curricula=curricula_of,
         exposures=trained("exposures.csv"),
         problems=TRAIN,
-        code=code("evals.doses"),
+        code=code("evals.tables.exposures"),
     output:
         coverage=reported(f"{TABLES}/{{kind}}_coverage.csv", "coverage", "Mechanism", Table="Facts", Methods="{kind}"),
         exposures=reported(f"{TABLES}/{{kind}}_exposures.csv", "exposures", "Costs", Table="Doses", Methods="{kind}"),
@@ -152,7 +152,7 @@ rule doses:
     message:
         "Doses: {wildcards.kind}"
     shell:
-        "python -m evals.doses {params.axes} --coverage {output.coverage:q} --exposures {output.exposures:q}"
+        "python -m evals.tables.exposures {params.axes} --coverage {output.coverage:q} --exposures {output.exposures:q}"
         " 2>&1 | tee {log:q}"
 
 
@@ -168,7 +168,7 @@ rule audits:
             for variant in compared(wildcards.kind)
             for table in ("repairs", "scores")
         ],
-        code=code("evals.audits"),
+        code=code("evals.audits.run"),
     output:
         audits=f"{TABLES}/{{kind}}_audits/draw{{draw}}/audits_{{teacher}}.csv",
         md=f"{TABLES}/{{kind}}_audits/draw{{draw}}/audits_{{teacher}}.md",
@@ -188,7 +188,7 @@ rule audits:
     message:
         "Audits of the teacher {wildcards.teacher}, draw {wildcards.draw} ({wildcards.kind})"
     shell:
-        "python -m evals.audits --run {params.run} --teacher {wildcards.teacher} --draw {wildcards.draw}"
+        "python -m evals.audits.run --run {params.run} --teacher {wildcards.teacher} --draw {wildcards.draw}"
         " --repairs-variants {params.variants} --gear {params.gear:q} --pure {params.pure:q} --seed {params.seed}"
         " --out {output.audits:q} 2>&1 | tee {log:q}"
 
@@ -198,7 +198,7 @@ rule audits_of_draws:
     input:
         audits=[f"{TABLES}/{{kind}}_audits/draw{draw}/audits_{{teacher}}.csv" for draw in AXES["draw"]],
         notes=f"{TABLES}/{{kind}}_audits/draw0/audits_{{teacher}}.md",
-        code=code("evals.audit_draws"),
+        code=code("evals.audits.combine_draws"),
     output:
         audits=reported(
             f"{TABLES}/{{kind}}_audits/audits_{{teacher}}.csv",
@@ -226,5 +226,5 @@ rule audits_of_draws:
     message:
         "Audits of the teacher {wildcards.teacher}, all draws ({wildcards.kind})"
     shell:
-        "python -m evals.audit_draws --teacher {wildcards.teacher} --audits {input.audits:q} --out {output.audits:q}"
+        "python -m evals.audits.combine_draws --teacher {wildcards.teacher} --audits {input.audits:q} --out {output.audits:q}"
         " 2>&1 | tee {log:q}"

@@ -7,7 +7,7 @@ rule base_samples:
         problems=TRAIN,
         model=teacher_files,
         traces=lambda wildcards: EXPERIMENT.teachers[wildcards.teacher].traces or [],
-        code=code("heal.sample"),
+        code=code("heal.pipeline.sample"),
     output:
         samples=f"{T}/shards/samples/{{shard}}.parquet",
     log:
@@ -28,7 +28,7 @@ rule base_samples:
     message:
         "Teacher {wildcards.teacher}, draw {wildcards.draw}: base samples, part {wildcards.shard} of {params.shards}"
     shell:
-        "python -m heal.sample base --problems {input.problems:q} {params.traces:q} {params.model:q} --engine {params.engine:q}"
+        "python -m heal.pipeline.sample base --problems {input.problems:q} {params.traces:q} {params.model:q} --engine {params.engine:q}"
         " --options {params.sampling:q} --seed {params.seed} --draw {wildcards.draw}"
         " --shard {wildcards.shard}/{params.shards}"
         " --gpus {resources.gpu} --out {output.samples:q} 2>&1 | tee {log:q}"
@@ -40,7 +40,7 @@ rule guided_samples:
         problems=TRAIN,
         grades=f"{T}/grades.parquet",
         model=teacher_files,
-        code=code("heal.sample"),
+        code=code("heal.pipeline.sample"),
     output:
         guided=f"{T}/shards/guided/{{shard}}.parquet",
     log:
@@ -62,7 +62,7 @@ rule guided_samples:
     message:
         "Teacher {wildcards.teacher}, draw {wildcards.draw}: guided samples, part {wildcards.shard} of {params.shards}"
     shell:
-        "python -m heal.sample guided --problems {input.problems:q} --grades {input.grades:q} {params.model:q}"
+        "python -m heal.pipeline.sample guided --problems {input.problems:q} --grades {input.grades:q} {params.model:q}"
         " --engine {params.engine:q} --options {params.sampling:q} --guided {params.guided:q} --gear {params.gear:q}"
         " --seed {params.seed} --draw {wildcards.draw} --shard {wildcards.shard}/{params.shards}"
         " --gpus {resources.gpu} --out {output.guided:q} 2>&1 | tee {log:q}"
@@ -75,7 +75,7 @@ rule extra_samples:
         grades=f"{T}/grades.parquet",
         match=[f"{T}/guided.parquet", f"{T}/repairs/{{variant}}.parquet", f"{T}/scores/{{variant}}.parquet"],
         model=teacher_files,
-        code=code("heal.sample"),
+        code=code("heal.pipeline.sample"),
     output:
         samples=f"{T}/extra/{{allocation}}-{{variant}}.parquet",
     log:
@@ -97,7 +97,7 @@ rule extra_samples:
     message:
         "Teacher {wildcards.teacher}, draw {wildcards.draw}: extra samples ({wildcards.allocation}) at HEAL's cost"
     shell:
-        "python -m heal.sample extra --problems {input.problems:q} --grades {input.grades:q} --match {input.match:q}"
+        "python -m heal.pipeline.sample extra --problems {input.problems:q} --grades {input.grades:q} --match {input.match:q}"
         " --allocation {wildcards.allocation} {params.model:q} --engine {params.engine:q} --options {params.sampling:q}"
         " --gear {params.gear:q} --seed {params.seed} --draw {wildcards.draw}"
         " --gpus {resources.gpu} --out {output.samples:q} 2>&1 | tee {log:q}"
@@ -108,7 +108,7 @@ rule grade:
     input:
         problems=TRAIN,
         samples=lambda wildcards: f"{T}/{wildcards.graded.replace('grades', 'samples').replace('.samples', '')}.parquet",
-        code=code("heal.grade"),
+        code=code("heal.pipeline.grade"),
     output:
         grades=f"{T}/{{graded}}.parquet",
     log:
@@ -122,7 +122,7 @@ rule grade:
     message:
         "Teacher {wildcards.teacher}, draw {wildcards.draw}: {wildcards.graded}"
     shell:
-        "python -m heal.grade --problems {input.problems:q} --samples {input.samples:q} --out {output.grades:q}"
+        "python -m heal.pipeline.grade --problems {input.problems:q} --samples {input.samples:q} --out {output.grades:q}"
         " 2>&1 | tee {log:q}"
 
 
@@ -130,7 +130,7 @@ rule merge:
     """The shards of one table, joined in their order."""
     input:
         parts=[f"{T}/shards/{{table}}/{shard}.parquet" for shard in SHARDS],
-        code=code("heal.merge"),
+        code=code("heal.pipeline.merge"),
     output:
         merged=f"{T}/{{table}}.parquet",
     log:
@@ -144,7 +144,7 @@ rule merge:
     message:
         "Teacher {wildcards.teacher}, draw {wildcards.draw}: {wildcards.table}, joined"
     shell:
-        "python -m heal.merge --kind {params.kind} --parts {input.parts:q} --out {output.merged:q} 2>&1 | tee {log:q}"
+        "python -m heal.pipeline.merge --kind {params.kind} --parts {input.parts:q} --out {output.merged:q} 2>&1 | tee {log:q}"
 
 
 rule premise:
@@ -156,7 +156,7 @@ rule premise:
         guided=f"{T}/guided.parquet",
         repairs=f"{T}/repairs/{OWN}.parquet",
         tests=benchmark_problems,
-        code=code("heal.premise"),
+        code=code("heal.pipeline.premise"),
     output:
         premise=f"{T}/premise.json",
     log:
@@ -171,7 +171,7 @@ rule premise:
     message:
         "Teacher {wildcards.teacher}, draw {wildcards.draw}: is this a test of HEAL?"
     shell:
-        "python -m heal.premise --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
+        "python -m heal.pipeline.premise --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
         " --guided {input.guided:q} --repairs {input.repairs:q} --tests {input.tests:q} --gear {params.gear:q}"
         " --options {params.options:q} --out {output.premise:q}"
         " 2>&1 | tee {log:q}"

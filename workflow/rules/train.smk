@@ -4,7 +4,7 @@ rule student:
         curriculum=f"{RUN}/curricula/{STUDENT}/curriculum.jsonl",
         base=student_files,
         teacher=lambda wildcards: teacher_files(wildcards) if METHODS[wildcards.method].distillation else [],
-        code=code("heal.train"),
+        code=code("heal.training.train"),
     output:
         model=directory(f"{RUN}/students/{STUDENT}/seed{{seed}}/model"),
         loss=f"{RUN}/students/{STUDENT}/seed{{seed}}/loss.csv",
@@ -30,6 +30,6 @@ rule student:
     message:
         "Training {wildcards.student}: {wildcards.method}, seed {wildcards.seed} (teacher {wildcards.teacher}, draw {wildcards.draw})"
     shell:
-        "python -m heal.train --curriculum {input.curriculum:q} {params.model:q} --options {params.options:q}"
+        "python -m heal.training.train --curriculum {input.curriculum:q} {params.model:q} --options {params.options:q}"
         " --schedule {params.schedule} {params.teaching:q} --seed {params.seed} --threads {params.threads}"
         " --gpus {resources.gpu} --out {params.out:q} 2>&1 | tee {log:q}"

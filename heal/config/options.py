@@ -1,0 +1,120 @@
+"""What a group of options is, and how its mistakes are told: file, field, what was found, what to do.
+
+The groups themselves are in heal.config.experiment, and beside each method (its `Options`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import pydantic
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from heal.errors import HealError
+
+T = TypeVar("T", bound=BaseModel)
+PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+def plain_word(name: str) -> str:
+    if not PLAIN_WORD.fullmatch(name):
+        raise ValueError("a name is a plain word: letters, digits and _, starting with a letter (it becomes a path)")
+    return name
+
+
+Name = Annotated[str, AfterValidator(plain_word)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class OptionGroup(BaseModel):
+    """A group of options: unknown keys are errors, values are checked, the sentence below a field documents it."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, strict=True, frozen=True)
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """YAML where a key that stands twice is an error instead of a silent overwrite."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if key in seen:
+                raise HealError(
+                    f"{key!r} stands twice (lines {seen[key]} and {line})",
+                    where=self.name,
+                    cure="keep one of them, or give them different names",
+                )
+            seen[key] = line
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Raises HealError where the file is missing, is not YAML, or is not a mapping."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            content = yaml.load(stream, UniqueKeyLoader)
+    except FileNotFoundError:
+        raise HealError("no such file", where=str(path), cure="give an existing file with --config") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise HealError(f"not valid YAML: {error}", where=str(path), cure="mend the syntax at that line") from None
+    if not isinstance(content, dict):
+        raise HealError(
+            f"expected fields, found {type(content).__name__}", where=str(path), cure="see config/README.md"
+        )
+    return content
+
+
+def validate(cls: type[T], content: Any, *, where: str, prefix: str = "") -> T:
+    """Builds the options, or raises one HealError that lists every mistake with field, found value and cure."""
+    try:
+        return cls.model_validate(content)
+    except pydantic.ValidationError as error:
+        problems = [explain(cls, issue, prefix) for issue in error.errors()]
+    if len(problems) == 1:
+        raise HealError(problems[0][0], where=where, cure=problems[0][1] or "see config/README.md for every field")
+    found = "".join(f"\n  {found}" + (f" ({cure})" if cure else "") for found, cure in problems)
+    raise HealError(
+        f"{len(problems)} mistakes:{found}", where=where, cure="mend them; config/README.md has every field"
+    )
+
+
+def explain(cls: type[BaseModel], issue: Any, prefix: str = "") -> tuple[str, str]:
+    """One pydantic error → (what was found at which field, what to do)."""
+    location = [str(part) for part in issue["loc"] if part != "[key]"]
+    field = ".".join([*([prefix] if prefix else []), *location]) or "the file"
+    if issue["type"] == "extra_forbidden":
+        known = known_fields(cls, issue["loc"][:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1)
+        guess = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        return f"{field}: unknown key", guess
+    if issue["type"] == "missing":
+        return f"{field}: missing", "add it (config/README.md says what it is)"
+    message = issue["msg"].removeprefix("Value error, ")
+    value = issue.get("input")
+    shown = "" if isinstance(value, dict | BaseModel) else f", found {value!r}"
+    return f"{field}: {message[:1].lower()}{message[1:]}{shown}", ""
+
+
+def known_fields(cls: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    """The field names of the options class at a location inside `cls`."""
+    current: Any = cls
+    for part in location:
+        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
+            current = current.model_fields[part].annotation
+        current = options_inside(current)
+    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+
+
+def options_inside(annotation: Any) -> Any:
+    """Unwraps Optional and dict annotations down to the options class they hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = [options_inside(argument) for argument in getattr(annotation, "__args__", ())]
+    return next((a for a in inner if isinstance(a, type) and issubclass(a, BaseModel)), annotation)

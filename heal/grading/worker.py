@@ -1,0 +1,236 @@
+"""Are two answers equal? Plain numbers at once; everything else asks math-verify in a process of its own.
+
+`compare_plain` is the fast path. `Worker` is the caller's end of the process, `main` the process, ended
+at its limits: math-verify bounds neither memory nor time spent in C code.
+Reads: one JSON line {"gold": ..., "answer": ...} per question on standard input.
+Writes: first {"ready": true} or {"error": ...}, then one line {"verdict": ...} per question: "correct",
+"wrong", "unparsable" or "memory". It ends when its input ends, when its parent has gone, after "memory", and
+with SIGPROF at the CPU limit of a question, which `Worker` reads as "timeout".
+
+The process is started by path and imports nothing of `heal`, so it works from any folder:
+`python -P heal/grading/worker.py CPU_LIMIT_S MEMORY_LIMIT_BYTES`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import resource
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+
+PARENT_CHECK_S = 2.0
+START_LIMIT_S = 300.0
+INTEGER = re.compile(r"-?(?:[1-9]\d{0,2}(?:,\d{3}){1,4}|\d{1,15})")
+DECIMAL = re.compile(r"-?\d{1,9}\.\d{1,5}")
+FRACTION = re.compile(r"(-?)(?:\\[dt]?frac\{(\d{1,15})\}\{(\d{1,15})\}|(\d{1,15})/(\d{1,15}))")
+
+
+def compare_plain(gold: str, answer: str) -> bool | None:
+    """math-verify's verdict for equal strings and plain numbers, without it; None: it has to be asked.
+
+    Decimals are compared with integers and decimals only, and up to 5 places: math-verify rounds to 6.
+    """
+    if gold == answer:
+        return True
+    values = [plain_value(text) for text in (gold, answer)]
+    if values[0] is None or values[1] is None:
+        return None
+    kinds = {kind for kind, _ in (values[0], values[1])}
+    return None if kinds == {"decimal", "fraction"} else values[0][1] == values[1][1]
+
+
+def plain_value(text: str) -> tuple[str, Fraction] | None:
+    if not text.isascii():
+        return None  # \d matches other scripts' digits, math-verify does not
+    if INTEGER.fullmatch(text):
+        return "integer", Fraction(text.replace(",", ""))
+    if DECIMAL.fullmatch(text):
+        return "decimal", Fraction(text)
+    if (match := FRACTION.fullmatch(text)) and int(match[3] or match[5]):
+        value = Fraction(int(match[2] or match[4]), int(match[3] or match[5]))
+        return "fraction", -value if match[1] else value
+    return None
+
+
+class WorkerDied(Exception):
+    """The process ended without a verdict and not at its CPU limit: a crash, or a kill from outside."""
+
+
+class WorkerUnavailable(Exception):
+    """The process cannot start; the message says why."""
+
+
+class Worker:
+    """A running process. Raises WorkerUnavailable if it does not become ready."""
+
+    def __init__(self, cpu_limit_s: float, wall_limit_s: float, memory_limit_bytes: int) -> None:
+        self.wall_limit_s, self.owner_pid = wall_limit_s, os.getpid()
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", __file__, str(cpu_limit_s), str(memory_limit_bytes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONHASHSEED": "0"},  # sympy's paths depend on the order of sets
+        )
+        assert self.process.stdin and self.process.stdout
+        self.questions, self.replies = self.process.stdin, self.process.stdout
+        try:
+            line = self._read_line(START_LIMIT_S)
+            reply = json.loads(line) if line else {}
+            if not reply.get("ready"):
+                raise WorkerUnavailable(reply.get("error", "it ended or hung while loading math-verify"))
+        except BaseException:
+            self.stop()
+            raise
+
+    def ask(self, gold: str, answer: str) -> str:
+        """ "correct", "wrong", "unparsable", "memory" or "timeout". Raises WorkerDied.
+
+        Whatever is raised, and after "timeout" or "memory", the process is gone: `alive` is False.
+        """
+        try:
+            question = json.dumps({"gold": gold, "answer": answer}) + "\n"
+            self.questions.write(question.encode())
+            self.questions.flush()
+            line = self._read_line(self.wall_limit_s)
+            if line:
+                verdict = json.loads(line)["verdict"]
+                if verdict == "memory":
+                    self.stop()
+                return verdict
+        except (BrokenPipeError, ConnectionResetError) as error:
+            self.stop()
+            raise WorkerDied from error
+        except BaseException:  # an interrupt here would leave a reply in the pipe for the next question
+            self.stop()
+            raise
+        ended = line is not None  # else the wall-clock limit has passed
+        code = self.process.wait() if ended else 0
+        self.stop()
+        if ended and code != -signal.SIGPROF:
+            raise WorkerDied(f"exit status {code}")
+        return "timeout"
+
+    def _read_line(self, limit_s: float) -> bytes | None:
+        """One line; b"" when the process has ended, None when the limit has passed."""
+        line, deadline = b"", time.monotonic() + limit_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.replies, selectors.EVENT_READ)
+            while not line.endswith(b"\n"):
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    return None
+                piece = os.read(self.replies.fileno(), 65536)
+                if not piece:
+                    return b""
+                line += piece
+        return line
+
+    @property
+    def alive(self) -> bool:
+        return self.owner_pid == os.getpid() and self.process.poll() is None
+
+    def stop(self) -> None:
+        """End the process, which holds no state. In a forked child: only let go of its pipe."""
+        if self.owner_pid == os.getpid():
+            self.process.kill()
+            self.process.wait()
+        with contextlib.suppress(BrokenPipeError):  # a question may still be in the buffer
+            self.questions.close()
+        self.replies.close()
+
+
+def leave_with_parent(parent: int) -> None:
+    """End this process when its parent has died: a fork of it may hold our input open, so no end comes."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_S)
+    os._exit(0)
+
+
+def peak_bytes() -> int:
+    """The largest address space so far. Not ru_maxrss: on Linux a child starts with its parent's."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmPeak")))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, which has no /proc
+
+
+def judge(gold: str, answer: str) -> str:
+    """The verdict of math-verify on two answers without surrounding \\boxed{}.
+
+    Its own time limits are off: they cannot interrupt a long C call and are turned into "not equal". Our
+    signal ends the process; sympy can neither catch nor delay it.
+    """
+    from math_verify import parse, verify
+    from sympy.core.random import seed
+
+    seed(0)  # sympy tests some identities at random points
+    try:
+        parsed = parse(f"\\boxed{{{answer}}}", parsing_timeout=None, raise_on_error=True)
+        target = parse(f"\\boxed{{{gold}}}", parsing_timeout=None, raise_on_error=True)
+    except MemoryError:
+        return "memory"
+    except Exception:
+        return "unparsable"
+    try:
+        if verify(target, parsed, timeout_seconds=None, raise_on_error=True):
+            return "correct"
+    except MemoryError:
+        return "memory"
+    except Exception:
+        return "wrong"
+    return "unparsable" if all(isinstance(item, str) for item in parsed) else "wrong"
+
+
+def main() -> None:
+    cpu_limit_s, memory_limit = float(sys.argv[1]), int(sys.argv[2])
+    replies = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints must not stand between the replies
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business; our input then ends
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
+    logging.disable(logging.CRITICAL)
+    threading.Thread(target=leave_with_parent, args=(os.getppid(),), daemon=True).start()
+    try:
+        judge("\\frac{1}{2}", "x+1")  # loads sympy and its parser outside the first question's limit
+    except ImportError as error:
+        print(json.dumps({"error": str(error)}), file=replies)
+        return
+    if peak_bytes() > memory_limit // 2:
+        print(
+            json.dumps({"error": f"loading alone takes {peak_bytes():,} of {memory_limit:,} bytes"}),
+            file=replies,
+        )
+        return
+    for kind, limit in ((resource.RLIMIT_AS, memory_limit), (resource.RLIMIT_CORE, 0)):
+        try:
+            resource.setrlimit(kind, (limit, limit))
+        except (ValueError, OSError):  # macOS refuses RLIMIT_AS; the time limits still hold
+            continue
+    print(json.dumps({"ready": True}), file=replies)
+    for line in sys.stdin:
+        question = json.loads(line)
+        signal.setitimer(signal.ITIMER_PROF, cpu_limit_s)
+        verdict = judge(question["gold"], question["answer"])
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        # Sympy swallows many MemoryErrors; a peak near the limit tells of them.
+        near_limit = peak_bytes() > memory_limit // 2
+        if near_limit and verdict != "correct":
+            verdict = "memory"
+        print(json.dumps({"verdict": verdict}), file=replies)
+        if near_limit or verdict == "memory":
+            return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Token entropy → step entropy → surge (ours: docs/method.md; the paper's formula is unknown to us)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from heal.method.steps import Step
+
+
+def entropy_bounds(top_logprobs_K: np.ndarray, vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper bound of entropies in nats, [...], from the K largest log-probs, [..., K] (ours).
+
+    With r the remaining mass and p_K the smallest listed probability: the rest adds at least r·max(0, ln(r/p_K)),
+    since no unlisted token exceeds p_K, and at most r·ln(V-K), where it is spread evenly.
+    """
+    p_K = np.exp(np.asarray(top_logprobs_K, dtype=np.float64))
+    rest = np.maximum(0.0, 1.0 - p_K.sum(-1))
+    unlisted = vocabulary - p_K.shape[-1]
+    rest = np.where((rest < 1e-12) | (unlisted <= 0), 0.0, rest)
+    listed = -special.xlogy(p_K, p_K).sum(-1) - special.xlogy(rest, rest)
+    smallest = np.maximum(p_K.min(-1), np.finfo(float).tiny)
+    low = listed + rest * np.maximum(0.0, np.log(np.maximum(rest, np.finfo(float).tiny) / smallest))
+    return low, listed + rest * np.log(max(unlisted, 1))
+
+
+def aggregate(values_T: np.ndarray, statistic: str) -> float:
+    """One number for a step's tokens: mean, maximum (`max` or `max_token`), or mean of the top 20 %."""
+    if len(values_T) == 0:
+        return 0.0
+    if statistic == "mean":
+        return float(np.mean(values_T))
+    if statistic == "top20":
+        return float(np.mean(np.sort(values_T)[-math.ceil(0.2 * len(values_T)) :]))
+    return float(np.max(values_T))
+
+
+def per_step(values_T: ArrayLike, steps: Sequence[Step], statistic: str) -> np.ndarray:
+    """E_k, shape [K]: the statistic of each step's token values, in their unit."""
+    values = np.asarray(values_T, dtype=np.float64)
+    return np.array([aggregate(values[step.start : step.end], statistic) for step in steps])
+
+
+def surges(step_entropies_K: np.ndarray, first_step_baseline: float) -> np.ndarray:
+    """Δ_k = E_k − E_{k−1} in nats, shape [K]; Δ_1 is taken against the mean first step of correct traces."""
+    return np.diff(step_entropies_K, prepend=first_step_baseline)
