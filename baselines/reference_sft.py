@@ -31,7 +31,7 @@ class ReferenceSft(Method):
                 raise HealError(
                     "no worked solution",
                     where=f"problems, row {row}, field solution",
-                    cure="leave this method out, or set missing: leave_out",
+                    fix="leave this method out, or set missing: leave_out",
                 )
         solved = [problem for problem in traces.problems if problem["solution"]]
         return [Example(p["problem_id"], p["solution"], 1, "reference", p["problem_id"]) for p in solved]

@@ -44,7 +44,7 @@ def read_outcomes(path: Path) -> tuple[Run, str, str]:
         kind, reference = made.pop("kind"), made.pop("reference")
         run = Run(path.parent.parent, **made)
     except (KeyError, TypeError, ValueError):
-        raise HealError("it does not say of which tables it is", where=str(path), cure=REMAKE) from None
+        raise HealError("it does not say of which tables it is", where=str(path), fix=REMAKE) from None
     of_model: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         of_model.setdefault(tuple(row[key] for key in KEYS), []).append(row)
@@ -98,7 +98,7 @@ def check(path: Path, grader: Grader) -> tuple[list[str], int]:
     for suffix, frame in numbers(run, reference).items():
         file = path.with_name(f"{kind}{suffix}.csv")
         if not file.exists():
-            raise HealError("no such file", where=str(file), cure=REMAKE)
+            raise HealError("no such file", where=str(file), fix=REMAKE)
         found = pd.read_csv(file, dtype=str, keep_default_na=False)
         expected = pd.read_csv(io.StringIO(csv_text(suffix, frame)), dtype=str, keep_default_na=False)
         said += [f"{file}, {fault}" for fault in differences(found.drop(columns=COSTS, errors="ignore"), expected)]
@@ -123,12 +123,12 @@ def main() -> None:
                 print(f"{path}: {compared} cells of its tables, {verdict}", flush=True)
                 faults += said
     if not checked:
-        raise HealError("no raw answers in any folder", where=" ".join(arguments.folders), cure=REMAKE)
+        raise HealError("no raw answers in any folder", where=" ".join(arguments.folders), fix=REMAKE)
     if faults:
         listed = "".join(f"\n  {fault}" for fault in faults[:SHOWN])
         more = f"\n  … and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-        cure = "was a table or the code changed? " + REMAKE[0].upper() + REMAKE[1:]
-        raise HealError(f"{len(faults)} numbers are not reproduced:{listed}{more}", where="check", cure=cure)
+        fix = "was a table or the code changed? " + REMAKE[0].upper() + REMAKE[1:]
+        raise HealError(f"{len(faults)} numbers are not reproduced:{listed}{more}", where="check", fix=fix)
 
 
 if __name__ == "__main__":

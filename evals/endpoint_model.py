@@ -20,10 +20,10 @@ class Served(LocalCompletionsAPI):
 
     def __init__(self, model: str, revision: str | None, endpoint: Endpoint, template: Mapping[str, Any]) -> None:
         self.template = dict(template)
-        self.key = os.environ.get(endpoint.key_variable, "")
+        self.key = os.environ.get(endpoint.api_key_env, "")
         super().__init__(
-            model=endpoint.served_as or model,
-            base_url=f"{endpoint.url.rstrip('/')}/completions",
+            model=endpoint.model_name or model,
+            base_url=f"{endpoint.base_url.rstrip('/')}/completions",
             tokenizer=model,
             tokenizer_backend="huggingface",
             tokenized_requests=False,

@@ -64,25 +64,25 @@ def read_answers(path: str | Path, reading: str = "strict") -> Answers:
 
 def answers_of(rows: Sequence[Row], path: str | Path, reading: str = "strict") -> Answers:
     """path: the file that the rows are of. Raises HealError for no rows, an answer that stands twice or is missing."""
-    cure = "run the evaluation of this model again (snakemake does, once the file is deleted)"
+    fix = "run the evaluation of this model again (snakemake does, once the file is deleted)"
     if not rows:
-        raise HealError("no answers", where=str(path), cure=cure)
+        raise HealError("no answers", where=str(path), fix=fix)
     found: dict[str, dict[int, tuple[float, str | None]]] = {}
     gold: dict[str, str] = {}
     for number, row in enumerate(rows, 1):
         repeats = found.setdefault(row["problem_id"], {})
         if row["repeat"] in repeats:
             twice = f"repeat {row['repeat']} of problem {row['problem_id']} stands twice"
-            raise HealError(twice, where=f"{path}, row {number}", cure=cure)
+            raise HealError(twice, where=f"{path}, row {number}", fix=fix)
         refused = row["flexible"] and not row[reading]
         repeats[row["repeat"]] = (float(row[reading]), None if refused else row["extracted"])
         if gold.setdefault(row["problem_id"], row["gold"]) != row["gold"]:
             differ = f"gold answers of problem {row['problem_id']} differ between its repeats"
-            raise HealError(differ, where=f"{path}, row {number}", cure=cure)
+            raise HealError(differ, where=f"{path}, row {number}", fix=fix)
     every = sorted({repeat for repeats in found.values() for repeat in repeats})
     for problem_id, repeats in sorted(found.items()):
         if absent := [repeat for repeat in every if repeat not in repeats]:
-            raise HealError(f"problem {problem_id} has no answer in repeat {absent[0]}", where=str(path), cure=cure)
+            raise HealError(f"problem {problem_id} has no answer in repeat {absent[0]}", where=str(path), fix=fix)
     problem_ids = tuple(sorted(found))
     scores_QR = np.array([[found[problem_id][repeat][0] for repeat in every] for problem_id in problem_ids])
     votes_QR = tuple(tuple(found[problem_id][repeat][1] for repeat in every) for problem_id in problem_ids)
@@ -92,18 +92,18 @@ def answers_of(rows: Sequence[Row], path: str | Path, reading: str = "strict") -
 
 def check_pairing(first: Answers, other: Answers) -> None:
     """Raises HealError, naming a question, unless both files hold the same questions, gold answers and repeats."""
-    cure = "evaluate both models on the same benchmark version"
+    fix = "evaluate both models on the same benchmark version"
     where = f"{other.path} against {first.path}"
     if differing := sorted(set(first.problem_ids) ^ set(other.problem_ids)):
         lacks = "lacks" if differing[0] in first.problem_ids else "alone has"
         found = f"questions do not pair up: {len(differing)} differ, it {lacks} problem {differing[0]}"
-        raise HealError(found, where=where, cure=cure)
+        raise HealError(found, where=where, fix=fix)
     for problem_id, one, two in zip(first.problem_ids, first.gold, other.gold, strict=True):
         if one != two:
-            raise HealError(f"gold answers of problem {problem_id} differ: {one!r}, {two!r}", where=where, cure=cure)
+            raise HealError(f"gold answers of problem {problem_id} differ: {one!r}, {two!r}", where=where, fix=fix)
     if first.scores_QR.shape != other.scores_QR.shape:
         repeats = f"{other.scores_QR.shape[1]} repeats against {first.scores_QR.shape[1]}"
-        raise HealError(f"answers do not pair up: {repeats}", where=where, cure=cure)
+        raise HealError(f"answers do not pair up: {repeats}", where=where, fix=fix)
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ class Run:
             expected = {row["problem_id"] for row in records.read(problems, "problems")}
             if absent := sorted(expected - set(asked.problem_ids)):
                 found = f"no answer to {len(absent)} of {len(expected)} problems, the first is {absent[0]}"
-                raise HealError(found, where=f"{asked.path} against {problems}", cure="run the evaluation again")
+                raise HealError(found, where=f"{asked.path} against {problems}", fix="run the evaluation again")
 
     def teacher_tokens(self, teacher: str, method: Method) -> tuple[int, int]:
         """(generated, prefilled and scored) teacher tokens of the files that a method needs, mean over the draws.
@@ -262,7 +262,7 @@ class Run:
 @cache
 def tokens_of(file: Path) -> dict[str, int]:
     if not file.exists():
-        raise HealError("no such file", where=str(file), cure="run the stage that makes it (snakemake does)")
+        raise HealError("no such file", where=str(file), fix="run the stage that makes it (snakemake does)")
     return records.usage(file)
 
 
@@ -271,11 +271,9 @@ def read_json(path: str | Path) -> dict:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise HealError("no such file", where=str(path), cure="run the stage that makes it (snakemake does)") from None
+        raise HealError("no such file", where=str(path), fix="run the stage that makes it (snakemake does)") from None
     except ValueError as error:
-        raise HealError(
-            f"not valid JSON ({error})", where=str(path), cure="delete it and run snakemake again"
-        ) from None
+        raise HealError(f"not valid JSON ({error})", where=str(path), fix="delete it and run snakemake again") from None
 
 
 def add_axes(parser: argparse.ArgumentParser, *, benchmarks: bool = True) -> None:
@@ -292,7 +290,7 @@ def add_axes(parser: argparse.ArgumentParser, *, benchmarks: bool = True) -> Non
 def run_of(arguments: argparse.Namespace) -> Run:
     """Raises HealError where there is not at least one draw and seed."""
     if arguments.draws < 1 or arguments.seeds < 1:
-        raise HealError("no replicate", where="--draws, --seeds", cure="give at least 1")
+        raise HealError("no replicate", where="--draws, --seeds", fix="give at least 1")
     axes = (arguments.teachers, arguments.students, arguments.methods, arguments.benchmarks)
     return Run(Path(arguments.run), *axes, arguments.draws, arguments.seeds, arguments.reading)
 
@@ -302,7 +300,7 @@ def methods_of(content: str, names: Sequence[str]) -> dict[str, Method]:
     try:
         entries = json.loads(content)
     except json.JSONDecodeError as error:
-        raise HealError(f"not valid JSON ({error.msg})", where="--methods-json", cure="give name → options") from None
+        raise HealError(f"not valid JSON ({error.msg})", where="--methods-json", fix="give name → options") from None
     if absent := [name for name in names if name not in entries]:
-        raise HealError(f"no entry for {absent[0]!r}", where="--methods-json", cure="give every method of --methods")
+        raise HealError(f"no entry for {absent[0]!r}", where="--methods-json", fix="give every method of --methods")
     return {name: build(entries[name], where="--methods-json", field=name) for name in names}

@@ -61,7 +61,7 @@ def answer_rows(
             raise HealError(
                 f"{len(texts)} of {repeats} answers to question {sample['doc_id'] + 1}",
                 where=where,
-                cure="a task with repeats needs a filter_list that keeps them all (take_first_k)",
+                fix="a task with repeats needs a filter_list that keeps them all (take_first_k)",
             )
         lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
         rows += [
@@ -78,9 +78,11 @@ def settings(config: Mapping[str, Any], lm: Any, model: Model, engine: Engine, s
     if model.endpoint:
         how = {"engine": "endpoint", "dtype": "not told"}
     else:
-        dtype = lm.model.llm_engine.model_config.dtype if engine.kind == "vllm" else lm.model.dtype
-        its_version = importlib.import_module(engine.kind).__version__  # vLLM's CPU build is a package of another name
-        how = {"engine": f"{engine.kind} {its_version}", "dtype": str(dtype).removeprefix("torch.")}
+        dtype = lm.model.llm_engine.model_config.dtype if engine.backend == "vllm" else lm.model.dtype
+        its_version = importlib.import_module(
+            engine.backend
+        ).__version__  # vLLM's CPU build is a package of another name
+        how = {"engine": f"{engine.backend} {its_version}", "dtype": str(dtype).removeprefix("torch.")}
     return how | {
         "task_version": config["metadata"]["version"],
         "generation": {key: value for key, value in config["generation_kwargs"].items()},
@@ -88,7 +90,7 @@ def settings(config: Mapping[str, Any], lm: Any, model: Model, engine: Engine, s
         "num_fewshot": config["num_fewshot"],
         "chat_template_sha256": template_hash(lm.tokenizer),
         **({"template_options": dict(model.template_options)} if model.template_options else {}),
-        "batch_size": engine.rows,
+        "batch_size": engine.max_num_seqs,
         "seed": seed,
         "lm_eval": version("lm_eval"),
         "math_verify": version("math_verify"),
@@ -123,17 +125,19 @@ def open_model(model: Model, engine: Engine, seed: int) -> Any:
     given = model.template_options.items()
     template = {key: value for key, value in given if (key, value) != ("enable_thinking", True)}
     common = {"pretrained": model.path, "dtype": engine.dtype, "chat_template_args": template}
-    if engine.kind == "vllm":
+    if engine.backend == "vllm":
         from lm_eval.models.vllm_causallms import VLLM
 
         from heal.engines.vllm import start_options
 
-        start = start_options(torch.cuda.device_count(), engine.rows, engine.max_length, engine.memory_share)
+        start = start_options(
+            torch.cuda.device_count(), engine.max_num_seqs, engine.max_length, engine.gpu_memory_utilization
+        )
         return VLLM(**common, revision=model.revision, tokenizer_revision=model.revision, **start | {"seed": seed})
     from lm_eval.models.huggingface import HFLM
 
     device = ("cuda:0" if torch.cuda.is_available() else "cpu") if engine.device == "auto" else engine.device
-    start = {"device": device, "batch_size": engine.rows, "trust_remote_code": False}
+    start = {"device": device, "batch_size": engine.max_num_seqs, "trust_remote_code": False}
     return HFLM(**common, revision=model.revision or "main", **start)
 
 
@@ -180,7 +184,7 @@ def regrade(folder: Path) -> None:
     found = sorted(folder.rglob("answers.parquet"))
     if not found:
         raise HealError(
-            "no answers.parquet below it", where=str(folder), cure="give a folder that evals.run has written"
+            "no answers.parquet below it", where=str(folder), fix="give a folder that evals.run has written"
         )
     for path in found:
         rows = records.read(path, "answers")
@@ -215,7 +219,7 @@ def main() -> None:
         return regrade(Path(arguments.regrade))
     for needed in ("model", "problems", "benchmarks", "out"):
         if not getattr(arguments, needed):
-            raise HealError("missing", where=f"--{needed}", cure="give it, or --regrade FOLDER")
+            raise HealError("missing", where=f"--{needed}", fix="give it, or --regrade FOLDER")
     check_benchmarks(arguments.benchmarks, where="--benchmarks")
     engine = read_options(Engine, arguments.engine, "--engine")
     tracking.check(arguments.report_to, "--report-to")

@@ -73,7 +73,7 @@ def crossed_bootstrap(
     (scores_SQ,) = _tables(scores_SQ)
     n_seeds, n_questions = scores_SQ.shape
     if groups < 1 or n_seeds % groups:
-        raise HealError(f"{n_seeds} rows are not {groups} groups of equal size", cure="give every draw all its seeds")
+        raise HealError(f"{n_seeds} rows are not {groups} groups of equal size", fix="give every draw all its seeds")
     origin = scores_SQ[0, 0]  # taken off first: a constant table then gives exactly zero width
     centred_SQ = scores_SQ - origin
     mean = float(origin + centred_SQ.mean())
@@ -128,7 +128,7 @@ def mcnemar(a_Q: ArrayLike, b_Q: ArrayLike) -> McNemar:
     """
     (right_Q,), (other_Q,) = _tables(np.asarray(a_Q)[None], np.asarray(b_Q)[None])
     if not np.isin([right_Q, other_Q], (0.0, 1.0)).all():
-        raise HealError("McNemar's test needs outcomes 0 or 1", cure="use paired_t on means over samples")
+        raise HealError("McNemar's test needs outcomes 0 or 1", fix="use paired_t on means over samples")
     table = np.array([[np.sum((right_Q == i) & (other_Q == j)) for j in (1, 0)] for i in (1, 0)])
     result = mcnemar_test(table, exact=True)
     return McNemar(int(table[0, 1]), int(table[1, 0]), len(right_Q), float(result.pvalue))
@@ -163,7 +163,7 @@ def detectable_difference(
     """
     if sd is None:
         if a_SQ is None or b_SQ is None:
-            raise HealError("nothing to take the spread from", cure="give two tables, or sd")
+            raise HealError("nothing to take the spread from", fix="give two tables, or sd")
         a_SQ, b_SQ = _tables(a_SQ, b_SQ)
         diff_S = (a_SQ - b_SQ).mean(axis=1)
         sd = float(diff_S.std(ddof=1)) if len(diff_S) > 1 else math.nan
@@ -246,7 +246,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     Unbiased for one question over its samples; no interval. Source: Chen et al. 2021, arXiv 2107.03374.
     """
     if not (0 <= c <= n and 1 <= k <= n):
-        raise HealError(f"pass@{k} is not defined for {c} correct of {n} samples", cure="1 <= k <= n, c <= n")
+        raise HealError(f"pass@{k} is not defined for {c} correct of {n} samples", fix="1 <= k <= n, c <= n")
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 
@@ -260,7 +260,7 @@ def majority_at_k(votes: Sequence[str | None], correct: Sequence[bool], k: int) 
     """
     n, right = len(votes), sum(map(bool, correct))
     if not (len(correct) == n and 1 <= k <= n):
-        raise HealError(f"maj@{k} is not defined for {n} samples", cure="1 <= k <= n, one verdict per vote")
+        raise HealError(f"maj@{k} is not defined for {n} samples", fix="1 <= k <= n, one verdict per vote")
     wrong = Counter(vote for vote, ok in zip(votes, correct, strict=True) if not ok and vote is not None)
     silent = n - right - sum(wrong.values())
     won = 0.0
@@ -284,9 +284,9 @@ def _tables(*tables: ArrayLike) -> list[np.ndarray]:
     arrays = [np.asarray(table, dtype=float) for table in tables]
     shapes = " against ".join(str(array.shape) for array in arrays)
     if len({array.shape for array in arrays}) > 1:
-        raise HealError(f"outcomes do not pair up: {shapes}", cure="compare the same seeds and questions")
+        raise HealError(f"outcomes do not pair up: {shapes}", fix="compare the same seeds and questions")
     if any(array.ndim != 2 or not array.size or not np.isfinite(array).all() for array in arrays):
-        raise HealError(f"outcomes are no full table {shapes}", cure="keep what every seed answered")
+        raise HealError(f"outcomes are no full table {shapes}", fix="keep what every seed answered")
     return arrays
 
 

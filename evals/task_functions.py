@@ -26,11 +26,11 @@ def problems(split: str, problems: str | None = None, **_: Any) -> dict[str, dat
         raise HealError(
             "it is not known where the problems lie",
             where="--metadata",
-            cure="""add --metadata '{"problems": "results/<run>/problems"}'""",
+            fix="""add --metadata '{"problems": "results/<run>/problems"}'""",
         )
     rows = records.read(Path(problems) / f"{split}.parquet", "problems")
     if not rows:
-        raise HealError("no problems", where=f"{problems}/{split}.parquet", cure="delete it and run snakemake again")
+        raise HealError("no problems", where=f"{problems}/{split}.parquet", fix="delete it and run snakemake again")
     return {"test": datasets.Dataset.from_list(rows)}
 
 

@@ -30,7 +30,9 @@ from heal.training import push
 def check(path: str, fields_only: bool) -> None:
     experiment = config.load(path)
     methods = registry.resolve(experiment, where=path)
-    students = len(experiment.teachers) * experiment.draws * len(experiment.students) * experiment.seeds
+    students = (
+        len(experiment.teachers) * experiment.teacher_seeds * len(experiment.students) * experiment.training_seeds
+    )
     print(f"{path}: run {experiment.run!r} is well-formed.")
     tables = registry.comparisons(experiment, where=path)
     further = {
@@ -49,7 +51,7 @@ def check(path: str, fields_only: bool) -> None:
     for fault in found:
         print(fault, file=sys.stderr)
     if found:
-        raise HealError(f"{len(found)} faults in models and data", where=path, cure="mend those above, and check again")
+        raise HealError(f"{len(found)} faults in models and data", where=path, fix="mend those above, and check again")
     print("  models and data sets: all there, and as they should be")
 
 

@@ -12,14 +12,16 @@ DISK_FULL = (28, 122)  # errno of a full disk and of a full quota
 class HealError(Exception):
     """A mistake in the user's input or environment, told without a traceback.
 
-    found: what is wrong, in one sentence. where: file, row, field. cure: what to do.
+    problem: what is wrong, in one sentence. where: file, row, field. fix: what the user does about it.
     """
 
-    def __init__(self, found: str, *, where: str = "", cure: str = "") -> None:
-        self.found, self.where, self.cure = found, where, cure
-        lines = [f"{where}: {found}" if where else found]
-        if cure:
-            lines.append(f"  What to do: {cure}")
+    def __init__(self, problem: str, *, where: str = "", fix: str = "") -> None:
+        self.problem = problem
+        self.where = where
+        self.fix = fix
+        lines = [f"{where}: {problem}" if where else problem]
+        if fix:
+            lines.append(f"  Fix: {fix}")
         super().__init__("\n".join(lines))
 
 

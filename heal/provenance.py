@@ -119,7 +119,7 @@ def ledger(folder: str | Path) -> pd.DataFrame:
     """One row per provenance file: stage, output, seconds, GPU-seconds, tokens, US dollars paid to an endpoint."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise HealError("no such folder", where=str(folder), cure="give the folder of a run, results/<run>")
+        raise HealError("no such folder", where=str(folder), fix="give the folder of a run, results/<run>")
     rows = []
     for file in sorted(folder.rglob(f"*{SUFFIX}")):
         record = json.loads(file.read_text())

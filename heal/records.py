@@ -181,7 +181,7 @@ class whole_file:
             raise HealError(
                 "the disk is full, so nothing was written",
                 where=str(self.path),
-                cure="free some space and run the same command again; finished batches are kept",
+                fix="free some space and run the same command again; finished batches are kept",
             ) from None
 
 
@@ -200,12 +200,12 @@ def open_table(path: str | Path) -> pa.Table:
     try:
         return pq.read_table(path)
     except FileNotFoundError:
-        raise HealError("no such file", where=str(path), cure="run the stage that makes it (snakemake does)") from None
+        raise HealError("no such file", where=str(path), fix="run the stage that makes it (snakemake does)") from None
     except (pa.ArrowException, OSError) as error:
         raise HealError(
             f"not a readable parquet file ({str(error).splitlines()[0]})",
             where=str(path),
-            cure="it was damaged after it was written: delete it and run snakemake again",
+            fix="it was damaged after it was written: delete it and run snakemake again",
         ) from None
 
 
@@ -218,19 +218,19 @@ def read(path: str | Path, kind: str) -> list[Row]:
             raise HealError(
                 f"no column {field.name!r} (found: {', '.join(table.column_names)})",
                 where=str(path),
-                cure=f"a {kind} file has the columns {', '.join(expected.names)}",
+                fix=f"a {kind} file has the columns {', '.join(expected.names)}",
             )
     try:
         table = table.select(expected.names).cast(expected)
     except (pa.ArrowException, ValueError) as error:
         raise HealError(
-            f"not a {kind} table: {error}", where=str(path), cure="delete it and run snakemake again"
+            f"not a {kind} table: {error}", where=str(path), fix="delete it and run snakemake again"
         ) from None
     rows = table.to_pylist()
     for column in set(expected.names) - NULLABLE - ({"trace_id"} if kind == "repairs" else set()):
         if table[column].null_count:
             row = table[column].is_null().to_pylist().index(True) + 1
-            raise HealError(f"empty {column!r}", where=f"{path}, row {row}", cure="fill it, or remove the row")
+            raise HealError(f"empty {column!r}", where=f"{path}, row {row}", fix="fill it, or remove the row")
     return rows
 
 
@@ -254,9 +254,9 @@ def read_jsonl(path: str | Path) -> list[Row]:
         with open(path, encoding="utf-8") as stream:
             lines = stream.read().split("\n")  # not splitlines, which cuts at U+2028 and others that JSON may hold
     except FileNotFoundError:
-        raise HealError("no such file", where=str(path), cure="give an existing file") from None
+        raise HealError("no such file", where=str(path), fix="give an existing file") from None
     except UnicodeDecodeError as error:
-        raise HealError(f"not UTF-8 text ({error.reason})", where=str(path), cure="save it as UTF-8") from None
+        raise HealError(f"not UTF-8 text ({error.reason})", where=str(path), fix="save it as UTF-8") from None
     rows = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -267,11 +267,11 @@ def read_jsonl(path: str | Path) -> list[Row]:
             raise HealError(
                 f"not valid JSON ({error.msg})",
                 where=f"{path}, line {number}",
-                cure="was the file cut off? mend the line",
+                fix="was the file cut off? mend the line",
             ) from None
         if not isinstance(row, dict):
             raise HealError(
-                f"expected an object, found {row!r:.60}", where=f"{path}, line {number}", cure="mend the line"
+                f"expected an object, found {row!r:.60}", where=f"{path}, line {number}", fix="mend the line"
             )
         rows.append(row)
     return rows

@@ -45,7 +45,7 @@ def discover(folder: Path = BASELINES) -> dict[str, type[Method]]:
             raise HealError(
                 f"the kind {method.kind!r} exists already, in {file_of(found[method.kind])}",
                 where=str(path),
-                cure="give the class another `kind`",
+                fix="give the class another `kind`",
             )
         found[method.kind] = method
     return found
@@ -63,7 +63,7 @@ def load_method(path: Path) -> type[Method]:
         raise HealError(
             f"does not import ({type(error).__name__}: {error})",
             where=str(path),
-            cure="mend it, or remove the file",
+            fix="mend it, or remove the file",
         ) from error
     classes = [
         value
@@ -74,14 +74,14 @@ def load_method(path: Path) -> type[Method]:
         raise HealError(
             f"defines {len(classes)} methods, expected one",
             where=str(path),
-            cure="start from baselines/TEMPLATE.py",
+            fix="start from baselines/TEMPLATE.py",
         )
     method = classes[0]
     if missing := sorted(method.__abstractmethods__):
-        raise HealError(f"no {missing[0]}()", where=str(path), cure="define it (see TEMPLATE.py)")
+        raise HealError(f"no {missing[0]}()", where=str(path), fix="define it (see TEMPLATE.py)")
     for field in ("kind", "paper", "summary", "differs"):
         if not isinstance(getattr(method, field, None), str) or not getattr(method, field).strip():
-            raise HealError(f"no {field!r}", where=str(path), cure=f"give the class a `{field}` (see TEMPLATE.py)")
+            raise HealError(f"no {field!r}", where=str(path), fix=f"give the class a `{field}` (see TEMPLATE.py)")
     return method
 
 
@@ -107,7 +107,7 @@ def build(entry: Mapping[str, Any], *, where: str, field: str) -> Method:
     if kind not in kinds:
         near = difflib.get_close_matches(str(kind), kinds, n=1)
         guess = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(kinds))}"
-        raise HealError(f"{field}.kind: unknown method {kind!r}", where=where, cure=guess)
+        raise HealError(f"{field}.kind: unknown method {kind!r}", where=where, fix=guess)
     options = {key: value for key, value in entry.items() if key != "kind"}
     return kinds[kind](validate(kinds[kind].Options, options, where=where, prefix=field))
 
@@ -144,12 +144,12 @@ def check_needs(methods: Mapping[str, Method], own: config.Gear, *, where: str) 
     for name, method in methods.items():
         needs, place = method.needs(), f"{file_of(method)}, needs() of {name!r} in {where}"
         if not isinstance(needs, list) or not all(isinstance(file, str) for file in needs):
-            raise HealError(f"found {needs!r:.80}", where=place, cure="return a list of names, as [*files.base]")
+            raise HealError(f"found {needs!r:.80}", where=place, fix="return a list of names, as [*files.base]")
         for file in needs:
             if file not in made:
                 near = difflib.get_close_matches(file, made, n=1)
                 guess = f"did you mean {near[0]!r}?" if near else "heal.trace_files.files has the names that rules make"
-                raise HealError(f"no rule makes {file!r}", where=place, cure=guess)
+                raise HealError(f"no rule makes {file!r}", where=place, fix=guess)
 
 
 def check_teachers(methods: Mapping[str, Method], experiment: config.Experiment, *, where: str) -> None:
@@ -158,7 +158,7 @@ def check_teachers(methods: Mapping[str, Method], experiment: config.Experiment,
     served = [name for name, model in experiment.teachers.items() if model.endpoint]
     if distilled and served:
         found = f"{distilled[0]!r} is trained beside its teacher, but teachers.{served[0]} is served elsewhere"
-        raise HealError(found, where=where, cure="leave this method out, or give the teacher's weights")
+        raise HealError(found, where=where, fix="leave this method out, or give the teacher's weights")
 
 
 @dataclass(frozen=True)
@@ -187,12 +187,12 @@ def comparisons(experiment: config.Experiment, *, where: str = "config") -> dict
             if name not in known:
                 near = difflib.get_close_matches(str(name), known, n=1)
                 guess = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-                raise HealError(f"{field}: no method {name!r}", where=where, cure=guess)
+                raise HealError(f"{field}: no method {name!r}", where=where, fix=guess)
         train = merge(experiment.train.model_dump(), asked.train)
         options = validate(config.Train, train, where=where, prefix=f"{field}.train")
         names = {f"{name}_{kind}" if asked.train else name: name for name in chosen}
         if asked.train and (taken := set(names) & {name for one in found.values() for name in one.methods}):
-            raise HealError(f"{field}: the name {min(taken)!r} is taken", where=where, cure="rename the comparison")
+            raise HealError(f"{field}: the name {min(taken)!r} is taken", where=where, fix="rename the comparison")
         first = next(name for name, base in names.items() if base == reference)
         found[kind] = Comparison(asked.title, names, first, options)
     return found
@@ -233,10 +233,10 @@ def check_benchmarks(names: Sequence[str], splits: Collection[str] | None = None
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             guess = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            raise HealError(f"benchmarks: unknown benchmark {name!r}", where=where, cure=guess)
+            raise HealError(f"benchmarks: unknown benchmark {name!r}", where=where, fix=guess)
         if splits is not None and known[name] not in splits:
             raise HealError(
                 f"benchmarks: {name!r} asks the problems {known[name]!r}, which are not there",
                 where=where,
-                cure=f"add {known[name]!r} under problems.test, or leave the benchmark out",
+                fix=f"add {known[name]!r} under problems.test, or leave the benchmark out",
             )

@@ -83,7 +83,7 @@ def read_audits(path: Path) -> pd.DataFrame:
     """Raises HealError for a csv without the columns of audits."""
     frame = pd.read_csv(path, dtype={"covers": str})
     if absent := [column for column in audits.COLUMNS if column not in frame.columns]:
-        raise HealError(f"no column {absent[0]!r}", where=str(path), cure="give the csv that evals.audits.run writes")
+        raise HealError(f"no column {absent[0]!r}", where=str(path), fix="give the csv that evals.audits.run writes")
     return frame
 
 

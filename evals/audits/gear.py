@@ -48,7 +48,7 @@ def cuts(repairs: Sequence[Row], samples: dict[str, Row], truth: Truth) -> list[
             raise HealError(
                 f"trace {row['source_id']} is not among the samples",
                 where=f"repair of problem {row['problem_id']}",
-                cure="give samples and repairs of the same draw",
+                fix="give samples and repairs of the same draw",
             )
         first = truth.first_wrong(row["problem_id"], samples[row["source_id"]]["text"])
         if row["breakpoint"] is not None and first is not None:
@@ -93,7 +93,7 @@ def tokens_by_row(repairs: Sequence[Row], usage: Usage) -> np.ndarray:
     if not repairs:
         return np.zeros(0)
     if not usage:
-        raise HealError("the repairs file does not say what it cost", cure="make it again with heal.pipeline.repair")
+        raise HealError("the repairs file does not say what it cost", fix="make it again with heal.pipeline.repair")
     own = np.array([len(row["entropies"]) for row in repairs], dtype=float)
     shared = usage.get("prefill", 0) + usage.get("generated", 0) + usage.get("scored", 0) - own.sum()
     counts = Counter(row["problem_id"] for row in repairs)

@@ -69,8 +69,8 @@ def read_variant(traces: Path, name: str) -> Variant:
     known = {row["trace_id"] for row in repairs}
     for number_, score in enumerate(scores or [], 1):
         if score["kind"] == "repair" and score["trace_id"] not in known:
-            cure = "score these repairs again (snakemake does, once the file is deleted)"
-            raise HealError("a score of no repair", where=f"{path}, row {number_}", cure=cure)
+            fix = "score these repairs again (snakemake does, once the file is deleted)"
+            raise HealError("a score of no repair", where=f"{path}, row {number_}", fix=fix)
     return Variant(name, repairs, records.usage(traces / "repairs" / f"{name}.parquet"), scores)
 
 

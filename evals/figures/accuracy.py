@@ -112,8 +112,8 @@ def ceiling_numbers(problems: Sequence[Row], grades: Sequence[Row]) -> pd.DataFr
     counts: Counter[tuple[str, int, int]] = Counter()
     for problem_id, rows in by_problem(grades).items():
         if problem_id not in difficulty:
-            cure = "give the problems that were sampled"
-            raise HealError(f"problem {problem_id} is not among the problems", where="grades", cure=cure)
+            fix = "give the problems that were sampled"
+            raise HealError(f"problem {problem_id} is not among the problems", where="grades", fix=fix)
         counts[difficulty[problem_id], len(rows), sum(row["correct"] for row in rows)] += 1
     numbers = [[*key, counts[key]] for key in sorted(counts)]
     return pd.DataFrame(numbers, columns=["difficulty", "samples", "correct", "problems"])
@@ -152,8 +152,8 @@ def make_trace(given: argparse.Namespace) -> tuple[plt.Figure, pd.DataFrame]:
         return style.nothing("No wrong trace was repaired."), pd.DataFrame(columns=TRACE)
     sources = {row["trace_id"]: row for row in records.read(given.samples, "samples")}
     if repair["source_id"] not in sources:
-        cure = "give samples and repairs of the same draw"
-        raise HealError(f"no trace {repair['source_id']}", where=given.samples, cure=cure)
+        fix = "give samples and repairs of the same draw"
+        raise HealError(f"no trace {repair['source_id']}", where=given.samples, fix=fix)
     trace = sources[repair["source_id"]]
     pieces = [token_texts(given.tokenizer, row["token_ids"]) for row in (trace, repair)]
     numbers = trace_numbers(trace, repair, pieces, given.min_step_tokens)

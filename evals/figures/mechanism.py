@@ -52,7 +52,7 @@ def cuts_numbers(audits: Mapping[str, pd.DataFrame], methods: Mapping[str, str])
         if rows.empty:
             found = f"no quantity of cuts for teacher {teacher}"
             raise HealError(
-                found, where="--audits", cure="give the csv that evals.audits.run or evals.audits.combine_draws writes"
+                found, where="--audits", fix="give the csv that evals.audits.run or evals.audits.combine_draws writes"
             )
         parts.append(rows.assign(teacher=teacher, method=[methods.get(variant, "") for variant in rows["variant"]]))
     columns = ["teacher", "variant", "method", "audit", "quantity", "value", "low", "high", "n"]

@@ -39,13 +39,13 @@ def hard_rows(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of the primary outcome, without the teacher's own. Raises HealError where there are none."""
     if absent := [column for column in (*PLACE, "method", *MEAN, *SPENT) if column not in table.columns]:
         raise HealError(
-            f"no column {absent[0]!r}", where="--table", cure="give the csv that evals.tables.comparison writes"
+            f"no column {absent[0]!r}", where="--table", fix="give the csv that evals.tables.comparison writes"
         )
     students = table[table["method"] != TEACHER]
     hard = students[students["benchmark"].str.endswith(UNSOLVED)]
     chosen = hard if len(hard) else students
     if chosen.empty:
-        raise HealError("no row of a student", where="--table", cure="give the csv that evals.tables.comparison writes")
+        raise HealError("no row of a student", where="--table", fix="give the csv that evals.tables.comparison writes")
     return chosen
 
 
@@ -77,7 +77,7 @@ def dose_numbers(run: Run, table: pd.DataFrame, exposures: pd.DataFrame) -> pd.D
     numbers = rows.merge(doses, on=keys, how="left")
     if len(lost := numbers[numbers[list(DOSES)].isna().any(axis=1)]):
         where = "--exposures, --methods"
-        raise HealError(f"no dose of method {lost.iloc[0]['method']!r}", where=where, cure="give the table's own axes")
+        raise HealError(f"no dose of method {lost.iloc[0]['method']!r}", where=where, fix="give the table's own axes")
     for dose, (rank, _) in DOSES.items():
         ranks = numbers.groupby(PLACE)[[dose, "mean"]].apply(rank_correlation, dose)
         numbers = numbers.join(ranks.rename(rank), on=PLACE)

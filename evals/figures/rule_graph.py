@@ -36,7 +36,7 @@ def job_graph(configfiles: Sequence[str]) -> str:
     program = [sys.executable, "-m", "snakemake", "--dag", "--forceall", "--nolock", "--configfile", *configfiles]
     run = subprocess.run(program, capture_output=True, text=True)
     if run.returncode:
-        raise HealError(f"no graph:\n{run.stderr[-1000:]}", where="snakemake --dag", cure="see the message")
+        raise HealError(f"no graph:\n{run.stderr[-1000:]}", where="snakemake --dag", fix="see the message")
     return run.stdout
 
 

@@ -45,12 +45,12 @@ def make_cuts(given: argparse.Namespace) -> tuple[plt.Figure, pd.DataFrame]:
     """Raises HealError where teachers and audits do not pair up."""
     if len(given.teachers) != len(given.audits):
         found = f"{len(given.teachers)} teachers, {len(given.audits)} files"
-        raise HealError(found, where="--audits", cure="give one audits csv per teacher, in the same order")
+        raise HealError(found, where="--audits", fix="give one audits csv per teacher, in the same order")
     audits = {teacher: read_audits(Path(path)) for teacher, path in zip(given.teachers, given.audits, strict=True)}
     try:
         methods = json.loads(given.methods_json)
     except json.JSONDecodeError as error:
-        raise HealError(f"not valid JSON ({error.msg})", where="--methods-json", cure="give variant → method") from None
+        raise HealError(f"not valid JSON ({error.msg})", where="--methods-json", fix="give variant → method") from None
     numbers = cuts_numbers(audits, methods)
     return cuts_figure(numbers), numbers
 

@@ -91,7 +91,7 @@ def save(figure: Figure, out: str | Path, numbers: pd.DataFrame) -> None:
     """Writes out.svg, out.png and out.csv (the numbers), without dates. Raises HealError unless `out` ends in .svg."""
     path = Path(out)
     if path.suffix != ".svg":
-        raise HealError(f"found {path.name!r}", where="--out", cure="give a name that ends in .svg")
+        raise HealError(f"found {path.name!r}", where="--out", fix="give a name that ends in .svg")
     made = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}
     for suffix, metadata in made.items():
         with whole_file(path.with_suffix(suffix)) as temporary:

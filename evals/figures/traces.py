@@ -45,7 +45,7 @@ def chosen_repair(repairs: Sequence[Row], source: str | None) -> Row | None:
     """
     tried = [row for row in repairs if row["trace_id"] is not None and source in (None, row["source_id"])]
     if not tried and source is not None:
-        raise HealError(f"no repair of {source}", where="--repairs", cure="give another --source, or none")
+        raise HealError(f"no repair of {source}", where="--repairs", fix="give another --source, or none")
     if not tried:
         return None
     return min(tried, key=lambda row: (not row["accepted"], not row["kept_steps"]))
@@ -225,6 +225,6 @@ def token_texts(tokenizer: str, token_ids: Sequence[int]) -> list[str]:
     try:
         loaded = Tokenizer.from_file(tokenizer)
     except Exception as error:  # the library raises bare Exception
-        cure = "give the tokenizer.json in the teacher's folder"
-        raise HealError(f"no tokenizer ({error})", where=tokenizer, cure=cure) from None
+        fix = "give the tokenizer.json in the teacher's folder"
+        raise HealError(f"no tokenizer ({error})", where=tokenizer, fix=fix) from None
     return [loaded.decode([token], skip_special_tokens=True) for token in token_ids]

@@ -53,9 +53,7 @@ def read_losses(run: Run, teacher: str, student: str, method: str) -> list[pd.Da
                 found.append(pd.read_csv(path))
             except (FileNotFoundError, pd.errors.EmptyDataError):
                 found_there = "no such file" if not path.exists() else "it is empty"
-                raise HealError(
-                    found_there, where=str(path), cure="train this student again (snakemake does)"
-                ) from None
+                raise HealError(found_there, where=str(path), fix="train this student again (snakemake does)") from None
     return found
 
 
@@ -135,7 +133,7 @@ def hours_numbers(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows[rows["stage"].str.startswith("heal.") | (rows["stage"] == "evals.run")] if len(rows) else rows
     rows = rows.assign(part=[work_of(output) for output in rows["output"]]) if len(rows) else rows
     if rows.empty or not rows["part"].isin(WORK).any():
-        raise HealError("no provenance of a stage in it", where="--run", cure="give the folder of a run that was made")
+        raise HealError("no provenance of a stage in it", where="--run", fix="give the folder of a run that was made")
     parts = rows[rows["part"].isin(WORK)].groupby("part")
     numbers = parts.agg(jobs=("seconds", "size"), seconds=("seconds", "sum"), gpu_seconds=("gpu_seconds", "sum"))
     return numbers.loc[[part for part in WORK if part in numbers.index]].reset_index()

@@ -125,7 +125,7 @@ def caption(name: str) -> str:
     """A caption as HTML. Raises HealError where workflow/report/ lacks it."""
     path = CAPTIONS / f"{name}.rst"
     if not path.exists():
-        raise HealError("no such caption", where=str(path), cure="write it: what to look for, in a few sentences")
+        raise HealError("no such caption", where=str(path), fix="write it: what to look for, in a few sentences")
     return publish_parts(path.read_text(encoding="utf-8"), writer="html5")["fragment"]
 
 
@@ -249,7 +249,7 @@ def answer_of(run: Path) -> dict[str, Any]:
     """Question, sentences and table of the answer. Raises HealError where there is no main table."""
     path = run / "tables" / "main.csv"
     if not path.exists():
-        raise HealError("no main table", where=str(path), cure=f"run: {MAIN}; or give results/reference/mini")
+        raise HealError("no main table", where=str(path), fix=f"run: {MAIN}; or give results/reference/mini")
     frame = pd.read_csv(path, dtype={"student": str}, keep_default_na=False, na_values=[""])
     frame = frame.fillna({"student": "", "verdict": "", "diff_covers": ""})
     provenance = Path(f"{path}{SUFFIX}")
@@ -314,7 +314,7 @@ def main() -> None:
     given = parser.parse_args()
     run, out = Path(given.run), Path(given.out)
     if not run.is_dir():
-        raise HealError("no such folder", where=given.run, cure="give results/<run>, or results/reference/mini")
+        raise HealError("no such folder", where=given.run, fix="give results/<run>, or results/reference/mini")
     html, text = page(run, out.parent)
     write_text(out, html)
     write_text(out.with_suffix(".txt"), text)

@@ -123,10 +123,10 @@ def table(run: Run, reference: str, benchmarks: Callable[[str], Sequence[str]] |
     missing or does not pair up, and for a reference that is not among the methods.
     """
     if reference not in run.methods:
-        cure = f"give one of --methods: {', '.join(run.methods)}"
-        raise HealError(f"no method {reference!r}", where="--reference-method", cure=cure)
+        fix = f"give one of --methods: {', '.join(run.methods)}"
+        raise HealError(f"no method {reference!r}", where="--reference-method", fix=fix)
     if taken := {TEACHER, UNTRAINED} & set(run.methods):
-        raise HealError(f"the name {min(taken)!r} is taken by a row of the table", where="--methods", cure="rename it")
+        raise HealError(f"the name {min(taken)!r} is taken by a row of the table", where="--methods", fix="rename it")
     rows = []
     for teacher in run.teachers:
         here = (benchmarks or run.with_strata)(teacher)
@@ -173,7 +173,7 @@ def settings_of(run: Run) -> dict[str, Any]:
                     of_models.setdefault(key, set()).add(str(value)[:12] if key.endswith("sha256") else str(value))
                 elif common.setdefault(key, (value, file))[0] != value:
                     found = f"settings.{key} is {value!r}, but {common[key][0]!r} in {common[key][1]}"
-                    raise HealError(found, where=str(file), cure="evaluate all models with the same settings")
+                    raise HealError(found, where=str(file), fix="evaluate all models with the same settings")
         if common or of_models:
             settings[benchmark] = {key: value for key, (value, _) in common.items()}
             settings[benchmark] |= {key: " | ".join(sorted(values)) for key, values in of_models.items()}

@@ -54,8 +54,8 @@ class Ledger:
         for output in outputs:
             name = str(output.relative_to(self.folder))
             if name not in self.seconds:
-                cure = "delete the output and run snakemake again"
-                raise HealError("no such file", where=f"{output}{SUFFIX}", cure=cure)
+                fix = "delete the output and run snakemake again"
+                raise HealError("no such file", where=f"{output}{SUFFIX}", fix=fix)
             found.append(self.seconds[name])
         return sum(one for one, _ in found), sum(gpu for _, gpu in found)
 

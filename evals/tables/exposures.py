@@ -79,10 +79,10 @@ def exposures(run: Run) -> pd.DataFrame:
 def read_exposures(path: Path) -> pd.DataFrame:
     """Columns id, stage, origin, exposures. Raises HealError where the file is missing or lacks one."""
     if not path.exists():
-        raise HealError("no such file", where=str(path), cure="train this student (snakemake does)")
+        raise HealError("no such file", where=str(path), fix="train this student (snakemake does)")
     frame = pd.read_csv(path)
     if absent := {"id", "stage", "origin", "exposures"} - set(frame.columns):
-        raise HealError(f"no column {min(absent)!r}", where=str(path), cure="delete it and train this student again")
+        raise HealError(f"no column {min(absent)!r}", where=str(path), fix="delete it and train this student again")
     return frame
 
 

@@ -23,10 +23,10 @@ def compare(a: Path, b: Path, repeat: int | None, reading: str) -> list[str]:
     check_pairing(first, second)
     repeats = first.scores_QR.shape[1]
     if repeat is None and repeats > 1:
-        cure = f"choose one of 0 … {repeats - 1}; or compare means with evals.tables.comparison"
-        raise HealError(f"{repeats} repeats, where the test takes one answer per question", where="--repeat", cure=cure)
+        fix = f"choose one of 0 … {repeats - 1}; or compare means with evals.tables.comparison"
+        raise HealError(f"{repeats} repeats, where the test takes one answer per question", where="--repeat", fix=fix)
     if not 0 <= (repeat or 0) < repeats:
-        raise HealError(f"found {repeat}", where="--repeat", cure=f"there are the repeats 0 … {repeats - 1}")
+        raise HealError(f"found {repeat}", where="--repeat", fix=f"there are the repeats 0 … {repeats - 1}")
     a_Q, b_Q = first.scores_QR[:, repeat or 0], second.scores_QR[:, repeat or 0]
     test = stats.mcnemar(a_Q, b_Q)
     both = round(float((a_Q * b_Q).sum()))

@@ -147,7 +147,7 @@ def setting_value(setting: Setting, field: str) -> Any:
     try:
         return reduce(lambda value, key: value[key], field.split("."), start)
     except (KeyError, TypeError):
-        raise HealError(f"no field {field!r} in the config", where=str(FILE), cure="mend `option` there") from None
+        raise HealError(f"no field {field!r} in the config", where=str(FILE), fix="mend `option` there") from None
 
 
 def compare_setting(number: Number, asked: Ours, setting: Setting) -> Found:
@@ -307,7 +307,7 @@ def setting_of(folder: Path, experiment: config.Experiment) -> Setting:
     """Raises HealError for an experiment whose methods cannot be settled, and a missing premise.json."""
     e = experiment
     axes = (list(e.teachers), list(e.students), list(e.methods), list(e.benchmarks))
-    run = Run(folder, *axes, e.draws, e.seeds)
+    run = Run(folder, *axes, e.teacher_seeds, e.training_seeds)
     premises = broken_premises(run)
     hopeless = f"premise absent: {premises[0]}" if premises else ""
     if is_mini(folder / "problems" / "train.parquet"):

@@ -24,11 +24,11 @@ PACKAGE = re.compile(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?")  # a name on PyPI (pac
 
 
 class Endpoint(OptionGroup):
-    url: str
+    base_url: str
     """The base URL of an OpenAI-compatible server, up to `/v1`."""
-    served_as: str | None = None
+    model_name: str | None = None
     """The model's name there; its `path` where absent."""
-    key_variable: str = "OPENAI_API_KEY"
+    api_key_env: str = "OPENAI_API_KEY"
     """The environment variable that holds the key; a key is never written anywhere."""
     concurrency: Count = 32
     """Requests under way at most."""
@@ -50,19 +50,19 @@ class Lora(OptionGroup):
 
 
 class Train(OptionGroup):
-    steps: Count | None = 300
+    max_steps: Count | None = 300
     """Optimizer steps, equal for every method (the fair comparison); absent: `epochs` decides."""
     epochs: Annotated[float, Field(gt=0)] = 5.0
     """Passes over the largest stage set where `steps` is absent (reported: 5)."""
-    batch: Count = 8
+    batch_size: Count = 8
     """Conversations per optimizer step (reported: 8)."""
-    micro_batch: Count | None = None
+    micro_batch_size: Count | None = None
     """Conversations per forward pass; the whole batch where absent."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-5
     """Peak learning rate (reported: 1e-5)."""
-    warmup_share: Share = 0.05
+    warmup_ratio: Share = 0.05
     """Share of all steps that warm up."""
-    decay_share: Share = 0.1
+    decay_ratio: Share = 0.1
     """Share of all steps, at the end, over which the rate decays to zero (ours: constant until then)."""
     weight_decay: float = 0.0
     """AdamW's weight decay."""
@@ -138,13 +138,13 @@ class Model(OptionGroup):
 
 
 class Engine(OptionGroup):
-    kind: Literal["transformers", "vllm"] = "transformers"
+    backend: Literal["transformers", "vllm"] = "transformers"
     """`transformers`: exact entropies, any machine; `vllm`: faster on a GPU, entropies bounded from top log-probs."""
     dtype: Literal["float32", "bfloat16", "auto"] = "float32"
     """Number format of the weights while sampling and scoring."""
     device: str = "auto"
     """`cpu`, `cuda:0`, …; `auto` takes the first free GPU, or the CPU where there is none."""
-    rows: Count = 512
+    max_num_seqs: Count = 512
     """Sequences in one batch; halved by itself when memory runs out."""
     threads: Count = 1
     """Threads of one job on the CPU; fixed, so that results do not depend on `--cores`."""
@@ -154,7 +154,7 @@ class Engine(OptionGroup):
     """For `vllm` and endpoints: log-probs per token that entropies are bounded from (ours: 20)."""
     max_length: Count | None = None
     """For `vllm` and endpoints: longest sequence in tokens, prompt included; the model's own where absent."""
-    memory_share: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    gpu_memory_utilization: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """For `vllm`: share of each GPU's memory it takes."""
 
 
@@ -174,7 +174,7 @@ class Sampling(OptionGroup):
 class Guided(OptionGroup):
     n: Count | None = None
     """Answer-guided samples per problem; as many as base samples where absent (ours)."""
-    below: Share = 0.5
+    pass_rate_below: Share = 0.5
     """Problems whose pass rate over the base samples is lower than this get guided samples (reported: 0.5)."""
     template: str = "{question}\n\nHint: the answer is {answer}."
     """The user's turn that gives the answer away; the training text has the bare question instead."""
@@ -191,7 +191,7 @@ class Hint(OptionGroup):
     """The sentence for `answer`; `{answer}` is the gold answer (ours: the paper's wording is unknown)."""
     solution_template: str = "Hint: a worked solution goes on like this: {step}"
     """The sentence for `solution`; `{step}` is the worked solution's step at the cut."""
-    ask: str = (
+    ask_template: str = (
         "{question}\n\nA student wrote:\n{kept}\n\nThe correct answer is {answer}. Give one short hint for the next "
         "step. Do not state the answer."
     )
@@ -231,7 +231,7 @@ class Gear(OptionGroup):
     """Repairs sampled per wrong trace (reported: 20)."""
     order: Literal["first", "shortest", "most_entropy"] = "first"
     """Which wrong traces are taken (ours: the first by index)."""
-    truncated: bool = False
+    repair_truncated: bool = False
     """Whether wrong traces that were cut off by the token limit are repaired too (ours: no)."""
     max_wrong_agreement: Share = 0.8
     """Problems whose wrong answers agree more than this are listed and skipped: the gold answer is suspect (ours)."""
@@ -302,7 +302,7 @@ class Premise(OptionGroup):
     """Share of the treated problems that must get an accepted repair (ours)."""
     min_uplift: Annotated[float, Field(ge=0)] = 1.0
     """Accepted repairs over correct samples, each per teacher token, must be more: else luck is cheaper (ours)."""
-    min_points: Share = 0.0
+    min_margin: Share = 0.0
     """By so much more of the repairs must be accepted than of fresh samples of such problems are correct (ours)."""
     min_pass_rate: Share = 0.0
     """The teacher's pass rate over all problems must be at least this (ours)."""
@@ -328,9 +328,9 @@ class Experiment(OptionGroup):
     """Everything random derives from it."""
     limit: Count | None = None
     """Shrinks every set of problems to its first N, for a first try."""
-    draws: Count = 1
+    teacher_seeds: Count = 1
     """Independent samplings of the teacher; all students of one draw share its luck."""
-    seeds: Count = 3
+    training_seeds: Count = 3
     """Training seeds per method and draw: 3 to display, 5 to rank."""
     teachers: dict[Name, Model]
     """The teachers by name; every method is run on each."""

@@ -49,7 +49,7 @@ class UniqueKeyLoader(yaml.SafeLoader):
                 raise HealError(
                     f"{key!r} stands twice (lines {seen[key]} and {line})",
                     where=self.name,
-                    cure="keep one of them, or give them different names",
+                    fix="keep one of them, or give them different names",
                 )
             seen[key] = line
         return super().construct_mapping(node, deep)
@@ -61,28 +61,24 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         with open(path, encoding="utf-8") as stream:
             content = yaml.load(stream, UniqueKeyLoader)
     except FileNotFoundError:
-        raise HealError("no such file", where=str(path), cure="give an existing file with --config") from None
+        raise HealError("no such file", where=str(path), fix="give an existing file with --config") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise HealError(f"not valid YAML: {error}", where=str(path), cure="mend the syntax at that line") from None
+        raise HealError(f"not valid YAML: {error}", where=str(path), fix="mend the syntax at that line") from None
     if not isinstance(content, dict):
-        raise HealError(
-            f"expected fields, found {type(content).__name__}", where=str(path), cure="see config/README.md"
-        )
+        raise HealError(f"expected fields, found {type(content).__name__}", where=str(path), fix="see config/README.md")
     return content
 
 
 def validate(cls: type[T], content: Any, *, where: str, prefix: str = "") -> T:
-    """Builds the options, or raises one HealError that lists every mistake with field, found value and cure."""
+    """Builds the options, or raises one HealError that lists every mistake with field, found value and fix."""
     try:
         return cls.model_validate(content)
     except pydantic.ValidationError as error:
         problems = [explain(cls, issue, prefix) for issue in error.errors()]
     if len(problems) == 1:
-        raise HealError(problems[0][0], where=where, cure=problems[0][1] or "see config/README.md for every field")
-    found = "".join(f"\n  {found}" + (f" ({cure})" if cure else "") for found, cure in problems)
-    raise HealError(
-        f"{len(problems)} mistakes:{found}", where=where, cure="mend them; config/README.md has every field"
-    )
+        raise HealError(problems[0][0], where=where, fix=problems[0][1] or "see config/README.md for every field")
+    found = "".join(f"\n  {found}" + (f" ({fix})" if fix else "") for found, fix in problems)
+    raise HealError(f"{len(problems)} mistakes:{found}", where=where, fix="mend them; config/README.md has every field")
 
 
 def explain(cls: type[BaseModel], issue: Any, prefix: str = "") -> tuple[str, str]:

@@ -133,8 +133,8 @@ def main() -> None:
         left, report = decontaminate(train, held_out, options, arguments.instruction)
         records.write_json(arguments.report, report)
         if not left:
-            cure = f"see {arguments.report}; give other training problems, or raise problems.decontamination.n"
-            raise HealError("every training problem is also held out", where=arguments.problems, cure=cure)
+            fix = f"see {arguments.report}; give other training problems, or raise problems.decontamination.n"
+            raise HealError("every training problem is also held out", where=arguments.problems, fix=fix)
         records.write(arguments.out, "problems", left)
         print(note(report))
 

@@ -43,12 +43,12 @@ def gold_answer(content: str, form: str) -> str:
     if form == "boxed":
         gold = extract_boxed(content)
         if gold is None:
-            raise HealError(f"no \\boxed{{}} in {content[-60:]!r}", cure="choose another `answer` form or column")
+            raise HealError(f"no \\boxed{{}} in {content[-60:]!r}", fix="choose another `answer` form or column")
         return gold
     if form == "integer":
         whole = content.removesuffix(".0")  # a csv or parquet column with gaps holds 33.0
         if not INTEGER.fullmatch(whole):
-            raise HealError(f"{content!r:.60} is no whole number", cure="choose another `answer` form or column")
+            raise HealError(f"{content!r:.60} is no whole number", fix="choose another `answer` form or column")
         return str(int(whole))
     return content
 
@@ -60,7 +60,7 @@ def lettered(question: str, right: str, wrong: Sequence[str], seed: int) -> tupl
     """
     if right in wrong or len(set(wrong)) < len(wrong) or len(wrong) >= len(LETTERS):
         found = f"{len(wrong) + 1} choices, of which some are equal or too many"
-        raise HealError(found, cure="give each question different choices, at most ten")
+        raise HealError(found, fix="give each question different choices, at most ten")
     choices = sorted([right, *wrong])
     random.Random(f"choices {seed} {question}").shuffle(choices)
     lines = "\n".join(f"({letter}) {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
@@ -113,14 +113,14 @@ def read_file(path: str) -> list[Row]:
     if suffix == ".parquet":
         return records.open_table(path).to_pylist()
     if suffix != ".csv":
-        raise HealError(f"unknown kind of file {suffix!r}", where=path, cure="give a .jsonl, .parquet or .csv file")
+        raise HealError(f"unknown kind of file {suffix!r}", where=path, fix="give a .jsonl, .parquet or .csv file")
     try:
         with open(path, encoding="utf-8-sig", newline="") as stream:
             return list(csv.DictReader(stream, strict=True))
     except FileNotFoundError:
-        raise HealError("no such file", where=path, cure="give an existing file") from None
+        raise HealError("no such file", where=path, fix="give an existing file") from None
     except (csv.Error, UnicodeDecodeError) as error:
-        raise HealError(f"not a readable csv file ({error})", where=path, cure="save it again as UTF-8 csv") from None
+        raise HealError(f"not a readable csv file ({error})", where=path, fix="save it again as UTF-8 csv") from None
 
 
 def read_hub(dataset: Dataset) -> list[Row]:
@@ -133,7 +133,7 @@ def read_hub(dataset: Dataset) -> list[Row]:
     except Exception as error:  # no network, no such commit, no access, no such split: they share no base class
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         found = f"cannot be loaded from the hub ({first:.300})"
-        raise HealError(found, where=place(dataset), cure=local(dataset)) from error
+        raise HealError(found, where=place(dataset), fix=local(dataset)) from error
     return rows.to_list()
 
 
@@ -164,11 +164,11 @@ def chosen(rows: list[Row], dataset: Dataset, where: str) -> list[tuple[int, Row
             present = sorted({str(row[column]) for row in rows if column in row})
             if not present:
                 names = ", ".join(dict.fromkeys(name for row in rows for name in row))
-                raise HealError(f"no column {column!r}", where=f"{where}, {option}", cure=f"the columns are {names}")
+                raise HealError(f"no column {column!r}", where=f"{where}, {option}", fix=f"the columns are {names}")
             if absent := [value for value in values if str(value) not in present]:
                 found = f"no row has {absent[0]!r} in column {column!r}"
-                cure = f"its values are {', '.join(present[:20])}{' …' if len(present) > 20 else ''}"
-                raise HealError(found, where=f"{where}, {option}", cure=cure)
+                fix = f"its values are {', '.join(present[:20])}{' …' if len(present) > 20 else ''}"
+                raise HealError(found, where=f"{where}, {option}", fix=fix)
 
     def passes(row: Row) -> bool:
         value = {column: str(row.get(column)) for column in {*dataset.keep, *dataset.drop}}
@@ -182,8 +182,8 @@ def text_of(row: Row, columns: Sequence[str], field: str, where: str) -> str:
     """The first non-empty of these columns. Raises HealError where all are empty or absent."""
     value = next((row[name] for name in columns if row.get(name) not in (None, "")), None)
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
-        cure = f"give a non-empty {' or '.join(map(repr, columns))} (found: {', '.join(map(str, row))})"
-        raise HealError(f"no {field}", where=f"{where}, field {field}", cure=cure)
+        fix = f"give a non-empty {' or '.join(map(repr, columns))} (found: {', '.join(map(str, row))})"
+        raise HealError(f"no {field}", where=f"{where}, field {field}", fix=fix)
     return str(value).strip()
 
 
@@ -200,7 +200,7 @@ def from_row(row: Row, dataset: Dataset, where: str, source: str, seed: int) -> 
     except HealError as error:
         if error.where:
             raise
-        raise HealError(error.found, where=f"{where}, field answer", cure=error.cure) from None
+        raise HealError(error.problem, where=f"{where}, field answer", fix=error.fix) from None
     solution = worked_solution(row, names, content)
     level = row.get(names.difficulty) if names and names.difficulty else row.get("difficulty") or row.get("level")
     return {
@@ -232,7 +232,7 @@ def found_rows(dataset: Dataset, seed: int, grader: Grader, left_out: list[Row])
     path = str(dataset.path)
     rows = read_hub(dataset) if dataset.source == "hub" else read_file(path)
     if not rows:
-        raise HealError("no rows", where=where, cure="give a file with at least one problem")
+        raise HealError("no rows", where=where, fix="give a file with at least one problem")
     source = path if dataset.source == "hub" else Path(path).stem
     found: Found = []
     for number, row in chosen(rows, dataset, where):
@@ -261,8 +261,8 @@ def usable(dataset: Dataset, seed: int, grader: Grader, left_out: list[Row]) -> 
         if row["question"] in seen:
             first = seen[row["question"]]
             told = first.rpartition(", ")[2] if first.rpartition(", ")[0] == where.rpartition(", ")[0] else first
-            cure = "remove one of them, or set unusable: leave_out"
-            raise HealError(f"the same question as in {told}", where=f"{where}, field question", cure=cure)
+            fix = "remove one of them, or set unusable: leave_out"
+            raise HealError(f"the same question as in {told}", where=f"{where}, field question", fix=fix)
         check_gold(row["answer"], grader, where=f"{where}, field answer")
         seen[row["question"]] = where
         return row
@@ -276,11 +276,11 @@ def usable(dataset: Dataset, seed: int, grader: Grader, left_out: list[Row]) -> 
         except HealError as error:
             if dataset.unusable == "refuse":
                 raise
-            left_out.append({"where": where, "reason": error.found})
+            left_out.append({"where": where, "reason": error.problem})
     if not taken[dataset.skip :]:
         where = place(dataset) or "the mixture"
-        cure = "loosen keep, drop or skip, or give another file"
-        raise HealError(f"no problem is left of {len(found)} rows", where=where, cure=cure)
+        fix = "loosen keep, drop or skip, or give another file"
+        raise HealError(f"no problem is left of {len(found)} rows", where=where, fix=fix)
     return taken[dataset.skip :]
 
 

@@ -44,11 +44,11 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
-            raise HealError(f"temperature is {self.temperature}", cure="use 0 (greedy) or a positive number")
+            raise HealError(f"temperature is {self.temperature}", fix="use 0 (greedy) or a positive number")
         if not 0 < self.top_p <= 1:
-            raise HealError(f"top_p is {self.top_p}", cure="use a number above 0 and at most 1")
+            raise HealError(f"top_p is {self.top_p}", fix="use a number above 0 and at most 1")
         if self.max_new_tokens < 1:
-            raise HealError(f"max_new_tokens is {self.max_new_tokens}", cure="use at least 1")
+            raise HealError(f"max_new_tokens is {self.max_new_tokens}", fix="use at least 1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,20 +153,20 @@ def check_sequence(what: str, ids: Sequence[int], new_tokens: int, max_positions
     the model's longest sequence in tokens, None when it has no limit. Raises HealError.
     """
     if len(ids) == 0:
-        raise HealError("the prompt has no tokens", where=what, cure="give at least one token of context")
+        raise HealError("the prompt has no tokens", where=what, fix="give at least one token of context")
     if new_tokens < 0:
-        raise HealError(f"max_new_tokens is {new_tokens}", where=what, cure="use at least 1")
+        raise HealError(f"max_new_tokens is {new_tokens}", where=what, fix="use at least 1")
     if max_positions is not None and len(ids) + new_tokens > max_positions:
         raise HealError(
             f"{len(ids)} prompt tokens and {new_tokens} new ones exceed the {max_positions} of the model",
             where=what,
-            cure="lower max_new_tokens, leave out longer problems, or use a model with a longer context",
+            fix="lower max_new_tokens, leave out longer problems, or use a model with a longer context",
         )
     if not 0 <= min(ids) <= max(ids) < vocabulary:
         raise HealError(
             f"token ids from {min(ids)} to {max(ids)}, but the model's vocabulary has {vocabulary} entries",
             where=what,
-            cure="these tokens come from another tokenizer; make them with the tokenizer of this model",
+            fix="these tokens come from another tokenizer; make them with the tokenizer of this model",
         )
 
 
@@ -182,13 +182,13 @@ def load_tokenizer(model: str, revision: str | None = None) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         folder = "save the tokenizer into the model folder with tokenizer.save_pretrained(folder)"
-        cure = folder if Path(model).is_dir() else hub_cure(model, revision)
-        raise HealError(f"no tokenizer could be loaded ({first_line(error)})", where=model, cure=cure) from error
+        fix = folder if Path(model).is_dir() else hub_cure(model, revision)
+        raise HealError(f"no tokenizer could be loaded ({first_line(error)})", where=model, fix=fix) from error
     if not tokenizer.chat_template:
         raise HealError(
             "the tokenizer has no chat template",
             where=model,
-            cure="put a chat_template.jinja into the model folder, or use the instruct version of the model",
+            fix="put a chat_template.jinja into the model folder, or use the instruct version of the model",
         )
     return tokenizer
 
@@ -210,7 +210,7 @@ def check_model_path(model: str) -> None:
         raise HealError(
             "there is no such model folder",
             where=model,
-            cure="correct the path in the config; a model on the hub is named owner/name",
+            fix="correct the path in the config; a model on the hub is named owner/name",
         )
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 class EndpointEngine(Engine):
     """See Engine. Raises HealError where the endpoint cannot be reached, refuses the key or does not serve the model.
 
-    model: folder or hub id of the tokenizer, and the model's name at the endpoint unless that has a `served_as`.
+    model: folder or hub id of the tokenizer, and the model's name at the endpoint unless that has a `model_name`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class EndpointEngine(Engine):
         template_options: Mapping[str, Any] | None = None,
     ) -> None:
         tokenizer = load_tokenizer(model, revision)
-        self.endpoint, self.url, self.name = endpoint, endpoint.url, endpoint.served_as or model
+        self.endpoint, self.base_url, self.name = endpoint, endpoint.base_url, endpoint.model_name or model
         self.top, self.max_positions, self.vocabulary = top_logprobs, max_length, len(tokenizer)
         server = self._server()
         self.is_vllm = server == "vllm"
@@ -61,8 +61,8 @@ class EndpointEngine(Engine):
             "engine": "endpoint",
             "model": model,
             "revision": revision,
-            "url": self.url,
-            "served_as": self.name,
+            "url": self.base_url,
+            "model_name": self.name,
             "server": server,
             "usd_per_million_tokens": {"input": endpoint.input_price, "output": endpoint.output_price},
             "top_logprobs": top_logprobs,
@@ -98,8 +98,8 @@ class EndpointEngine(Engine):
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Score]:
         if not self.is_vllm:
-            cure = "serve the teacher with vLLM, or set pure.enabled to false in every method"
-            raise HealError("the endpoint gives no log-probs of a prompt", where=self.url, cure=cure)
+            fix = "serve the teacher with vLLM, or set pure.enabled to false in every method"
+            raise HealError("the endpoint gives no log-probs of a prompt", where=self.base_url, fix=fix)
         asked = []
         for i, (context, new) in enumerate(sequences):
             check_sequence(f"sequence {i}", context, len(new) + 1, self.max_positions, self.vocabulary)
@@ -117,10 +117,10 @@ class EndpointEngine(Engine):
     def _completion(self, choice: Any) -> Completion:
         if choice.finish_reason not in ("stop", "length"):
             found = f"a sample ended with {choice.finish_reason!r}"
-            raise HealError(found, where=self.url, cure="see the server's log")
+            raise HealError(found, where=self.base_url, fix="see the server's log")
         if choice.logprobs is None or not choice.logprobs.top_logprobs:
-            cure = "serve the model with log-probs (vllm serve --max-logprobs 20), or import traces (heal import)"
-            raise HealError("the endpoint gives no log-probs", where=self.url, cure=cure)
+            fix = "serve the model with log-probs (vllm serve --max-logprobs 20), or import traces (heal import)"
+            raise HealError("the endpoint gives no log-probs", where=self.base_url, fix=fix)
         logprobs = np.array(choice.logprobs.token_logprobs, np.float32)
         ids = getattr(choice, "token_ids", None) or self._ids_of(choice, len(logprobs))
         low, high = self._bounds([list(place.values()) for place in choice.logprobs.top_logprobs])
@@ -133,8 +133,8 @@ class EndpointEngine(Engine):
             ids.append(self.tokenizer.eos_token_id)
         if len(ids) != count:
             found = f"{count} log-probs, but the text has {len(ids)} tokens by this tokenizer"
-            cure = "give the teacher's own tokenizer as its path, or serve it with vLLM, which tells token ids"
-            raise HealError(found, where=self.url, cure=cure)
+            fix = "give the teacher's own tokenizer as its path, or serve it with vLLM, which tells token ids"
+            raise HealError(found, where=self.base_url, fix=fix)
         return ids
 
     def _bounds(self, listed: Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray]:
@@ -154,22 +154,22 @@ class EndpointEngine(Engine):
         try:
             served = {model.id: model.owned_by for model in asyncio.run(ask())}
         except openai.AuthenticationError:
-            cure = f"put a valid key into the environment variable {self.endpoint.key_variable}"
-            raise HealError("the endpoint refuses the key", where=self.url, cure=cure) from None
+            fix = f"put a valid key into the environment variable {self.endpoint.api_key_env}"
+            raise HealError("the endpoint refuses the key", where=self.base_url, fix=fix) from None
         except openai.OpenAIError as error:
-            cure = "check the endpoint's url (it ends in /v1) and that the server runs"
-            raise HealError(f"no answer ({first_line(error)})", where=self.url, cure=cure) from None
+            fix = "check the endpoint's url (it ends in /v1) and that the server runs"
+            raise HealError(f"no answer ({first_line(error)})", where=self.base_url, fix=fix) from None
         if self.name not in served:
-            cure = f"set the endpoint's served_as to one of: {', '.join(sorted(served)) or 'nothing is served there'}"
-            raise HealError(f"the endpoint does not serve {self.name!r}", where=self.url, cure=cure)
+            fix = f"set the endpoint's model_name to one of: {', '.join(sorted(served)) or 'nothing is served there'}"
+            raise HealError(f"the endpoint does not serve {self.name!r}", where=self.base_url, fix=fix)
         return served[self.name]
 
     def _client(self) -> Any:
         from openai import AsyncOpenAI
 
         given = self.endpoint
-        key = os.environ.get(given.key_variable) or "none"  # one's own server wants none, the client insists on a word
-        return AsyncOpenAI(base_url=self.url, api_key=key, max_retries=given.retries, timeout=given.timeout_s)
+        key = os.environ.get(given.api_key_env) or "none"  # one's own server wants none, the client insists on a word
+        return AsyncOpenAI(base_url=self.base_url, api_key=key, max_retries=given.retries, timeout=given.timeout_s)
 
     def _ask_all(self, asked: Sequence[Mapping[str, Any]], extra: Mapping[str, Any]) -> list[Any]:
         """One answer per request, in their order, so many at a time; the client retries with growing pauses."""
@@ -191,5 +191,5 @@ class EndpointEngine(Engine):
         except* openai.OpenAIError as errors:
             error = errors.exceptions[0]
             found = f"a request failed, {self.endpoint.retries} retries included ({first_line(error)})"
-            cure = "finished batches are kept: run again when the server answers"
-            raise HealError(found, where=self.url, cure=cure) from None
+            fix = "finished batches are kept: run again when the server answers"
+            raise HealError(found, where=self.base_url, fix=fix) from None

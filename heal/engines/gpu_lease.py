@@ -124,7 +124,7 @@ def lock_folder(folder: Path | None = None) -> Path:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         reason = "the locks of the GPUs are to be kept there, but it is not a folder of this user alone"
-        raise HealError(reason, where=str(folder), cure=f"remove it, or: chmod 700 {folder}")
+        raise HealError(reason, where=str(folder), fix=f"remove it, or: chmod 700 {folder}")
     return folder
 
 

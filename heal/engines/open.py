@@ -36,18 +36,20 @@ def open_engine(arguments: argparse.Namespace) -> Engine:
         return EndpointEngine(model.path, endpoint=model.endpoint, **common, **listed)
     gpu_lease.lease(0 if options.device == "cpu" else arguments.gpus)
     common |= {"dtype": options.dtype}
-    if options.kind == "vllm":
+    if options.backend == "vllm":
         import torch
 
         from heal.engines.vllm import VllmEngine
 
-        share, gpus = options.memory_share, torch.cuda.device_count()
-        return VllmEngine(model.path, gpus=gpus, rows=options.rows, memory_share=share, **common, **listed)
+        share, gpus = options.gpu_memory_utilization, torch.cuda.device_count()
+        return VllmEngine(
+            model.path, gpus=gpus, max_num_seqs=options.max_num_seqs, gpu_memory_utilization=share, **common, **listed
+        )
     from transformers.utils.logging import disable_progress_bar
 
     from heal.engines.transformers import TransformersEngine
 
     disable_progress_bar()  # the stage's own lines say how far it is
     return TransformersEngine(
-        model.path, device=options.device, batch_size=options.rows, threads=options.threads, **common
+        model.path, device=options.device, batch_size=options.max_num_seqs, threads=options.threads, **common
     )

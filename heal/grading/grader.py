@@ -117,8 +117,8 @@ def gold_from_gsm8k(answer_field: str) -> str:
     gold = gold.strip().replace(",", "").removeprefix("$").strip()
     if mark and gold:
         return gold
-    cure = "GSM8K answers end with a line such as '#### 42'."
-    raise HealError(f"no final answer after '####' in {answer_field[-60:]!r}", cure=cure)
+    fix = "GSM8K answers end with a line such as '#### 42'."
+    raise HealError(f"no final answer after '####' in {answer_field[-60:]!r}", fix=fix)
 
 
 class Grader:
@@ -203,7 +203,7 @@ class Grader:
         except WorkerDied as error:
             raise HealError(
                 f"the process that checks answers ends at once ({error})",
-                cure="Free some memory, or give the Grader a larger memory_limit_bytes, and run again.",
+                fix="Free some memory, or give the Grader a larger memory_limit_bytes, and run again.",
             ) from error
         return "memory"
 
@@ -215,7 +215,7 @@ class Grader:
             except WorkerUnavailable as error:
                 raise HealError(
                     f"answers cannot be checked: {error}",
-                    cure="Install math-verify[antlr4_13_2] for this Python; free memory or raise the limit.",
+                    fix="Install math-verify[antlr4_13_2] for this Python; free memory or raise the limit.",
                 ) from error
         return self._worker.ask(gold, answer)
 
@@ -251,5 +251,5 @@ def _bad_gold(found: str, where: str) -> HealError:
     return HealError(
         f"the gold answer {found}",
         where=where,
-        cure="Give the final answer alone, as a number or in LaTeX, words in \\text{}; or remove the row.",
+        fix="Give the final answer alone, as a number or in LaTeX, words in \\text{}; or remove the row.",
     )

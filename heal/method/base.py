@@ -56,7 +56,7 @@ class Traces:
             raise HealError(
                 f"{file!r} was not declared",
                 where="needs()",
-                cure="return it from the method's needs(), so it is made",
+                fix="return it from the method's needs(), so it is made",
             )
         return records.read(self.folder / file.format(student=self.student), kind)
 

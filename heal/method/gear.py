@@ -181,7 +181,7 @@ def problems_to_treat(
 
 def choose_traces(rows: Sequence[Row], gear: Gear) -> list[Row]:
     """The wrong traces of one problem that are repaired: those that ended by themselves, in the configured order."""
-    ended = [row for row in rows if row["token_ids"] and (gear.truncated or row["finish_reason"] == "stop")]
+    ended = [row for row in rows if row["token_ids"] and (gear.repair_truncated or row["finish_reason"] == "stop")]
     keys: Mapping[str, Callable[[Row], Any]] = {
         "first": lambda row: row["index"],
         "shortest": lambda row: (len(row["token_ids"]), row["index"]),

@@ -21,7 +21,7 @@ def solution_hint(cut: Cut, problem: Row, gear: Gear) -> str:
         raise HealError(
             "the problem has no worked solution",
             where=f"problem {problem['problem_id']}, field solution",
-            cure="set gear.hint.source to answer, or give the problems a `solution` field",
+            fix="set gear.hint.source to answer, or give the problems a `solution` field",
         )
     steps = split_text(problem["solution"])
     return gear.hint.solution_template.format(step=steps[min(cut.kept_steps, len(steps) - 1)])

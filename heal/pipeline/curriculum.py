@@ -26,28 +26,28 @@ def rows(examples: Sequence[Example], problems: Sequence[Row], what: str) -> lis
     """The file's rows. Raises HealError where the method gives nothing, or an example that cannot be trained on."""
     questions = {problem["problem_id"]: problem["question"] for problem in problems}
     if not isinstance(examples, Sequence) or not all(isinstance(example, Example) for example in examples):
-        cure = "return a list of heal.method.base.Example from curriculum()"
-        raise HealError(f"the method returns {examples!r:.60}, no list of examples", where=what, cure=cure)
+        fix = "return a list of heal.method.base.Example from curriculum()"
+        raise HealError(f"the method returns {examples!r:.60}, no list of examples", where=what, fix=fix)
     if not examples:
         raise HealError(
             "the method leaves no training example",
             where=what,
-            cure="look at grades.parquet: has the teacher solved anything? loosen the filter, or raise limit",
+            fix="look at grades.parquet: has the teacher solved anything? loosen the filter, or raise limit",
         )
     for number, example in enumerate(examples, 1):
         where = f"{what}, example {number}"
         if not (math.isfinite(example.weight) and example.weight >= 0):
-            raise HealError(f"weight {example.weight}", where=where, cure="give a finite weight >= 0")
+            raise HealError(f"weight {example.weight}", where=where, fix="give a finite weight >= 0")
         if not example.text:
-            raise HealError("empty text", where=where, cure="leave empty traces out")
+            raise HealError("empty text", where=where, fix="leave empty traces out")
         if not example.text.startswith(example.given) or example.text == example.given:
             found = f"given {example.given!r:.60} is not how the text begins, or is all of it"
-            raise HealError(found, where=where, cure="give the text's beginning, as it stands there")
+            raise HealError(found, where=where, fix="give the text's beginning, as it stands there")
         if example.problem_id not in questions:
-            cure = "take problem_id from the traces"
-            raise HealError(f"no training problem {example.problem_id!r}", where=where, cure=cure)
+            fix = "take problem_id from the traces"
+            raise HealError(f"no training problem {example.problem_id!r}", where=where, fix=fix)
     if not any(example.weight for example in examples):
-        raise HealError("every weight is 0", where=what, cure="give at least one example a weight above 0")
+        raise HealError("every weight is 0", where=what, fix="give at least one example a weight above 0")
     return [
         {
             "id": content_id(example.problem_id, example.text, example.stage),

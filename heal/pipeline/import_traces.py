@@ -36,11 +36,11 @@ def read_traces(path: str | Path, instruction: str = "") -> dict[str, list[str]]
         traces = [traces] if isinstance(traces, str) else traces
         for field, value, kind in (("question", [question], "text"), ("traces", traces, "texts")):
             if not isinstance(value, list) or not value or not all(isinstance(v, str) and v.strip() for v in value):
-                cure = f"give non-empty {kind}" + (", or leave the row out" if field == "traces" else "")
-                raise HealError(f"no usable {field}", where=f"{path}, row {number}, field {field}", cure=cure)
+                fix = f"give non-empty {kind}" + (", or leave the row out" if field == "traces" else "")
+                raise HealError(f"no usable {field}", where=f"{path}, row {number}, field {field}", fix=fix)
         found.setdefault(with_instruction(question.strip(), instruction), []).extend(traces)
     if not found:
-        raise HealError("no rows", where=str(path), cure="give a file with at least one problem and its traces")
+        raise HealError("no rows", where=str(path), fix="give a file with at least one problem and its traces")
     return found
 
 
@@ -49,8 +49,8 @@ def trace_ids(engine: Engine, text: str, where: str) -> tuple[int, ...]:
     tokenizer = engine.tokenizer
     ids = tokenizer.encode(text, add_special_tokens=False)
     if tokenizer.decode(ids, clean_up_tokenization_spaces=False) != text:
-        cure = "give the tokenizer of the model that wrote the traces, or take out words that it does not know"
-        raise HealError("tokenizing and decoding changes the trace", where=where, cure=cure)
+        fix = "give the tokenizer of the model that wrote the traces, or take out words that it does not know"
+        raise HealError("tokenizing and decoding changes the trace", where=where, fix=fix)
     return (*ids, tokenizer.eos_token_id)
 
 
@@ -66,9 +66,9 @@ def measurer(
         kept = []
         for problem in batch:
             if problem["question"] not in traces:
-                cure = "give it traces, or take problems.train from the same file"
+                fix = "give it traces, or take problems.train from the same file"
                 raise HealError(
-                    "no traces of a problem", where=f"{path}, question {problem['question']!r:.80}", cure=cure
+                    "no traces of a problem", where=f"{path}, question {problem['question']!r:.80}", fix=fix
                 )
             for index, text in enumerate(dict.fromkeys(traces[problem["question"]])):
                 kept.append((problem, index, text, trace_ids(engine, text, f"{path}, {problem['question']!r:.60}")))

@@ -173,9 +173,9 @@ def why_not(found: dict[str, Any], options: Premise) -> list[str]:
     elif with_hint <= options.min_uplift * luck:
         told = f"{with_hint:.3f} accepted repairs per 1,000 teacher tokens, {luck:.3f} correct samples"
         reasons.append(f"no hint uplift: {told}")
-    if found["points"] is not None and found["points"] < options.min_points:
+    if found["points"] is not None and found["points"] < options.min_margin:
         told = f"{100 * found['points']:.1f} points more of the repairs are accepted than of fresh samples correct"
-        reasons.append(f"{told}, fewer than {100 * options.min_points:.1f}")
+        reasons.append(f"{told}, fewer than {100 * options.min_margin:.1f}")
     return reasons
 
 
@@ -187,7 +187,7 @@ def check(problems: Sequence[Row], samples: Sequence[Row], grades: Sequence[Row]
             raise HealError(
                 f"sample {row['trace_id']} has no {missing}",
                 where=f"samples, row {number}",
-                cure="give problems, samples and grades of the same run",
+                fix="give problems, samples and grades of the same run",
             )
 
 

@@ -50,7 +50,7 @@ def ask_for_hints(
     requests, answers = [], []
     for cut in cuts:
         problem = problems[cut.trace.row["problem_id"]]
-        question = gear.hint.ask.format(
+        question = gear.hint.ask_template.format(
             question=problem["question"], kept=kept_text(engine, cut), answer=problem["answer"]
         )
         seeds = (request_seed(*seed, "hint", cut.trace.row["trace_id"]),)

@@ -49,7 +49,7 @@ def parsed(content: str, where: str) -> Any:
     try:
         return json.loads(content)
     except json.JSONDecodeError as error:
-        raise HealError(f"not valid JSON ({error.msg})", where=where, cure="quote it as '{\"key\": value}'") from None
+        raise HealError(f"not valid JSON ({error.msg})", where=where, fix="quote it as '{\"key\": value}'") from None
 
 
 def pieces(engine: Engine, token_ids: Sequence[int]) -> list[str]:
@@ -74,7 +74,7 @@ def shard_of(items: Sequence[Any], shard: str) -> Sequence[Any]:
         if not 0 <= part < parts:
             raise ValueError
     except ValueError:
-        raise HealError(f"found {shard!r}", where="--shard", cure="write i/n with 0 <= i < n, as in 0/2") from None
+        raise HealError(f"found {shard!r}", where="--shard", fix="write i/n with 0 <= i < n, as in 0/2") from None
     return items[len(items) * part // parts : len(items) * (part + 1) // parts]
 
 

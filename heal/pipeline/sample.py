@@ -157,7 +157,7 @@ def main() -> None:
     size = read_options(EngineOptions, arguments.engine, "--engine").problems_per_batch
     problems = records.read(arguments.problems, "problems")
     if arguments.purpose != "base" and not arguments.grades:
-        raise HealError("missing", where="--grades", cure=f"`{arguments.purpose}` samples depend on the base grades")
+        raise HealError("missing", where="--grades", fix=f"`{arguments.purpose}` samples depend on the base grades")
     grades = records.read(arguments.grades, "grades") if arguments.grades else []
     seed_parts = (arguments.seed, arguments.draw, arguments.purpose)
 
@@ -166,7 +166,7 @@ def main() -> None:
         facts["engine"] = engine.settings
         if arguments.purpose == "guided":
             rates = pass_rates(grades)
-            problems = [p for p in problems if rates.get(p["problem_id"], 0.0) < guided.below]
+            problems = [p for p in problems if rates.get(p["problem_id"], 0.0) < guided.pass_rate_below]
         elif arguments.allocation == "treated":
             treated = set(problems_to_treat(grades, gear.max_pass_rate, gear.max_wrong_agreement)[0])
             problems = [p for p in problems if p["problem_id"] in treated]

@@ -142,7 +142,7 @@ def main() -> None:
     for trace in traces:
         if not trace["token_ids"]:
             raise HealError(
-                "the trace is empty", where=f"trace {trace['trace_id']}", cure="remove it, or sample it again"
+                "the trace is empty", where=f"trace {trace['trace_id']}", fix="remove it, or sample it again"
             )
     with recorded(arguments.out, "heal.pipeline.score", options=vars(arguments)) as facts:
         engine = open_engine(arguments)

@@ -59,9 +59,9 @@ class Benchmark:
 def defaults(experiment: config.Experiment, card: str, results: Path | None = None) -> dict[str, Assumption]:
     """Every assumption by its key. `results`: a folder of runs, to measure bytes per token in."""
     if card not in CARDS:
-        cure = f"known: {', '.join(CARDS)}; for another: --card H100 --assume tflops_16bit=… tflops_32bit=…"
-        raise HealError(f"unknown card {card!r}", where="--card", cure=cure)
-    kind, vllm = experiment.engine.kind, experiment.engine.kind == "vllm"
+        fix = f"known: {', '.join(CARDS)}; for another: --card H100 --assume tflops_16bit=… tflops_32bit=…"
+        raise HealError(f"unknown card {card!r}", where="--card", fix=fix)
+    kind, vllm = experiment.engine.backend, experiment.engine.backend == "vllm"
     half, kept = experiment.sampling.max_new_tokens / 2, experiment.gear.search_fraction / 2
     sheet = f"{card}, data sheet" if card != "cpu" else "no card: all jobs run on the CPU"
     not_packed = Assumption(20 if vllm else 16, "ours: a trace's fields at 4 bytes each, not compressed")
@@ -70,7 +70,7 @@ def defaults(experiment: config.Experiment, card: str, results: Path | None = No
         "trace_tokens": Assumption(half, "ours: half of sampling.max_new_tokens"),
         "answer_share": Assumption(0.5, "ours: an answer's length as share of the benchmark's token limit"),
         "treated_share": Assumption(0.13, "problems for GEAR; reported: what Qwen3-32B leaves unsolved of AIME 2025"),
-        "guided_share": Assumption(0.3, "ours: problems whose pass rate is below guided.below"),
+        "guided_share": Assumption(0.3, "ours: problems whose pass rate is below guided.pass_rate_below"),
         "repairable_share": Assumption(0.9, "ours: wrong traces that ended by themselves and have a breakpoint"),
         "kept_share": Assumption(kept, "ours: a wrong trace's part before the cut, half of gear.search_fraction"),
         "hint_tokens": Assumption(20, "ours"),
@@ -100,12 +100,12 @@ def override(
     for key, value in given.items():
         if key not in assumed:
             near = difflib.get_close_matches(key, [*assumed, *others], n=1)
-            cure = f"did you mean {near[0]!r}?" if near else f"known: {', '.join([*assumed, *others])}"
-            raise HealError(f"unknown assumption {key!r}", where="--assume", cure=cure)
+            fix = f"did you mean {near[0]!r}?" if near else f"known: {', '.join([*assumed, *others])}"
+            raise HealError(f"unknown assumption {key!r}", where="--assume", fix=fix)
         is_share = key.startswith("use_") or key.endswith(("_share", "_accepted"))
         if (is_share and value > 1) or (value == 0 and key in NOT_ZERO):
-            cure = "give a share from 0 to 1" if is_share and value > 1 else "give a number above 0"
-            raise HealError(f"{key} is {value:g}", where="--assume", cure=cure)
+            fix = "give a share from 0 to 1" if is_share and value > 1 else "give a number above 0"
+            raise HealError(f"{key} is {value:g}", where="--assume", fix=fix)
     return {**assumed, **{key: Assumption(value, source) for key, value in given.items()}}
 
 
@@ -138,9 +138,9 @@ def size_of(model: config.Model, label: str, given: float | None = None) -> Size
         count, source = named, "its name"
     else:
         name = label.partition(".")[2]
-        cure = f"give it: --assume params.{name}=8e9; or set `path` to a local folder with safetensors"
+        fix = f"give it: --assume params.{name}=8e9; or set `path` to a local folder with safetensors"
         found = f"neither a folder nor its name says how many parameters {model.path!r} has"
-        raise HealError(found, where=f"{label}.path", cure=cure)
+        raise HealError(found, where=f"{label}.path", fix=fix)
     return Size(count, in_units(ACTIVE_IN_NAME.search(last)) or count, source)
 
 
@@ -156,7 +156,7 @@ def header_parameters(path: Path) -> int:
             return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 (no dict)
     except (OSError, SafetensorError) as error:
         found = f"no safetensors header ({type(error).__name__})"
-        raise HealError(found, where=str(path), cure="fetch the file again, or --assume params.NAME=8e9") from None
+        raise HealError(found, where=str(path), fix="fetch the file again, or --assume params.NAME=8e9") from None
 
 
 def problem_count(dataset: Dataset, split: str, limit: int | None = None) -> int:
@@ -171,9 +171,9 @@ def problem_count(dataset: Dataset, split: str, limit: int | None = None) -> int
         count = at_most(len(rows) - dataset.skip, count)
     if count is None and limit is None:
         place = "the file is not there" if dataset.source == "file" else "it is on the hub, and `n` is not set"
-        cure = f"set `n` or `limit`, or --assume problems.{split.partition(',')[0]}=500"
+        fix = f"set `n` or `limit`, or --assume problems.{split.partition(',')[0]}=500"
         found = f"how many problems {dataset.path!r} has is unknown: {place}"
-        raise HealError(found, where=f"problems, {split}", cure=cure)
+        raise HealError(found, where=f"problems, {split}", fix=fix)
     return at_most(*(number for number in (count, limit) if number is not None))
 
 
@@ -204,5 +204,5 @@ def parse(words: Sequence[str]) -> dict[str, float]:
         except ValueError:
             given[key] = math.nan
         if not (0 <= given[key] < math.inf):
-            raise HealError(f"found {word!r}", where="--assume", cure="write KEY=VALUE, as in treated_share=0.3")
+            raise HealError(f"found {word!r}", where="--assume", fix="write KEY=VALUE, as in treated_share=0.3")
     return given

@@ -181,13 +181,13 @@ def optimizer_steps(name: str, setting: Setting) -> float:
     """Steps of one student: the config's, or its epochs over what the method's files can give at most."""
     train, method, s = setting.training[name], setting.methods[name], setting
     needs = method.needs()
-    if train.steps:
-        return train.steps
+    if train.max_steps:
+        return train.max_steps
     most = getattr(method.options, "pace", setting.experiment.pace).max_per_problem
     shares = [1 - s["treated_share"], s["guided_share"], s["treated_share"]]
     used = [True, files.guided in needs, any(file.startswith("repairs/") for file in needs)]
     per_problem = most * sum(share for share, use in zip(shares, used, strict=True) if use) if needs else 1
-    return math.ceil(train.epochs * per_problem * s.counts["train"] / train.batch)
+    return math.ceil(train.epochs * per_problem * s.counts["train"] / train.batch_size)
 
 
 def answers(setting: Setting) -> Tokens:
@@ -238,7 +238,7 @@ def warm_ups(setting: Setting) -> list[Stage]:
             if model.warm_up:
                 options, label = model.warm_up.train, f"{role}.{name}"
                 examples = sum(wanted(model.warm_up.examples).values())
-                shown = options.steps * options.batch if options.steps else options.epochs * examples
+                shown = options.max_steps * options.batch_size if options.max_steps else options.epochs * examples
                 tokens, disk = trained_on(setting, shown), weights(setting, label, options)
                 found.append(stage(setting, ("warm-up", "warm_up"), label, 1, tokens, disk))
     return found
@@ -250,8 +250,8 @@ def plan(setting: Setting) -> list[Stage]:
     for teacher in experiment.teachers:
         for start, (name, rule, sharded) in TRACE_RULES.items():
             here = sorted(f for f in made if f.startswith(start) and not f.endswith(".grades.parquet"))
-            tokens = total(spent(file, setting).times(experiment.draws) for file in here)
-            jobs = len(here) * experiment.draws * (experiment.sampling.shards if sharded else 1)
+            tokens = total(spent(file, setting).times(experiment.teacher_seeds) for file in here)
+            jobs = len(here) * experiment.teacher_seeds * (experiment.sampling.shards if sharded else 1)
             # A table of scores holds the text of its traces, which were read twice.
             disk = (tokens.written * setting["bytes_per_token"] or tokens.read * 2) * (2 if sharded else 1)
             if rule == "base_samples" and experiment.teachers[teacher].traces:  # somebody wrote them: read one by one
@@ -261,14 +261,14 @@ def plan(setting: Setting) -> list[Stage]:
                 found.append(stage(setting, (name, rule), f"teachers.{teacher}", jobs, tokens, disk))
     for student in experiment.students:
         for file in (file for file in STUDENT_RULES if file in made):
-            draws = len(experiment.teachers) * experiment.draws
+            draws = len(experiment.teachers) * experiment.teacher_seeds
             tokens, label = spent(file, setting).times(draws), f"students.{student}"
             disk = 2 * (tokens.written * setting["bytes_per_token"] or tokens.read * 2)
             found.append(stage(setting, STUDENT_RULES[file], label, draws * experiment.sampling.shards, tokens, disk))
-    asked, each = answers(setting), len(experiment.teachers) * experiment.draws * experiment.seeds
+    asked, each = answers(setting), len(experiment.teachers) * experiment.teacher_seeds * experiment.training_seeds
     for student in experiment.students:
         label, jobs = f"students.{student}", each * len(setting.names)
-        shown = each * sum(optimizer_steps(name, setting) * setting.training[name].batch for name in setting.names)
+        shown = each * sum(optimizer_steps(name, setting) * setting.training[name].batch_size for name in setting.names)
         tokens, disk = trained_on(setting, shown), weights(setting, label, experiment.train)
         found.append(stage(setting, ("students", "student"), label, jobs, tokens, jobs * disk))
         for names, n in ((("students' answers", "evaluate_student"), jobs), (("untrained", "evaluate_untrained"), 1)):
@@ -307,7 +307,7 @@ def settings(
                 counts[split] = assumptions.problem_count(splits[split], split, limit or e.limit)
         known = {label: assumptions.size_of(m, label, sizes[label.partition(".")[2]]) for label, m in models.items()}
     except HealError as error:
-        raise HealError(error.found, where=f"{where}: {error.where}", cure=error.cure) from None
+        raise HealError(error.problem, where=f"{where}: {error.where}", fix=error.fix) from None
     tables = registry.comparisons(e, where=where)
     wanted = ["main", *(["ablations"] if ablations else []), *(e.comparisons if comparisons else ())]
     names = list(dict.fromkeys(name for kind in wanted for name in tables[kind].methods))

@@ -75,8 +75,8 @@ def measured(run: Path) -> dict[str, dict[str, float]]:
         }.items():
             here[key] = here.get(key, 0) + value
     if not found:
-        cure = "give the folder of a run that has begun: results/<run>"
-        raise HealError("no provenance of a stage with a model", where=str(run), cure=cure)
+        fix = "give the folder of a run that has begun: results/<run>"
+        raise HealError("no provenance of a stage with a model", where=str(run), fix=fix)
     return found
 
 
@@ -84,12 +84,12 @@ def own_shares(run: Path, setting: Setting) -> dict[str, float]:
     """The shares that a run's premise.json files tell, as assumptions; all teachers and draws together."""
     e, paths = setting.experiment, sorted(run.glob("traces/*/draw*/premise.json"))
     if not paths:
-        raise HealError("no premise.json", where=str(run / "traces"), cure="finish its traces: snakemake traces")
+        raise HealError("no premise.json", where=str(run / "traces"), fix="finish its traces: snakemake traces")
     premises = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     problems = sum(one["problems"] for one in premises)
     treated = sum(one["treated"] for one in premises)
     bins = [part for one in premises for part in one["pass_rates"]]
-    low = sum(part["problems"] for part in bins if part["correct"] / part["samples"] < e.guided.below)
+    low = sum(part["problems"] for part in bins if part["correct"] / part["samples"] < e.guided.pass_rate_below)
     tried = treated * min(e.gear.traces_per_problem, e.sampling.n) * setting["repairable_share"]
     accepted = {name: sum(one[name]["accepted"] for one in premises) for name in ("guided", "repairs")}
     shares = {"treated_share": treated / problems, "guided_share": low / problems}
@@ -144,7 +144,7 @@ def config_of(run: Path) -> str:
     for path in sorted(Path("config").glob("*.yaml")):
         if read_yaml(path).get("run") == run.name:
             return str(path)
-    raise HealError(f"no file in config/ has `run: {run.name}`", where=str(run), cure="give the run's config: --config")
+    raise HealError(f"no file in config/ has `run: {run.name}`", where=str(run), fix="give the run's config: --config")
 
 
 def command(arguments: argparse.Namespace) -> None:

@@ -31,9 +31,9 @@ GENERATING_ROOM = 1.2  # times the weights: a little room for the cache
 
 def faults(experiment: Experiment) -> Iterator[HealError]:
     """Everything that is wrong with the models and data of a run, one after the other."""
-    if experiment.engine.kind == "vllm" and importlib.util.find_spec("vllm") is None:
-        cure = "make env LOCK=gpu, or set engine.kind: transformers"
-        yield HealError("vLLM is not installed", where="engine.kind", cure=cure)
+    if experiment.engine.backend == "vllm" and importlib.util.find_spec("vllm") is None:
+        fix = "make env LOCK=gpu, or set engine.backend: transformers"
+        yield HealError("vLLM is not installed", where="engine.backend", fix=fix)
     yield from caught(lambda: tracking.check(experiment.train.report_to, "report_to"), "train")
     for name, model in experiment.teachers.items():
         yield from caught(partial(check_teacher, model, experiment), f"teachers.{name}")
@@ -59,7 +59,7 @@ def caught(check: Callable[[], Any], field: str) -> Iterator[HealError]:
     try:
         check()
     except HealError as error:
-        yield HealError(error.found, where=f"{field}: {error.where}", cure=error.cure)
+        yield HealError(error.problem, where=f"{field}: {error.where}", fix=error.fix)
 
 
 def check_teacher(model: Model, experiment: Experiment) -> None:
@@ -129,8 +129,8 @@ def check_round_trip(tokenizer: Any, model: Model) -> None:
     text = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False, **model.template_options)
     back = tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"], clean_up_tokenization_spaces=False)
     if back != text:
-        cure = "use the tokenizer that belongs to the model's chat template"
-        raise HealError(f"the chat template gives {text!r:.80}, its tokens {back!r:.80}", where=model.path, cure=cure)
+        fix = "use the tokenizer that belongs to the model's chat template"
+        raise HealError(f"the chat template gives {text!r:.80}, its tokens {back!r:.80}", where=model.path, fix=fix)
 
 
 def check_weights(model: Model) -> None:
@@ -145,34 +145,34 @@ def check_weights(model: Model) -> None:
         try:
             names = HfApi().list_repo_files(model.path, revision=model.revision)
         except Exception as error:  # network, permission, unknown name: the hub's classes differ between versions
-            cure = hub_cure(model.path, model.revision)
-            raise HealError(f"cannot be listed ({type(error).__name__})", where=model.path, cure=cure) from None
+            fix = hub_cure(model.path, model.revision)
+            raise HealError(f"cannot be listed ({type(error).__name__})", where=model.path, fix=fix) from None
     for wanted in ("config.json", ".safetensors"):
         if not any(name.endswith(wanted) for name in names):
             found = f"no {wanted.removeprefix('.')} among its {len(names)} files"
-            raise HealError(found, where=model.path, cure="give a model with weights as safetensors (no pickle)")
+            raise HealError(found, where=model.path, fix="give a model with weights as safetensors (no pickle)")
 
 
 def check_heads(model: Model, engine: Engine) -> None:
     """Raises HealError where vLLM cannot share the attention heads out among the model's GPUs."""
-    if engine.kind != "vllm" or engine.device == "cpu" or model.gpus < 2:
+    if engine.backend != "vllm" or engine.device == "cpu" or model.gpus < 2:
         return
     from transformers import AutoConfig
 
     try:
         read = AutoConfig.from_pretrained(model.path, revision=model.revision).get_text_config()
     except Exception as error:  # network, or a config that transformers refuses: its classes share no base
-        cure = hub_cure(model.path, model.revision)
-        raise HealError(f"config.json cannot be read ({first_line(error)})", where=model.path, cure=cure) from None
+        fix = hub_cure(model.path, model.revision)
+        raise HealError(f"config.json cannot be read ({first_line(error)})", where=model.path, fix=fix) from None
     heads = read.num_attention_heads
     shared = getattr(read, "num_key_value_heads", None) or heads  # several cards may hold copies of one of these
     fit = [n for n in range(1, heads + 1) if heads % n == 0 and (shared % n == 0 or n % shared == 0)]
     if model.gpus not in fit:
         found = f"{heads} attention heads, {shared} for keys, cannot be shared out among {model.gpus} GPUs"
-        raise HealError(found, where=model.path, cure=f"set its gpus to one of {', '.join(map(str, fit))}")
+        raise HealError(found, where=model.path, fix=f"set its gpus to one of {', '.join(map(str, fit))}")
 
 
-def check_memory(model: Model, bytes_per_parameter: float, cure: str) -> None:
+def check_memory(model: Model, bytes_per_parameter: float, fix: str) -> None:
     """Raises HealError where the model's GPUs are too small; a machine without GPUs is not judged."""
     import torch
 
@@ -182,4 +182,4 @@ def check_memory(model: Model, bytes_per_parameter: float, cure: str) -> None:
     there = model.gpus * torch.cuda.get_device_properties(0).total_memory
     if needed > there:
         found = f"about {needed / 2**30:.0f} GiB are needed, {model.gpus} GPU(s) here have {there / 2**30:.0f} GiB"
-        raise HealError(found, where=model.path, cure=cure)
+        raise HealError(found, where=model.path, fix=fix)

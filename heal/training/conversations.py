@@ -35,12 +35,12 @@ def read_curriculum(path: str | Path) -> list[Row]:
     """The training conversations. Raises HealError naming row and field where one cannot be trained on."""
     rows = records.read_jsonl(path)
     if not rows:
-        raise HealError("no training conversation", where=str(path), cure="did the method keep any trace? see its log")
+        raise HealError("no training conversation", where=str(path), fix="did the method keep any trace? see its log")
     for number, row in enumerate(rows, 1):
         if problem := row_problem(row):
-            raise HealError(problem, where=f"{path}, row {number}", cure="mend the row, or make the curriculum again")
+            raise HealError(problem, where=f"{path}, row {number}", fix="mend the row, or make the curriculum again")
     if not any(row.get("weight", 1.0) for row in rows):
-        raise HealError("every weight is 0", where=str(path), cure="give at least one row a weight above 0")
+        raise HealError("every weight is 0", where=str(path), fix="give at least one row a weight above 0")
     return rows
 
 
@@ -80,8 +80,8 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase, where: str, template: Mappin
     or it is the padding token.
     """
     if not tokenizer.chat_template:
-        cure = "add a chat_template.jinja to that folder, or use the instruct variant of the model"
-        raise HealError("the tokenizer has no chat template", where=where, cure=cure)
+        fix = "add a chat_template.jinja to that folder, or use the instruct variant of the model"
+        raise HealError("the tokenizer has no chat template", where=where, fix=fix)
     turn = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "1"}]
     rendered = tokenizer.apply_chat_template(turn, tokenize=False, **template)
     ids = tokenizer(rendered, add_special_tokens=False)["input_ids"]
@@ -89,11 +89,11 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase, where: str, template: Mappin
     special = [i for i in ids if i in known]
     text_after = tokenizer.decode(ids[len(ids) - ids[::-1].index(special[-1]) :]) if special else "1"
     if text_after.strip():
-        cure = "end the assistant's turn with the EOS token in chat_template.jinja"
-        raise HealError("the chat template closes the assistant's turn with no special token", where=where, cure=cure)
+        fix = "end the assistant's turn with the EOS token in chat_template.jinja"
+        raise HealError("the chat template closes the assistant's turn with no special token", where=where, fix=fix)
     if tokenizer.pad_token_id is None or special[-1] == tokenizer.pad_token_id:
         found = f"the padding token ({tokenizer.pad_token}) must exist and differ from the one that ends a turn"
-        raise HealError(found, where=where, cure="set pad_token in tokenizer_config.json to another special token")
+        raise HealError(found, where=where, fix="set pad_token in tokenizer_config.json to another special token")
     return tokenizer.convert_ids_to_tokens(special[-1])
 
 
@@ -112,7 +112,7 @@ def encode(
     texts = [render(row["messages"]) for row in rows]
     for row, prompt, text in zip(rows, asked, texts, strict=True):
         if found := rendering_problem(row, prompt, text):
-            raise HealError(found, where=f"{where}, example {row['id']}", cure="use a chat template made for training")
+            raise HealError(found, where=f"{where}, example {row['id']}", fix="use a chat template made for training")
     given = [row.get("given", "") for row in rows]
     completions = [text[len(prompt + part) :] for text, prompt, part in zip(texts, asked, given, strict=True)]
     asked_ids, given_ids, completion_ids = (
@@ -125,8 +125,8 @@ def encode(
         if tokenizer.decode(before + after, clean_up_tokenization_spaces=False) != text:
             examples.append(None)
             if examples.count(None) > 1 + MOST_UNREADABLE * len(rows) or len(rows) == 1:
-                cure = "look for words that the tokenizer does not know, or use another student"
-                raise HealError("tokenizing and decoding changes the text", where=place, cure=cure)
+                fix = "look for words that the tokenizer does not know, or use another student"
+                raise HealError("tokenizing and decoding changes the text", where=place, fix=fix)
             continue
         if tokenizer.eos_token_id in after:
             after = after[: len(after) - after[::-1].index(tokenizer.eos_token_id)]
@@ -156,7 +156,7 @@ def check_vocabularies(teacher: PreTrainedTokenizerBase, student: PreTrainedToke
     theirs, own = teacher.get_vocab(), student.get_vocab()
     if differing := sorted(token for token in theirs.keys() | own.keys() if theirs.get(token) != own.get(token)):
         found = f"teacher and student have other vocabularies: {len(differing)} tokens differ, as {differing[0]!r}"
-        raise HealError(found, where=where, cure="leave out the methods that distil probabilities, or choose a family")
+        raise HealError(found, where=where, fix="leave out the methods that distil probabilities, or choose a family")
 
 
 def check_mask(example: Example, eos: int, where: str) -> None:
@@ -164,8 +164,8 @@ def check_mask(example: Example, eos: int, where: str) -> None:
     supervised = sum(label != NOT_SUPERVISED for label in example.labels)
     if not 0 < supervised < len(example.labels):
         found = f"{supervised} of {len(example.labels)} tokens are supervised: expected some, not all"
-        raise HealError(found, where=where, cure="look at what the chat template renders")
+        raise HealError(found, where=where, fix="look at what the chat template renders")
     if example.labels[-1] != eos:
         raise HealError(
-            "the last supervised token is not EOS", where=where, cure="end the turn with EOS in the template"
+            "the last supervised token is not EOS", where=where, fix="end the turn with EOS in the template"
         )

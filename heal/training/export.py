@@ -72,8 +72,8 @@ def main() -> None:
     rows = read_curriculum(arguments.curriculum)
     if masked := [row["id"] for row in rows if row.get("given")]:
         found = f"{len(masked)} examples begin with a part that is not to be learnt, the first is {masked[0]}"
-        cure = "train it with heal.training.train: neither format can say so"
-        raise HealError(found, where=f"{arguments.curriculum}, field given", cure=cure)
+        fix = "train it with heal.training.train: neither format can say so"
+        raise HealError(found, where=f"{arguments.curriculum}, field given", fix=fix)
     if arguments.schedule:
         shown = {"schedule": arguments.schedule, "steps": arguments.steps, "batch": arguments.batch}
         order, _ = exposures([row["stage"] for row in rows], **shown, seed=arguments.seed)

@@ -23,8 +23,8 @@ def contents(student: Path) -> dict[str, Path]:
     """Path in the repository → local file. Raises HealError where the folder is no finished student with a card."""
     absent = [name for name in ("model", *BESIDE) if not (student / name).exists()]
     if absent:
-        cure = "give the folder of a finished student (…/seed0); `snakemake cards` makes the cards"
-        raise HealError(f"no {absent[0]} in it", where=str(student), cure=cure)
+        fix = "give the folder of a finished student (…/seed0); `snakemake cards` makes the cards"
+        raise HealError(f"no {absent[0]} in it", where=str(student), fix=fix)
     model = {path.name: path for path in sorted((student / "model").iterdir()) if not path.name.startswith(".")}
     return model | {name: student / name for name in BESIDE}
 
@@ -32,7 +32,7 @@ def contents(student: Path) -> dict[str, Path]:
 def push(student: Path, repo: str, *, public: bool = False, yes: bool = False) -> list[str]:
     """Sends the student in one commit, if `yes`; returns what there is to tell, line by line. Raises HealError."""
     if not REPOSITORY.fullmatch(repo):
-        raise HealError(f"found {repo!r}", where="--repo", cure="give NAME/REPOSITORY")
+        raise HealError(f"found {repo!r}", where="--repo", fix="give NAME/REPOSITORY")
     files = contents(student)
     told = [f"{name}  {path.stat().st_size / 1e6:.1f} MB" for name, path in files.items()]
     if not yes:
@@ -46,7 +46,7 @@ def push(student: Path, repo: str, *, public: bool = False, yes: bool = False) -
         commit = hub.create_commit(repo, operations, commit_message=f"{student.parent.name}, {student.name}")
     except Exception as error:  # network, key, permission: the hub's classes differ between versions
         found = f"the hub refused it or could not be reached ({type(error).__name__}: {str(error).splitlines()[0]})"
-        raise HealError(found, where=repo, cure="check the network, HF_TOKEN and its right to write there") from None
+        raise HealError(found, where=repo, fix="check the network, HF_TOKEN and its right to write there") from None
     return [*told, f"Sent: {commit.commit_url}"]
 
 

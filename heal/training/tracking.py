@@ -19,7 +19,7 @@ def check(trackers: Sequence[str], where: str = "train.report_to") -> None:
     """Raises HealError for a tracker whose package is not installed."""
     for name in trackers:
         if importlib.util.find_spec(name) is None:
-            raise HealError(f"{name} is not installed", where=where, cure=f"pip install {name}, or take it out")
+            raise HealError(f"{name} is not installed", where=where, fix=f"pip install {name}, or take it out")
 
 
 def keep_files_in(folder: Path) -> None:

@@ -64,7 +64,7 @@ KEPT_ACTIVATIONS = 8 * 2**30  # bytes; beyond, activations are recomputed rather
 
 def optimizer_steps(options: Train, n_examples: int) -> int:
     """`steps`, or `epochs` passes over the whole set: the largest stage's, equal for every schedule."""
-    return options.steps or max(1, math.ceil(options.epochs * n_examples / options.batch))
+    return options.max_steps or max(1, math.ceil(options.epochs * n_examples / options.batch_size))
 
 
 def model_folder(model: str, revision: str | None) -> Path:
@@ -78,10 +78,10 @@ def model_folder(model: str, revision: str | None) -> Path:
             folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
         except Exception as error:  # network, permission, unknown name: the hub's classes differ between versions
             found = f"neither a folder nor a model that can be fetched ({type(error).__name__})"
-            raise HealError(found, where=model, cure="give a local folder, or check the id and the network") from None
+            raise HealError(found, where=model, fix="give a local folder, or check the id and the network") from None
     for wanted in ("config.json", "tokenizer_config.json", "*.safetensors"):
         if not any(folder.glob(wanted)):
-            raise HealError(f"no {wanted} in it", where=str(folder), cure="give a complete model folder")
+            raise HealError(f"no {wanted} in it", where=str(folder), fix="give a complete model folder")
     return folder
 
 
@@ -121,8 +121,8 @@ def fit(
     transformers.utils.logging.disable_progress_bar()
     gpu = torch.cuda.is_available()
     if torch.cuda.device_count() > 1 and PROCESSES == 1:
-        cure = "start it with --gpus, not by itself"
-        raise HealError(f"{torch.cuda.device_count()} GPUs are visible to one process", cure=cure)
+        fix = "start it with --gpus, not by itself"
+        raise HealError(f"{torch.cuda.device_count()} GPUs are visible to one process", fix=fix)
     if gpu:
         torch.use_deterministic_algorithms(True, warn_only=True)
     transformers.set_seed(seed)
@@ -131,12 +131,14 @@ def fit(
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         found = f"{len(tokenizer)} tokens, but the model has {model.get_input_embeddings().num_embeddings} embeddings"
-        raise HealError(found, where=str(folder), cure="put the model's own tokenizer into the folder")
+        raise HealError(found, where=str(folder), fix="put the model's own tokenizer into the folder")
     if options.lora:
         from peft import LoraConfig
 
         peft_config = LoraConfig(r=options.lora.rank, lora_alpha=options.lora.alpha, target_modules="all-linear")
-    most = max(map(len, data["input_ids"])) * (options.micro_batch or options.batch // PROCESSES)  # tokens in one pass
+    most = max(map(len, data["input_ids"])) * (
+        options.micro_batch_size or options.batch_size // PROCESSES
+    )  # tokens in one pass
     recompute = activation_bytes(model.config, most) > KEPT_ACTIVATIONS
     shown = {"options": options, "steps": len(stages), "seed": seed, "partial": partial, "name": name}
     trainer = trainer_of(
@@ -209,15 +211,15 @@ def train(
     Raises HealError, before training, where curriculum, model or options cannot be trained with.
     """
     os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-    if options.batch % (PROCESSES * (options.micro_batch or 1)):
-        found = f"micro_batch {options.micro_batch or 1} times {PROCESSES} GPUs does not divide batch {options.batch}"
-        raise HealError(found, where="--options", cure="choose numbers that do")
+    if options.batch_size % (PROCESSES * (options.micro_batch_size or 1)):
+        found = f"micro_batch_size {options.micro_batch_size or 1} times {PROCESSES} GPUs does not divide batch_size {options.batch_size}"
+        raise HealError(found, where="--options", fix="choose numbers that do")
     tracking.check(options.report_to, "--options, report_to")
     tracking.keep_files_in(out)
     if options.lora and PROCESSES > 1:
-        raise HealError("adapters are trained on one GPU", where="--options, lora", cure="set the student's gpus to 1")
+        raise HealError("adapters are trained on one GPU", where="--options, lora", fix="set the student's gpus to 1")
     if teaching and PROCESSES > 1:
-        raise HealError("a teacher is distilled on one GPU", where="--teacher", cure="set the student's gpus to 1")
+        raise HealError("a teacher is distilled on one GPU", where="--teacher", fix="set the student's gpus to 1")
     everything, folder = read_curriculum(curriculum), model_folder(model, revision)
     import torch
     from datasets import Dataset
@@ -242,12 +244,12 @@ def train(
         found = f"every example is longer than max_length {options.max_length}"
         shortest = min(length for length in lengths if length is not None)
         raise HealError(
-            found, where=str(curriculum), cure=f"raise train.max_length (the shortest has {shortest} tokens)"
+            found, where=str(curriculum), fix=f"raise train.max_length (the shortest has {shortest} tokens)"
         )
     rows, examples = list(compress(everything, fits)), [one for one in compress(encoded, fits) if one is not None]
     steps = optimizer_steps(options, len(rows))
     stages = [row["stage"] for row in rows]
-    order, step_stages = exposures(stages, schedule=schedule, steps=steps, batch=options.batch, seed=seed)
+    order, step_stages = exposures(stages, schedule=schedule, steps=steps, batch=options.batch_size, seed=seed)
     settings = {
         "options": options.model_dump(),
         "schedule": schedule,
@@ -264,7 +266,7 @@ def train(
     weights = np.array([row.get("weight", 1.0) for row in rows])
     if len(set(weights)) > 1:
         if teaching:
-            raise HealError("distillation knows no weights", where=str(curriculum), cure="give every example weight 1")
+            raise HealError("distillation knows no weights", where=str(curriculum), fix="give every example weight 1")
         columns["weight"] = list(weights / weights[order].mean())  # 1 on average: a scale would be a learning rate
     data = Dataset.from_dict(columns)
     student, log = fit(folder, tokenizer, data.select(order), step_stages, options, seed, partial, str(out), teaching)
@@ -306,7 +308,7 @@ def launch(processes: int, out: Path) -> Row:
     started = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     ended = subprocess.run([*started, "-m", "heal.training.train", *sys.argv[1:]])
     if ended.returncode:
-        raise HealError(f"{processes} processes of training failed", where=str(out), cure="see the messages above")
+        raise HealError(f"{processes} processes of training failed", where=str(out), fix="see the messages above")
     return json.loads((out / "training.json").read_text())
 
 

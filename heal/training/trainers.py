@@ -82,7 +82,7 @@ def watcher(stages: Sequence[int], name: str) -> Any:
             if loss is None:
                 return
             if not math.isfinite(loss):
-                raise HealError(f"the loss is {loss} at step {step}", where=name, cure="lower train.learning_rate")
+                raise HealError(f"the loss is {loss} at step {step}", where=name, fix="lower train.learning_rate")
             if MAIN and (step == total or step * 10 // total > (step - 1) * 10 // total):
                 told = f"{name}: step {step}/{total}, stage {stages[step - 1]}, loss {loss:.4f}"
                 print(f"{told}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
@@ -102,14 +102,14 @@ def training_arguments(
     options: Train, steps: int, seed: int, partial: Path, name: str, *, gpu: bool, recompute: bool
 ) -> dict[str, Any]:
     """TRL's settings: one pass in the given order, one warm-up, constant rate, decay at the end, nothing extra."""
-    micro = options.micro_batch or options.batch // PROCESSES
-    warmup = round(options.warmup_share * steps)
-    decay = min(round(options.decay_share * steps), steps - warmup)
+    micro = options.micro_batch_size or options.batch_size // PROCESSES
+    warmup = round(options.warmup_ratio * steps)
+    decay = min(round(options.decay_ratio * steps), steps - warmup)
     return dict(
         output_dir=str(partial),
         max_steps=steps,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=options.batch // (micro * PROCESSES),
+        gradient_accumulation_steps=options.batch_size // (micro * PROCESSES),
         train_sampling_strategy="sequential",  # the exposures' order is the schedule
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,

@@ -27,22 +27,22 @@ def gguf_file(package: str, version: str, name: str) -> Path:
     try:
         distribution = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
-        raise HealError("the package is not installed", where=package, cure=INSTALL) from None
+        raise HealError("the package is not installed", where=package, fix=INSTALL) from None
     if distribution.version != version:
         found = f"version {distribution.version} is installed, the config wants {version}"
-        raise HealError(found, where=package, cure=f"{INSTALL}, or change `revision`")
+        raise HealError(found, where=package, fix=f"{INSTALL}, or change `revision`")
     shipped = [file for file in distribution.files or [] if file.suffix == ".gguf"]
     chosen = next((file for file in shipped if file.name == name), None)
     if chosen is None:
         names = ", ".join(file.name for file in shipped) or "none"
-        raise HealError(f"no file {name!r} in it", where=package, cure=f"set `path` to one of its GGUF files: {names}")
+        raise HealError(f"no file {name!r} in it", where=package, fix=f"set `path` to one of its GGUF files: {names}")
     return Path(chosen.locate())
 
 
 def tokenizer_of(file: Path) -> Any:
     """The tokenizer in a GGUF file; padding gets a token of its own, since one that ends a turn must be learnt."""
     if importlib.util.find_spec("gguf") is None:
-        raise HealError("the package gguf is not installed", where=str(file), cure=INSTALL)
+        raise HealError("the package gguf is not installed", where=str(file), fix=INSTALL)
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)

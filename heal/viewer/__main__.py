@@ -84,7 +84,7 @@ def contents(chosen: Sequence[Repair], tell: Callable[[Repair], Tables], facts: 
     )
     if chosen and not shown:
         found = f"not one repair fits into {facts['size_limit_mb']:g} MB"
-        raise HealError(found, where="--max-mb", cure="give a larger --max-mb")
+        raise HealError(found, where="--max-mb", fix="give a larger --max-mb")
     ordered = {repair.id: tables["repairs"][repair.id] for repair in sorted(shown, key=reading_order)}
     return {"about": facts} | tables | {"repairs": ordered}
 

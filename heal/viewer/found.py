@@ -59,10 +59,10 @@ def only_teacher(run: Path) -> str:
     """The teacher of a run that has one. Raises HealError where it has none, or several."""
     teachers = sorted(path.name for path in run.glob("traces/*") if path.is_dir())
     if not teachers:
-        cure = "give the folder of a run, results/<run>, after `snakemake scores`"
-        raise HealError("no traces", where=str(run), cure=cure)
+        fix = "give the folder of a run, results/<run>, after `snakemake scores`"
+        raise HealError("no traces", where=str(run), fix=fix)
     if len(teachers) > 1:
-        raise HealError(f"several teachers: {', '.join(teachers)}", where=str(run), cure="choose one with --teacher")
+        raise HealError(f"several teachers: {', '.join(teachers)}", where=str(run), fix="choose one with --teacher")
     return teachers[0]
 
 
@@ -74,8 +74,8 @@ def made_with(folder: Path, variant: str) -> tuple[Gear, dict[str, Any]]:
             record = parsed(path.read_text(encoding="utf-8"), str(path))
             if record["stage"] == "heal.pipeline.repair":
                 return read_options(Gear, record["options"]["options"], str(path)), record["engine"]
-    cure = f"keep the *{SUFFIX} of the run beside its tables, or make the repairs again"
-    raise HealError("nothing says with which options these repairs were made", where=str(beside), cure=cure)
+    fix = f"keep the *{SUFFIX} of the run beside its tables, or make the repairs again"
+    raise HealError("nothing says with which options these repairs were made", where=str(beside), fix=fix)
 
 
 def kept_by_pure(scores: list[Row], repairs: list[Row], problems: list[Row], options: Pure, seed: int) -> set[str]:
@@ -109,8 +109,8 @@ def read_run(run: Path, teacher: str, draw: int, options: Pure, seed: int) -> Fo
     folder = run / "traces" / teacher / f"draw{draw}"
     variants = sorted(path.stem for path in folder.glob("repairs/*.parquet"))
     if not variants:
-        cure = "let the run come as far as its repairs (`snakemake traces`), or give another --teacher or --draw"
-        raise HealError("no repairs", where=str(folder / "repairs"), cure=cure)
+        fix = "let the run come as far as its repairs (`snakemake traces`), or give another --teacher or --draw"
+        raise HealError("no repairs", where=str(folder / "repairs"), fix=fix)
     problems = records.read(run / "problems/train.parquet", "problems")
     told = {variant: made_with(folder, variant) for variant in variants}
     return Found(

@@ -63,8 +63,8 @@ class Storyteller:
         try:
             return getattr(self.found, table)[key]
         except KeyError:
-            cure = "give a run whose files belong together: make the repairs again"
-            raise HealError(f"no {key} in {table}, which a repair refers to", where=table, cure=cure) from None
+            fix = "give a run whose files belong together: make the repairs again"
+            raise HealError(f"no {key} in {table}, which a repair refers to", where=table, fix=fix) from None
 
     def text(self, trace: Row) -> Row:
         """Each token's text and entropy; a character of several tokens stands with its last, the others are empty."""
@@ -85,7 +85,7 @@ class Storyteller:
             raise HealError(
                 f"{len(steps)} steps by this tokenizer, {len(row['step_entropies'])} in repairs/{repair.variant}",
                 where=f"trace {row['source_id']}",
-                cure="give the teacher's own tokenizer with --tokenizer",
+                fix="give the teacher's own tokenizer with --tokenizer",
             )
         grade = self.of_run("grades", row["source_id"])
         return {

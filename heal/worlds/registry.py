@@ -41,7 +41,7 @@ def check_steps(problem: Row, steps: list[str]) -> list[bool]:
         raise HealError(
             f"its steps cannot be checked ({error})",
             where=f"problem {problem['problem_id']}",
-            cure=f"this needs problems of a world with a step checker: {' or '.join(CHECKS)}",
+            fix=f"this needs problems of a world with a step checker: {' or '.join(CHECKS)}",
         ) from None
 
 

@@ -30,7 +30,7 @@ def primary(table: str) -> str:
     outcome = [block for block in blocks if f"{UNSOLVED}: " in block.splitlines()[0]]
     notes = [block for block in blocks if len(block.splitlines()) == 1]
     if not outcome:
-        raise HealError(f"no block of {UNSOLVED}", where=str(TABLE), cure="make the reference run again")
+        raise HealError(f"no block of {UNSOLVED}", where=str(TABLE), fix="make the reference run again")
     return "\n\n".join([title, *outcome, *notes])
 
 
@@ -57,7 +57,7 @@ def between(text: str, name: str, content: str) -> str:
     before, found, rest = text.partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):
-        raise HealError(f"a marker of {name} is missing", where="README.md", cure=f"put back {begin} and {end}")
+        raise HealError(f"a marker of {name} is missing", where="README.md", fix=f"put back {begin} and {end}")
     return f"{before}{begin}\n{content}\n{end}{after}"
 
 

@@ -65,8 +65,8 @@ def generators() -> dict[int, Generator]:
     """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
-        cure = "run `make smol-env`, which installs what requirements/smol.txt says"
-        raise HealError("the package reasoning-gym is not installed", where="source gsm_symbolic", cure=cure)
+        fix = "run `make smol-env`, which installs what requirements/smol.txt says"
+        raise HealError("the package reasoning-gym is not installed", where="source gsm_symbolic", fix=fix)
     root = Path(spec.origin).parent
     if f"{PACKAGE}.utils" not in sys.modules:  # what the generators import
         module_at(f"{PACKAGE}.utils", root / "utils.py")
@@ -151,7 +151,7 @@ def generate(split: str, n: int, seed: int) -> list[Row]:
             else:
                 found.append(problem)
     if len(found) < n:
-        raise HealError(f"only {len(found)} different problems", where=f"gsm_symbolic/{split}", cure="ask for fewer")
+        raise HealError(f"only {len(found)} different problems", where=f"gsm_symbolic/{split}", fix="ask for fewer")
     return found[:n]
 
 

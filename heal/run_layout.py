@@ -1,0 +1,24 @@
+"""Where a run keeps its files: path patterns below results/<run>/, shared by the workflow and everything that reads a run.
+
+TRACES.format(teacher="default", teacher_seed=0)    # traces/default/teacher_seed0
+"""
+
+from __future__ import annotations
+
+TRACES = "traces/{teacher}/teacher_seed{teacher_seed}"
+"""Trace files of one teacher and one teacher sampling seed (names: heal.trace_files)."""
+
+CURRICULUM = "curricula/{teacher}/teacher_seed{teacher_seed}/{student}/{method}"
+"""Training data of one method for one student."""
+
+STUDENT = "students/{teacher}/teacher_seed{teacher_seed}/{student}/{method}/seed{seed}"
+"""A trained student: model/, loss.csv, exposures.csv, training.json, README.md (its model card)."""
+
+STUDENT_EVALS = "evals/{teacher}/teacher_seed{teacher_seed}/{student}/{method}/seed{seed}"
+"""Answers of a trained student, one folder per benchmark."""
+
+TEACHER_EVALS = "evals/{teacher}/teacher"
+"""Answers of a teacher."""
+
+UNTRAINED_EVALS = "evals/students/{student}"
+"""Answers of a student before training."""
