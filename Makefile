@@ -71,7 +71,8 @@ study-subset: env  ## A part of the mini study (at most an hour on 2 cores)
 	$(call SNAKEMAKE,study --configfile config/mini_study_subset.yaml)
 
 # The longest first, so that one process has it while the other has all else.
-TESTS := tests/test_workflow.py $(filter-out tests/test_workflow.py,$(wildcard tests/test_*.py))
+LONGEST := tests/workflow/test_workflow.py
+TESTS := $(LONGEST) $(filter-out $(LONGEST),$(shell find tests -name "test_*.py" | sort))
 
 test: test-env lint  ## Lint, format, unit tests, laws, and a complete run on a reduced configuration
 	@$(IN_ENV) python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
@@ -81,12 +82,12 @@ test-slurm: test-env  ## The reduced configuration on a single-node SLURM, bound
 	@PATH="$$PATH:/usr/sbin"; for each in munged slurmctld slurmd sbatch; do command -v $$each >/dev/null || { \
 		$(SUDO) apt-get -qq update && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 		apt-get -qq install --yes --no-install-recommends $(SLURM_PACKAGES) >/dev/null || exit 1; break; }; done
-	@$(IN_ENV) python -m pytest -m slurm tests/test_slurm.py
+	@$(IN_ENV) python -m pytest -m slurm tests/workflow/test_slurm.py
 
 test-pages: test-env  ## The trace viewer in a headless Chromium (Debian's package, by apt)
 	@command -v chromium >/dev/null || { $(SUDO) apt-get -qq update && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 		apt-get -qq install --yes --no-install-recommends chromium >/dev/null; }
-	@$(IN_ENV) python -m pytest -m browser tests/test_viewer_page.py
+	@$(IN_ENV) python -m pytest -m browser tests/viewer/test_viewer_in_browser.py
 
 docs: docs-env  ## The documentation, in site/; opens from the disk
 	@$(IN_ENV) NO_MKDOCS_2_WARNING=1 mkdocs build  # without --quiet, under which strict is not

@@ -1,0 +1,166 @@
+"""The baselines of the literature: each does what its paper is known for, on traces made by hand."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from baselines import bread, east, limo, mix_distillation, paced, rsr, s1
+from baselines.extra_easy import further
+from heal import records, registry
+from heal.errors import HealError
+from heal.method.base import Traces
+from heal.pipeline import curriculum
+from tests.support.trace_folder import METHODS, examples_of, problem_rows
+
+
+def plain(answer, candidate):
+    """Equality as the grader tells it, of texts."""
+    return "correct" if answer.strip() == candidate.strip() else "wrong"
+
+
+def row(name, tokens, problem="p"):
+    return {"trace_id": name, "problem_id": problem, "text": name, "token_ids": [1] * tokens}
+
+
+def test_star_rationalizes_what_is_unsolved_and_nothing_else(trace_folder):
+    found, usual = examples_of("star", trace_folder), examples_of("rejection_sampling", trace_folder)
+    assert [e for e in found if e.origin == "sample"] == usual
+    rationalized = {e.problem_id for e in found if e.origin == "guided"}
+    assert rationalized and not rationalized & {e.problem_id for e in usual}
+
+
+def test_limo_takes_few_of_the_hardest_and_one_trace_of_each(trace_folder):
+    found = examples_of("limo", trace_folder)
+    assert [e.problem_id for e in found] == ["p11"]  # a fifth of the five solved, the one that was solved once of twice
+    assert METHODS["limo"].options.share == 0.2
+
+
+def test_a_trace_that_checks_itself_is_better_formed_and_order_changes_nothing():
+    texts = ["so x is 3", "perhaps x is 3, since we check it, therefore", "x x x x x x x x x x x x"]
+    score = limo.form(texts)
+    assert score.argmax() == 1 and (score >= 0).all() and (score <= 1).all()
+    assert limo.form(texts[::-1]) == pytest.approx(score[::-1])
+
+
+def test_s1_leaves_out_what_the_student_solves(trace_folder):
+    """It solves problem i in i of 4 attempts: of the teacher's, problems 0 and 1 are solved in less than a half."""
+    assert {e.problem_id for e in examples_of("s1", trace_folder)} == {"p0", "p1"}
+
+
+def test_s1_spreads_over_kinds_and_prefers_long_traces():
+    rows = [row(f"a{n}", n, f"a{n}") for n in range(1, 31)] + [row(f"b{n}", n, f"b{n}") for n in range(1, 4)]
+    kinds = [0] * 30 + [1] * 3
+    drawn = [s1.spread(rows, kinds, 6, seed) for seed in range(40)]
+    share = np.mean([one["trace_id"][0] == "b" for chosen in drawn for one in chosen])
+    assert 0.3 < share < 0.6  # by problems it would be 3 of 33
+    assert np.mean([len(one["token_ids"]) for chosen in drawn for one in chosen if one["trace_id"][0] == "a"]) > 25
+    assert len({one["trace_id"] for one in s1.spread(rows, kinds, 99, 0)}) == 33
+    kinds = s1.clusters(["red apple tree", "red apple pie", "blue sea water", "blue sea salt"], 2, 0)
+    assert kinds[0] == kinds[1] != kinds[2] == kinds[3]
+    assert set(s1.clusters(["same", "same"], 50, 0)) == {0}
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_the_mix_keeps_its_ratio_and_takes_from_the_ends(share):
+    taken, counts = 0, Counter()
+    for problem in range(25):
+        by_length = [row(f"{problem}-{n}", n) for n in range(1, 11)]
+        chosen = mix_distillation.mix(by_length, 4, share, taken)
+        taken += len(chosen)
+        lengths = [len(one["token_ids"]) for one in chosen]
+        counts.update(length > 5 for length in lengths)
+        assert len(set(lengths)) == len(lengths) == 4
+        assert not lengths or max(lengths) == 10 or min(lengths) == 1
+    assert counts[True] / taken == pytest.approx(share, abs=0.011)
+
+
+def test_rsr_prefers_likely_tokens_that_surprise_and_clips_ranks():
+    near = {"logprobs": [-2.0, -2.0], "ranks": [2, 3]}
+    assert rsr.ratio(near, 100) == 5 / 4
+    assert rsr.ratio(near | {"logprobs": [-0.5, -0.5]}, 100) > rsr.ratio(near, 100)
+    assert rsr.ratio(near | {"ranks": [2, 5000]}, 100) == 102 / 4 == rsr.ratio(near | {"ranks": [2, 100]}, 100)
+
+
+def test_rsr_selects_the_lowest_ratio_first(trace_folder):
+    rows = records.read(trace_folder / "students/tiny/ranks.parquet", "ranks")
+    ratios = {one["trace_id"]: rsr.ratio(one, 100) for one in rows}
+    values = [ratios[e.origin_id] for e in examples_of("rsr", trace_folder) if e.problem_id == "p0"]
+    assert values == sorted(values) and len(set(values)) == 2
+    usual = [ratios[e.origin_id] for e in examples_of("rejection_sampling", trace_folder) if e.problem_id == "p0"]
+    assert values == usual[::-1]
+
+
+def test_paced_weighs_the_edge_of_what_the_student_can_most(trace_folder):
+    weights = [paced.weight(rate, 8, 0.5) for rate in (0, 1 / 8, 1 / 2, 7 / 8, 1)]
+    assert max(weights) == weights[2] == 0.25 and weights == pytest.approx(weights[::-1]) and min(weights) > 0
+    assert [paced.weight(rate, 8, 0) for rate in (0, 0.5, 1)] == [0, 0.25, 0]
+    found = {e.problem_id: e.weight for e in examples_of("paced", trace_folder)}
+    assert max(found, key=found.get) == "p2"  # solved in 2 of 4 attempts
+
+
+def test_east_weighs_disagreement_and_counts_equal_answers_as_one():
+    assert sorted(east.cluster_sizes(["1", " 1", "2", None, None], plain)) == [1, 1, 1, 2]
+    agreed, apart = (east.weight(answers, 2.0, plain) for answers in (["1"] * 4, ["1", "2", "3", None]))
+    assert (agreed, apart) == (pytest.approx(1), pytest.approx(np.exp(2)))
+    assert east.weight(["1", "2"], 0.0, plain) == 1 == east.weight([None], 2.0, plain)
+    assert agreed < east.weight(["1", "1", "2", "2"], 2.0, plain) < apart
+
+
+def test_bread_branches_at_the_first_cut_that_succeeds_and_does_not_learn_the_prefix(trace_folder):
+    found = examples_of("bread", trace_folder)
+    rows = {one["trace_id"]: one for one in records.read(trace_folder / "students/tiny/continued.parquet", "continued")}
+    assert found and all(rows[e.origin_id]["kept_steps"] == 2 and rows[e.origin_id]["accepted"] for e in found)
+    assert all(e.given == rows[e.origin_id]["kept"] and e.text.startswith(e.given) for e in found)
+    (one, *_) = curriculum.rows(found, problem_rows(), "bread")
+    assert one["given"] == found[0].given
+
+
+def test_p_align_wants_more_than_one_success_and_else_the_whole_trace(trace_folder):
+    """From the second cut half of the continuations are right: enough for branching, not for a majority."""
+    found = examples_of("p_align", trace_folder)
+    assert {e.origin for e in found} == {"sample"} and not any(e.given for e in found)
+    rows = records.read(trace_folder / "students/tiny/continued.parquet", "continued")
+    assert {one["kept_steps"] for one in bread.shortest(rows, 0.4)} == {2} and not bread.shortest(rows, 0.5)
+    always = [one | {"accepted": True} for one in rows]
+    assert {one["kept_steps"] for one in bread.shortest(always, 0.5)} == {0}
+
+
+def test_guided_puts_guided_traces_in_place_of_repairs_at_equal_counts(trace_folder):
+    heal, guided = examples_of("heal", trace_folder), examples_of("guided", trace_folder)
+    count = lambda examples, stage: sorted(e.problem_id for e in examples if e.stage == stage)  # noqa: E731
+    assert all(count(heal, stage) == count(guided, stage) for stage in (1, 2, 3))
+    second = {e.origin_id for e in guided if e.stage == 2}
+    assert all(e.origin == "guided" and e.origin_id not in second for e in guided if e.stage == 3)
+
+
+def test_extra_easy_has_as_many_further_traces_as_heal_has_repairs_and_none_of_its_problems(trace_folder):
+    heal, easy = examples_of("heal", trace_folder), examples_of("extra_easy", trace_folder)
+    assert [e for e in easy if e.stage < 3] == [e for e in heal if e.stage < 3]
+    third = [e for e in easy if e.stage == 3]
+    assert len(third) == sum(e.stage == 3 for e in heal) > 0
+    assert not {e.problem_id for e in third} & {e.problem_id for e in heal if e.stage == 3}
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 4, 5, 8, 11, 100])
+def test_further_traces_are_fresh_ones_spread_over_problems_and_then_those_already_used(count):
+    solved = {p: [{"trace_id": f"{p}{i}", "text": f"{i}"} for i in range(n)] for p, n in (("a", 5), ("b", 9), ("c", 3))}
+    chosen = {row["trace_id"] for rows in further(solved, 3, count).values() for row in rows}
+    assert len(chosen) == min(count, 9) and max(Counter(name[0] for name in chosen).values(), default=0) <= 3
+    fresh = {name for name in chosen if int(name[1]) >= 3}
+    assert len(fresh) == min(count, 5)
+    assert count < 2 or {name[0] for name in fresh} == {"a", "b"}
+
+
+def test_training_on_references_refuses_a_problem_without_one_or_leaves_it_out(trace_folder, tmp_path):
+    problems = problem_rows()
+    problems[3]["solution"] = None
+    records.write(tmp_path / "train.parquet", "problems", problems)
+    traces, oracle = Traces(trace_folder, tmp_path / "train.parquet", [], 0), registry.discover()["reference_sft"]
+    with pytest.raises(HealError, match="no worked solution") as refused:
+        oracle(oracle.Options()).curriculum(traces)
+    assert "row 4" in str(refused.value)
+    left = oracle(oracle.Options(missing="leave_out")).curriculum(traces)
+    assert [e.problem_id for e in left] == [p["problem_id"] for p in problems if p["solution"]]

@@ -1,0 +1,160 @@
+"""The configuration: what is refused and how it is said, and that everything generated from it is up to date."""
+
+import pytest
+import yaml
+
+from heal import registry
+from heal.config import experiment as config
+from heal.errors import HealError
+from heal.worlds.mini.teacher_text import TEACHERS
+from tests.support.paths import ROOT
+from tools.docs import config as config_docs
+
+DEFAULT = ROOT / "config/config.yaml"
+
+
+def changed(tmp_path, change):
+    content = yaml.safe_load(DEFAULT.read_text())
+    change(content)
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def refusal(path):
+    with pytest.raises(HealError) as refused:
+        registry.resolve(config.load(path), where=str(path))
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("path", sorted([*ROOT.glob("config/*.yaml"), *ROOT.glob("tests/configs/*.yaml")]), ids=str)
+def test_every_shipped_config_is_well_formed(path):
+    assert registry.resolve(config.load(path), where=str(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c.update(drws=2), ["drws: unknown key", "did you mean 'draws'?"]),
+        (lambda c: c["gear"].update(detectr="random"), ["gear.detectr: unknown key", "did you mean 'detector'?"]),
+        (lambda c: c["gear"]["hint"].update(sorce="none"), ["gear.hint.sorce", "did you mean 'source'?"]),
+        (lambda c: c["train"].update(steps="many"), ["train.steps", "valid integer", "'many'"]),
+        (lambda c: c["train"].update(steps=1.5), ["train.steps", "1.5"]),
+        (lambda c: c["pure"].update(drop_share=2) if "pure" in c else c.update(pure={"drop_share": 2}), ["drop_share"]),
+        (lambda c: c["methods"].update(x={"kind": "healed"}), ["methods.x.kind", "unknown method 'healed'", "'heal'"]),
+        (lambda c: c["methods"].update(x={"kind": "heal", "gaer": {}}), ["methods.x.gaer", "did you mean 'gear'?"]),
+        (lambda c: c["methods"].update(x={"kind": "heal", "pace": {"schedule": "odd"}}), ["methods.x.pace.schedule"]),
+        (lambda c: c["ablations"].update(heal={"kind": "heal"}), ["share the names ['heal']"]),
+        (lambda c: c["teachers"].update({"../up": {"path": "x"}}), ["teachers.../up", "plain word"]),
+        (lambda c: c.update(run="a b"), ["run", "plain word", "'a b'"]),
+        (lambda c: c["benchmarks"].append("mini_eazy"), ["unknown benchmark 'mini_eazy'", "'mini_easy'"]),
+        (lambda c: c["problems"]["test"].pop("easy"), ["'mini_easy' asks the problems 'easy'", "problems.test"]),
+        (lambda c: c["teachers"].update(students={"path": "x"}), ["'students' is taken"]),
+        (lambda c: c.pop("students"), ["students: missing"]),
+        (lambda c: c.update(methods={}), ["methods: none"]),
+        (lambda c: c["comparisons"].update(x={"title": "X", "methods": ["hael"]}), ["comparisons.x", "mean 'heal'?"]),
+        (lambda c: c["comparisons"].update(x={"title": "X", "reference": "oracle"}), ["no method 'oracle'"]),
+        (lambda c: c["comparisons"].update(x={"title": "X", "train": {"step": 3}}), ["comparisons.x.train.step"]),
+        (lambda c: c["comparisons"].update(main={"title": "X"}), ["'main' is taken"]),
+        (lambda c: c["ablations"].update(heal_epochs={"kind": "heal"}), ["'heal_epochs' is taken", "rename"]),
+        (lambda c: c["problems"]["train"].pop("n"), ["problems.train", "`n`"]),
+    ],
+)
+def test_mistakes_are_refused_with_file_field_and_cure(tmp_path, change, said):
+    path = changed(tmp_path, change)
+    message = refusal(path)
+    assert str(path) in message and "Fix" in message
+    for part in said:
+        assert part in message, message
+
+
+def test_every_mistake_is_told_at_once(tmp_path):
+    message = refusal(changed(tmp_path, lambda c: (c.update(drws=1), c["train"].update(bach=2))))
+    assert "drws" in message and "train.bach" in message and "2 mistakes" in message
+
+
+def test_a_name_that_stands_twice_is_refused_with_its_lines(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text(DEFAULT.read_text() + "\nrun: other\n")
+    assert "'run' stands twice (lines" in refusal(path)
+
+
+@pytest.mark.parametrize("content", ["", "- a\n- b", "a: [", "\xff"])
+def test_a_file_that_is_no_config_is_refused(tmp_path, content):
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(content.encode("latin-1"))
+    assert str(path) in refusal(path)
+    assert "no such file" in refusal(tmp_path / "absent.yaml")
+
+
+def test_options_of_a_method_start_from_the_run_and_change_only_what_they_say(tmp_path):
+    path = changed(tmp_path, lambda c: c["gear"].update(rewind=2))
+    methods = registry.resolve(config.load(path))
+    assert methods["heal"].options.gear.rewind == methods["heal_random_cut"].options.gear.rewind == 2
+    assert methods["heal_random_cut"].options.gear.detector == "random"
+    same = methods["heal"].options.gear.model_copy(update={"detector": "random"})
+    assert methods["heal_random_cut"].options.gear == same
+
+
+def test_a_comparison_trains_its_methods_apart_only_where_it_trains_them_otherwise():
+    experiment = config.load(DEFAULT)
+    methods, found = registry.resolve(experiment), registry.comparisons(experiment)
+    assert list(found["main"].methods) == list(experiment.methods)
+    assert list(found["ablations"].methods) == [*experiment.methods, *experiment.ablations]
+    assert found["tokens"].train == experiment.train and set(found["tokens"].methods) <= set(found["ablations"].methods)
+    apart = found["epochs"]
+    assert not set(apart.methods) & set(found["ablations"].methods) and apart.reference == "rs_matched_epochs"
+    assert {base: methods[name] for name, base in apart.methods.items()} == {
+        name: methods[name] for name in experiment.methods
+    }
+    assert apart.train == experiment.train.model_copy(update={"steps": None, "epochs": 5.0})
+
+
+def test_schema_and_documentation_are_up_to_date():
+    fix = "run: python -m tools.docs.config"
+    assert (ROOT / config_docs.SCHEMA).read_text() == config_docs.schema(), fix
+    assert (ROOT / config_docs.DOCUMENTATION).read_text() == config_docs.documentation(), fix
+    page = (ROOT / config_docs.METHODS).read_text()
+    assert page == config_docs.methods(page, registry.discover()), fix
+
+
+def test_every_field_is_documented():
+    for group in [config.Experiment, *config_docs.option_groups(config.Experiment)]:
+        for name, field in group.model_fields.items():
+            assert field.description and field.description.strip().endswith("."), f"{group.__name__}.{name}"
+
+
+@pytest.mark.parametrize(("lock", "file"), [("cpu", "environment.yml"), ("gpu", "environment-gpu.yml")])
+def test_conda_users_get_the_same_pins(lock, file):
+    lines = (ROOT / f"requirements/{lock}.txt").read_text().splitlines()
+    locked = [line for line in lines if not line.startswith("#")]
+    environment = yaml.safe_load((ROOT / file).read_text())
+    assert next(part["pip"] for part in environment["dependencies"] if isinstance(part, dict)) == locked
+    wanted = [line.split("#")[0].strip() for line in (ROOT / f"requirements/{lock}.in").read_text().splitlines()]
+    assert {line for line in wanted if "==" in line} <= {line.replace("_", "-") for line in locked}
+
+
+@pytest.mark.parametrize(
+    ("name", "also"),
+    [
+        ("mini_confident", set()),
+        ("mini_guided", set()),
+        ("mini_blurred", set()),
+        ("mini_wrong_gold", {"problems"}),
+        ("mini_study", {"draws", "seeds"}),
+        ("mini_study_subset", set()),
+    ],
+)
+def test_the_other_mini_runs_are_compared_under_the_same_settings(name, also):
+    default, other = (config.load(ROOT / "config" / file) for file in ("config.yaml", f"{name}.yaml"))
+    differing = {field for field in type(default).model_fields if getattr(default, field) != getattr(other, field)}
+    teachers = set() if name == "mini_wrong_gold" else {"teachers"}
+    assert differing == {"run", "ablations", "comparisons"} | teachers | also
+    assert all(default.ablations[variant] == entry for variant, entry in other.ablations.items())
+
+
+def test_the_mini_study_has_every_mini_teacher_and_its_subset_is_a_part_of_it():
+    study, subset = (config.load(ROOT / "config" / name) for name in ("mini_study.yaml", "mini_study_subset.yaml"))
+    shipped = {f"heal/worlds/mini/models/{name}" for name in TEACHERS}
+    assert {model.path for model in study.teachers.values()} == shipped
+    assert subset.teachers == study.teachers and subset.ablations.items() <= study.ablations.items()

@@ -1,0 +1,41 @@
+"""Fixtures that tests of several packages share. They import what they need when they run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from heal.config.experiment import Endpoint
+
+
+@pytest.fixture(scope="session")
+def trace_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Traces in which the teacher solves the first third of the problems; repairs and guided samples solve the rest."""
+    from tests.support.trace_folder import write_trace_folder
+
+    return write_trace_folder(tmp_path_factory.mktemp("traces"))
+
+
+@pytest.fixture
+def server() -> Iterator[Callable[..., Endpoint]]:
+    """Starts the misbehaving server with its answers; gives the endpoint that a config would name."""
+    from heal.config.experiment import Endpoint
+    from tests.support.misbehaving_server import Misbehaving
+
+    Misbehaving.sent = []
+    running = ThreadingHTTPServer(("127.0.0.1", 0), Misbehaving)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+
+    def start(*answers: tuple[int, Any], **options: Any) -> Endpoint:
+        Misbehaving.answers = list(answers)
+        url = f"http://127.0.0.1:{running.server_port}/v1"
+        return Endpoint(**({"url": url, "served_as": "there", "retries": 2} | options))
+
+    yield start
+    running.shutdown()

@@ -1,0 +1,178 @@
+"""Decontamination: what counts as the same problem, what does not, and that the list accounts for every removal."""
+
+import json
+import random
+import sys
+
+import pytest
+
+from evals.tables import comparison as tables
+from heal import records
+from heal.config import experiment as config
+from heal.config.data import Dataset, Decontamination
+from heal.data import decontaminate
+from heal.data import load_problems as problems
+from heal.data.decontaminate import words
+from heal.errors import HealError
+from tests.support import run_factory
+from tests.support.paths import FILES, ROOT
+
+WORDS = [f"word{n}" for n in range(15)]
+INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
+
+
+def problem(question, source="x"):
+    problem_id = records.content_id(question)
+    return {"problem_id": problem_id, "question": question, "answer": "1", "solution": None, "source": source} | {
+        "difficulty": "unknown"
+    }
+
+
+def removed(train, held_out, **options):
+    """The training questions that go."""
+    rows = [problem(question) for question in train]
+    instruction = options.pop("instruction", "")
+    held = {"test": [problem(question) for question in held_out]}
+    left, report = decontaminate.decontaminate(rows, held, Decontamination(**options), instruction)
+    assert report["removed"] == len(rows) - len(left)
+    return [row["question"] for row in rows if row not in left]
+
+
+def test_words_are_the_same_whatever_case_punctuation_and_spacing():
+    assert (
+        words("Find $x$, if\n\\log_{2}(X) = 1.")
+        == words("find  x if \\log_2 x=1")
+        == ("find", "x", "if", "log", "2", "x", "1")
+    )
+    assert words("Größe 5") == ("größe", "5") and words("$$") == ()
+
+
+def test_n_equal_words_are_an_overlap_and_one_less_is_none():
+    held = ["before " + " ".join(WORDS[:13]) + " after"]
+    assert removed([" ".join(WORDS[:13]).upper() + "?"], held)
+    assert not removed([" ".join(WORDS[:12])], held)
+    assert removed([" ".join(WORDS[:12])], held, n=12)
+
+
+def test_short_questions_are_found_where_they_are_equal():
+    assert removed(["Compute $1+1$.", "Compute $1+2$."], ["compute 1 + 1"]) == ["Compute $1+1$."]
+    assert not removed(["Compute $1+1$ and $2$."], ["compute 1 + 1"]) and not removed(["$$"], ["?"])
+
+
+def test_a_stock_phrase_is_no_overlap_but_an_equal_question_with_one_is():
+    phrase = " ".join(WORDS)
+    train = [f"question {n} {phrase}" for n in range(11)]
+    held = [f"another one {phrase}"]
+    assert not removed(train, held)
+    assert len(removed(train[:10], held)) == 10
+    assert removed(train, [train[3].upper()]) == [train[3]]
+
+
+def test_a_held_out_question_that_is_a_stock_phrase_removes_its_equal_only():
+    phrase = " ".join(WORDS[:13])
+    train = [f"question {n} {phrase}" for n in range(11)] + [phrase]
+    assert removed(train, [phrase]) == [phrase]
+
+
+def test_the_instruction_is_not_compared():
+    train, held = [f"How many m + n?\n\n{INSTRUCTION}"], [f"What is n?\n\n{INSTRUCTION}"]
+    assert not removed(train, held, instruction=INSTRUCTION)
+    assert removed(train, held)  # its 12 words and the n before it
+
+
+def test_the_order_of_rows_and_splits_changes_nothing():
+    rng = random.Random(0)
+    texts = [" ".join(rng.choices(WORDS, k=rng.randint(2, 20))) for _ in range(60)]
+    train = [problem(text) for text in dict.fromkeys(texts[:40])]
+    held = {"a": [problem(text) for text in texts[30:50]], "b": [problem(text) for text in texts[45:]]}
+    options = Decontamination(n=3, common=4)
+    left, report = decontaminate.decontaminate(train, held, options)
+    assert 0 < report["removed"] < len(train) and left == [row for row in train if row in left]
+    for _ in range(3):
+        rng.shuffle(train)
+        shuffled = {split: rng.sample(rows, len(rows)) for split, rows in reversed(held.items())}
+        again, same = decontaminate.decontaminate(train, shuffled, options)
+        assert same == report and {row["problem_id"] for row in again} == {row["problem_id"] for row in left}
+
+
+def test_nothing_is_removed_for_nothing_held_out():
+    assert removed(["a b c"], []) == []
+
+
+def test_real_questions_that_share_13_words_are_found():
+    gsm8k = {
+        name: problems.load(Dataset(source="file", path=str(FILES / f"gsm8k_{name}.jsonl")), 0)
+        for name in ("train", "test")
+    }
+    math = problems.load(Dataset(source="file", path=str(FILES / "math500_test.jsonl")), 0)
+    left, report = decontaminate.decontaminate(
+        gsm8k["train"], {"gsm8k": gsm8k["test"], "math500": math}, Decontamination()
+    )
+    assert report["removed_for"] == {"gsm8k": 4, "math500": 0} and len(left) == 12
+    hits = [hit["match"] for one in report["problems"] for hit in one["hits"]]
+    assert "the first movie is 1 hour and 30 minutes long while the second" in hits
+    assert all(len(hit.split()) == 13 for hit in hits)
+
+
+def run(folder, monkeypatch, train, held, *options):
+    for name, rows in (("train", train), ("bench", held)):
+        records.write(folder / f"{name}.parquet", "problems", [problem(text) for text in rows])
+    arguments = ["--problems", folder / "train.parquet", "--held-out", folder / "bench.parquet", *options]
+    arguments += ["--out", folder / "left.parquet", "--report", folder / "report.json"]
+    monkeypatch.setattr(sys, "argv", ["heal.data.decontaminate", *map(str, arguments)])
+    decontaminate.main()
+    return json.loads((folder / "report.json").read_text())
+
+
+def test_the_command_writes_what_is_left_and_the_list_of_what_is_not(tmp_path, monkeypatch, capsys):
+    report = run(tmp_path, monkeypatch, ["same", "other"], ["Same!"])
+    assert [row["question"] for row in records.read(tmp_path / "left.parquet", "problems")] == ["other"]
+    assert report["problems"] == [
+        {
+            "problem_id": problem("same")["problem_id"],
+            "source": "x",
+            "hits": [{"split": "bench", "problem_id": problem("Same!")["problem_id"], "match": "question"}],
+        }
+    ]
+    assert "1 of 2 training problems removed" in capsys.readouterr().out
+    first = (tmp_path / "report.json").read_bytes()
+    run(tmp_path, monkeypatch, ["same", "other"], ["Same!"])
+    assert (tmp_path / "report.json").read_bytes() == first
+
+
+def test_training_problems_that_are_all_held_out_are_an_error(tmp_path, monkeypatch):
+    with pytest.raises(HealError, match="every training problem is also held out"):
+        run(tmp_path, monkeypatch, ["same"], ["Same!"])
+    assert not (tmp_path / "left.parquet").exists()
+
+
+def test_it_is_on_unless_the_training_problems_are_mini():
+    root = ROOT
+    mini = config.load(root / "config/config.yaml").problems
+    assert not mini.decontaminated
+    elsewhere = mini.model_copy(update={"train": Dataset(source="file", path="a.jsonl")})
+    assert elsewhere.decontaminated
+    for enabled in (True, False):
+        chosen = {"decontamination": Decontamination(enabled=enabled)}
+        assert (
+            mini.model_copy(update=chosen).decontaminated
+            is elsewhere.model_copy(update=chosen).decontaminated
+            is enabled
+        )
+
+
+def test_the_table_counts_what_was_removed_and_left_out(tmp_path, monkeypatch):
+    folder = run_factory.write_run(tmp_path / "run", accuracy={"rs": 0.3, "heal": 0.4, "oracle": 0.5})
+    arguments = run_factory.table_arguments(folder, tmp_path / "main.csv")
+    monkeypatch.setattr(sys, "argv", ["evals.tables.comparison", *arguments])
+    tables.main()
+    assert "Decontamination" not in (tmp_path / "main.md").read_text()
+    _, report = decontaminate.decontaminate([problem("a"), problem("b")], {"b": [problem("A")]}, Decontamination())
+    records.write_json(tmp_path / "report.json", report)
+    records.write_json(folder / "problems/b.parquet.provenance.json", {"left_out": [{"where": "row 1", "reason": "x"}]})
+    monkeypatch.setattr(
+        sys, "argv", ["evals.tables.comparison", *arguments, "--decontamination", str(tmp_path / "report.json")]
+    )
+    tables.main()
+    said = (tmp_path / "main.md").read_text()
+    assert "1 of 2 training problems removed" in said and "(b 1)" in said and "Problems of b: 1 rows" in said

@@ -1,0 +1,166 @@
+"""A served teacher: against a real vLLM server on the shipped teacher, and against one that misbehaves on purpose.
+
+The first half is skipped where vLLM is not installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heal.config.experiment import Endpoint
+from heal.engines.base import Request, Sampling
+from heal.engines.endpoint import EndpointEngine
+from heal.engines.transformers import TransformersEngine
+from heal.errors import HealError
+from heal.provenance import dollars
+from heal.worlds.mini import puzzles
+from tests.support.misbehaving_server import Misbehaving, answer
+from tests.support.near_tie import CLOSE, agree_until_a_near_tie
+
+TEACHER = "heal/worlds/mini/models/teacher"
+needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("serve") / "log"
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", TEACHER, "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--dtype", "float32", "--enforce-eager", "--max-num-seqs", "64"]
+    settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
+    with log.open("w") as stream:
+        server = subprocess.Popen(command, stdout=stream, stderr=stream, env=os.environ | settings)
+    try:
+        while True:
+            assert server.poll() is None, log.read_text()[-3000:]
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
+                break
+            except (urllib.error.URLError, TimeoutError):
+                time.sleep(1)
+        yield Endpoint(url=f"http://127.0.0.1:{port}/v1", retries=2, concurrency=8)
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+@pytest.fixture(scope="module")
+def exact() -> TransformersEngine:
+    return TransformersEngine(TEACHER, device="cpu", threads=1)
+
+
+@pytest.fixture(scope="module")
+def requests(exact: TransformersEngine) -> list[Request]:
+    return [
+        Request(exact.chat_ids(p.question), (7 * i, 7 * i + 1)) for i, p in enumerate(puzzles.generate("dev", 6, 0))
+    ]
+
+
+@needs_vllm
+def test_a_served_teacher_samples_and_scores_as_the_reference_engine(served, exact, requests) -> None:
+    engine = EndpointEngine(TEACHER, endpoint=served, max_length=512)
+    assert engine.settings["server"] == "vllm"
+    greedy = Sampling(temperature=0.0, max_new_tokens=160)
+    for request, (one, _), (other, _) in zip(
+        requests, engine.generate(requests, greedy), exact.generate(requests, greedy), strict=True
+    ):
+        agree_until_a_near_tie(one, other, exact, request.prompt_ids)
+    drawn = exact.generate(requests, Sampling(max_new_tokens=160))
+    sequences = [(r.prompt_ids, one.token_ids.tolist()) for r, (one, _) in zip(requests, drawn, strict=True)]
+    for quick, true in zip(engine.score(sequences), exact.score(sequences), strict=True):
+        np.testing.assert_allclose(quick.logprobs, true.logprobs, atol=CLOSE)
+
+
+@needs_vllm
+def test_a_served_teacher_goes_on_from_the_kept_tokens(served, exact, requests) -> None:
+    engine = EndpointEngine(TEACHER, endpoint=served, max_length=512)
+    (trace, _) = exact.generate(requests[:1], Sampling(max_new_tokens=160))[0]
+    cut = Request((*requests[0].prompt_ids, *map(int, trace.token_ids[:24])), (0,))
+    greedy = Sampling(temperature=0.0, max_new_tokens=160)
+    ((one,),), ((other,),) = engine.generate([cut], greedy), exact.generate([cut], greedy)
+    agree_until_a_near_tie(one, other, exact, cut.prompt_ids)
+
+
+@needs_vllm
+def test_a_sample_depends_on_its_seed(served, requests) -> None:
+    engine = EndpointEngine(TEACHER, endpoint=served, max_length=512)
+    first, again = engine.generate(requests, Sampling()), engine.generate(requests, Sampling())
+    ids = [[one.token_ids.tolist() for one in row] for row in first]
+    assert ids == [[one.token_ids.tolist() for one in row] for row in again]
+    assert any(one != other for one, other in ids)
+
+
+@needs_vllm
+def test_benchmarks_of_a_served_teacher_give_the_answers_of_the_local_one(served, tmp_path: Path) -> None:
+    from evals.run import evaluate
+    from heal import records
+    from heal.config.data import Dataset
+    from heal.config.experiment import Engine, Model
+    from heal.data import load_problems as problems
+
+    for split in ("easy", "hard"):
+        rows = problems.load(Dataset(source="mini", split=split, n=8), 0)
+        records.write(tmp_path / f"{split}.parquet", "problems", rows)
+    asked = (str(tmp_path), ["mini_easy", "mini_hard_sampled"], Engine(rows=64), 0)
+    there, here = evaluate(Model(path=TEACHER, endpoint=served), *asked), evaluate(Model(path=TEACHER), *asked)
+    assert [row["text"].strip() for row in there["mini_easy"][0]] == [
+        row["text"].strip() for row in here["mini_easy"][0]
+    ]
+    assert there["mini_easy"][1]["settings"]["engine"] == "endpoint"
+    answers = [row["text"] for row in there["mini_hard_sampled"][0]]
+    assert len(set(answers)) > len(answers) / 2  # the repeats of a question are not one answer told four times
+
+
+ONE = [Request((5, 6), (3,))]
+
+
+def test_a_busy_server_is_asked_again_and_the_key_comes_from_the_environment(server, monkeypatch) -> None:
+    monkeypatch.setenv("A_KEY", "secret")
+    endpoint = server((429, {}), (503, {}), answer("x =", [-0.1, -0.2, -0.3]), key_variable="A_KEY")
+    engine = EndpointEngine(TEACHER, endpoint=endpoint)
+    ((one,),) = engine.generate(ONE, Sampling(max_new_tokens=9))
+    assert [key for key, _ in Misbehaving.sent] == ["Bearer secret"] * 3
+    assert Misbehaving.sent[-1][1]["prompt"] == [5, 6] and Misbehaving.sent[-1][1]["seed"] == 3
+    ids = engine.tokenizer.encode("x =", add_special_tokens=False)
+    assert one.token_ids.tolist() == [*ids, engine.tokenizer.eos_token_id]  # the end token has a log-prob, but no text
+    assert "secret" not in json.dumps(engine.settings)
+
+
+def test_each_way_of_failing_names_what_to_do(server) -> None:
+    for answers, found in (
+        ([(500, {})] * 3, "retries included"),
+        ([answer("x =", None)], "no log-probs"),
+        ([answer("x =", [-0.1] * 9)], "9 log-probs, but the text has 2 tokens"),
+        ([answer("x =", [-0.1] * 2, "content_filter")], "content_filter"),
+    ):
+        engine = EndpointEngine(TEACHER, endpoint=server(*answers))
+        with pytest.raises(HealError, match=found):
+            engine.generate(ONE, Sampling(max_new_tokens=9))
+    with pytest.raises(HealError, match="no log-probs of a prompt"):
+        engine.score([((5,), (6,))])
+    with pytest.raises(HealError, match="does not serve"):
+        EndpointEngine(TEACHER, endpoint=server(served_as="elsewhere"))
+    with pytest.raises(HealError, match="no answer"):
+        EndpointEngine(TEACHER, endpoint=Endpoint(url="http://127.0.0.1:1/v1", retries=0))
+
+
+def test_the_ledger_counts_money_by_the_configs_prices() -> None:
+    price = {"usd_per_million_tokens": {"input": 1.0, "output": 4.0}}
+    tokens = {"prefill": 500_000, "scored": 500_000, "generated": 250_000}
+    assert dollars({"engine": price, "tokens": tokens}) == 2.0
+    assert dollars({"engine": {}, "tokens": tokens}) == dollars({}) == 0.0

@@ -1,0 +1,221 @@
+"""The lease on GPUs, with fake devices: never two processes on one card, no card lost, nobody waits for ever."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from heal.config.experiment import load
+from heal.engines import gpu_lease as devices
+from heal.errors import HealError
+from tests.support.paths import ROOT
+
+# Takes cards, marks each by a file that must not be there yet, holds them, and lets go by ending.
+HOLDER = """
+import os, sys, time
+from pathlib import Path
+from heal.devices import lease
+count, seconds, marks = int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3])
+cards = lease(count, dev=Path(sys.argv[4]), folder=Path(sys.argv[5]))
+assert os.environ["CUDA_VISIBLE_DEVICES"] == ",".join(cards) and len(cards) == count, cards
+for card in cards:
+    (marks / card).touch(exist_ok=False)
+print(*cards, flush=True)
+time.sleep(seconds)
+for card in cards:
+    (marks / card).unlink()
+"""
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """Folders of a machine with two cards: devices, locks, marks."""
+    for name in ("dev", "marks"):
+        (tmp_path / name).mkdir()
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / "dev" / name).touch()
+    return tmp_path
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """This process without cards in its environment or in its hands."""
+    for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "SLURM_STEP_ID"):
+        monkeypatch.setenv(name, "")  # so that it is put back at the end
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(devices, "_held", {})
+    return monkeypatch
+
+
+def holder(machine, count, seconds, cwd=ROOT, **extra):
+    clean = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES" and not k.startswith("SLURM_")}
+    arguments = [str(count), str(seconds), *(str(machine / name) for name in ("marks", "dev", "locks"))]
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLDER, *arguments],
+        cwd=cwd,
+        env=clean | {"PYTHONPATH": str(ROOT)} | extra,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process):
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return out.split(), err
+
+
+def test_cards_are_counted_by_their_device_files_or_named_by_the_environment(machine):
+    assert devices.visible(machine / "dev", {}) == ["0", "1"]
+    assert devices.visible(machine, {}) == []
+    for named, cards in {
+        "": [],
+        "-1": [],
+        "NoDevFiles": [],
+        "3": ["3"],
+        "2, 0,2": ["2", "0"],
+        "0,-1,1": ["0"],
+        "GPU-1f,MIG-2a": ["GPU-1f", "MIG-2a"],
+    }.items():
+        assert devices.visible(machine / "dev", {"CUDA_VISIBLE_DEVICES": named}) == cards, named
+
+
+def test_without_a_card_nothing_happens(here, tmp_path):
+    assert devices.lease(1, dev=tmp_path, folder=tmp_path / "locks") == []
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ and not (tmp_path / "locks").exists()
+
+
+def test_a_job_that_wants_no_card_sees_none(here, machine):
+    here.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert devices.lease(0, folder=machine / "locks") == []
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_second_lease_of_one_process_is_the_first_and_a_wish_beyond_the_machine_is_capped(here, machine, capsys):
+    here.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert devices.lease(3, folder=machine / "locks") == ["5", "7"] == devices.lease(1) == devices.leased()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,7"
+    assert "3 GPUs are asked for, 2 visible" in capsys.readouterr().err
+
+
+def test_two_clones_never_share_a_card_and_every_job_gets_its_turn(machine):
+    """Eight jobs of one or two cards from two folders on two cards; a shared card would fail on its mark."""
+    clones = [machine / "a", machine / "b"]
+    for clone in clones:
+        clone.mkdir()
+    jobs = [holder(machine, count, 0.2, cwd=clones[index % 2]) for index, count in enumerate([1, 2, 1, 1, 2, 1, 2, 1])]
+    taken = [ended(job)[0] for job in jobs]
+    assert {card for cards in taken for card in cards} == {"0", "1"}
+    assert not list((machine / "marks").iterdir())
+
+
+def test_a_killed_job_frees_its_card_and_the_waiting_one_says_that_it_waits(machine):
+    first = holder(machine, 2, 600)
+    assert first.stdout.readline().split() == ["0", "1"]
+    second = holder(machine, 1, 0)
+    assert "waiting for 1 of 2" in second.stderr.readline()
+    assert second.poll() is None
+    for mark in (machine / "marks").iterdir():  # which the first can no longer do, and before the second takes over
+        mark.unlink()
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    assert len(ended(second)[0]) == 1
+
+
+def test_a_job_that_wants_two_cards_is_not_overtaken_by_those_that_want_one(machine):
+    first = holder(machine, 1, 3)
+    first.stdout.readline()
+    both = holder(machine, 2, 0.5)
+    assert "waiting for 2 of 2" in both.stderr.readline()
+    last = holder(machine, 1, 0)
+    assert "waiting for 1 of 2" in last.stderr.readline()  # though one card is free
+    assert ended(both)[0] == ["0", "1"]
+    ended(first), ended(last)
+
+
+def test_slurm_jobs_each_have_a_first_card_and_one_jobs_processes_do_not_share_it(machine):
+    """In SLURM both cards may be called 0: jobs 7 and 8 must not wait for each other, a second process of 7 must."""
+    first = holder(machine, 1, 600, CUDA_VISIBLE_DEVICES="0", SLURM_JOB_ID="7", SLURM_STEP_ID="0")
+    assert first.stdout.readline().split() == ["0"]
+    (machine / "marks/0").unlink()
+    other = holder(machine, 1, 0, CUDA_VISIBLE_DEVICES="0", SLURM_JOB_ID="8", SLURM_STEP_ID="0")
+    assert ended(other) == (["0"], "")
+    same = holder(machine, 1, 0, CUDA_VISIBLE_DEVICES="0", SLURM_JOB_ID="7", SLURM_STEP_ID="0")
+    assert "waiting" in same.stderr.readline()
+    for process in (first, same):
+        process.kill()
+        process.communicate()
+
+
+def test_a_lock_folder_that_others_can_change_is_refused(here, tmp_path):
+    here.setenv("CUDA_VISIBLE_DEVICES", "0")
+    shared, link, file = tmp_path / "shared", tmp_path / "link", tmp_path / "file"
+    shared.mkdir()
+    shared.chmod(0o777)
+    (tmp_path / "own").mkdir(mode=0o700)
+    link.symlink_to(tmp_path / "own")
+    file.touch()
+    for folder in (shared, link, file):
+        with pytest.raises(HealError, match="not a folder of this user alone"):
+            devices.lease(1, folder=folder)
+    assert devices.lease(1, folder=tmp_path / "own") == ["0"]
+
+
+COMMANDS = {
+    "heal.pipeline.sample": "base --problems {problems} --out {out} --model heal/worlds/mini/models/teacher",
+    "heal.training.train": "--curriculum {problems} --out {out} --model heal/worlds/mini/models/student",
+    "evals.run": "--problems . --benchmarks mini_easy --out {out} --model heal/worlds/mini/models/student",
+}
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_a_command_with_a_model_waits_for_its_card(module, tmp_path):
+    """The user's own lock folder, and a card that no machine has."""
+    from heal import records
+
+    card = f"test-{os.getpid()}"
+    records.write(tmp_path / "problems.parquet", "problems", [])
+    held = devices.wait_for([card], 1, devices.lock_folder())
+    arguments = COMMANDS[module].format(problems=tmp_path / "problems.parquet", out=tmp_path / "out")
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments.split()],
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if not k.startswith("SLURM_")} | {"CUDA_VISIBLE_DEVICES": card},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert "GPU: waiting for 1 of 1" in process.stderr.readline()
+    finally:
+        process.kill()
+        process.communicate()
+        for file in held.values():
+            file.close()
+        for file in devices.lock_folder().glob(f"*{card}*"):
+            file.unlink()
+
+
+def test_a_killed_job_goes_on_with_another_number_of_cards(here, tmp_path):
+    from types import SimpleNamespace
+
+    from heal import records
+    from heal.pipeline import sample
+
+    records.write(tmp_path / "problems.parquet", "problems", [])
+    kept = []
+    here.setattr(sample, "open_engine", lambda arguments: SimpleNamespace(settings={}))
+    here.setattr(sample, "run_batches", lambda *_, fingerprint, **__: kept.append(records.content_id(fingerprint)))
+    for gpus, seed in ((1, 0), (2, 0), (2, 1)):
+        arguments = f"sample base --problems {tmp_path}/problems.parquet --out {tmp_path}/out --model m --gpus {gpus}"
+        here.setattr(sys, "argv", [*arguments.split(), "--seed", str(seed)])
+        sample.main()
+    assert kept[0] == kept[1] != kept[2]
+
+
+@pytest.mark.parametrize("config", ["config.yaml", *sorted(path.name for path in ROOT.glob("config/mini_*.yaml"))])
+def test_the_mini_world_stays_off_the_cards(config):
+    experiment = load(ROOT / "config" / config)
+    assert {model.gpus for models in (experiment.teachers, experiment.students) for model in models.values()} == {0}

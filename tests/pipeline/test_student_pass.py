@@ -1,0 +1,89 @@
+"""What the untrained student makes of the teacher's correct samples: on the shipped mini student."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from heal.config.data import Dataset
+from heal.config.experiment import Gear, Prefixes, Sampling
+from heal.data.load_problems import load
+from heal.engines.transformers import TransformersEngine
+from heal.pipeline import student_pass
+from tests.support.paths import ROOT
+
+OPTIONS = Prefixes(cuts=3, continuations=2)
+SAMPLING = Sampling(n=1, max_new_tokens=160)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return TransformersEngine(str(ROOT / "heal/worlds/mini/models/student"), batch_size=64, threads=1)
+
+
+@pytest.fixture(scope="module")
+def problems():
+    return load(Dataset(split="easy", n=4), 0)
+
+
+@pytest.fixture(scope="module")
+def batch(problems):
+    """Correct samples by problem: the worked solutions, one of them with words that no student knows beside."""
+    rows = [
+        [{"trace_id": f"t{n}", "problem_id": p["problem_id"], "text": p["solution"]}] for n, p in enumerate(problems)
+    ]
+    rows[0].append({"trace_id": "odd", "problem_id": problems[0]["problem_id"], "text": "Schadenfreude"})
+    return rows
+
+
+def by_id(problems):
+    return {problem["problem_id"]: problem for problem in problems}
+
+
+def continued(engine, problems, batch, **options):
+    chosen = OPTIONS.model_copy(update=options)
+    patterns = Gear().leak_patterns
+    return student_pass.continued(engine, by_id(problems), chosen, SAMPLING, patterns, (0, 0), batch)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 8])
+def test_cuts_are_spread_and_leave_the_last_step_to_the_student(steps):
+    found = student_pass.cuts(steps, 4)
+    assert found[0] == 0 and max(found) < steps and len(found) == min(steps, 4) == len(set(found))
+    assert student_pass.cuts(0, 4) == []
+
+
+def test_the_likeliest_token_has_rank_one_and_every_rank_follows_from_the_logits(engine, problems, batch):
+    rows = student_pass.ranks_of(engine, by_id(problems), batch)
+    assert [row["trace_id"] for row in rows] == ["t0", "t1", "t2", "t3"]  # the odd one cannot be read
+    row, problem = rows[0], problems[0]
+    prompt = engine.chat_ids(problem["question"])
+    new = [*engine.tokenizer.encode(problem["solution"], add_special_tokens=False), engine.tokenizer.eos_token_id]
+    logits = engine.model(torch.tensor([[*prompt, *new]])).logits[0, len(prompt) - 1 : -1]
+    own = logits.gather(-1, torch.tensor(new)[:, None])
+    assert row["ranks"].tolist() == (1 + (logits > own).sum(-1)).tolist() and (row["ranks"] == 1).any()
+    assert row["logprobs"] == pytest.approx((own[:, 0] - logits.logsumexp(-1)).tolist(), abs=1e-5)
+    alone = [one for part in batch[::-1] for one in student_pass.ranks_of(engine, by_id(problems), [part])]
+    assert {one["trace_id"]: list(one["ranks"]) for one in alone} == {r["trace_id"]: list(r["ranks"]) for r in rows}
+
+
+def test_a_continuation_begins_where_the_source_was_cut_and_is_judged(engine, problems, batch):
+    rows = continued(engine, problems, batch)
+    assert len(rows) == 4 * OPTIONS.cuts * OPTIONS.continuations
+    solutions = {f"t{n}": problem["solution"] for n, problem in enumerate(problems)}
+    for row in rows:
+        assert row["text"] == row["kept"] + row["continuation"]
+        assert solutions[row["source_id"]].startswith(row["kept"]) and (row["kept"] == "") == (row["kept_steps"] == 0)
+        assert row["kept"].count("\n\n") == row["kept_steps"] < row["steps"]
+        assert row["accepted"] == (row["reason"] == "")
+    rates = [np.mean([row["accepted"] for row in rows if (row["kept_steps"] == 0) == whole]) for whole in (True, False)]
+    assert min(rates) > 0.5  # it knows the easy operations
+
+
+def test_continuations_do_not_depend_on_the_batch_and_differ_by_seed(engine, problems, batch):
+    rows = continued(engine, problems, batch)
+    alone = [row for part in batch[::-1] for row in continued(engine, problems, [part])]
+    assert sorted(row["trace_id"] for row in alone) == sorted(row["trace_id"] for row in rows)
+    fewer = {row["trace_id"] for row in continued(engine, problems, batch, continuations=1)}
+    assert fewer < {row["trace_id"] for row in rows}

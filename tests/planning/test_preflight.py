@@ -1,0 +1,264 @@
+"""`heal check` on models and data: each fault is found before anything runs, and all are told at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from heal import cli
+from heal.config import experiment as config
+from heal.errors import HealError
+from heal.planning import preflight as checks
+from heal.worlds.mini.tokenizer import CHAT_TEMPLATE
+from tests.support.misbehaving_server import answer
+from tests.support.paths import ROOT
+from tests.support.thinking_model import STRIPS, save_model
+
+STUDENT = ROOT / "heal/worlds/mini/models/student"
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The mini experiment with models and few problems, and changes to its content."""
+    monkeypatch.chdir(ROOT)
+    shutil.copytree(STUDENT, tmp_path / "student")
+
+    def load(change=lambda content: None) -> config.Experiment:
+        content = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+        content["students"]["tiny"]["path"] = str(tmp_path / "student")
+        for dataset in (
+            content["problems"]["train"],
+            content["problems"]["dev"],
+            *content["problems"]["test"].values(),
+        ):
+            dataset["n"] = 3
+        change(content)
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return config.load(path)
+
+    return load
+
+
+def told(experiment: config.Experiment) -> str:
+    return "\n".join(map(str, checks.faults(experiment)))
+
+
+def test_the_mini_experiment_has_no_fault(experiment, tmp_path: Path, capsys) -> None:
+    assert told(experiment()) == ""
+    cli.check(str(tmp_path / "config.yaml"), fields_only=False)
+    assert "all there" in capsys.readouterr().out
+
+
+def test_every_fault_is_told_at_once(experiment, tmp_path: Path, capsys) -> None:
+    (tmp_path / "student/chat_template.jinja").unlink()
+    (tmp_path / "bad.jsonl").write_text('{"question": "q"}\n')
+
+    def change(content):
+        content["teachers"]["gone"] = {"path": str(tmp_path / "nowhere")}
+        content["problems"]["test"]["hard"] = {"source": "file", "path": str(tmp_path / "bad.jsonl")}
+
+    said = told(experiment(change))
+    for part in (
+        "teachers.gone",
+        "students.tiny",
+        "chat template",
+        "problems.test.hard",
+        "bad.jsonl, row 1, field answer",
+    ):
+        assert part in said, said
+    with pytest.raises(HealError, match="3 faults"):
+        cli.check(str(tmp_path / "config.yaml"), fields_only=False)
+    cli.check(str(tmp_path / "config.yaml"), fields_only=True)
+
+
+def test_weights_that_are_pickled_or_missing(experiment, tmp_path: Path) -> None:
+    (tmp_path / "student/model.safetensors").rename(tmp_path / "student/pytorch_model.bin")
+    assert "no safetensors among" in told(experiment())
+
+
+def test_a_tokenizer_that_does_not_round_trip_its_template(experiment, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "heal/worlds/mini/models/teacher", tmp_path / "teacher")
+    template = tmp_path / "teacher/chat_template.jinja"
+    template.write_text("Донау " + template.read_text())
+    said = told(experiment(lambda content: content["teachers"]["default"].update(path=str(tmp_path / "teacher"))))
+    assert "teachers.default" in said and "its tokens" in said
+
+
+def test_a_hub_model_without_a_network_says_what_to_fetch(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    revision = "0" * 40
+    hub = {"path": "somebody/model", "revision": revision}
+    said = told(experiment(lambda content: content["teachers"].update(hub=hub)))
+    assert f"hf download somebody/model --revision {revision}" in said and "set path: DIR" in said
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"path": "somebody/model"}, "it needs `revision`"),
+        ({"path": "somebody/model", "revision": "main"}, "40 hex digits"),
+        ({"path": "heal/worlds/mini/models/teacher", "revision": "0" * 40}, "remove it"),
+    ],
+)
+def test_a_hub_model_is_pinned_and_a_folder_is_not(experiment, model: dict, said: str) -> None:
+    with pytest.raises(HealError, match=said):
+        experiment(lambda content: content["teachers"].update(other=model))
+
+
+def test_a_gpu_that_is_too_small_says_which_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: type("Card", (), {"total_memory": 2**30}))
+    model = config.Model(path="org/Big-8B", revision="0" * 40)
+    with pytest.raises(HealError, match="15 GiB are needed.*have 1 GiB") as refused:
+        checks.check_memory(model, 2, "use fewer bits")
+    assert refused.value.fix == "use fewer bits"
+    checks.check_memory(config.Model(path=str(STUDENT)), 16, "")
+
+
+def test_the_cure_for_a_small_gpu_names_the_settings(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: type("Card", (), {"total_memory": 2**10}))
+
+    def change(content):
+        for model in (*content["teachers"].values(), *content["students"].values()):
+            model["gpus"] = 1
+
+    said = told(experiment(change))
+    assert "teachers.default" in said and "use dtype bfloat16, more gpus, or a smaller model" in said
+    assert "students.tiny" in said and "more gpus, train.lora, or a smaller student" in said
+
+
+@pytest.mark.parametrize(("gpus", "fits"), [(1, True), (2, True), (3, False), (4, True), (8, False)])
+def test_vllm_shares_attention_heads_out_among_gpus_evenly(experiment, gpus: int, fits: bool) -> None:
+    def change(content):
+        content["engine"]["kind"] = "vllm"
+        content["teachers"]["default"]["gpus"] = gpus
+        content["students"]["tiny"]["gpus"] = 3
+
+    said = told(experiment(change))
+    complaint = f"4 attention heads, 4 for keys, cannot be shared out among {gpus} GPUs"
+    assert (complaint in said.partition("students.tiny")[0]) == (not fits), said
+    assert "among 3 GPUs" in said.partition("students.tiny")[2] and "set its gpus to one of 1, 2, 4" in said
+
+    def on_transformers(content):
+        change(content)
+        content["engine"]["kind"] = "transformers"
+
+    assert "attention heads" not in told(experiment(on_transformers))
+
+
+def test_heads_for_keys_count_too(experiment, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "heal/worlds/mini/models/teacher", tmp_path / "teacher")
+    path = tmp_path / "teacher/config.json"
+    sizes = {"num_attention_heads": 12, "num_key_value_heads": 4, "hidden_size": 120, "head_dim": 10}
+    path.write_text(json.dumps(json.loads(path.read_text()) | sizes))
+    for gpus, fits in ((2, True), (3, False), (4, True), (12, True)):
+        model = config.Model(path=str(tmp_path / "teacher"), gpus=gpus)
+        if fits:
+            checks.check_heads(model, config.Engine(kind="vllm"))
+        else:
+            with pytest.raises(HealError, match="12 attention heads, 4 for keys") as refused:
+                checks.check_heads(model, config.Engine(kind="vllm"))
+            assert refused.value.fix == "set its gpus to one of 1, 2, 4, 12"
+
+
+def test_a_revision_that_the_hub_does_not_have(experiment, tmp_path: Path) -> None:
+    """A hub that knows every model and data set, and no revision of any."""
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RevisionNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    hub = {"path": "somebody/model", "revision": "0" * 40}
+    data = {"source": "hub", "path": "somebody/data", "revision": "1" * 40, "split": "test"}
+
+    def change(content):
+        content["teachers"]["hub"] = hub
+        content["problems"]["test"]["hard"] = data
+
+    experiment(change)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        variables = {"HF_ENDPOINT": f"http://127.0.0.1:{running.server_port}", "HF_HOME": str(tmp_path / "cache")}
+        command = [sys.executable, "-m", "heal.cli", "check", "--config", str(tmp_path / "config.yaml")]
+        environment = os.environ | variables | {"HF_HUB_OFFLINE": "0"}
+        run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+        running.shutdown()
+    assert run.returncode and "Traceback" not in run.stderr, run.stderr
+    for part in ("teachers.hub", "check its name, its revision", "problems.test.hard", "somebody/data", "1" * 8):
+        assert part in run.stderr, run.stderr
+
+
+def test_an_endpoint_without_log_probs(experiment, server) -> None:
+    """Asked for one token: of the sample for GEAR, of the prompt for PURE."""
+
+    def change(*answers):
+        def served(content):
+            content["teachers"]["default"]["endpoint"] = server(*answers).model_dump()
+
+        return served
+
+    said = told(experiment(change(answer(" Undo", None, "length"))))
+    assert "teachers.default" in said and "the endpoint gives no log-probs" in said and "--max-logprobs" in said
+    with_sample = answer(" Undo", [-0.1], "length")
+    assert "gives no log-probs of a prompt" in told(experiment(change(with_sample)))
+
+    def without_pure(content):
+        change(with_sample)(content)
+        content["methods"] = {"rejection_sampling": {"kind": "rejection_sampling"}}
+        content["ablations"], content["comparisons"] = {}, {}
+
+    assert told(experiment(without_pure)) == ""
+
+
+def test_a_student_whose_template_strips_what_a_thinking_teacher_thought(experiment, tmp_path: Path) -> None:
+    def thinking(content):
+        content["scoring"]["cue"] = "</think>\n\nx = \\boxed{"
+
+    assert "changes the text" in told(experiment(thinking))  # the mini student has no tokens for the tags
+    folder = save_model(tmp_path / "thinker", STRIPS)
+
+    def stripping(content):
+        thinking(content)
+        content["students"]["tiny"]["path"] = str(folder)
+
+    assert "does it strip <think>?" in told(experiment(stripping))
+    save_model(folder, CHAT_TEMPLATE)
+    assert told(experiment(stripping)) == ""
+
+
+def test_a_word_is_of_the_tokenizers_own_vocabulary() -> None:
+    class Tiny:
+        all_special_ids = [0]
+        words = json.loads('["<s>", " a", "b"]')
+
+        def __len__(self) -> int:
+            return 3
+
+        def decode(self, ids: list[int]) -> str:
+            return self.words[ids[0]]
+
+    assert checks.word(Tiny()) == "b"

@@ -1,0 +1,52 @@
+"""heal.training.train in each of torchrun's processes, sharded on CPUs as on GPUs, for test_train_sharded.py.
+
+accelerate shards on GPUs only, and on CPUs trains with whole copies (DDP) without a word; torch shards on both. Prints
+how the student lies in memory. With the argument `killed` first, it dies while declaring its third checkpoint whole.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedType
+from transformers import Trainer
+
+from heal import records
+from heal.training import train
+
+begin, prepare, write = AcceleratorState.__init__, Trainer._prepare_for_training, records.write_json
+
+
+def sharding(self: AcceleratorState, *arguments: Any, fsdp_plugin: Any = None, **options: Any) -> None:
+    begin(self, *arguments, fsdp_plugin=fsdp_plugin, **options)
+    if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
+        if self.mixed_precision != "no":
+            fsdp_plugin.set_mixed_precision(self.mixed_precision)
+        self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+        self.fsdp_plugin = fsdp_plugin
+
+
+def telling(self: Trainer, *arguments: Any, **options: Any) -> Any:
+    prepared = prepare(self, *arguments, **options)
+    layouts = {(type(weight).__name__, str(weight.dtype)) for weight in self.model.parameters()}
+    print("weights:", *(" ".join(layout) for layout in layouts), flush=True)
+    return prepared
+
+
+def dying(path: Any, content: Any) -> None:
+    if "checkpoint-15" in str(path):
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(path, content)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "killed":
+        sys.argv.pop(1)
+        records.write_json = dying
+    AcceleratorState.__init__, Trainer._prepare_for_training = sharding, telling
+    train.CHECKPOINTING_FROM = 0  # as for a real student
+    train.main()

@@ -1,0 +1,42 @@
+"""A server that gives what the test put into `answers`, in turn, and keeps what it was sent."""
+
+from __future__ import annotations
+
+import json
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+
+class Misbehaving(BaseHTTPRequestHandler):
+    """Answers /models, then /completions with what the test has put into `answers`, in turn; keeps what it was sent."""
+
+    answers: list[tuple[int, Any]] = []
+    sent: list[tuple[str, Any]] = []
+
+    def do_GET(self) -> None:
+        self.reply(200, {"object": "list", "data": [{"id": "there", "object": "model", "owned_by": "somebody"}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.sent.append((self.headers["Authorization"], body))
+        self.reply(*self.answers.pop(0))
+
+    def reply(self, status: int, content: Any) -> None:
+        data = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Retry-After-Ms", "1")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def answer(text: str, logprobs: list[float] | None, reason: str = "stop") -> tuple[int, Any]:
+    told = None if logprobs is None else {"tokens": ["?"] * len(logprobs), "token_logprobs": logprobs}
+    if told:
+        told["top_logprobs"] = [{"a": value, "b": value - 1} for value in logprobs]
+    choice = {"index": 0, "text": text, "finish_reason": reason, "logprobs": told}
+    return 200, {"id": "1", "object": "text_completion", "created": 0, "model": "there", "choices": [choice]}

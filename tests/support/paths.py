@@ -1,0 +1,7 @@
+"""Where the tests find the repository and their own files."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ROOT / "tests/files"  # excerpts of public data sets
+SMOKE = "tests/configs/smoke.yaml"  # relative, so that it names the same file in a copy of the repository

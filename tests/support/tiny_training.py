@@ -1,0 +1,64 @@
+"""Small curricula, the options of a short training, and what such a training leaves."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from heal.config.experiment import Train
+from heal.worlds.mini.tokenizer import vocabulary
+
+OPTIONS = Train(steps=20, batch=4, learning_rate=1e-2, save_steps=5)
+WORDS = [word for word in vocabulary() if word.startswith(" ") and word[1:].isalpha()]
+
+
+def conversation(number: int, length: int = 6) -> dict[str, Any]:
+    draw = random.Random(number)
+    messages = [
+        {"role": "user", "content": "".join(draw.choices(WORDS, k=4))},
+        {"role": "assistant", "content": "".join(draw.choices(WORDS, k=length + number % 3))},
+    ]
+    return {
+        "id": f"e{number}",
+        "problem_id": str(number),
+        "stage": number % 3 + 1,
+        "weight": 1.0,
+        "origin": ("sample", "guided", "repair")[number % 3],
+        "origin_id": "",
+        "messages": messages,
+    }
+
+
+def written(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@contextmanager
+def watched() -> Iterator[list[torch.Tensor]]:
+    """The token ids of every forward pass, as the model's embedding sees them."""
+    seen: list[torch.Tensor] = []
+
+    def note(module: torch.nn.Module, arguments: tuple[Any, ...]) -> None:
+        if isinstance(module, torch.nn.Embedding):
+            seen.append(arguments[0].clone())
+
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(note)
+    yield seen
+    handle.remove()
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(out)): file.read_bytes() for file in sorted(out.rglob("*")) if file.is_file()}
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as stream:
+        return list(csv.DictReader(stream))

@@ -1,0 +1,130 @@
+"""Hand-made traces of a dozen mini problems, with every file that any method found needs."""
+
+from heal import records, registry
+from heal.config import experiment as config
+from heal.method.base import Traces
+from heal.method.steps import split_text
+from heal.worlds.mini import puzzles
+from tests.support.paths import ROOT
+
+EXPERIMENT = config.load(ROOT / "config/config.yaml")
+FURTHER = config.load(ROOT / "config/mini_baselines.yaml")
+CONFIGURED = registry.resolve(EXPERIMENT) | registry.resolve(FURTHER)
+# Every kind that is found is tried, whether a config has it or not.
+METHODS = CONFIGURED | {
+    kind: registry.build(registry.shared_options(FURTHER, {"kind": kind}) | {"kind": kind}, where="test", field=kind)
+    for kind in registry.discover()
+    if kind not in {method.kind for method in CONFIGURED.values()}
+}
+N = 12
+STUDENT = "tiny"
+
+
+def problem_rows():
+    return [
+        {
+            "problem_id": f"p{i}",
+            "question": puzzle.question,
+            "answer": puzzle.answer,
+            "solution": puzzles.solution(puzzle),
+            "source": "mini",
+            "difficulty": puzzle.difficulty,
+        }
+        for i, puzzle in enumerate(puzzles.generate("train", N, 0))
+    ]
+
+
+def trace(problem, name, text):
+    empty = {"token_ids": [1], "logprobs": [-0.1], "entropies": [0.1], "finish_reason": "stop"}
+    return {"trace_id": name, "problem_id": problem["problem_id"], "index": 0, "text": text, **empty}
+
+
+def graded(row, correct=True):
+    return {
+        "trace_id": row["trace_id"],
+        "problem_id": row["problem_id"],
+        "extracted": "1",
+        "correct": correct,
+        "reason": "",
+    }
+
+
+def repair(row):
+    story = {
+        "source_id": "s",
+        "detector": "d",
+        "step_entropies": [0.1],
+        "surges": [0.1],
+        "breakpoint": 2,
+        "kept_steps": 1,
+    }
+    story |= {"kept": "", "hint": "h", "continuation": row["text"]}
+    return row | story | {"extracted": "1", "accepted": True, "reason": ""}
+
+
+def score(row):
+    lists = {key: [0.1, 0.2] for key in ("nll_mean", "nll_top20", "nll_max", "uncertainty_product", "uncertainty_mean")}
+    about = {"kind": "repair", "steps": ["a", "b"], "statement": 2, "statement_nll": 0.1}
+    return {"trace_id": row["trace_id"], "problem_id": row["problem_id"], **about, **lists}
+
+
+def write_trace_folder(folder):
+    """Traces in which the teacher solves the first third of the problems, and repairs and guided samples do the rest.
+
+    The last problem, which is repaired, was solved once.
+    """
+    problems = problem_rows()
+    records.write(folder / "train.parquet", "problems", problems)
+    samples = [trace(p, f"s{i}{p['problem_id']}", p["solution"] + " " * i) for p in problems for i in range(2)]
+    lucky = samples[-1]["trace_id"]
+    grades = [graded(row, int(row["problem_id"][1:]) < N // 3 or row["trace_id"] == lucky) for row in samples]
+    rest = problems[N // 3 :]
+    guided = [trace(p, f"g{i}{p['problem_id']}", f"{p['solution']} {i}") for p in rest for i in range(6)]
+    repairs = [repair(trace(p, f"r{p['problem_id']}", p["solution"])) for p in rest]
+    records.write(folder / "samples.parquet", "samples", samples)
+    records.write(folder / "grades.parquet", "grades", grades)
+    accepted = {"extracted": "1", "accepted": True, "reason": ""}
+    records.write(folder / "guided.parquet", "guided", [row | accepted for row in guided])
+    for file in {file for method in METHODS.values() for file in method.needs()}:
+        if file.startswith("repairs/"):
+            records.write(folder / file, "repairs", repairs)
+        elif file.startswith("scores/"):
+            records.write(folder / file, "scores", [score(row) for row in repairs])
+        elif file.endswith(".grades.parquet"):
+            records.write(folder / file, "grades", grades)
+        elif file.startswith("extra/"):
+            records.write(folder / file, "samples", samples)
+    own = folder / f"students/{STUDENT}"
+    attempts = [trace(p, f"o{i}{p['problem_id']}", f"x = \\boxed{{{i}}}") for p in problems for i in range(4)]
+    records.write(own / "samples.parquet", "samples", attempts)
+    # The student solves problem i in i of its 4 attempts, and never answers the same twice otherwise.
+    verdicts = [graded(row, n % 4 < n // 4) | {"extracted": str(n % 4 + 1)} for n, row in enumerate(attempts)]
+    records.write(own / "grades.parquet", "grades", verdicts)
+    right = [row for row, grade in zip(samples, grades, strict=True) if grade["correct"]]
+    ranks = [
+        {"trace_id": row["trace_id"], "problem_id": row["problem_id"], "logprobs": [-0.5, -1.0], "ranks": [1, 90 - i]}
+        for i, row in enumerate(right)
+    ]
+    records.write(own / "ranks.parquet", "ranks", ranks)
+    records.write(own / "continued.parquet", "continued", [row for source in right[::2] for row in ends(source)])
+    return folder
+
+
+def ends(source, first=2):
+    """Continuations of a correct sample, two from each of three cuts; right from cut `first` on, half of them there."""
+    steps = [step + "\n\n" for step in split_text(source["text"])]
+    rows = []
+    for cut in range(3):
+        for index in range(2):
+            kept, new = "".join(steps[:cut]), f"{index} " + "".join(steps[cut:]).rstrip()
+            right = cut > first or (cut == first and index == 0)
+            story = {"source_id": source["trace_id"], "index": index, "kept_steps": cut, "steps": len(steps)}
+            story |= {"trace_id": f"{source['trace_id']}-{cut}-{index}", "problem_id": source["problem_id"]}
+            story |= {"kept": kept, "continuation": new, "text": kept + new, "finish_reason": "stop"}
+            rows.append(story | {"extracted": "1", "accepted": right, "reason": "" if right else "wrong"})
+    return rows
+
+
+def examples_of(name, folder):
+    method = METHODS[name]
+    return method.curriculum(Traces(folder, folder / "train.parquet", method.needs(), 0, STUDENT))

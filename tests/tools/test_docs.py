@@ -1,0 +1,116 @@
+"""The documentation: built strictly, no dead link, nothing fetched, and what is made from the code is up to date."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlparse
+
+import pytest
+import yaml
+from markdown.extensions.toc import slugify
+
+from tests.support.paths import ROOT
+from tools.docs import commands as reference
+
+SPEC = importlib.util.spec_from_file_location("hooks", ROOT / "docs/hooks.py")
+hooks = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(hooks)
+TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+PAGES = [file for file in TRACKED if file.endswith(".md") and (ROOT / file).exists()]
+CLEANED = re.compile(r"`|\*|\[([^]]*)\]\([^)]*\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """What a page's headings are called in a link."""
+    text = hooks.CODE.sub(lambda code: "" if code[0].startswith("```") else code[0], page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {slugify(CLEANED.sub(r"\1", heading), "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_link_is_dead(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for link in hooks.links(text):
+        path = ROOT / hooks.target(PurePosixPath(page), link[1])
+        assert path.is_file(), f"{page}: {link[0]}"
+        if link[2]:
+            assert link[2][1:] in anchors(path), f"{page}: {link[0]}"
+    for anchor in re.findall(r"\]\(#([^)]+)\)", text):
+        assert anchor in anchors(ROOT / page), f"{page}: #{anchor}"
+    for address in re.findall(r"\]\(([a-z]+:[^)]*)\)", text):
+        parts = urlparse(address)
+        assert parts.scheme == "https" and "." in parts.netloc and " " not in address, f"{page}: {address}"
+
+
+@pytest.mark.parametrize("file", ["README.md", "docs/log.md", "docs/reference/commands.md", "evals/tasks/README.md"])
+def test_the_way_into_the_site_leads_back(file):
+    path = PurePosixPath(file)
+    assert hooks.in_repository(str(hooks.in_site(path))) == path
+
+
+def test_links_in_code_are_left_alone():
+    text = "[a](../x.md) `[b](y.md)` [c](https://z.org)\n```\n[d](w.md)\n```\n[e](#f)"
+    assert [link[1] for link in hooks.links(text)] == ["../x.md"]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    out = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return {path.relative_to(out).as_posix(): path.read_text(encoding="utf-8") for path in out.rglob("*.html")}
+
+
+def test_a_reader_fetches_nothing_from_elsewhere(site):
+    for name, page in site.items():
+        assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:https?:)?//[^>]*>", page), name
+
+
+def test_every_formula_is_mathml(site):
+    source = (ROOT / "docs/method.md").read_text(encoding="utf-8")
+    assert source.count("$$") == 2 * site["method.html"].count('display="block"') > 0
+    for name, page in site.items():
+        assert "arithmatex" not in page, name
+        assert not re.search(r"<m[ion][^>]*>\\", page), f"{name}: a command that latex2mathml does not know"
+
+
+def test_every_option_is_in_the_site(site):
+    assert "calibration_quantile" in site["repository/config/index.html"]
+
+
+def test_what_is_made_from_the_code_is_up_to_date():
+    fix = "run: python -m tools.docs.commands"
+    assert reference.COMMANDS.read_text(encoding="utf-8") == reference.commands(), fix
+    page = reference.FIDELITY.read_text(encoding="utf-8")
+    assert page == reference.fidelity(page), fix
+
+
+@pytest.mark.parametrize("module", reference.modules())
+def test_every_command_explains_itself(module):
+    parser = reference.parser_of(module)
+    assert re.search(r"\b(reads?|writes?)\b", parser.description, re.IGNORECASE), "what does it read and write?"
+    if not module.startswith("heal.cli"):
+        assert reference.called(module) in parser.description, "an example"
+    for name, part in reference.with_parts(module, parser):
+        assert (part.description or "").strip(), name
+        for action in reference.options(part):
+            assert (action.help or "").strip(), f"{name} {action.dest}: no help"
+
+
+def test_versions_agree_and_the_citation_has_what_the_format_asks_for():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(cited)
+    assert all({"type", "title", "authors"} <= set(work) for work in cited["references"])
+    assert cited["version"] == version
+    entries = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").split("\n* ")[1:]
+    assert entries and all("Numbers change: " in entry for entry in entries)
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_fits_a_screen():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 100

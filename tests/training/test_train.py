@@ -1,0 +1,276 @@
+"""Laws of training: the order that reaches the model, the mask, equal steps, resume = no interruption, plain errors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from heal.config.experiment import Lora, Train
+from heal.errors import HealError
+from heal.method.pace import exposures
+from heal.training.train import NOT_SUPERVISED, encode, end_of_turn, optimizer_steps, train
+from heal.worlds.mini.tokenizer import build_tokenizer
+from tests.support.tiny_training import OPTIONS, contents, conversation, rows_of, watched, written
+
+
+def as_exposures(batches: list[torch.Tensor], model: Path) -> list[list[int]]:
+    pad = AutoTokenizer.from_pretrained(model).pad_token_id
+    return [[token for token in row if token != pad] for batch in batches for row in batch.tolist()]
+
+
+def expected_exposures(model: Path, curriculum: Path, options: Train, first_step: int = 1) -> list[list[int]]:
+    rows = [json.loads(line) for line in curriculum.read_text().splitlines()]
+    stages = [row["stage"] for row in rows]
+    order, _ = exposures(stages, schedule="cumulative", steps=options.steps, batch=options.batch, seed=0)
+    examples = encode(AutoTokenizer.from_pretrained(model), rows, "test")
+    return [examples[number].ids for number in order[(first_step - 1) * options.batch :]]
+
+
+def test_the_order_of_exposures_reaches_the_model(model: Path, curriculum: Path, trained: Any) -> None:
+    assert as_exposures(trained[1], model) == expected_exposures(model, curriculum, OPTIONS)
+
+
+def test_a_micro_batch_keeps_the_order_and_the_loss(
+    model: Path, curriculum: Path, trained: Any, tmp_path: Path
+) -> None:
+    options = OPTIONS.model_copy(update={"steps": 20, "micro_batch": 2})
+    with watched() as batches:
+        train(curriculum, str(model), options, "cumulative", 0, tmp_path / "s")
+    assert {len(batch) for batch in batches} == {2}
+    assert as_exposures(batches, model) == expected_exposures(model, curriculum, options)
+    whole, halves = rows_of(trained[0] / "loss.csv"), rows_of(tmp_path / "s" / "loss.csv")
+    assert [float(row["loss"]) for row in halves] == pytest.approx([float(row["loss"]) for row in whole], rel=1e-3)
+
+
+def test_the_loss_is_the_mean_over_completion_tokens(model: Path, curriculum: Path, trained: Any) -> None:
+    network, tokenizer = AutoModelForCausalLM.from_pretrained(model), AutoTokenizer.from_pretrained(model)
+    nll = []
+    for ids in expected_exposures(model, curriculum, OPTIONS)[: OPTIONS.batch]:
+        start = ids.index(tokenizer.convert_tokens_to_ids("<|assistant|>")) + 1
+        logprobs = network(torch.tensor([ids])).logits[0].log_softmax(-1)
+        nll += [-logprobs[place - 1, ids[place]].item() for place in range(start, len(ids))]
+    assert float(rows_of(trained[0] / "loss.csv")[0]["loss"]) == pytest.approx(sum(nll) / len(nll), rel=1e-4)
+
+
+def test_labels_cover_the_answer_and_end_with_eos(model: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    row = conversation(1)
+    (example,) = encode(tokenizer, [row], "test")
+    supervised = [token for token in example.labels if token != NOT_SUPERVISED]
+    assert tokenizer.decode(supervised) == row["messages"][1]["content"] + tokenizer.eos_token
+    assert example.ids[-len(supervised) :] == supervised
+    assert supervised[-1] == tokenizer.eos_token_id != tokenizer.pad_token_id
+
+
+def test_what_is_given_is_read_and_not_learnt(model: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    row = conversation(1)
+    words = row["messages"][1]["content"].split(" ")
+    given = " ".join(words[:3])
+    (plain,), (example,) = (encode(tokenizer, [one], "test") for one in (row, row | {"given": given}))
+    assert example.ids == plain.ids
+    supervised = [token for token in example.labels if token != NOT_SUPERVISED]
+    assert tokenizer.decode(supervised) == row["messages"][1]["content"].removeprefix(given) + tokenizer.eos_token
+    tokenizer.chat_template = tokenizer.chat_template.replace("{{ message", "{{ ' then' + message")
+    with pytest.raises(HealError, match="does not begin with its given part"):
+        encode(tokenizer, [row | {"given": given}], "test")
+
+
+def test_what_a_template_writes_after_eos_is_not_trained_on(model: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    plain = encode(tokenizer, [conversation(1)], "test")
+    tokenizer.chat_template = tokenizer.chat_template.replace("{{ '<|end|>' }}", "{{ '<|end|>\n\n' }}")
+    assert end_of_turn(tokenizer, "test") == "<|end|>"
+    assert encode(tokenizer, [conversation(1)], "test") == plain
+
+
+def test_the_token_that_the_template_ends_with_becomes_eos(model: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.eos_token = "<|pad|>"  # as in base models: EOS is the padding, the template ends with another token
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|end|>"]})
+    assert end_of_turn(tokenizer, "test") == "<|end|>"
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|end|>", "")
+    with pytest.raises(HealError, match="special token"):
+        end_of_turn(tokenizer, "test")
+
+
+def test_the_number_of_steps_does_not_depend_on_the_curriculum(model: Path, trained: Any, tmp_path: Path) -> None:
+    small = written(tmp_path / "small.jsonl", [conversation(0)])
+    summary = train(small, str(model), OPTIONS, "cumulative", 0, tmp_path / "s")
+    losses = rows_of(tmp_path / "s" / "loss.csv")
+    assert summary["steps"] == len(losses) == len(rows_of(trained[0] / "loss.csv")) == 20
+    assert optimizer_steps(OPTIONS, 1) == optimizer_steps(OPTIONS, 1000) == 20
+    assert optimizer_steps(Train(steps=None, epochs=5.0, batch=8), 20) == 13
+
+
+def test_the_rate_warms_up_stays_and_decays(trained: Any) -> None:
+    rates = [float(row["learning_rate"]) for row in rows_of(trained[0] / "loss.csv")]
+    assert rates[0] == 0 and rates[1:19] == [1e-2] * 18 and 0 < rates[19] < 1e-2
+
+
+def test_exposures_are_counted(trained: Any) -> None:
+    counts = [int(row["exposures"]) for row in rows_of(trained[0] / "exposures.csv")]
+    assert len(counts) == 9 and sum(counts) == OPTIONS.steps * OPTIONS.batch
+    summary = json.loads((trained[0] / "training.json").read_text())
+    assert 0 < summary["tokens"]["supervised"] < summary["tokens"]["total"]
+    assert summary["masked_example"]["not_supervised"].endswith("<|assistant|>")
+
+
+def test_two_runs_are_byte_identical(model: Path, curriculum: Path, trained: Any, tmp_path: Path) -> None:
+    train(curriculum, str(model), OPTIONS, "cumulative", 0, tmp_path / "seed0")
+    assert contents(tmp_path / "seed0") == contents(trained[0])
+
+
+def test_resume_equals_no_interruption(
+    model: Path, curriculum: Path, trained: Any, killed: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    with watched() as batches:
+        train(curriculum, str(model), OPTIONS, "cumulative", 0, tmp_path / "seed0")
+    assert as_exposures(batches, model) == expected_exposures(model, curriculum, OPTIONS, first_step=11)
+    assert contents(tmp_path / "seed0") == contents(trained[0])
+    assert [path.name for path in tmp_path.iterdir()] == ["seed0"]  # no checkpoint is left
+
+
+def test_another_learning_rate_does_not_resume(model: Path, curriculum: Path, killed: Path, tmp_path: Path) -> None:
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    with watched() as batches:
+        options = OPTIONS.model_copy(update={"learning_rate": 2e-2})
+        train(curriculum, str(model), options, "cumulative", 0, tmp_path / "seed0")
+    assert len(batches) == OPTIONS.steps
+
+
+def test_a_small_task_is_memorised(model: Path, tmp_path: Path) -> None:
+    few = written(tmp_path / "few.jsonl", [conversation(n) | {"stage": 1} for n in range(4)])
+    train(few, str(model), OPTIONS.model_copy(update={"steps": 60}), "cumulative", 0, tmp_path / "s")
+    losses = [float(row["loss"]) for row in rows_of(tmp_path / "s" / "loss.csv")]
+    assert losses[-1] < 0.3 * losses[0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_lora_gives_a_whole_model(model: Path, curriculum: Path, tmp_path: Path, dtype: str) -> None:
+    options = OPTIONS.model_copy(update={"lora": Lora(rank=4, alpha=8), "dtype": dtype})
+    train(curriculum, str(model), options, "cumulative", 0, tmp_path / "s")
+    before = AutoModelForCausalLM.from_pretrained(model).state_dict()
+    after = AutoModelForCausalLM.from_pretrained(tmp_path / "s" / "model")
+    assert str(after.dtype) == f"torch.{dtype}"
+    assert before.keys() == after.state_dict().keys()
+    changed = "model.layers.0.self_attn.q_proj.weight"
+    assert (before[changed] - after.state_dict()[changed]).abs().max() > 1e-3
+    assert torch.equal(before["model.norm.weight"], after.state_dict()["model.norm.weight"].float())
+
+
+def test_the_model_knows_how_to_end(model: Path, trained: Any) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(trained[0] / "model")
+    settings = json.loads((trained[0] / "model" / "generation_config.json").read_text())
+    assert settings["pad_token_id"] == tokenizer.pad_token_id
+    assert settings["eos_token_id"][0] == tokenizer.eos_token_id
+    assert tokenizer.chat_template == build_tokenizer().chat_template
+    assert json.loads((trained[0] / "model" / "config.json").read_text())["use_cache"]
+
+
+def test_long_conversations_are_left_out_and_counted(model: Path, tmp_path: Path) -> None:
+    rows = [conversation(0), conversation(1, length=40), conversation(2)]
+    options = OPTIONS.model_copy(update={"max_length": 20, "steps": 2})
+    summary = train(written(tmp_path / "c", rows), str(model), options, "mixed", 0, tmp_path / "s")
+    assert summary["left_out_too_long"] == ["e1"] and summary["examples"] == 2
+    with pytest.raises(HealError, match="longer than max_length 3"):
+        options = OPTIONS.model_copy(update={"max_length": 3})
+        train(tmp_path / "c", str(model), options, "mixed", 0, tmp_path / "none")
+
+
+def test_a_text_without_tokens_is_left_out_and_many_are_refused(model: Path, tmp_path: Path) -> None:
+    """One slip of a teacher with another vocabulary costs one example, not the student."""
+    rows = [conversation(number) for number in range(30)]
+    rows[4]["messages"][1]["content"] = "Donaudampfschiff"
+    options = OPTIONS.model_copy(update={"steps": 2})
+    summary = train(written(tmp_path / "c", rows), str(model), options, "mixed", 0, tmp_path / "s")
+    assert summary["left_out_unreadable"] == ["e4"] and summary["examples"] == 29
+    for row in rows[:3]:
+        row["messages"][1]["content"] = "Donaudampfschiff"
+    with pytest.raises(HealError, match="changes the text"):
+        train(written(tmp_path / "c", rows), str(model), options, "mixed", 0, tmp_path / "none")
+
+
+def broken(**changes: Any) -> str:
+    return "\n".join(json.dumps(row) for row in [conversation(0), conversation(1) | changes])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        ("", "no training conversation"),
+        (broken()[:-20], "line 2: not valid JSON"),
+        (broken(stage=4), "row 2: stage"),
+        (broken(stage=None), "row 2: stage"),
+        (broken(weight=-0.5), "row 2: weight"),
+        (broken(weight=float("nan")), "row 2: weight"),
+        (json.dumps(conversation(0) | {"weight": 0}), "every weight is 0"),
+        (broken(id=7), "row 2: id"),
+        (broken(messages=[]), "row 2: messages"),
+        (broken(messages=[{"role": "user", "content": "x"}, {"role": "assistant"}]), "row 2: messages"),
+        (broken(messages=[{"role": "user", "content": "x"}, {"role": "assistant", "content": " "}]), "row 2.*empty"),
+        (broken(given="not its beginning"), "row 2: given"),
+        (broken(given=conversation(1)["messages"][1]["content"]), "row 2: given"),
+        ('{"id": "a"}', "row 1: origin: missing"),
+    ],
+)
+def test_a_bad_curriculum_is_told(model: Path, tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "c.jsonl").write_text(content)
+    with pytest.raises(HealError, match=message):
+        train(tmp_path / "c.jsonl", str(model), OPTIONS, "cumulative", 0, tmp_path / "s")
+
+
+def test_a_model_that_cannot_be_trained_is_told(model: Path, curriculum: Path, tmp_path: Path) -> None:
+    bare = shutil.copytree(model, tmp_path / "bare")
+    (bare / "chat_template.jinja").unlink()
+    with pytest.raises(HealError, match=f"{bare}: .*no chat template"):
+        train(curriculum, str(bare), OPTIONS, "cumulative", 0, tmp_path / "s")
+    (bare / "model.safetensors").unlink()
+    with pytest.raises(HealError, match="safetensors"):
+        train(curriculum, str(bare), OPTIONS, "cumulative", 0, tmp_path / "s")
+    with pytest.raises(HealError, match="does not divide"):
+        options = OPTIONS.model_copy(update={"micro_batch": 3})
+        train(curriculum, str(model), options, "cumulative", 0, tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "{{ message['content'] }}{{ '<|end|>' }}",
+            "{{ message['content'][3:] }}{{ '<|end|>' }}",
+            "changes the assistant",
+        ),
+        ("{{ '<|assistant|>' }}{% gen", "{{ '<|user|>' }}{% gen", "no prefix"),
+        ("{{ '<|end|>' }}", "", "not EOS"),
+    ],
+)
+def test_a_template_that_spoils_the_mask_is_told(model: Path, old: str, new: str, message: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    assert old in tokenizer.chat_template
+    tokenizer.chat_template = tokenizer.chat_template.replace(old, new, 1)
+    with pytest.raises(HealError, match=message):
+        encode(tokenizer, [conversation(0)], "test")
+
+
+def test_words_that_the_tokenizer_does_not_know_are_told(model: Path) -> None:
+    row = conversation(0)
+    row["messages"][0]["content"] = "Schadenfreude"
+    with pytest.raises(HealError, match="decoding changes the text"):
+        encode(AutoTokenizer.from_pretrained(model), [row], "test")
+
+
+def test_padding_must_differ_from_eos(model: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.pad_token = tokenizer.eos_token
+    with pytest.raises(HealError, match="padding token"):
+        end_of_turn(tokenizer, "test")

@@ -1,0 +1,260 @@
+"""Laws of the trace viewer: what it chooses, what it tells of a repair, and that any text is only text on the page."""
+
+import base64
+import hashlib
+import json
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from heal import records
+from heal.config.experiment import Gear, Hint, Pure
+from heal.engines.base import load_tokenizer
+from heal.errors import HealError
+from heal.method import pure
+from heal.viewer.choice import in_turn, spread
+from heal.viewer.found import labels, read_run
+from heal.viewer.page import FILES, HERE, embedded, render
+from heal.viewer.story import Storyteller
+from tests.support.paths import ROOT
+from tests.support.viewer_run import Story, checked_stories, data_of, stories, view, write_run
+
+
+def told_by(run, options=Pure()):  # noqa: B008
+    found = read_run(run, "t", 0, options, 0)
+    teller = Storyteller(found, load_tokenizer(str(run / "tokenizer")), options)
+    return [(repair, teller.tell(repair)) for repair in found.repairs]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("run"), stories(3))
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return view(run)
+
+
+@settings(max_examples=200)
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+@example("</script><script>alert(1)</script>")
+@example("<!-- <script> \u2028 \u2029 \x00 ]]> &lt; $script")
+def test_any_text_comes_back_and_none_ends_its_block(text):
+    block = embedded({text: [text]})
+    assert json.loads(block) == {text: [text]}
+    assert not re.search("[<>&\u2028\u2029]", block)
+    assert data_of(render({"text": text})) == {"text": text}
+
+
+def test_the_policy_allows_the_page_s_own_blocks_and_nothing_else(page):
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
+    allowed = dict(part.split(" ", 1) for part in policy.split("; "))
+    assert set(allowed) == {"default-src", "style-src", "script-src", "base-uri", "form-action"}
+    assert {allowed.pop(name) for name in ("default-src", "base-uri", "form-action")} == {"'none'"}
+    for name, tag in (("style-src", "style"), ("script-src", "script")):
+        (block,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(block.encode()).digest()).decode()
+        assert allowed[name] == f"'sha256-{digest}'"
+
+
+def test_nothing_on_the_page_can_make_html_of_a_text_or_load_a_file():
+    html, _, *scripts = ((HERE / name).read_text(encoding="utf-8") for name in FILES)
+    script = "".join(scripts)
+    makers = r"innerHTML|outerHTML|insertAdjacent|createContextual|document\.write|eval|Function\("
+    assert not re.search(rf"{makers}|fetch|import|https?:", script)
+    assert not re.search(r"\b(src|https?):?=|<link|<img|<iframe|https?:", html)
+
+
+def test_a_trace_is_told_whole_in_any_script(run):
+    for repair, tables in told_by(run):
+        row, text = repair.row, tables["texts"]
+        source = text[row["source_id"]]
+        assert len(source["pieces"]) == len(source["centinats"])
+        if row["trace_id"]:
+            told = tables["repairs"][repair.id]
+            added = text[row["trace_id"]]
+            kept, new = "".join(source["pieces"][: told["kept_tokens"]]), "".join(added["pieces"])
+            assert (kept, new) == (row["kept"], row["continuation"])
+            assert len(added["pieces"]) == len(added["centinats"]) == len(row["entropies"])
+            assert added["centinats"] == [round(100 * value) for value in row["entropies"]]
+            assert told["ends"][-1] == len(row["token_ids"])
+
+
+def test_what_repairs_share_stands_on_the_page_once(page):
+    data = data_of(page)
+    assert len(data["repairs"]) == 18
+    sources = {cut["text"] for cut in data["cuts"].values()}
+    assert len(sources) == 15, "two repairs of every sixth trace"
+    assert set(data["texts"]) == sources | {one["text"] for one in data["repairs"].values() if one["text"]}
+
+
+def test_every_verdict_of_every_detector_is_there(page):
+    data = data_of(page)
+    kinds = Counter((data["about"]["variants"][one["variant"]], one["verdict"]) for one in data["repairs"].values())
+    assert kinds == {
+        ("entropy_surge", "accepted"): 9,
+        ("random", "wrong"): 3,
+        ("random", "no_breakpoint"): 3,
+        ("random", "accepted"): 3,
+    }
+    for one in data["repairs"].values():
+        assert (one["pure"] == "not scored") == (one["verdict"] != "accepted")
+
+
+def test_the_numbers_of_pure_are_pure_s(run):
+    options = Pure(drop_share=0.4)
+    told = told_by(run, options)
+    for variant in {repair.variant for repair, _ in told}:
+        scores = records.read(run / f"traces/t/draw0/scores/{variant}.parquet", "scores")
+        kept = {repair.row["trace_id"] for repair, _ in told if repair.variant == variant and repair.pure == "kept"}
+        assert kept == pure.keep_quantile(scores, options) and len(kept) < len(scores)
+    for repair, tables in told:
+        if repair.score:
+            numbers = tables["repairs"][repair.id]["score"]
+            assert len(numbers["ratios"]) == repair.row["kept_steps"] + 1, "u falls below 0.1 at the first new step"
+            assert numbers["certain"] and numbers["worst"] == len(numbers["ratios"])
+            anomaly, surprise = pure.anomaly(repair.score, options), repair.score["nll_mean"]
+            assert numbers["anomaly"] == max(numbers["ratios"]) == pytest.approx(anomaly, 1e-3)
+            assert numbers["perplexities"] == pytest.approx(np.exp(surprise), 1e-3)
+
+
+def test_the_first_wrong_step_is_the_checker_s(tmp_path):
+    run = write_run(tmp_path, checked_stories())
+    found = {}
+    for repair, tables in told_by(run):
+        (cut,), told = tables["cuts"].values(), tables["repairs"][repair.id]
+        assert cut["first_wrong"] == 2
+        found[repair.row["detector"]] = told["checker"], told["first_wrong"]
+    assert found == {"entropy_surge": ("valid", None), "random": ("inherited", 2), "first_step": ("fresh", 3)}
+
+
+def test_without_a_checker_nothing_is_said_of_steps(run, page):
+    assert not data_of(page)["about"]["checked"]
+    assert {one["checker"] for one in data_of(page)["repairs"].values()} == {None}
+
+
+def chosen_ids(run):
+    return [repair.id for repair in spread(read_run(run, "t", 0, Pure(), 0).repairs)]
+
+
+def test_neither_rows_nor_their_order_change_the_choice_or_a_byte(run, page, tmp_path):
+    other = write_run(tmp_path, stories(3), order=lambda rows: rows[::-1])
+    assert chosen_ids(other) == chosen_ids(run)
+    one, two = data_of(page), data_of(view(other))
+    for data in (one, two):
+        for place in ("command", "model", "run"):
+            data["about"].pop(place)
+    assert embedded(one) == embedded(two)
+    assert view(run) == view(run)
+
+
+@given(st.lists(st.lists(st.integers(), max_size=5), max_size=5))
+def test_taking_in_turn_takes_all_and_never_two_more_of_one_than_of_another(groups):
+    named = [[(number, item) for item in items] for number, items in enumerate(groups)]
+    taken = in_turn(named)
+    assert sorted(taken) == sorted(item for items in named for item in items)
+    for length in range(len(taken)):
+        counts = Counter(number for number, _ in taken[:length])
+        left = [number for number, items in enumerate(named) if counts[number] < len(items)]
+        assert all(counts[number] >= max(counts.values(), default=0) - 1 for number in left)
+
+
+def test_a_smaller_page_is_spread_too_and_a_part_of_a_larger_one(run):
+    few, more = (data_of(view(run, "--traces", str(count))) for count in (5, 9))
+    assert len(few["repairs"]) == 5 and set(few["repairs"]) < set(more["repairs"])
+    kinds = {(one["variant"], one["verdict"], one["pure"]) for one in few["repairs"].values()}
+    assert len(kinds) == 5
+
+
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory):
+    """200 repairs of 100 problems; trace and continuation have some 350 tokens each."""
+    steps = [f"Then, since this is step {k} of a long trace, it goes on with more words." for k in range(5)]
+    told = [
+        Story(f"Question {i}", steps, [f"{detector} {step}" for step in steps], detector=detector)
+        for i in range(100)
+        for detector in ("entropy_surge", "random")
+    ]
+    return write_run(tmp_path_factory.mktemp("long"), told)
+
+
+def test_200_traces_are_at_most_2_megabytes(long_run):
+    html = view(long_run)
+    assert len(data_of(html)["repairs"]) == 200
+    assert len(html.encode()) <= 2e6
+
+
+def test_where_traces_are_too_long_there_are_fewer_and_page_and_command_say_so(long_run, capsys):
+    html = view(long_run, "--max-mb", "0.3")
+    data = data_of(html)
+    assert 250_000 < len(html.encode()) <= 300_000
+    assert 0 < len(data["repairs"]) < data["about"]["asked"] == 200
+    assert f"{len(data['repairs'])} of 200 repairs (more than" in capsys.readouterr().err
+    with pytest.raises(HealError, match="not one repair fits"):
+        view(long_run, "--max-mb", "0.01")
+
+
+def test_a_run_that_has_no_scores_yet_is_shown_without(tmp_path):
+    run = write_run(tmp_path, stories(), scores=False)
+    data = data_of(view(run))
+    assert {one["pure"] for one in data["repairs"].values()} == {"not scored"}
+    assert {one.get("score") for one in data["repairs"].values()} == {None}
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        (lambda here: [path.unlink() for path in here.glob("repairs/*.parquet")], "no repairs"),
+        (lambda here: [path.unlink() for path in here.glob("repairs/*.json")], "nothing says with which options"),
+        (lambda here: (here / "samples.parquet").unlink(), "no such file"),
+        (lambda here: here.parent.parent.joinpath("u").mkdir(), "several teachers: t, u"),
+        (lambda here: here.parent.rename(here.parent.parent.parent / "gone"), "no traces"),
+    ],
+)
+def test_what_is_missing_is_told_with_a_cure(tmp_path, break_it, said):
+    run = write_run(tmp_path, stories())
+    break_it(run / "traces/t/draw0")
+    with pytest.raises(HealError, match=said) as told:
+        view(run)
+    assert told.value.fix and told.value.where
+    assert not (run / "page.html").exists()
+
+
+def test_another_tokenizer_is_refused(tmp_path):
+    run = write_run(tmp_path, stories())
+    with pytest.raises(HealError, match="steps by this tokenizer"):
+        view(run, "--tokenizer", str(ROOT / "heal/worlds/mini/models/teacher"))
+
+
+def test_variants_of_one_detector_are_told_apart_by_what_differs():
+    gears = {
+        "a": Gear(),
+        "b": Gear(hint=Hint(source="none")),
+        "c": Gear(detector="random"),
+        "d": Gear(rewind=2, detector="oracle"),
+    }
+    named = labels(gears)
+    assert named["a"] == "entropy_surge, hint source answer" and named["b"] == "entropy_surge, hint source none"
+    assert (named["c"], named["d"]) == ("random", "oracle")
+    assert len(set(labels({"a": Gear(), "b": Gear(leak_patterns=["a long pattern indeed"])}).values())) == 2
+
+
+def test_the_page_s_files_are_installed_with_the_package():
+    import tomllib
+
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["heal"]
+    installed = {path for pattern in patterns for path in (ROOT / "heal").glob(pattern)}
+    assert {HERE / name for name in FILES} <= installed
+
+
+def test_page_and_provenance_say_where_they_come_from(run):
+    about = data_of(view(run, "--seed", "3"))["about"]
+    beside = json.loads((run / "page.html.provenance.json").read_text())
+    assert about["command"].split() == beside["command"] and about["command"].endswith("--seed 3")
+    assert about["git"] == beside["git"]
+    assert (about["run"], about["teacher"], about["draw"]) == (run.name, "t", 0)

@@ -1,0 +1,68 @@
+"""A new baseline in the workflow: one file and three lines of config, and its mistakes are told before any job."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.paths import ROOT
+from tests.support.snakemake import copy, environment, planned, snakemake
+
+
+def a_baseline(folder, **changes):
+    """A copy of the repository with TEMPLATE.py as a new baseline and three lines of config."""
+    repository = copy(folder)
+    content = (repository / "baselines/TEMPLATE.py").read_text().replace('kind = "template"', 'kind = "mine"')
+    for old, new in changes.items():
+        content = content.replace(old, new)
+    (repository / "baselines/mine.py").write_text(content)
+    smoke = (repository / "tests/configs/smoke.yaml").read_text()
+    lines = "ablations:\n  my_name:\n    kind: mine\n"
+    head, _, tail = smoke.partition("ablations:\n")
+    (repository / "config/mine.yaml").write_text(head + lines + tail)
+    return repository
+
+
+@pytest.mark.workflow
+def test_a_new_baseline_is_one_file_and_three_lines(tmp_path):
+    """As a new user would: found by itself, checked, tried by the tests without being listed, planned and tabulated."""
+    repository = a_baseline(tmp_path)
+    run = lambda *words: subprocess.run(  # noqa: E731
+        [sys.executable, "-m", *words], cwd=repository, env=environment(), capture_output=True, text=True, timeout=300
+    )
+    assert "mine: what `heal methods` says of it" in run("heal.cli", "methods").stdout
+    checked = run("heal.cli", "check", "--fields-only", "--config", "config/mine.yaml")
+    assert checked.returncode == 0 and "my_name" in checked.stdout, checked.stderr
+    tried = run("pytest", "-n", "0", "tests/test_registry.py", "-k", "mine", "-p", "no:cacheprovider")
+    assert tried.returncode == 0 and "2 passed" in tried.stdout, tried.stdout
+    jobs = planned(repository, "ablations", "--configfile", "config/mine.yaml")
+    before = planned(repository, "ablations", "--configfile", "tests/configs/smoke.yaml")
+    assert jobs["curriculum"] == before["curriculum"] + 1 and jobs["student"] == before["student"] + 2
+    assert run("tools.docs.config").returncode == 0
+    assert "| `mine` |" in (repository / "baselines/README.md").read_text()
+
+
+@pytest.mark.workflow
+def test_only_a_distilled_student_is_trained_beside_its_teacher():
+    models = [f"results/mini_baselines/students/default/draw0/tiny/{name}/seed0/model" for name in ("on_policy", "rsr")]
+    arguments = [*models, "--configfile", "config/mini_baselines.yaml"]
+    status, output = snakemake(ROOT, "--dry-run", "--printshellcmds", "--forceall", "--nolock", *arguments)
+    commands = [line for line in output.splitlines() if "python -m heal.training.train" in line]
+    assert status == 0 and len(commands) == 2, output
+    for line in commands:
+        assert ("--distillation" in line and "--teacher heal/worlds/mini/models/teacher " in line) == (
+            "/on_policy/" in line
+        )
+
+
+@pytest.mark.workflow
+def test_a_broken_baseline_is_told_before_anything_runs(tmp_path):
+    repository = a_baseline(tmp_path, **{"return [*files.base]": 'return [*files.base, "sampels.parquet"]'})
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--configfile", "config/mine.yaml"]
+    run = subprocess.run(command, cwd=repository, env=environment(), capture_output=True, text=True, timeout=300)
+    told = run.stdout + run.stderr
+    assert run.returncode != 0 and "Traceback" not in told
+    for word in ("baselines/mine.py", "my_name", "no rule makes 'sampels.parquet'", "did you mean 'samples.parquet'?"):
+        assert word in told, told

@@ -1,0 +1,55 @@
+"""The workflow makes problems from local files, keeps training apart from held-out ones, and notices edited files."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from heal import records
+from heal.config import experiment as config
+from tests.support.paths import ROOT
+from tests.support.snakemake import LEFT_OUT, planned, snakemake
+
+LOCAL = "tests/configs/local_files.yaml"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("made") / "copy", ignore=LEFT_OUT))
+    status, output = snakemake(folder, "problems", "--configfile", LOCAL)
+    assert status == 0, output[-4000:]
+    return folder
+
+
+@pytest.mark.workflow
+def test_problems_come_from_local_files_and_are_decontaminated(made):
+    folder = made / "results/local_files/problems"
+    report = json.loads((folder / "decontamination.json").read_text())
+    unfiltered, train = (records.read(folder / f"{name}.parquet", "problems") for name in ("unfiltered/train", "train"))
+    gone = {problem["problem_id"] for problem in report["problems"]}
+    assert [row for row in unfiltered if row["problem_id"] not in gone] == train
+    assert report["removed_for"] == {"dev": 0, "gsm8k": 4, "math500": 0} and len(unfiltered) == len(train) + 4
+    instruction = config.load(ROOT / LOCAL).problems.instruction
+    for split in ("train", "dev", "gsm8k", "math500"):
+        rows = records.read(folder / f"{split}.parquet", "problems")
+        assert rows and all(row["question"].endswith(f"\n\n{instruction}") for row in rows)
+    assert (folder / "train.parquet.provenance.json").exists()
+
+
+@pytest.mark.workflow
+def test_an_edited_data_file_makes_its_problems_again_and_no_others(made):
+    assert planned(made, "problems", "--configfile", LOCAL) == {}
+    path = made / "tests/data/gsm8k_test.jsonl"
+    path.write_text(path.read_text() + '{"question": "One more?", "answer": "1"}\n')
+    jobs = planned(made, "problems", "--configfile", LOCAL)
+    assert jobs == {"problem_set": 1, "decontaminated_problems": 1, "problems": 1}
+
+
+@pytest.mark.workflow
+def test_the_table_is_given_the_report_and_mini_has_none():
+    plan = ["--dry-run", "--forceall", "--printshellcmds"]
+    report = "--decontamination results/local_files/problems/decontamination.json"
+    assert report in snakemake(ROOT, *plan, "--configfile", LOCAL)[1]
+    status, output = snakemake(ROOT, *plan, "--configfile", "tests/configs/smoke.yaml")
+    assert status == 0 and "--decontamination" not in output and "decontaminated_problems" not in output

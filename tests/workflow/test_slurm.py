@@ -1,0 +1,89 @@
+"""The SLURM profile on a real SLURM of one node: to the tables, GPUs handed out, a cancelled job goes on.
+
+`make test-slurm` installs what it needs; plain pytest leaves it out.
+"""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import SMOKE
+from tests.support.slurm_node import output, slurm_node
+from tests.support.snakemake import command, copy, environment
+
+pytestmark = pytest.mark.slurm
+# sacct needs an accounting database; a site has one, and far less frequent questions.
+TEST = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "3", "--latency-wait", "10"]
+MODEL_STAGES = {
+    "heal.pipeline.sample",
+    "heal.pipeline.repair",
+    "heal.pipeline.score",
+    "heal.training.train",
+    "evals.run",
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A copy of the repository after a run with SLURM in which one job was cancelled, and the run's output."""
+    folder = copy(tmp_path_factory.mktemp("slurm"))
+    config = folder / SMOKE
+    # Small batches keep a sampling job at work long enough to be cancelled between two of them.
+    smaller = (
+        config.read_text().replace("problems_per_batch: 6", "problems_per_batch: 1").replace("seeds: 2", "seeds: 1")
+    )
+    config.write_text(smaller)
+    log = folder / "run.log"
+    with slurm_node(tmp_path_factory.mktemp("node")) as slurm, open(log, "w") as stream:
+        run = subprocess.Popen(
+            command("--workflow-profile", "slurm", "tables", "--configfile", SMOKE, *TEST),
+            cwd=folder,
+            env=environment(slurm["PATH"]) | {"SLURM_CONF": slurm["SLURM_CONF"]},
+            stdout=stream,
+            stderr=stream,
+        )
+        try:
+            cancelled = cancel_one(folder, run, slurm, log)
+            run.wait(1500)
+        finally:
+            run.terminate()
+            run.wait()
+        states = dict(line.split() for line in output(["squeue", "-h", "-t", "all", "-o", "%i %T"], slurm).splitlines())
+    assert run.returncode == 0, log.read_text()[-6000:]
+    return folder, cancelled, states
+
+
+def cancel_one(folder, run, slurm, log):
+    """Cancels a sampling job once it has kept a batch; its SLURM id."""
+    kept = folder / "results/smoke/traces/default/draw0/shards/samples"
+    until = time.monotonic() + 300
+    while True:
+        assert run.poll() is None and time.monotonic() < until, log.read_text()[-6000:]
+        if list(kept.glob(".*0*/000000.parquet")):
+            for line in output(["squeue", "-h", "-t", "running", "-o", "%i %k"], slurm).splitlines():
+                job, _, comment = line.partition(" ")
+                if comment == "rule_base_samples_wildcards_default_0_0":
+                    output(["scancel", job], slurm)
+                    return job
+        time.sleep(0.05)
+
+
+def test_the_run_reaches_the_tables_and_the_cancelled_job_went_on(finished):
+    folder, cancelled, states = finished
+    for name in ("main.csv", "main.md", "main.tex", "main_coverage.csv"):
+        assert (folder / "results/smoke/tables" / name).stat().st_size, name
+    assert [job for job, state in states.items() if state != "COMPLETED"] == [cancelled]
+    assert states[cancelled] == "CANCELLED"
+    log = (folder / "results/smoke/logs/samples/default.draw0.0.log").read_text()
+    assert "taken up from an earlier attempt" in log
+
+
+def test_every_job_with_a_model_had_one_card_of_its_own(finished):
+    folder, _, _ = finished
+    records = [json.loads(path.read_text()) for path in Path(folder / "results/smoke").rglob("*.provenance.json")]
+    assert {record["stage"] for record in records if record["gpu_seconds"]} == MODEL_STAGES
+    for record in records:
+        assert (record["gpu_seconds"] > 0) == (record["stage"] in MODEL_STAGES), record["output"]

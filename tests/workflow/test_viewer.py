@@ -1,0 +1,14 @@
+"""The workflow makes the trace viewer when it is asked for, and only then."""
+
+import pytest
+
+from tests.support.paths import ROOT, SMOKE
+from tests.support.snakemake import planned
+
+
+@pytest.mark.workflow
+def test_the_workflow_makes_the_page_when_it_is_asked_for():
+    arguments = ["--configfile", SMOKE, "--forceall"]
+    jobs = planned(ROOT, "viewer", *arguments)
+    assert jobs["trace_viewer"] == 1 and "repairs" in jobs and "student" not in jobs
+    assert "trace_viewer" not in planned(ROOT, *arguments)
