@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from heal.config import experiment as config
 from heal.config.options import Count, OptionGroup
-from heal.method.base import Example, Method, Traces, examples
-from heal.trace_files import files
+from heal.method.base import Example, Method, Traces, build_examples
+from heal.trace_files import GRADES, SAMPLES, TraceFile
 
 
 class Options(OptionGroup):
@@ -21,17 +21,21 @@ class Options(OptionGroup):
 
 
 class Template(Method):
-    kind = "template"
+    name = "template"
     paper = "arXiv 0000.00000 (authors, title)"
     summary = "what `heal methods` says of it, in one line"
     differs = "what is not as in the paper, in one line"
     options: Options
     Options = Options
 
-    def needs(self) -> list[str]:
-        return [*files.base]
+    @property
+    def pace(self) -> config.Pace:
+        return self.options.pace
 
-    def curriculum(self, traces: Traces) -> list[Example]:
-        correct = traces.correct()
+    def needs(self) -> list[TraceFile]:
+        return [SAMPLES, GRADES]
+
+    def build_curriculum(self, traces: Traces) -> list[Example]:
+        correct = traces.read_correct()
         chosen = dict(list(correct.items())[: self.options.most_problems])
-        return examples(chosen, 1, "sample", self.options.pace.max_per_problem)
+        return build_examples(chosen, 1, "sample", self.options.pace.max_per_problem)

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 
 from heal.config import experiment as config
 from heal.config.options import OptionGroup
-from heal.method.base import Example, Method, Traces, by_problem, distinct
+from heal.method.base import Example, Method, Traces, group_by_problem, take_distinct
 from heal.records import Row
-from heal.trace_files import files
+from heal.trace_files import CONTINUATIONS, GRADES, SAMPLES, TraceFile
 
 
 class Options(OptionGroup):
@@ -26,7 +26,7 @@ class Options(OptionGroup):
 
 
 class Bread(Method):
-    kind = "bread"
+    name = "bread"
     paper = "arXiv 2506.17211 (Zhang et al., BREAD)"
     summary = "the student's own correct ends of the shortest beginnings of the teacher's traces that let it succeed"
     differs = (
@@ -37,12 +37,16 @@ class Bread(Method):
     options: Options
     Options = Options
 
-    def needs(self) -> list[str]:
-        return [*files.base, files.continued]  # it goes on from the base samples, whose cost is its own too
+    @property
+    def pace(self) -> config.Pace:
+        return self.options.pace
 
-    def curriculum(self, traces: Traces) -> list[Example]:
-        found = shortest(traces.read(files.continued, "continued"), 0.0)
-        right = by_problem(row for row in found if row["accepted"] and row["continuation"].strip())
+    def needs(self) -> list[TraceFile]:
+        return [SAMPLES, GRADES, CONTINUATIONS]  # it goes on from the base samples, whose cost is its own too
+
+    def build_curriculum(self, traces: Traces) -> list[Example]:
+        found = shortest(traces.read(CONTINUATIONS), 0.0)
+        right = group_by_problem(row for row in found if row["accepted"] and row["continuation"].strip())
         return [
             Example(
                 problem_id,
@@ -50,10 +54,10 @@ class Bread(Method):
                 1,
                 "continued",
                 row["trace_id"],
-                given="" if self.options.learn_prefix else row["kept"].lstrip(),
+                prefix="" if self.options.learn_prefix else row["kept"].lstrip(),
             )
             for problem_id, rows in right.items()
-            for row in distinct(rows, self.options.pace.max_per_problem)
+            for row in take_distinct(rows, self.options.pace.max_per_problem)
         ]
 
 

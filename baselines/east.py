@@ -18,8 +18,8 @@ from scipy.stats import entropy
 from heal.config import experiment as config
 from heal.config.options import OptionGroup
 from heal.grading.grader import Grader
-from heal.method.base import Example, Method, Traces, by_problem, examples
-from heal.trace_files import files
+from heal.method.base import Example, Method, Traces, build_examples, group_by_problem
+from heal.trace_files import GRADES, SAMPLES, STUDENT_GRADES, STUDENT_SAMPLES, TraceFile
 
 
 class Options(OptionGroup):
@@ -32,7 +32,7 @@ class Options(OptionGroup):
 
 
 class East(Method):
-    kind = "east"
+    name = "east"
     paper = "arXiv 2503.23913 (Wang et al., EAST)"
     summary = "correct samples, weighted by the entropy of the student's final answers"
     differs = (
@@ -43,20 +43,25 @@ class East(Method):
     options: Options
     Options = Options
 
-    def needs(self) -> list[str]:
-        return [*files.base, *(files.of_student if self.options.answers_of == "student" else ())]
+    @property
+    def pace(self) -> config.Pace:
+        return self.options.pace
 
-    def curriculum(self, traces: Traces) -> list[Example]:
-        source = files.of_student if self.options.answers_of == "student" else files.base
+    def needs(self) -> list[TraceFile]:
+        files = [SAMPLES, GRADES]
+        return [*files, STUDENT_SAMPLES, STUDENT_GRADES] if self.options.answers_of == "student" else files
+
+    def build_curriculum(self, traces: Traces) -> list[Example]:
+        graded = traces.read(STUDENT_GRADES if self.options.answers_of == "student" else GRADES)
+        weights = {}
         with Grader() as grader:
-            weights = {
-                problem: weight([row["extracted"] for row in rows], self.options.sharpness, grader.compare)
-                for problem, rows in by_problem(traces.read(source[1], "grades")).items()
-            }
-        return examples(traces.correct(), 1, "sample", self.options.pace.max_per_problem, weights)
+            for problem_id, rows in group_by_problem(graded).items():
+                answers = [row["extracted"] for row in rows]
+                weights[problem_id] = compute_weight(answers, self.options.sharpness, grader.compare)
+        return build_examples(traces.read_correct(), 1, "sample", self.options.pace.max_per_problem, weights)
 
 
-def cluster_sizes(answers: Sequence[str | None], compare: Callable[[str, str], str]) -> list[int]:
+def count_cluster_sizes(answers: Sequence[str | None], compare: Callable[[str, str], str]) -> list[int]:
     """Sizes of the groups of answers that the grader calls equal; each unreadable answer is one of its own."""
     groups: dict[str, int] = {}
     for answer in answers:
@@ -66,7 +71,7 @@ def cluster_sizes(answers: Sequence[str | None], compare: Callable[[str, str], s
     return [*groups.values(), *(1 for answer in answers if answer is None)]
 
 
-def weight(answers: Sequence[str | None], sharpness: float, compare: Callable[[str, str], str]) -> float:
+def compute_weight(answers: Sequence[str | None], sharpness: float, compare: Callable[[str, str], str]) -> float:
     """exp(sharpness · H / ln n), where H is the entropy of the clusters of n answers, in nats."""
     most = np.log(len(answers)) if len(answers) > 1 else 1.0
-    return float(np.exp(sharpness * entropy(cluster_sizes(answers, compare)) / most))
+    return float(np.exp(sharpness * entropy(count_cluster_sizes(answers, compare)) / most))

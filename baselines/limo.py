@@ -16,10 +16,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from heal.config.options import Count, OptionGroup, Share
-from heal.method.base import Example, Method, Traces, distinct
-from heal.pipeline.verdict import pass_rates
+from heal.method.base import Example, Method, Traces, compute_pass_rates, take_distinct
 from heal.records import Row
-from heal.trace_files import files
+from heal.trace_files import GRADES, SAMPLES, TraceFile
 
 WORDS = re.compile(r"\w+")
 LENGTH = 0.30  # its share of the score
@@ -38,7 +37,7 @@ class Options(OptionGroup):
 
 
 class Limo(Method):
-    kind = "limo"
+    name = "limo"
     paper = "arXiv 2502.03387 (Ye et al., LIMO)"
     summary = "the best-formed trace of each of the few hardest problems that the teacher solved"
     differs = (
@@ -49,12 +48,12 @@ class Limo(Method):
     options: Options
     Options = Options
 
-    def needs(self) -> list[str]:
-        return [*files.base]
+    def needs(self) -> list[TraceFile]:
+        return [SAMPLES, GRADES]
 
-    def curriculum(self, traces: Traces) -> list[Example]:
-        correct = {problem: distinct(rows, len(rows)) for problem, rows in traces.correct().items()}
-        rates = pass_rates(traces.read("grades.parquet", "grades"))
+    def build_curriculum(self, traces: Traces) -> list[Example]:
+        correct = {problem: take_distinct(rows, len(rows)) for problem, rows in traces.read_correct().items()}
+        rates = compute_pass_rates(traces.read(GRADES))
         rows = [row for found in correct.values() for row in found]
         score = dict(zip((row["trace_id"] for row in rows), form([row["text"] for row in rows]), strict=True))
         best: list[Row] = [max(found, key=lambda row: score[row["trace_id"]]) for found in correct.values()]

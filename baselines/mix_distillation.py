@@ -12,9 +12,9 @@ import math
 
 from heal.config import experiment as config
 from heal.config.options import OptionGroup, Share
-from heal.method.base import Example, Method, Traces, distinct, examples
+from heal.method.base import Example, Method, Traces, build_examples, take_distinct
 from heal.records import Row
-from heal.trace_files import files
+from heal.trace_files import GRADES, SAMPLES, TraceFile
 
 
 class Options(OptionGroup):
@@ -25,7 +25,7 @@ class Options(OptionGroup):
 
 
 class MixDistillation(Method):
-    kind = "mix_distillation"
+    name = "mix_distillation"
     paper = "arXiv 2502.12143 (Li et al., Mix Distillation)"
     summary = "the teacher's longest and shortest correct traces of each problem in a fixed ratio"
     differs = (
@@ -35,17 +35,21 @@ class MixDistillation(Method):
     options: Options
     Options = Options
 
-    def needs(self) -> list[str]:
-        return [*files.base]
+    @property
+    def pace(self) -> config.Pace:
+        return self.options.pace
 
-    def curriculum(self, traces: Traces) -> list[Example]:
+    def needs(self) -> list[TraceFile]:
+        return [SAMPLES, GRADES]
+
+    def build_curriculum(self, traces: Traces) -> list[Example]:
         most, share, taken, mixed = self.options.pace.max_per_problem, self.options.long_share, 0, {}
-        for problem, rows in traces.correct().items():
-            by_length = sorted(distinct(rows, len(rows)), key=lambda row: len(row["token_ids"]))
+        for problem, rows in traces.read_correct().items():
+            by_length = sorted(take_distinct(rows, len(rows)), key=lambda row: len(row["token_ids"]))
             if len(by_length) > 1:
                 mixed[problem] = mix(by_length, most, share, taken)
                 taken += len(mixed[problem])
-        return examples(mixed, 1, "sample", most)
+        return build_examples(mixed, 1, "sample", most)
 
 
 def mix(by_length: list[Row], most: int, share: float, before: int) -> list[Row]:

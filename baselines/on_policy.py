@@ -14,8 +14,8 @@ from pydantic import Field
 
 from heal.config import experiment as config
 from heal.config.options import OptionGroup, Share
-from heal.method.base import Example, Method, Traces, examples
-from heal.trace_files import files
+from heal.method.base import Example, Method, Traces, build_examples
+from heal.trace_files import GRADES, SAMPLES, TraceFile
 
 
 class Options(OptionGroup):
@@ -32,7 +32,7 @@ class Options(OptionGroup):
 
 
 class OnPolicy(Method):
-    kind = "on_policy"
+    name = "on_policy"
     paper = "arXiv 2306.13649 (Agarwal et al., GKD)"
     summary = "the teacher's token distributions, on the student's own answers and on correct samples"
     differs = (
@@ -42,8 +42,12 @@ class OnPolicy(Method):
     options: Options
     Options = Options
 
-    def needs(self) -> list[str]:
-        return [*files.base]
+    @property
+    def pace(self) -> config.Pace:
+        return self.options.pace
+
+    def needs(self) -> list[TraceFile]:
+        return [SAMPLES, GRADES]
 
     @property
     def distillation(self) -> config.Distillation:
@@ -54,5 +58,5 @@ class OnPolicy(Method):
             max_new_tokens=self.options.sampling.max_new_tokens,
         )
 
-    def curriculum(self, traces: Traces) -> list[Example]:
-        return examples(traces.correct(), 1, "sample", self.options.pace.max_per_problem)
+    def build_curriculum(self, traces: Traces) -> list[Example]:
+        return build_examples(traces.read_correct(), 1, "sample", self.options.pace.max_per_problem)

@@ -11,8 +11,8 @@ from __future__ import annotations
 from baselines.bread import shortest
 from heal.config import experiment as config
 from heal.config.options import OptionGroup, Share
-from heal.method.base import Example, Method, Traces, by_problem, examples
-from heal.trace_files import files
+from heal.method.base import Example, Method, Traces, build_examples, group_by_problem
+from heal.trace_files import CONTINUATIONS, GRADES, SAMPLES, TraceFile
 
 
 class Options(OptionGroup):
@@ -23,7 +23,7 @@ class Options(OptionGroup):
 
 
 class PAlign(Method):
-    kind = "p_align"
+    name = "p_align"
     paper = "arXiv 2601.10064 (P-ALIGN)"
     summary = "the shortest sufficient beginning of a teacher's trace, with the student's own correct end"
     differs = (
@@ -34,12 +34,16 @@ class PAlign(Method):
     options: Options
     Options = Options
 
-    def needs(self) -> list[str]:
-        return [*files.base, files.continued]
+    @property
+    def pace(self) -> config.Pace:
+        return self.options.pace
 
-    def curriculum(self, traces: Traces) -> list[Example]:
+    def needs(self) -> list[TraceFile]:
+        return [SAMPLES, GRADES, CONTINUATIONS]
+
+    def build_curriculum(self, traces: Traces) -> list[Example]:
         most = self.options.pace.max_per_problem
-        found = shortest(traces.read(files.continued, "continued"), self.options.sufficient)
-        aligned = by_problem(row for row in found if row["accepted"])
-        whole = {problem: rows[:1] for problem, rows in traces.correct().items() if problem not in aligned}
-        return examples(aligned, 1, "continued", most) + examples(whole, 1, "sample", most)
+        found = shortest(traces.read(CONTINUATIONS), self.options.sufficient)
+        aligned = group_by_problem(row for row in found if row["accepted"])
+        whole = {problem: rows[:1] for problem, rows in traces.read_correct().items() if problem not in aligned}
+        return build_examples(aligned, 1, "continued", most) + build_examples(whole, 1, "sample", most)

@@ -13,9 +13,8 @@ from pydantic import Field
 
 from heal.config import experiment as config
 from heal.config.options import OptionGroup
-from heal.method.base import Example, Method, Traces, examples
-from heal.pipeline.verdict import pass_rates
-from heal.trace_files import files
+from heal.method.base import Example, Method, Traces, build_examples, compute_pass_rates
+from heal.trace_files import GRADES, SAMPLES, STUDENT_GRADES, STUDENT_SAMPLES, TraceFile
 
 
 class Options(OptionGroup):
@@ -26,7 +25,7 @@ class Options(OptionGroup):
 
 
 class Paced(Method):
-    kind = "paced"
+    name = "paced"
     paper = "arXiv 2603.11178 (PACED)"
     summary = "correct samples, weighted by p(1 - p) of the student's own pass rate p"
     differs = (
@@ -37,14 +36,18 @@ class Paced(Method):
     options: Options
     Options = Options
 
-    def needs(self) -> list[str]:
-        return [*files.base, *files.of_student]
+    @property
+    def pace(self) -> config.Pace:
+        return self.options.pace
 
-    def curriculum(self, traces: Traces) -> list[Example]:
-        grades = traces.read(files.of_student[1], "grades")
+    def needs(self) -> list[TraceFile]:
+        return [SAMPLES, GRADES, STUDENT_SAMPLES, STUDENT_GRADES]
+
+    def build_curriculum(self, traces: Traces) -> list[Example]:
+        grades = traces.read(STUDENT_GRADES)
         samples = len(grades) / max(len(traces.problems), 1)
-        weights = {p: weight(rate, samples, self.options.smoothing) for p, rate in pass_rates(grades).items()}
-        return examples(traces.correct(), 1, "sample", self.options.pace.max_per_problem, weights)
+        weights = {p: weight(rate, samples, self.options.smoothing) for p, rate in compute_pass_rates(grades).items()}
+        return build_examples(traces.read_correct(), 1, "sample", self.options.pace.max_per_problem, weights)
 
 
 def weight(rate: float, samples: float, smoothing: float) -> float:

@@ -7,6 +7,7 @@ from typing import Literal
 from heal.config.options import OptionGroup
 from heal.errors import HealError
 from heal.method.base import Example, Method, Traces
+from heal.trace_files import TraceFile
 
 
 class Options(OptionGroup):
@@ -15,17 +16,17 @@ class Options(OptionGroup):
 
 
 class ReferenceSft(Method):
-    kind = "reference_sft"
+    name = "reference_sft"
     paper = "ours: the upper bound of what any selection of valid traces could reach"
     summary = "the worked solutions, of all problems or of those that have one"
     differs = "nothing: there is no paper"
     options: Options
     Options = Options
 
-    def needs(self) -> list[str]:
+    def needs(self) -> list[TraceFile]:
         return []
 
-    def curriculum(self, traces: Traces) -> list[Example]:
+    def build_curriculum(self, traces: Traces) -> list[Example]:
         for row, problem in enumerate(traces.problems, 1):
             if not problem["solution"] and self.options.missing == "refuse":
                 raise HealError(

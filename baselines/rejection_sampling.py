@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from heal.config import experiment as config
 from heal.config.options import OptionGroup
-from heal.method.base import Example, Method, Traces, examples
-from heal.trace_files import files
+from heal.method.base import Example, Method, Traces, build_examples
+from heal.trace_files import GRADES, SAMPLES, TraceFile
 
 
 class Options(OptionGroup):
@@ -14,15 +14,19 @@ class Options(OptionGroup):
 
 
 class RejectionSampling(Method):
-    kind = "rejection_sampling"
+    name = "rejection_sampling"
     paper = "arXiv 2308.01825 (rejection-sampling fine-tuning)"
     summary = "the teacher's correct samples, nothing else"
     differs = "a teacher's samples, not the student's own; at most `max_per_problem` distinct ones, the first by index"
     options: Options
     Options = Options
 
-    def needs(self) -> list[str]:
-        return [*files.base]
+    @property
+    def pace(self) -> config.Pace:
+        return self.options.pace
 
-    def curriculum(self, traces: Traces) -> list[Example]:
-        return examples(traces.correct(), 1, "sample", self.options.pace.max_per_problem)
+    def needs(self) -> list[TraceFile]:
+        return [SAMPLES, GRADES]
+
+    def build_curriculum(self, traces: Traces) -> list[Example]:
+        return build_examples(traces.read_correct(), 1, "sample", self.options.pace.max_per_problem)

@@ -11,9 +11,9 @@ import numpy as np
 
 from heal.config import experiment as config
 from heal.config.options import Count, OptionGroup
-from heal.method.base import Example, Method, Traces, distinct, examples
+from heal.method.base import Example, Method, Traces, build_examples, take_distinct
 from heal.records import Row
-from heal.trace_files import files
+from heal.trace_files import GRADES, RANKS, SAMPLES, TraceFile
 
 
 class Options(OptionGroup):
@@ -24,7 +24,7 @@ class Options(OptionGroup):
 
 
 class Rsr(Method):
-    kind = "rsr"
+    name = "rsr"
     paper = "arXiv 2601.14249 (rank-surprisal ratio)"
     summary = "the correct traces of each problem with the lowest rank-surprisal ratio under the student"
     differs = (
@@ -34,19 +34,23 @@ class Rsr(Method):
     options: Options
     Options = Options
 
-    def needs(self) -> list[str]:
-        return [*files.base, files.ranks]
+    @property
+    def pace(self) -> config.Pace:
+        return self.options.pace
 
-    def curriculum(self, traces: Traces) -> list[Example]:
+    def needs(self) -> list[TraceFile]:
+        return [SAMPLES, GRADES, RANKS]
+
+    def build_curriculum(self, traces: Traces) -> list[Example]:
         clip = self.options.rank_clip
-        found = {row["trace_id"]: ratio(row, clip) for row in traces.read(files.ranks, "ranks")}
+        found = {row["trace_id"]: ratio(row, clip) for row in traces.read(RANKS)}
         # A trace without tokens in the student's vocabulary has no ranks.
-        known = {p: [row for row in rows if row["trace_id"] in found] for p, rows in traces.correct().items()}
+        known = {p: [row for row in rows if row["trace_id"] in found] for p, rows in traces.read_correct().items()}
         best = {
-            problem: sorted(distinct(rows, len(rows)), key=lambda row: found[row["trace_id"]])
+            problem: sorted(take_distinct(rows, len(rows)), key=lambda row: found[row["trace_id"]])
             for problem, rows in known.items()
         }
-        return examples(best, 1, "sample", self.options.pace.max_per_problem)
+        return build_examples(best, 1, "sample", self.options.pace.max_per_problem)
 
 
 def ratio(row: Row, clip: int) -> float:

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from heal.config.options import Count, OptionGroup, Share
-from heal.method.base import Example, Method, Traces
-from heal.pipeline.verdict import pass_rates
+from heal.method.base import Example, Method, Traces, compute_pass_rates
 from heal.records import Row
-from heal.trace_files import files
+from heal.trace_files import GRADES, SAMPLES, STUDENT_GRADES, STUDENT_SAMPLES, TraceFile
 
 
 class Options(OptionGroup):
@@ -29,7 +28,7 @@ class Options(OptionGroup):
 
 
 class S1(Method):
-    kind = "s1"
+    name = "s1"
     paper = "arXiv 2501.19393 (Muennighoff et al., s1)"
     summary = "hard for the student, spread over kinds of problems, the longest trace of each"
     differs = (
@@ -40,12 +39,12 @@ class S1(Method):
     options: Options
     Options = Options
 
-    def needs(self) -> list[str]:
-        return [*files.base, *files.of_student]
+    def needs(self) -> list[TraceFile]:
+        return [SAMPLES, GRADES, STUDENT_SAMPLES, STUDENT_GRADES]
 
-    def curriculum(self, traces: Traces) -> list[Example]:
-        rates = pass_rates(traces.read(files.of_student[1], "grades"))
-        hard = {p: rows for p, rows in traces.correct().items() if rates[p] < self.options.solved_from}
+    def build_curriculum(self, traces: Traces) -> list[Example]:
+        rates = compute_pass_rates(traces.read(STUDENT_GRADES))
+        hard = {p: rows for p, rows in traces.read_correct().items() if rates[p] < self.options.solved_from}
         longest = [max(rows, key=lambda row: len(row["token_ids"])) for rows in hard.values()]
         questions = {problem["problem_id"]: problem["question"] for problem in traces.problems}
         kinds = clusters([questions[row["problem_id"]] for row in longest], self.options.domains, traces.seed)

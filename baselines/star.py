@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from heal.config import experiment as config
 from heal.config.options import OptionGroup
-from heal.method.base import Example, Method, Traces, by_problem, examples
-from heal.trace_files import files
+from heal.method.base import Example, Method, Traces, build_examples, group_by_problem
+from heal.trace_files import GRADES, GUIDED, SAMPLES, TraceFile
 
 
 class Options(OptionGroup):
@@ -22,7 +22,7 @@ class Options(OptionGroup):
 
 
 class Star(Method):
-    kind = "star"
+    name = "star"
     paper = "arXiv 2203.14465 (Zelikman et al., STaR)"
     summary = "correct samples, and answer-guided ones of the problems without any"
     differs = (
@@ -32,13 +32,17 @@ class Star(Method):
     options: Options
     Options = Options
 
-    def needs(self) -> list[str]:
-        return [*files.base, files.guided]
+    @property
+    def pace(self) -> config.Pace:
+        return self.options.pace
 
-    def curriculum(self, traces: Traces) -> list[Example]:
-        most, correct = self.options.pace.max_per_problem, traces.correct()
+    def needs(self) -> list[TraceFile]:
+        return [SAMPLES, GRADES, GUIDED]
+
+    def build_curriculum(self, traces: Traces) -> list[Example]:
+        most, correct = self.options.pace.max_per_problem, traces.read_correct()
         if not self.options.rationalize:
-            return examples(correct, 1, "sample", most)
-        accepted = by_problem(row for row in traces.read(files.guided, "guided") if row["accepted"])
+            return build_examples(correct, 1, "sample", most)
+        accepted = group_by_problem(row for row in traces.read(GUIDED) if row["accepted"])
         unsolved = {problem: rows for problem, rows in accepted.items() if problem not in correct}
-        return examples(correct, 1, "sample", most) + examples(unsolved, 1, "guided", most)
+        return build_examples(correct, 1, "sample", most) + build_examples(unsolved, 1, "guided", most)

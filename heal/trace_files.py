@@ -1,55 +1,122 @@
-"""Trace files."""
+"""The one table of trace files: name, schema, parents, the rule that makes each, and who pays for it.
+
+The registry, the workflow, the cost plan, the ledger and the figures read this table. Paths are relative to a run's
+`heal.run_layout.TRACES` folder. `{variant}` is the name of a GEAR variant, `{allocation}` one of `ALLOCATIONS`,
+`{student}` the student that a curriculum is for: `REPAIRS.of(variant="no_hint")`.
+"""
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from heal.config.experiment import Gear
-from heal.records import content_id
-
-
-class files:
-    """Names of trace files. Where they depend on a method's options, their hash is in the name: variants never mix.
-
-    `{student}` stands for the student that the curriculum is for: those files are a student's own pass over the
-    problems, or over the teacher's correct samples.
-    """
-
-    base = ("samples.parquet", "grades.parquet")
-    guided = "guided.parquet"
-    of_student = ("students/{student}/samples.parquet", "students/{student}/grades.parquet")
-    ranks = "students/{student}/ranks.parquet"
-    continued = "students/{student}/continued.parquet"
-
-    @staticmethod
-    def of_teacher(needs: Iterable[str]) -> list[str]:
-        """Those that the teacher made, each once: what a method costs of the teacher."""
-        return sorted({file for file in needs if "{student}" not in file})
-
-    @staticmethod
-    def variant(gear: Gear) -> str:
-        return f"{gear.detector}-{content_id(gear.model_dump())[:8]}"
-
-    @staticmethod
-    def repairs(gear: Gear) -> str:
-        return f"repairs/{files.variant(gear)}.parquet"
-
-    @staticmethod
-    def scores(gear: Gear) -> str:
-        return f"scores/{files.variant(gear)}.parquet"
-
-    @staticmethod
-    def extra(gear: Gear, allocation: str) -> tuple[str, str]:
-        """Samples and grades of the extra samples that cost as much as HEAL with this GEAR."""
-        return (
-            f"extra/{allocation}-{files.variant(gear)}.parquet",
-            f"extra/{allocation}-{files.variant(gear)}.grades.parquet",
-        )
+ALLOCATIONS = ("uniform", "treated")
+DEFAULT_VARIANT = "default"
 
 
-def kind_of(file: str) -> str:
-    """The schema (heal.records) of a trace file."""
-    table, _, name = file.removesuffix(".parquet").rpartition("/")
-    if name.endswith("grades"):
-        return "grades"
-    return {"extra": "samples", "repairs": "repairs", "scores": "scores"}.get(table, name)
+@dataclass(frozen=True)
+class TraceFile:
+    """One file of traces, or of what was measured on traces."""
+
+    path: str
+    """Relative path, with the wildcards that are still open in braces."""
+    schema: str
+    """Key of heal.records.SCHEMAS."""
+    rule: str
+    """The rule that makes it, or its shards."""
+    made_by: Literal["teacher", "student", "cpu"]
+    """Which model's tokens it costs; `cpu`: none."""
+    parents: tuple[TraceFile, ...] = ()
+    """The trace files it is made from."""
+    sharded: bool = False
+    """Whether `merge_shards` joins it from sampling.shards parts."""
+
+    @property
+    def wildcards(self) -> list[str]:
+        """The wildcards that are still open."""
+        return [name for _, name, _, _ in string.Formatter().parse(self.path) if name]
+
+    def of(self, **wildcards: str) -> TraceFile:
+        """The file, and its parents, with these wildcards filled in."""
+        path = self.path
+        for name, value in wildcards.items():
+            path = path.replace(f"{{{name}}}", value)
+        return replace(self, path=path, parents=tuple(parent.of(**wildcards) for parent in self.parents))
+
+
+SAMPLES = TraceFile("samples.parquet", "samples", "sample_base", "teacher", sharded=True)
+GRADES = TraceFile("grades.parquet", "grades", "grade_traces", "cpu", (SAMPLES,))
+GUIDED = TraceFile("guided.parquet", "guided", "sample_guided", "teacher", (GRADES,), sharded=True)
+REPAIRS = TraceFile("repairs/{variant}.parquet", "repairs", "repair_traces", "teacher", (SAMPLES, GRADES), sharded=True)
+SCORES = TraceFile(
+    "scores/{variant}.parquet", "scores", "score_traces", "teacher", (SAMPLES, GRADES, REPAIRS), sharded=True
+)
+EXTRA_SAMPLES = TraceFile(
+    "extra/{allocation}/{variant}.parquet", "samples", "sample_extra", "teacher", (GRADES, GUIDED, REPAIRS, SCORES)
+)
+EXTRA_GRADES = TraceFile(
+    "extra/{allocation}/{variant}.grades.parquet", "grades", "grade_traces", "cpu", (EXTRA_SAMPLES,)
+)
+STUDENT_SAMPLES = TraceFile("students/{student}/samples.parquet", "samples", "sample_student", "student", sharded=True)
+STUDENT_GRADES = TraceFile("students/{student}/grades.parquet", "grades", "grade_traces", "cpu", (STUDENT_SAMPLES,))
+RANKS = TraceFile(
+    "students/{student}/ranks.parquet", "ranks", "rank_samples", "student", (SAMPLES, GRADES), sharded=True
+)
+CONTINUATIONS = TraceFile(
+    "students/{student}/continuations.parquet",
+    "continuations",
+    "continue_samples",
+    "student",
+    (SAMPLES, GRADES),
+    sharded=True,
+)
+
+TRACE_FILES = (
+    SAMPLES,
+    GRADES,
+    GUIDED,
+    REPAIRS,
+    SCORES,
+    EXTRA_SAMPLES,
+    EXTRA_GRADES,
+    STUDENT_SAMPLES,
+    STUDENT_GRADES,
+    RANKS,
+    CONTINUATIONS,
+)
+
+
+def list_trace_files(variants: Iterable[str]) -> list[TraceFile]:
+    """Every file that rules can make for these GEAR variants; `{student}` stays open."""
+    files = []
+    for file in TRACE_FILES:
+        allocations = ALLOCATIONS if "allocation" in file.wildcards else ("",)
+        names = tuple(variants) if "variant" in file.wildcards else ("",)
+        for allocation in allocations:
+            files += [file.of(allocation=allocation, variant=variant) for variant in names]
+    return files
+
+
+def find_trace_file(path: str) -> TraceFile:
+    """The table's entry for a path with or without its wildcards filled in. Raises KeyError where none fits."""
+    for file in TRACE_FILES:
+        if matches_pattern(path, file.path):
+            return file
+    raise KeyError(path)
+
+
+def matches_pattern(path: str, pattern: str) -> bool:
+    """Whether a relative path is the pattern with each wildcard replaced by one name."""
+    parts, expected = path.split("/"), pattern.split("/")
+    if len(parts) != len(expected):
+        return False
+    for part, wanted in zip(parts, expected, strict=True):
+        before, brace, rest = wanted.partition("{")
+        after = rest.partition("}")[2]
+        if not brace and part != wanted:
+            return False
+        if brace and not (part.startswith(before) and part.endswith(after) and "." not in part[: -len(after) or None]):
+            return False
+    return True

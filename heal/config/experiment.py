@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 from pydantic import Field
 
 from heal.config.data import COMMIT, Problems, WarmUpData
 from heal.config.options import Count, Name, OptionGroup, Share, read_yaml, validate
+from heal.trace_files import DEFAULT_VARIANT
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 GGUF = re.compile(r"[\w-][\w.-]*\.gguf")
@@ -24,6 +25,11 @@ PACKAGE = re.compile(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?")  # a name on PyPI (pac
 
 
 class Endpoint(OptionGroup):
+    renamed_keys: ClassVar[dict[str, str]] = {
+        "url": "base_url",
+        "served_as": "model_name",
+        "key_variable": "api_key_env",
+    }
     base_url: str
     """The base URL of an OpenAI-compatible server, up to `/v1`."""
     model_name: str | None = None
@@ -50,6 +56,13 @@ class Lora(OptionGroup):
 
 
 class Train(OptionGroup):
+    renamed_keys: ClassVar[dict[str, str]] = {
+        "steps": "max_steps",
+        "batch": "batch_size",
+        "micro_batch": "micro_batch_size",
+        "warmup_share": "warmup_ratio",
+        "decay_share": "decay_ratio",
+    }
     max_steps: Count | None = 300
     """Optimizer steps, equal for every method (the fair comparison); absent: `epochs` decides."""
     epochs: Annotated[float, Field(gt=0)] = 5.0
@@ -138,6 +151,11 @@ class Model(OptionGroup):
 
 
 class Engine(OptionGroup):
+    renamed_keys: ClassVar[dict[str, str]] = {
+        "kind": "backend",
+        "rows": "max_num_seqs",
+        "memory_share": "gpu_memory_utilization",
+    }
     backend: Literal["transformers", "vllm"] = "transformers"
     """`transformers`: exact entropies, any machine; `vllm`: faster on a GPU, entropies bounded from top log-probs."""
     dtype: Literal["float32", "bfloat16", "auto"] = "float32"
@@ -172,6 +190,7 @@ class Sampling(OptionGroup):
 
 
 class Guided(OptionGroup):
+    renamed_keys: ClassVar[dict[str, str]] = {"below": "pass_rate_below"}
     n: Count | None = None
     """Answer-guided samples per problem; as many as base samples where absent (ours)."""
     pass_rate_below: Share = 0.5
@@ -181,6 +200,7 @@ class Guided(OptionGroup):
 
 
 class Hint(OptionGroup):
+    renamed_keys: ClassVar[dict[str, str]] = {"ask": "ask_template"}
     source: Literal["answer", "teacher", "solution", "none"] = "answer"
     """What the teacher is told at the cut: the gold answer, its own short hint, the worked solution, nothing."""
     place: Literal["assistant", "user"] = "assistant"
@@ -201,6 +221,7 @@ class Hint(OptionGroup):
 
 
 class Gear(OptionGroup):
+    renamed_keys: ClassVar[dict[str, str]] = {"truncated": "repair_truncated"}
     detector: Literal[
         "entropy_surge",
         "entropy_level",
@@ -296,6 +317,7 @@ class Pace(OptionGroup):
 
 
 class Premise(OptionGroup):
+    renamed_keys: ClassVar[dict[str, str]] = {"min_points": "min_margin"}
     min_unsolved: Count = 20
     """Fewer problems that the teacher never solves carry no stage III worth the name (ours)."""
     min_repaired: Share = 0.05
@@ -322,6 +344,7 @@ class Comparison(OptionGroup):
 
 
 class Experiment(OptionGroup):
+    renamed_keys: ClassVar[dict[str, str]] = {"draws": "teacher_seeds", "seeds": "training_seeds"}
     run: Name
     """Outputs go to results/<run>/."""
     seed: int = 0
@@ -345,7 +368,9 @@ class Experiment(OptionGroup):
     guided: Guided = Guided()
     """The teacher's answer-guided samples."""
     gear: Gear = Gear()
-    """GEAR: find the breakpoint, repair with a hint."""
+    """GEAR: find the breakpoint, repair with a hint. Its variant name is `default`."""
+    gear_variants: dict[Name, dict[str, Any]] = {}
+    """Further GEAR variants by name: the options that differ from `gear`. A method names one as `gear: no_hint`."""
     scoring: Scoring = Scoring()
     """What is measured on traces without any hint, for PURE."""
     pure: Pure = Pure()
@@ -361,7 +386,7 @@ class Experiment(OptionGroup):
     benchmarks: list[Name]
     """lm-eval tasks under evals/tasks/, by task name; each says which of the problems it asks."""
     methods: dict[Name, dict[str, Any]]
-    """The methods of the main table: name → `kind` and the options that differ from the sections above."""
+    """The methods of the main table: name → `method`, and the options that differ from the sections above."""
     ablations: dict[Name, dict[str, Any]] = {}
     """Further methods, run by `snakemake ablations` only."""
     comparisons: dict[Name, Comparison] = {}
@@ -377,6 +402,8 @@ class Experiment(OptionGroup):
             raise ValueError(f"benchmarks: {sorted(twice)} twice")
         if reserved := {"train", "dev"} & set(self.problems.test):
             raise ValueError(f"problems.test: the names {sorted(reserved)} are taken by the other splits")
+        if DEFAULT_VARIANT in self.gear_variants:
+            raise ValueError(f"gear_variants: the name {DEFAULT_VARIANT!r} is the section `gear` itself: rename it")
         if not self.methods:
             raise ValueError("methods: none, so there is nothing to compare")
         if both := set(self.methods) & set(self.ablations):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import pydantic
 import yaml
@@ -35,6 +36,8 @@ class OptionGroup(BaseModel):
     """A group of options: unknown keys are errors, values are checked, the sentence below a field documents it."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, strict=True, frozen=True)
+    renamed_keys: ClassVar[dict[str, str]] = {}
+    """Former key → its name today: an old config is told the new name."""
 
 
 class UniqueKeyLoader(yaml.SafeLoader):
@@ -63,33 +66,39 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise HealError("no such file", where=str(path), fix="give an existing file with --config") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise HealError(f"not valid YAML: {error}", where=str(path), fix="mend the syntax at that line") from None
+        raise HealError(f"not valid YAML: {error}", where=str(path), fix="fix the syntax at that line") from None
     if not isinstance(content, dict):
         raise HealError(f"expected fields, found {type(content).__name__}", where=str(path), fix="see config/README.md")
     return content
 
 
 def validate(cls: type[T], content: Any, *, where: str, prefix: str = "") -> T:
-    """Builds the options, or raises one HealError that lists every mistake with field, found value and fix."""
+    """Builds the options, or raises one HealError that lists every mistake with field, value and fix."""
     try:
         return cls.model_validate(content)
     except pydantic.ValidationError as error:
-        problems = [explain(cls, issue, prefix) for issue in error.errors()]
-    if len(problems) == 1:
-        raise HealError(problems[0][0], where=where, fix=problems[0][1] or "see config/README.md for every field")
-    found = "".join(f"\n  {found}" + (f" ({fix})" if fix else "") for found, fix in problems)
-    raise HealError(f"{len(problems)} mistakes:{found}", where=where, fix="mend them; config/README.md has every field")
+        mistakes = [explain(cls, issue, prefix) for issue in error.errors()]
+    if len(mistakes) == 1:
+        problem, fix = mistakes[0]
+        raise HealError(problem, where=where, fix=fix or "see config/README.md for every field")
+    lines = ""
+    for problem, fix in mistakes:
+        lines += f"\n  {problem}" + (f" ({fix})" if fix else "")
+    raise HealError(f"{len(mistakes)} mistakes:{lines}", where=where, fix="fix them; config/README.md has every field")
 
 
 def explain(cls: type[BaseModel], issue: Any, prefix: str = "") -> tuple[str, str]:
-    """One pydantic error → (what was found at which field, what to do)."""
+    """One pydantic error → (the problem with its field, the fix; empty where the problem says it all)."""
     location = [str(part) for part in issue["loc"] if part != "[key]"]
     field = ".".join([*([prefix] if prefix else []), *location]) or "the file"
     if issue["type"] == "extra_forbidden":
-        known = known_fields(cls, issue["loc"][:-1])
-        near = difflib.get_close_matches(location[-1], known, n=1)
-        guess = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-        return f"{field}: unknown key", guess
+        owner = find_options_class(cls, issue["loc"][:-1])
+        key = location[-1]
+        if owner is not None and key in owner.renamed_keys:
+            return f"{field}: unknown key", f"renamed to {owner.renamed_keys[key]!r}"
+        known = list(owner.model_fields) if owner is not None else []
+        near = difflib.get_close_matches(key, known, n=1)
+        return f"{field}: unknown key", f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
     if issue["type"] == "missing":
         return f"{field}: missing", "add it (config/README.md says what it is)"
     message = issue["msg"].removeprefix("Value error, ")
@@ -98,19 +107,42 @@ def explain(cls: type[BaseModel], issue: Any, prefix: str = "") -> tuple[str, st
     return f"{field}: {message[:1].lower()}{message[1:]}{shown}", ""
 
 
-def known_fields(cls: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """The field names of the options class at a location inside `cls`."""
+def find_options_class(cls: type[BaseModel], location: tuple[Any, ...]) -> type[OptionGroup] | None:
+    """The class of the options at a location inside `cls`; None where there is none."""
     current: Any = cls
     for part in location:
         if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
             current = current.model_fields[part].annotation
-        current = options_inside(current)
-    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+        current = unwrap_annotation(current)
+    return current if isinstance(current, type) and issubclass(current, OptionGroup) else None
 
 
-def options_inside(annotation: Any) -> Any:
+def unwrap_annotation(annotation: Any) -> Any:
     """Unwraps Optional and dict annotations down to the options class they hold."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    inner = [options_inside(argument) for argument in getattr(annotation, "__args__", ())]
-    return next((a for a in inner if isinstance(a, type) and issubclass(a, BaseModel)), annotation)
+    for argument in getattr(annotation, "__args__", ()):
+        inner = unwrap_annotation(argument)
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            return inner
+    return annotation
+
+
+def merge_options(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the changes laid over it, group by group."""
+    merged = dict(base)
+    for key, value in changes.items():
+        inner = merged.get(key)
+        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge_options(inner, value) if both else value
+    return merged
+
+
+def changed_options(value: Any) -> Any:
+    """A value as plain data; of a group of options those that differ from their defaults only.
+
+    This is the identity of options: a new option with a default changes none.
+    """
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_defaults=True)
+    return value

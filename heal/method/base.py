@@ -1,15 +1,14 @@
-"""What a method is: the trace files it needs, and how traces become stages of training data. HEAL is one of them.
+"""What a method is: the trace files it needs, and how traces become the stages of its training data.
 
-A method is a class with a `kind`, a `paper`, what `differs` from it, typed `Options`, `needs()` (so that the workflow
-is known before anything runs) and `curriculum(traces)`. Each file in baselines/ holds another one; heal.registry finds
-them.
+A method is a class with a `name`, a `paper`, what `differs` from it, typed `Options`, `needs()` (so that the workflow
+is known before anything runs) and `build_curriculum(traces)`. HEAL is one (heal.method.heal); each file in baselines/
+defines another; heal.registry finds them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,12 +16,11 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from heal import records
-from heal.config.experiment import Distillation
+from heal.config.experiment import Distillation, Pace
 from heal.config.options import OptionGroup
 from heal.errors import HealError
-from heal.method.steps import split_text
 from heal.records import Row
-from heal.worlds import registry as worlds
+from heal.trace_files import GRADES, SAMPLES, TraceFile
 
 
 @dataclass(frozen=True)
@@ -32,105 +30,154 @@ class Example:
     problem_id: str
     text: str
     stage: int
-    origin: str  # sample | extra | guided | repair | reference | continued
+    origin: str
+    """sample | extra | guided | repair | reference | continued"""
     origin_id: str
-    weight: float = 1.0  # of its loss, relative to the other examples
-    given: str = ""  # how the text begins, where the student is to read that much and not to learn it
+    weight: float = 1.0
+    """Weight of its loss relative to the other examples."""
+    prefix: str = ""
+    """The beginning of the text that is context only: its tokens are not trained on."""
 
 
 class Traces:
-    """The trace files of one teacher and draw, read when asked for; only what the method declared in `needs`.
+    """The trace files of one teacher and teacher sampling seed; a method reads only what its `needs` declares.
 
-    student: whose own files are meant by `files.of_student` and the others with a student in their name.
+    student: the student that `{student}` stands for. is_valid: (problem, trace text) → whether every step is right,
+    where the problems' world can check steps.
     """
 
     def __init__(
-        self, folder: str | Path, problems: str | Path, needs: Iterable[str], seed: int, student: str = ""
+        self,
+        folder: str | Path,
+        problems: str | Path,
+        needs: Iterable[TraceFile],
+        seed: int,
+        student: str = "",
+        is_valid: Callable[[Row, str], bool] | None = None,
     ) -> None:
-        self.folder, self.needs, self.seed, self.student = Path(folder), set(needs), seed, student
+        self.folder = Path(folder)
+        self.needs = {file.path for file in needs}
+        self.seed = seed
+        self.student = student
+        self.is_valid = is_valid
         self.problems = records.read(problems, "problems")
         self.read = cache(self._read)
 
-    def _read(self, file: str, kind: str) -> list[Row]:
-        if file not in self.needs:
-            raise HealError(
-                f"{file!r} was not declared",
-                where="needs()",
-                fix="return it from the method's needs(), so it is made",
-            )
-        return records.read(self.folder / file.format(student=self.student), kind)
+    def _read(self, file: TraceFile) -> list[Row]:
+        """The file's rows. Raises HealError for a file that `needs` does not declare."""
+        if file.path not in self.needs:
+            fix = "return it from the method's needs(), so that a rule makes it"
+            raise HealError(f"{file.path!r} was not declared", where="needs()", fix=fix)
+        return records.read(self.folder / file.of(student=self.student).path, file.schema)
 
-    def correct(self, samples: str = "samples.parquet", grades: str = "grades.parquet") -> dict[str, list[Row]]:
+    def read_correct(self, samples: TraceFile = SAMPLES, grades: TraceFile = GRADES) -> dict[str, list[Row]]:
         """Correct samples by problem, in the order of their index."""
-        right = {row["trace_id"] for row in self.read(grades, "grades") if row["correct"]}
-        return by_problem(row for row in self.read(samples, "samples") if row["trace_id"] in right)
+        correct_ids = {row["trace_id"] for row in self.read(grades) if row["correct"]}
+        return group_by_problem(row for row in self.read(samples) if row["trace_id"] in correct_ids)
+
+    def find_valid(self, rows: Iterable[Row]) -> set[str]:
+        """Ids of the traces whose every step is right. Raises HealError where steps cannot be checked."""
+        if self.is_valid is None:
+            fix = "choose another rule or detector; `oracle` needs problems of a world with a step checker"
+            raise HealError("steps cannot be checked", where="oracle", fix=fix)
+        problems = {problem["problem_id"]: problem for problem in self.problems}
+        valid = set()
+        for row in rows:
+            if row["trace_id"] and self.is_valid(problems[row["problem_id"]], row["text"]):
+                valid.add(row["trace_id"])
+        return valid
 
 
 class Method(ABC):
-    """Subclass it in baselines/<kind>.py; see baselines/TEMPLATE.py."""
+    """Base class of HEAL and of each baseline; baselines/TEMPLATE.py shows a complete one."""
 
-    kind: ClassVar[str]
+    name: ClassVar[str]
+    """How the config and `heal methods` call it."""
     paper: ClassVar[str]
     summary: ClassVar[str]
     differs: ClassVar[str]
+    """What is not as in the paper."""
     Options: ClassVar[type[OptionGroup]] = OptionGroup
 
     def __init__(self, options: OptionGroup) -> None:
         self.options = options
 
     @abstractmethod
-    def needs(self) -> list[str]:
-        """Trace files, relative to traces/<teacher>/draw<d>/: see `files` for the names that rules exist for."""
+    def needs(self) -> list[TraceFile]:
+        """The trace files (heal.trace_files) that `build_curriculum` reads; only {student} stays open in a path."""
 
     @abstractmethod
-    def curriculum(self, traces: Traces) -> list[Example]:
-        """The training examples with their stages. [] is refused before training starts."""
+    def build_curriculum(self, traces: Traces) -> list[Example]:
+        """The training examples with their stages. An empty list is refused before training starts."""
+
+    @property
+    def variant(self) -> str | None:
+        """The GEAR variant that the method's repairs, or their cost, come from; None for a method without GEAR."""
+        return None
+
+    @property
+    def scores_guided(self) -> bool:
+        """Whether the method needs PURE's scores of the answer-guided samples too."""
+        return False
+
+    @property
+    def teaches_repairs(self) -> bool:
+        """Whether the method's examples are, or are counted by, repairs."""
+        return any(file.schema == "repairs" for file in self.needs())
+
+    @property
+    def pace(self) -> Pace | None:
+        """The PACE options, for a method that has them."""
+        return None
 
     @property
     def schedule(self) -> str:
         """The PACE schedule the student is trained with."""
-        pace = getattr(self.options, "pace", None)
-        return pace.schedule if pace else "mixed"
+        return "mixed"
 
     @property
     def distillation(self) -> Distillation | None:
-        """Where the student learns from the teacher's probabilities instead of its text alone: how."""
+        """How the student learns from the teacher's probabilities; None where it learns from text alone."""
         return None
 
 
-def by_problem(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    grouped: dict[str, list[Row]] = defaultdict(list)
+def group_by_problem(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Rows by problem id, in their order."""
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        grouped[row["problem_id"]].append(row)
-    return dict(grouped)
+        groups.setdefault(row["problem_id"], []).append(row)
+    return groups
 
 
-def distinct(rows: Sequence[Row], most: int) -> list[Row]:
-    """The first `most` rows with different texts."""
-    return list({row["text"]: row for row in reversed(rows)}.values())[::-1][:most] if rows else []
+def compute_pass_rates(grades: Iterable[Row]) -> dict[str, float]:
+    """c/N over the graded samples, by problem id."""
+    rates = {}
+    for problem_id, rows in group_by_problem(grades).items():
+        rates[problem_id] = sum(row["correct"] for row in rows) / len(rows)
+    return rates
 
 
-def examples(
-    grouped: dict[str, list[Row]],
+def take_distinct(rows: Sequence[Row], limit: int) -> list[Row]:
+    """`limit` rows with different texts: of equal texts the first row, in the order of each text's last occurrence."""
+    first_by_text: dict[str, Row] = {}
+    for row in reversed(rows):
+        first_by_text[row["text"]] = row
+    return list(reversed(first_by_text.values()))[:limit]
+
+
+def build_examples(
+    groups: Mapping[str, Sequence[Row]],
     stage: int,
     origin: str,
-    most: int,
+    limit: int,
     weights: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Example]:
-    """Up to `most` distinct traces per problem as examples of a stage; weights: of problems, 1 where there is none."""
-    return [
-        Example(problem_id, row["text"].strip(), stage, origin, row["trace_id"], weights.get(problem_id, 1.0))
-        for problem_id, rows in grouped.items()
-        for row in distinct(rows, most)
-        if row["text"].strip()
-    ]
-
-
-def valid_traces(problems: Sequence[Row], rows: Iterable[Row]) -> set[str]:
-    """Ids of traces whose every step is right, by the checker of their problems' world."""
-    by_id = {problem["problem_id"]: problem for problem in problems}
-    return {
-        row["trace_id"]
-        for row in rows
-        if row["trace_id"] and worlds.first_wrong_step(by_id[row["problem_id"]], split_text(row["text"])) is None
-    }
+    """Up to `limit` distinct traces per problem as examples of a stage; weights: by problem, 1 where there is none."""
+    examples = []
+    for problem_id, rows in groups.items():
+        for row in take_distinct(rows, limit):
+            text = row["text"].strip()
+            if text:
+                weight = weights.get(problem_id, 1.0)
+                examples.append(Example(problem_id, text, stage, origin, row["trace_id"], weight))
+    return examples

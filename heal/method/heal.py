@@ -1,18 +1,18 @@
-"""HEAL as a method."""
+"""HEAL as a method: stage I correct base samples, II + answer-guided samples, III + GEAR's repairs that PURE keeps."""
 
 from __future__ import annotations
 
-from heal.config.experiment import Gear, Pace, Pure
-from heal.config.options import OptionGroup
+from heal.config.experiment import Pace, Pure
+from heal.config.options import Name, OptionGroup
 from heal.method import pure
-from heal.method.base import Example, Method, Traces, by_problem, examples, valid_traces
+from heal.method.base import Example, Method, Traces, build_examples, group_by_problem
 from heal.records import Row
-from heal.trace_files import files
+from heal.trace_files import DEFAULT_VARIANT, GRADES, GUIDED, REPAIRS, SAMPLES, SCORES, TraceFile
 
 
 class HealOptions(OptionGroup):
-    gear: Gear = Gear()
-    """GEAR, where it differs from the run's."""
+    gear: Name = DEFAULT_VARIANT
+    """The GEAR variant by name; `default` is the section `gear`."""
     pure: Pure = Pure()
     """PURE, where it differs from the run's."""
     pace: Pace = Pace()
@@ -22,49 +22,70 @@ class HealOptions(OptionGroup):
 
 
 class Heal(Method):
-    """Stage I: correct base samples; II: + answer-guided samples; III: + GEAR's repairs that PURE keeps."""
-
-    kind = "heal"
+    name = "heal"
     paper = "arXiv 2603.10359 (re-implemented from a description)"
     summary = "GEAR's repairs, filtered by PURE, taught in PACE's three stages"
-    differs = "what is reported of the paper and what is ours stands beside each option in config/README.md"
+    differs = "config/README.md says for each option whether its default is reported of the paper or ours"
     Options = HealOptions
     options: HealOptions
 
-    def needs(self) -> list[str]:
-        gear, pure = self.options.gear, self.options.pure
-        scores = [files.scores(gear)] if pure.enabled else []
-        return [*files.base, files.guided, files.repairs(gear), *scores]
+    @property
+    def variant(self) -> str:
+        return self.options.gear
 
-    def curriculum(self, traces: Traces) -> list[Example]:
-        most = self.options.pace.max_per_problem
-        stages = {
-            1: lambda: examples(traces.correct(), 1, "sample", most),
-            2: lambda: examples(self.guided(traces), 2, "guided", most),
-            3: lambda: examples(self.repairs(traces), 3, "repair", most),
-        }
-        return [example for stage in sorted(self.options.stages) for example in stages[stage]()]
+    @property
+    def scores_guided(self) -> bool:
+        return self.options.pure.enabled and self.options.pure.filter_guided
 
-    def guided(self, traces: Traces) -> dict[str, list[Row]]:
-        """Accepted answer-guided samples by problem, filtered by PURE only where its switch says so."""
-        rows = [row for row in traces.read(files.guided, "guided") if row["accepted"]]
-        return by_problem(self.filtered(traces, rows, "guided") if self.options.pure.filter_guided else rows)
+    @property
+    def pace(self) -> Pace:
+        return self.options.pace
 
-    def repairs(self, traces: Traces) -> dict[str, list[Row]]:
-        """Accepted repairs by problem, as far as PURE keeps them."""
-        rows = [row for row in traces.read(files.repairs(self.options.gear), "repairs") if row["accepted"]]
-        return by_problem(self.filtered(traces, rows, "repair"))
+    @property
+    def schedule(self) -> str:
+        return self.options.pace.schedule
 
-    def filtered(self, traces: Traces, rows: list[Row], kind: str) -> list[Row]:
+    def needs(self) -> list[TraceFile]:
+        files = [SAMPLES, GRADES, GUIDED, REPAIRS.of(variant=self.variant)]
+        return [*files, SCORES.of(variant=self.variant)] if self.options.pure.enabled else files
+
+    def build_curriculum(self, traces: Traces) -> list[Example]:
+        limit = self.options.pace.max_per_problem
+        examples: list[Example] = []
+        for stage in sorted(self.options.stages):
+            if stage == 1:
+                examples += build_examples(traces.read_correct(), 1, "sample", limit)
+            elif stage == 2:
+                examples += build_examples(self.read_guided(traces), 2, "guided", limit)
+            else:
+                examples += self.build_last_stage(traces)
+        return examples
+
+    def build_last_stage(self, traces: Traces) -> list[Example]:
+        """Stage III."""
+        return build_examples(self.read_repairs(traces), 3, "repair", self.options.pace.max_per_problem)
+
+    def read_guided(self, traces: Traces) -> dict[str, list[Row]]:
+        """Accepted answer-guided samples by problem; PURE filters them only where `filter_guided` says so."""
+        rows = [row for row in traces.read(GUIDED) if row["accepted"]]
+        return group_by_problem(self.filter_traces(traces, rows, "guided") if self.options.pure.filter_guided else rows)
+
+    def read_repairs(self, traces: Traces) -> dict[str, list[Row]]:
+        """Accepted repairs by problem that PURE keeps."""
+        rows = [row for row in traces.read(REPAIRS.of(variant=self.variant)) if row["accepted"]]
+        return group_by_problem(self.filter_traces(traces, rows, "repair"))
+
+    def filter_traces(self, traces: Traces, rows: list[Row], origin: str) -> list[Row]:
+        """The rows that PURE keeps. origin: repair | guided, as in the scores."""
         options = self.options.pure
         if not options.enabled:
             return rows
-        scores = traces.read(files.scores(self.options.gear), "scores")
-        kept = pure.kept(
-            [score for score in scores if score["kind"] == kind],
+        scores = traces.read(SCORES.of(variant=self.variant))
+        kept_ids = pure.kept(
+            [score for score in scores if score["origin"] == origin],
             options,
-            own=[score for score in scores if score["kind"] == "sample"],
+            own=[score for score in scores if score["origin"] == "sample"],
             seed=traces.seed,
-            valid=valid_traces(traces.problems, rows) if options.rule == "oracle" else (),
+            valid=traces.find_valid(rows) if options.rule == "oracle" else (),
         )
-        return [row for row in rows if row["trace_id"] in kept]
+        return [row for row in rows if row["trace_id"] in kept_ids]

@@ -1,0 +1,204 @@
+"""A checked config and what it resolves to: ready-to-load models, GEAR variants, methods with complete options, tables.
+
+`look_up("gear_variants.no_hint")` is what commands and the workflow read a run's options by:
+
+    engine, sampling, …            a section of the config, or a field of one (problems.instruction)
+    teachers.NAME, students.NAME   a model as it is loaded: from the folder that the run makes, where it makes one
+    splits.NAME                    a problem set, shrunk by `limit`
+    gear_variants.NAME             GEAR's options; `default` is the section `gear`
+    methods.NAME                   a method with its complete options
+    training.NAME                  the training options of a method's students
+    comparisons.NAME               everything a table or figure of that comparison needs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from heal import registry
+from heal.config.data import Dataset
+from heal.config.experiment import Endpoint, Experiment, Gear, Model, Train
+from heal.config.options import OptionGroup, changed_options, read_yaml, validate
+from heal.errors import HealError
+from heal.method.base import Method
+
+UNFILTERED = "unfiltered/train"
+"""The training problems before decontamination."""
+
+
+class ModelSource(OptionGroup):
+    path: str
+    """A model folder or hub id."""
+    revision: str | None = None
+    """For a hub id: the commit."""
+    template_options: dict[str, bool | int | str] = {}
+    """Arguments of the chat template, as in `{enable_thinking: false}`."""
+    endpoint: Endpoint | None = None
+    """Where the model is served; `path` is then the folder or hub id of its tokenizer."""
+
+
+class MethodSpec(OptionGroup):
+    method: str
+    """The method's name, as `heal methods` lists it."""
+    options: dict[str, Any] = {}
+    """Its options that differ from their defaults."""
+
+
+class ComparisonView(OptionGroup):
+    """What a table or figure needs to know of a comparison and its run."""
+
+    name: str
+    """main, ablations, or a name under `comparisons`."""
+    title: str
+    """Table heading."""
+    run: str
+    """The run's folder, results/<run>."""
+    reference: str
+    """The method that the others are compared with."""
+    teachers: list[str]
+    """Names of the teachers."""
+    students: list[str]
+    """Names of the students."""
+    methods: dict[str, MethodSpec]
+    """The compared methods by name."""
+    benchmarks: list[str]
+    """lm-eval tasks."""
+    teacher_seeds: int
+    """Number of teacher sampling seeds."""
+    training_seeds: int
+    """Number of training seeds."""
+    decontaminated: bool = False
+    """Whether training problems were compared with the held-out ones."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """An experiment whose names are all checked, and its methods."""
+
+    experiment: Experiment
+    where: str = "config"
+
+    @cached_property
+    def methods(self) -> dict[str, Method]:
+        return registry.resolve_methods(self.experiment, where=self.where)
+
+    @cached_property
+    def comparisons(self) -> dict[str, registry.Comparison]:
+        return registry.resolve_comparisons(self.experiment, where=self.where)
+
+    @cached_property
+    def gear_variants(self) -> dict[str, Gear]:
+        return registry.resolve_gear_variants(self.experiment, where=self.where)
+
+    @property
+    def folder(self) -> str:
+        """The run's folder."""
+        return f"results/{self.experiment.run}"
+
+    def look_up(self, path: str) -> Any:
+        """The value at a path (see the module's docstring). Raises HealError for an unknown name."""
+        group, _, name = path.partition(".")
+        resolvers = {
+            "teachers": lambda: self.get_model_source("teachers", name),
+            "students": lambda: self.get_model_source("students", name),
+            "splits": lambda: self.get_split(name),
+            "gear_variants": lambda: pick(self.gear_variants, name, path, self.where),
+            "methods": lambda: self.get_method_spec(name),
+            "training": lambda: self.get_training(name),
+            "comparisons": lambda: self.get_comparison(name),
+        }
+        if group in resolvers and name:
+            return resolvers[group]()
+        value: Any = self.experiment
+        for part in path.split("."):
+            fields = value if isinstance(value, Mapping) else type(value).model_fields
+            pick(fields, part, path, self.where)
+            value = value[part] if isinstance(value, Mapping) else getattr(value, part)
+        return value
+
+    def get_model(self, role: str, name: str) -> Model:
+        """The model's section of the config. role: teachers | students."""
+        models = self.experiment.teachers if role == "teachers" else self.experiment.students
+        return pick(models, name, f"{role}.{name}", self.where)
+
+    def find_unpacked_folder(self, model: Model) -> str | None:
+        """The folder a packaged model is unpacked into; None for another model."""
+        return f"{self.folder}/models/unpacked/{model.package}/{Path(model.path).stem}" if model.package else None
+
+    def find_made_folder(self, role: str, name: str) -> str | None:
+        """The folder of a model that the run makes (unpacks, warms up); None for one that is used as it is."""
+        model = self.get_model(role, name)
+        if model.warm_up:
+            return f"{self.folder}/models/{role}/{name}/model"
+        return self.find_unpacked_folder(model)
+
+    def get_model_source(self, role: str, name: str) -> ModelSource:
+        """The model as it is loaded."""
+        return make_source(self.get_model(role, name), self.find_made_folder(role, name))
+
+    def get_split(self, name: str) -> Dataset:
+        """A problem set: train, dev, a test set, or the training problems before decontamination."""
+        problems = self.experiment.problems
+        splits = {"train": problems.train, UNFILTERED: problems.train, "dev": problems.dev, **problems.test}
+        split = pick(splits, name, f"splits.{name}", self.where)
+        limit = self.experiment.limit
+        if limit and not (split.n and split.n <= limit):
+            split = split.model_copy(update={"n": limit})
+        return split
+
+    def get_method_spec(self, name: str) -> MethodSpec:
+        method = pick(self.methods, name, f"methods.{name}", self.where)
+        return MethodSpec(method=method.name, options=changed_options(method.options))
+
+    def get_training(self, name: str) -> Train:
+        """How the students of a method are trained: as its comparison says."""
+        for comparison in self.comparisons.values():
+            if name in comparison.methods:
+                return comparison.train
+        return pick({}, name, f"training.{name}", self.where)
+
+    def get_comparison(self, name: str) -> ComparisonView:
+        comparison = pick(self.comparisons, name, f"comparisons.{name}", self.where)
+        experiment = self.experiment
+        return ComparisonView(
+            name=name,
+            title=comparison.title,
+            run=self.folder,
+            reference=comparison.reference,
+            teachers=list(experiment.teachers),
+            students=list(experiment.students),
+            methods={method: self.get_method_spec(method) for method in comparison.methods},
+            benchmarks=list(experiment.benchmarks),
+            teacher_seeds=experiment.teacher_seeds,
+            training_seeds=experiment.training_seeds,
+            decontaminated=experiment.problems.decontaminated,
+        )
+
+
+def make_source(model: Model, folder: str | None) -> ModelSource:
+    """How a model is loaded: from `folder`, where the run has made one."""
+    return ModelSource(
+        path=folder or model.path,
+        revision=None if folder else model.revision,
+        template_options=model.template_options,
+        endpoint=model.endpoint,
+    )
+
+
+def pick(values: Mapping[str, Any], name: str, path: str, where: str) -> Any:
+    """values[name]. Raises HealError that lists the known names."""
+    if name not in values:
+        raise HealError(f"no {path!r}", where=where, fix=f"known: {', '.join(map(str, values)) or 'none'}")
+    return values[name]
+
+
+@cache
+def read_run_config(path: str | Path) -> RunConfig:
+    """Raises HealError for a config that cannot be read, does not fit, or names what does not exist."""
+    run_config = RunConfig(validate(Experiment, read_yaml(path), where=str(path)), str(path))
+    run_config.methods, run_config.comparisons, run_config.gear_variants  # noqa: B018  checked before anything is done
+    return run_config
