@@ -1,4 +1,8 @@
-"""The configuration: what is refused and how it is said, and that everything generated from it is up to date."""
+"""The configuration: what is refused, how it is said, and how the shipped configs differ."""
+
+from __future__ import annotations
+
+import re
 
 import pytest
 import yaml
@@ -8,7 +12,6 @@ from heal.config import experiment as config
 from heal.errors import HealError
 from heal.worlds.mini.teacher_text import TEACHERS
 from tests.support.paths import ROOT
-from tools.docs import config as config_docs
 
 DEFAULT = ROOT / "config/config.yaml"
 
@@ -110,30 +113,6 @@ def test_a_comparison_trains_its_methods_apart_only_where_it_trains_them_otherwi
     assert apart.train == experiment.train.model_copy(update={"steps": None, "epochs": 5.0})
 
 
-def test_schema_and_documentation_are_up_to_date():
-    fix = "run: python -m tools.docs.config"
-    assert (ROOT / config_docs.SCHEMA).read_text() == config_docs.schema(), fix
-    assert (ROOT / config_docs.DOCUMENTATION).read_text() == config_docs.documentation(), fix
-    page = (ROOT / config_docs.METHODS).read_text()
-    assert page == config_docs.methods(page, registry.discover()), fix
-
-
-def test_every_field_is_documented():
-    for group in [config.Experiment, *config_docs.option_groups(config.Experiment)]:
-        for name, field in group.model_fields.items():
-            assert field.description and field.description.strip().endswith("."), f"{group.__name__}.{name}"
-
-
-@pytest.mark.parametrize(("lock", "file"), [("cpu", "environment.yml"), ("gpu", "environment-gpu.yml")])
-def test_conda_users_get_the_same_pins(lock, file):
-    lines = (ROOT / f"requirements/{lock}.txt").read_text().splitlines()
-    locked = [line for line in lines if not line.startswith("#")]
-    environment = yaml.safe_load((ROOT / file).read_text())
-    assert next(part["pip"] for part in environment["dependencies"] if isinstance(part, dict)) == locked
-    wanted = [line.split("#")[0].strip() for line in (ROOT / f"requirements/{lock}.in").read_text().splitlines()]
-    assert {line for line in wanted if "==" in line} <= {line.replace("_", "-") for line in locked}
-
-
 @pytest.mark.parametrize(
     ("name", "also"),
     [
@@ -158,3 +137,14 @@ def test_the_mini_study_has_every_mini_teacher_and_its_subset_is_a_part_of_it():
     shipped = {f"heal/worlds/mini/models/{name}" for name in TEACHERS}
     assert {model.path for model in study.teachers.values()} == shipped
     assert subset.teachers == study.teachers and subset.ablations.items() <= study.ablations.items()
+
+
+def test_make_runs_studies_of_every_mini_teacher_and_the_subset_is_a_part():
+    commands = re.findall(r"SNAKEMAKE,study --configfile (\S+?)\)", (ROOT / "Makefile").read_text())
+    whole, part = (config.load(ROOT / path) for path in commands)
+    teachers = {str(path.relative_to(ROOT)) for path in (ROOT / "heal/worlds/mini/models").glob("teacher*")}
+    assert {model.path for model in whole.teachers.values()} == teachers
+    assert (whole.draws, whole.seeds) == (3, 5) and part.draws <= whole.draws and part.seeds <= whole.seeds
+    assert set(part.methods) <= set(whole.methods) and set(part.ablations) < set(whole.ablations)
+    for field in ("teachers", "students", "problems", "train", "gear", "pure"):
+        assert getattr(part, field) == getattr(whole, field), field

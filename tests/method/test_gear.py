@@ -1,4 +1,4 @@
-"""Laws of steps, step entropies, surges, breakpoints and cuts."""
+"""Laws of surges, breakpoints, detectors and cuts."""
 
 import math
 
@@ -9,67 +9,8 @@ from hypothesis import strategies as st
 
 from heal.config.experiment import Gear
 from heal.method import gear
-from heal.method.entropy import aggregate, entropy_bounds, per_step, surges
-from heal.method.steps import Step, split
-
-PIECES = st.lists(st.sampled_from(["a", "b c", ".", "\n", "\n\n", ".\n\n", "\n\n\n", " \n \n", ""]), max_size=30)
-
-
-@given(PIECES, st.integers(1, 5))
-def test_steps_partition_the_tokens(pieces, shortest):
-    steps = split(pieces, shortest)
-    assert "".join(step.text for step in steps) == "".join(pieces)
-    borders = [0, *(step.end for step in steps)]
-    assert [step.start for step in steps] == borders[:-1] and (borders[-1] == len(pieces) if pieces else not steps)
-    assert all(step.end - step.start >= shortest for step in steps[:-1])
-
-
-@given(PIECES)
-def test_a_step_ends_with_its_blank_line(pieces):
-    for step in split(pieces)[:-1]:
-        assert "\n" in step.text.rstrip(" ")[-3:]
-
-
-def test_a_token_belongs_to_the_step_in_which_it_starts():
-    assert [step.text for step in split(["one", ".\n\ntwo", " three\n\n", "four"])] == [
-        "one.\n\ntwo",
-        " three\n\n",
-        "four",
-    ]
-    assert [step.text for step in split(["one", "\n\n", "\n", "two"])] == ["one\n\n\n", "two"]
-    assert [step.text for step in split(["one.", "two"])] == ["one.two"]
-
-
-def test_only_the_thinking_block_is_split():
-    steps = split(["<think>", "one", "\n\n", "two", "</think>", "answer", "\n\n", "more"])
-    assert [step.text for step in steps] == ["<think>one\n\n", "two"]
-
-
-def test_a_short_step_joins_the_next():
-    assert [step.text for step in split(["Wait", "\n\n", "a", "b", "c", "\n\n", "d"], 3)] == ["Wait\n\nabc\n\n", "d"]
-
-
-@given(st.integers(2, 500))
-def test_uniform_entropy_is_ln_v_within_its_bounds(vocabulary):
-    listed = min(20, vocabulary)
-    low, high = entropy_bounds(np.full(listed, -math.log(vocabulary)), vocabulary)
-    assert low <= math.log(vocabulary) + 1e-9 and high == pytest.approx(math.log(vocabulary))
-
-
-@given(st.lists(st.floats(0.01, 10), min_size=3, max_size=30), st.integers(1, 30))
-def test_bounds_hold_the_entropy_and_are_exact_with_every_logprob(weights, listed):
-    p = np.sort(np.array(weights) / sum(weights))[::-1]
-    entropy = -(p * np.log(p)).sum()
-    low, high = entropy_bounds(np.log(p[:listed]), len(p))
-    assert low - 1e-9 <= entropy <= high + 1e-9
-    if listed >= len(p):
-        assert low == pytest.approx(entropy) == pytest.approx(high)
-
-
-@given(st.lists(st.floats(0, 5), min_size=1, max_size=40))
-def test_top20_lies_between_mean_and_maximum(values):
-    mean, top, largest = (aggregate(np.array(values), statistic) for statistic in ("mean", "top20", "max"))
-    assert mean - 1e-9 <= top <= largest + 1e-9
+from heal.method.entropy import per_step, surges
+from heal.method.steps import Step
 
 
 @given(st.lists(st.floats(-3, 3), min_size=1, max_size=30), st.floats(0.01, 1), st.floats(-5, 5))

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from heal.config.experiment import Lora, Train
 from heal.errors import HealError
 from heal.method.pace import exposures
-from heal.training.train import NOT_SUPERVISED, encode, end_of_turn, optimizer_steps, train
+from heal.training.train import encode, optimizer_steps, train
 from heal.worlds.mini.tokenizer import build_tokenizer
 from tests.support.tiny_training import OPTIONS, contents, conversation, rows_of, watched, written
 
@@ -56,48 +56,6 @@ def test_the_loss_is_the_mean_over_completion_tokens(model: Path, curriculum: Pa
         logprobs = network(torch.tensor([ids])).logits[0].log_softmax(-1)
         nll += [-logprobs[place - 1, ids[place]].item() for place in range(start, len(ids))]
     assert float(rows_of(trained[0] / "loss.csv")[0]["loss"]) == pytest.approx(sum(nll) / len(nll), rel=1e-4)
-
-
-def test_labels_cover_the_answer_and_end_with_eos(model: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    row = conversation(1)
-    (example,) = encode(tokenizer, [row], "test")
-    supervised = [token for token in example.labels if token != NOT_SUPERVISED]
-    assert tokenizer.decode(supervised) == row["messages"][1]["content"] + tokenizer.eos_token
-    assert example.ids[-len(supervised) :] == supervised
-    assert supervised[-1] == tokenizer.eos_token_id != tokenizer.pad_token_id
-
-
-def test_what_is_given_is_read_and_not_learnt(model: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    row = conversation(1)
-    words = row["messages"][1]["content"].split(" ")
-    given = " ".join(words[:3])
-    (plain,), (example,) = (encode(tokenizer, [one], "test") for one in (row, row | {"given": given}))
-    assert example.ids == plain.ids
-    supervised = [token for token in example.labels if token != NOT_SUPERVISED]
-    assert tokenizer.decode(supervised) == row["messages"][1]["content"].removeprefix(given) + tokenizer.eos_token
-    tokenizer.chat_template = tokenizer.chat_template.replace("{{ message", "{{ ' then' + message")
-    with pytest.raises(HealError, match="does not begin with its given part"):
-        encode(tokenizer, [row | {"given": given}], "test")
-
-
-def test_what_a_template_writes_after_eos_is_not_trained_on(model: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    plain = encode(tokenizer, [conversation(1)], "test")
-    tokenizer.chat_template = tokenizer.chat_template.replace("{{ '<|end|>' }}", "{{ '<|end|>\n\n' }}")
-    assert end_of_turn(tokenizer, "test") == "<|end|>"
-    assert encode(tokenizer, [conversation(1)], "test") == plain
-
-
-def test_the_token_that_the_template_ends_with_becomes_eos(model: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    tokenizer.eos_token = "<|pad|>"  # as in base models: EOS is the padding, the template ends with another token
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|end|>"]})
-    assert end_of_turn(tokenizer, "test") == "<|end|>"
-    tokenizer.chat_template = tokenizer.chat_template.replace("<|end|>", "")
-    with pytest.raises(HealError, match="special token"):
-        end_of_turn(tokenizer, "test")
 
 
 def test_the_number_of_steps_does_not_depend_on_the_curriculum(model: Path, trained: Any, tmp_path: Path) -> None:
@@ -240,37 +198,3 @@ def test_a_model_that_cannot_be_trained_is_told(model: Path, curriculum: Path, t
     with pytest.raises(HealError, match="does not divide"):
         options = OPTIONS.model_copy(update={"micro_batch": 3})
         train(curriculum, str(model), options, "cumulative", 0, tmp_path / "s")
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        (
-            "{{ message['content'] }}{{ '<|end|>' }}",
-            "{{ message['content'][3:] }}{{ '<|end|>' }}",
-            "changes the assistant",
-        ),
-        ("{{ '<|assistant|>' }}{% gen", "{{ '<|user|>' }}{% gen", "no prefix"),
-        ("{{ '<|end|>' }}", "", "not EOS"),
-    ],
-)
-def test_a_template_that_spoils_the_mask_is_told(model: Path, old: str, new: str, message: str) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    assert old in tokenizer.chat_template
-    tokenizer.chat_template = tokenizer.chat_template.replace(old, new, 1)
-    with pytest.raises(HealError, match=message):
-        encode(tokenizer, [conversation(0)], "test")
-
-
-def test_words_that_the_tokenizer_does_not_know_are_told(model: Path) -> None:
-    row = conversation(0)
-    row["messages"][0]["content"] = "Schadenfreude"
-    with pytest.raises(HealError, match="decoding changes the text"):
-        encode(AutoTokenizer.from_pretrained(model), [row], "test")
-
-
-def test_padding_must_differ_from_eos(model: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    tokenizer.pad_token = tokenizer.eos_token
-    with pytest.raises(HealError, match="padding token"):
-        end_of_turn(tokenizer, "test")

@@ -17,20 +17,16 @@ from evals.results import UNSOLVED
 from evals.tables import comparison as tables
 from heal import records
 from heal.errors import HealError
+from tests.support.commands import run_main
 from tests.support.paths import ROOT
 from tests.support.run_factory import table_arguments, write_run
 
 REFERENCE = ROOT / "results/reference/mini"
 
 
-def made(monkeypatch, main, *arguments) -> None:
-    monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
-    main()
-
-
 def write_tables(folder: Path, monkeypatch, accuracy: dict[str, float], **options) -> Path:
     run = write_run(folder, accuracy=accuracy, **options)
-    made(monkeypatch, tables.main, *table_arguments(run, run / "tables/main.csv", seeds=options.get("seeds", 3)))
+    run_main(monkeypatch, tables.main, *table_arguments(run, run / "tables/main.csv", seeds=options.get("seeds", 3)))
     return run
 
 
@@ -41,7 +37,7 @@ def run(tmp_path: Path, monkeypatch) -> Path:
     axes = table_arguments(run, run / "unused", seeds=5)[
         : -len(["--methods-json", "", "--reference-method", "", "--out", ""])
     ]
-    made(monkeypatch, figures.main, "accuracy", *axes, "--out", run / "figures/main/accuracy.svg")
+    run_main(monkeypatch, figures.main, "accuracy", *axes, "--out", run / "figures/main/accuracy.svg")
     return run
 
 

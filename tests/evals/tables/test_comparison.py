@@ -1,11 +1,8 @@
-"""Laws of the tables, doses and accuracy figure, on synthetic runs."""
+"""Laws of the comparison, on synthetic runs."""
 
 from __future__ import annotations
 
-import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -13,37 +10,14 @@ import pytest
 
 from evals import results as outcomes
 from evals import stats
-from evals.figures import accuracy as figures
 from evals.tables import comparison as tables
-from evals.tables import exposures as doses
 from heal import records
 from heal.errors import HealError
-from tests.support.run_factory import METHODS, table_arguments, write_run
+from tests.support.commands import run_main
+from tests.support.run_factory import table_arguments, write_run
+from tests.support.tables import ACCURACY, get_row
 
-ACCURACY = {"rs": 0.3, "heal": 0.6, "oracle": 0.3}
 FILES = ("main.csv", "main.md", "main.tex", "main.txt")
-
-
-def made(monkeypatch: pytest.MonkeyPatch, main, arguments: list[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["command", *arguments])
-    main()
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return write_run(tmp_path / "run", accuracy=ACCURACY)
-
-
-@pytest.fixture
-def table(run: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
-    made(monkeypatch, tables.main, table_arguments(run, run / "tables/main.csv"))
-    return pd.read_csv(run / "tables/main.csv")
-
-
-def at(table: pd.DataFrame, method: str, benchmark: str = "b") -> pd.Series:
-    rows = table[(table["method"] == method) & (table["benchmark"] == benchmark)]
-    assert len(rows) == 1
-    return rows.iloc[0]
 
 
 def test_shuffled_answers_give_the_same_bytes(tmp_path, monkeypatch):
@@ -53,23 +27,23 @@ def test_shuffled_answers_give_the_same_bytes(tmp_path, monkeypatch):
     contents = []
     for name, order in (("one", list), ("two", shuffled)):
         folder = write_run(tmp_path / name / "run", accuracy=ACCURACY, order=order)
-        made(monkeypatch, tables.main, table_arguments(folder, folder / "tables/main.csv"))
+        run_main(monkeypatch, tables.main, *table_arguments(folder, folder / "tables/main.csv"))
         contents.append([(folder / "tables" / file).read_bytes() for file in FILES])
     assert contents[0] == contents[1]
 
 
 def test_the_same_answers_differ_by_zero_and_the_reference_has_no_difference(table):
-    same = at(table, "oracle")
+    same = get_row(table, "oracle")
     assert (same["diff"], same["diff_low"], same["diff_high"], same["p"]) == (0.0, 0.0, 0.0, 1.0)
     assert same["verdict"] == "not distinguishable"
-    assert at(table, "rs")["verdict"] == "reference"
-    assert pd.isna(at(table, "rs")["diff"])
+    assert get_row(table, "rs")["verdict"] == "reference"
+    assert pd.isna(get_row(table, "rs")["diff"])
 
 
 def test_a_real_difference_is_found_in_its_direction(table):
-    row = at(table, "heal")
+    row = get_row(table, "heal")
     assert row["diff"] > 0.1 and row["diff_low"] > 0 and row["verdict"] == "higher"
-    assert row["diff"] == pytest.approx(row["mean"] - at(table, "rs")["mean"], abs=1.1e-4)
+    assert row["diff"] == pytest.approx(row["mean"] - get_row(table, "rs")["mean"], abs=1.1e-4)
     assert tables.verdict(-0.1, 0.01) == "lower"
     assert tables.verdict(0.1, 0.06) == "not distinguishable"
     assert tables.verdict(0.1, float("nan")) == "cannot say"
@@ -85,9 +59,9 @@ def test_p_is_adjusted_over_the_whole_table(table):
 def test_teacher_and_untrained_student_stand_at_every_benchmark(table):
     for benchmark in ("b", "b:unsolved", "greedy"):
         for method in ("teacher", "untrained"):
-            row = at(table, method, benchmark)
+            row = get_row(table, method, benchmark)
             assert pd.isna(row["diff"]) and row["n_seeds"] == 0
-    assert at(table, "untrained")["mean"] < at(table, "rs")["mean"]
+    assert get_row(table, "untrained")["mean"] < get_row(table, "rs")["mean"]
 
 
 def test_the_stratum_is_what_the_teacher_never_solves(run, table):
@@ -95,8 +69,8 @@ def test_the_stratum_is_what_the_teacher_never_solves(run, table):
     solved = {row["problem_id"] for row in rows if row["strict"]}
     unsolved = {row["problem_id"] for row in rows} - solved
     assert 0 < len(unsolved) < 40
-    assert at(table, "heal", "b:unsolved")["n_questions"] == len(unsolved)
-    assert at(table, "teacher", "b:unsolved")["mean"] == 0
+    assert get_row(table, "heal", "b:unsolved")["n_questions"] == len(unsolved)
+    assert get_row(table, "teacher", "b:unsolved")["mean"] == 0
     student = records.read(run / "evals/t/draw0/s/heal/seed0/b/answers.parquet", "answers")
     kept = [row["strict"] for row in student if row["problem_id"] in unsolved]
     assert outcomes.Run(run, "t", "s", ["heal"], ["b"], 1, 1).scores("t", "s", "heal", "b:unsolved").mean() == (
@@ -107,20 +81,23 @@ def test_the_stratum_is_what_the_teacher_never_solves(run, table):
 
 def test_costs_follow_from_what_a_method_needs(table):
     generated, prefilled = "teacher_tokens_generated", "teacher_tokens_prefilled"
-    assert (at(table, "rs")[generated], at(table, "rs")[prefilled]) == (5000, 1000)  # samples
-    assert (at(table, "heal")[generated], at(table, "heal")[prefilled]) == (20000, 4000)  # + guided, repairs, scores
-    assert (at(table, "oracle")[generated], at(table, "oracle")[prefilled]) == (0, 0)
-    assert at(table, "rs")["training_tokens"] == 101
+    assert (get_row(table, "rs")[generated], get_row(table, "rs")[prefilled]) == (5000, 1000)  # samples
+    assert (get_row(table, "heal")[generated], get_row(table, "heal")[prefilled]) == (
+        20000,
+        4000,
+    )  # + guided, repairs, scores
+    assert (get_row(table, "oracle")[generated], get_row(table, "oracle")[prefilled]) == (0, 0)
+    assert get_row(table, "rs")["training_tokens"] == 101
 
 
 def test_several_draws_are_compared_by_their_means(tmp_path, monkeypatch):
     run = write_run(tmp_path / "run", accuracy=ACCURACY, draws=3, seeds=2)
-    made(monkeypatch, tables.main, table_arguments(run, run / "main.csv", draws=3, seeds=2))
+    run_main(monkeypatch, tables.main, *table_arguments(run, run / "main.csv", draws=3, seeds=2))
     scores = {
         name: outcomes.Run(run, "t", "s", [name], ["b"], 3, 2).scores("t", "s", name, "b") for name in ("heal", "rs")
     }
     expected = stats.paired_t(scores["heal"].mean(axis=1), scores["rs"].mean(axis=1))
-    row = at(pd.read_csv(run / "main.csv"), "heal")
+    row = get_row(pd.read_csv(run / "main.csv"), "heal")
     assert expected.dof == 2
     assert (row["diff"], row["diff_low"], row["p"]) == pytest.approx(
         (expected.diff, expected.low, expected.p), abs=1e-4
@@ -131,8 +108,8 @@ def test_several_draws_are_compared_by_their_means(tmp_path, monkeypatch):
 
 def test_one_seed_says_nothing_about_differences(tmp_path, monkeypatch):
     run = write_run(tmp_path / "run", accuracy=ACCURACY, seeds=1)
-    made(monkeypatch, tables.main, table_arguments(run, run / "main.csv", seeds=1))
-    row = at(pd.read_csv(run / "main.csv"), "heal")
+    run_main(monkeypatch, tables.main, *table_arguments(run, run / "main.csv", seeds=1))
+    row = get_row(pd.read_csv(run / "main.csv"), "heal")
     assert row["verdict"] == "cannot say" and pd.isna(row["p"]) and row["diff"] > 0
 
 
@@ -158,7 +135,7 @@ def damage(run: Path, change) -> str:
 def test_answers_that_do_not_pair_up_are_refused(run, monkeypatch, change, said):
     where = damage(run, change)
     with pytest.raises(HealError, match=said) as refused:
-        made(monkeypatch, tables.main, table_arguments(run, run / "main.csv"))
+        run_main(monkeypatch, tables.main, *table_arguments(run, run / "main.csv"))
     assert where in str(refused.value)
 
 
@@ -176,7 +153,7 @@ def test_answers_that_do_not_pair_up_are_refused(run, monkeypatch, change, said)
 def test_a_missing_file_is_named(run, monkeypatch, file):
     (run / file).unlink()
     with pytest.raises(HealError, match="no such file") as refused:
-        made(monkeypatch, tables.main, table_arguments(run, run / "main.csv"))
+        run_main(monkeypatch, tables.main, *table_arguments(run, run / "main.csv"))
     assert refused.value.where.endswith(file)
 
 
@@ -185,12 +162,12 @@ def test_a_problem_that_nobody_was_asked_is_found(run, monkeypatch):
     records.write(run / "problems/hard.parquet", "problems", [*problems, problems[0] | {"problem_id": "new"}])
     arguments = table_arguments(run, run / "main.csv")
     with pytest.raises(HealError, match="no answer to 1 of 41 problems, the first is new"):
-        made(monkeypatch, tables.main, [*arguments, "--questions", '{"b": "hard"}'])
+        run_main(monkeypatch, tables.main, *arguments, "--questions", '{"b": "hard"}')
 
 
 def test_what_stands_under_the_table(tmp_path, monkeypatch):
     run = write_run(tmp_path / "run", accuracy=ACCURACY, holds=False)
-    made(monkeypatch, tables.main, table_arguments(run, run / "main.csv"))
+    run_main(monkeypatch, tables.main, *table_arguments(run, run / "main.csv"))
     for file in ("main.md", "main.txt"):
         text = (run / file).read_text()
         assert "premise absent: not a test of HEAL (t, draw 0: no hint uplift)" in text
@@ -205,7 +182,7 @@ def test_what_stands_under_the_table(tmp_path, monkeypatch):
 def test_different_settings_are_refused(run, monkeypatch):
     records.write_json(run / "evals/t/draw0/s/heal/seed1/b/results.json", {"settings": {"temperature": 0.0}})
     with pytest.raises(HealError, match="settings.temperature is 0.0, but 1.0"):
-        made(monkeypatch, tables.main, table_arguments(run, run / "main.csv"))
+        run_main(monkeypatch, tables.main, *table_arguments(run, run / "main.csv"))
 
 
 def test_models_may_have_templates_of_their_own(run, monkeypatch):
@@ -214,54 +191,5 @@ def test_models_may_have_templates_of_their_own(run, monkeypatch):
     records.write_json(
         run / "evals/students/s/b/results.json", {"settings": settings | {"chat_template_sha256": "def"}}
     )
-    made(monkeypatch, tables.main, table_arguments(run, run / "main.csv"))
+    run_main(monkeypatch, tables.main, *table_arguments(run, run / "main.csv"))
     assert 'chat_template_sha256 "abc | def"' in (run / "main.md").read_text()
-
-
-def test_doses(run, monkeypatch):
-    axes = table_arguments(run, run / "unused")[: -len(["--methods-json", "", "--reference-method", "", "--out", ""])]
-    outputs = ["--coverage", str(run / "coverage.csv"), "--exposures", str(run / "exposures.csv")]
-    made(monkeypatch, doses.main, [*axes, *outputs])
-    coverage = pd.read_csv(run / "coverage.csv")
-    assert (coverage["coverage"] == 1).all()  # worked solutions of all problems state every fact
-    shown = pd.read_csv(run / "exposures.csv")
-    heal = shown[shown["method"] == "heal"]
-    assert heal["examples"].sum() == 12 and heal["exposures"].sum() == 30
-    assert (heal["least"].min(), heal["most"].max()) == (2, 3)
-    assert list(dict.fromkeys(shown["method"])) == list(METHODS)
-
-
-def test_coverage_counts_only_true_facts():
-    wrong = {
-        "messages": [{"content": "Start with x. Apply table K. The result is 5 (mod 61). Find x."}, {"content": ""}]
-    }
-    true_input = doses.puzzles.INVERSE["K"][5]
-    for value, known in ((true_input, 1), ((true_input + 1) % 61, 0)):
-        wrong["messages"][1]["content"] = f"Undo table K: 5 comes from {value}."
-        assert len(doses.facts_shown([wrong])) == known
-
-
-def test_accuracy_figure_has_equal_bytes_and_the_table_s_numbers(run, table, monkeypatch):
-    axes = table_arguments(run, run / "unused")[: -len(["--methods-json", "", "--reference-method", "", "--out", ""])]
-    for name in ("one", "two"):
-        made(monkeypatch, figures.main, ["accuracy", *axes, "--out", str(run / name / "accuracy.svg")])
-    for suffix in ("svg", "png", "csv"):
-        one, two = ((run / name / f"accuracy.{suffix}").read_bytes() for name in ("one", "two"))
-        assert one == two
-    numbers = pd.read_csv(run / "one/accuracy.csv")
-    heal = numbers[(numbers["method"] == "heal") & (numbers["benchmark"] == "b")].iloc[0]
-    assert heal["mean"] == at(table, "heal")["mean"]
-    assert len(heal["seeds"].split()) == 3
-
-
-def test_figures_import_no_torch():
-    code = "import evals.figures.accuracy, sys; print(json.dumps(sorted({'torch', 'transformers', 'trl'} & set(sys.modules))))"
-    done = subprocess.run([sys.executable, "-c", f"import json; {code}"], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == []
-
-
-def test_the_readme_shows_the_reference_table_and_the_plans():
-    from tools.docs import readme
-
-    text = readme.README.read_text(encoding="utf-8")
-    assert text == readme.written(text), "run: python -m tools.docs.readme"

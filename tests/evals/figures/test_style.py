@@ -1,0 +1,124 @@
+"""How figures look: a method has one look everywhere, colors can be told apart, and the csv has what is drawn."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evals.audits.checker_truth import Truth
+from evals.figures import accuracy as figures
+from evals.figures import outcomes as outcome_figures
+from evals.figures import style
+from evals.figures import traces as trace_figures
+from evals.figures import training as training_figures
+from evals.figures.style import plt
+from heal.config import experiment as config
+from tests.support.cut_repairs import PROBLEMS, make_repairs
+from tests.support.figures import cost_table, points
+from tests.support.ledger import ledger
+from tests.support.paths import ROOT
+
+
+def test_no_two_known_methods_look_alike_and_none_looks_like_an_unknown_one():
+    looks = list(style.METHODS.values())
+    assert len(set(looks)) == len(looks)
+    assert not {style.look(f"unknown {i}") for i in range(200)} & set(looks)
+    shipped = {name for path in ROOT.glob("config/mini*.yaml") for name in config.load(path).methods}
+    assert shipped <= set(style.METHODS)
+
+
+# Machado, Oliveira and Fernandes 2009 (IEEE TVCG 15(6)), severity 1, on linear RGB.
+SEEN_BY = {
+    "all cones": np.eye(3),
+    "no L cones": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no M cones": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "no S cones": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+WHITE = np.array([0.95047, 1.0, 1.08883])
+APART = 10  # CIE 1976 ΔE; 2.3 is just noticeable side by side
+
+
+def lab(color: str, seen: np.ndarray) -> np.ndarray:
+    rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    x, y, z = np.clip(XYZ @ np.clip(np.asarray(seen) @ linear, 0, 1) / WHITE, 1e-9, None)
+    x, y, z = (np.cbrt(v) if v > 216 / 24389 else (24389 / 27 * v + 16) / 116 for v in (x, y, z))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("seen", SEEN_BY)
+def test_colours_can_be_told_apart_by_every_eye(seen):
+    colors = {color for color, _ in style.METHODS.values()} | {color for color, _ in training_colors()}
+    for one, other in itertools.combinations(sorted(colors), 2):
+        assert np.linalg.norm(lab(one, SEEN_BY[seen]) - lab(other, SEEN_BY[seen])) > APART, (one, other)
+
+
+def training_colors() -> list[tuple[str, str]]:
+    return [look[:2] for look in (*trace_figures.ORIGINS.values(), *trace_figures.SUCCESS.values())]
+
+
+def test_methods_of_the_main_table_differ_in_grey_too():
+    """Colour is not all: no two of one colour share a marker, and the main methods share none at all."""
+    main = ["teacher", "untrained", "rejection_sampling", "rs_matched", "guided", "heal", "oracle"]
+    assert len({style.look(name)[1] for name in main}) == len(main)
+    assert len({marker for _, marker, _ in trace_figures.SUCCESS.values()}) == len(trace_figures.SUCCESS)
+
+
+def test_a_method_has_its_colour_in_every_figure(compared_run, monkeypatch):
+    own = "#123456"
+    monkeypatch.setitem(style.METHODS, "heal", (own, "o"))
+    accuracy, loss = figures.accuracy_numbers(compared_run), training_figures.loss_numbers(compared_run)
+    cost = cost_table(accuracy[accuracy["benchmark"] == "b"])
+    drawn = [figures.accuracy(accuracy), training_figures.loss_figure(loss), outcome_figures.cost_figure(cost, [])]
+    for figure in drawn:
+        colors = [item.get_color() for axis in figure.axes for item in axis.get_lines()]
+        colors += [color for axis in figure.axes for item in axis.collections for color in item.get_facecolor()]
+        assert own in {plt.matplotlib.colors.to_hex(color) for color in colors}
+        plt.close(figure)
+
+
+def test_what_is_drawn_is_what_the_csv_says(compared_run, tmp_path):
+    accuracy, loss = figures.accuracy_numbers(compared_run), training_figures.loss_numbers(compared_run)
+    positions = trace_figures.positions_numbers(make_repairs([0, 0, 1, 2, 2, 1]), Truth(PROBLEMS))
+    hours = training_figures.hours_numbers(ledger(1))
+    made = {
+        "accuracy": (figures.accuracy(accuracy), accuracy),
+        "loss": (training_figures.loss_figure(loss), loss),
+        "positions": (trace_figures.positions_figure(positions), positions),
+        "hours": (training_figures.hours_figure(hours), hours),
+    }
+    read = {}
+    for name, (figure, numbers) in made.items():
+        style.save(figure, tmp_path / f"{name}.svg", numbers)
+        read[name] = pd.read_csv(tmp_path / f"{name}.csv")
+        assert all((tmp_path / f"{name}.{suffix}").stat().st_size for suffix in ("svg", "png"))
+    close = {"abs": 6e-5}  # the csv's last digit
+
+    panels = [panel for _, panel in read["accuracy"].groupby(["teacher", "student", "benchmark"], sort=False)]
+    for axis, panel in zip(made["accuracy"][0].axes, panels, strict=False):
+        marks = [item.get_offsets()[0][0] for item in points(axis) if len(item.get_offsets()) == 1]
+        assert marks == pytest.approx(panel["mean"].tolist(), **close)
+    methods = [panel for _, panel in read["loss"].groupby("method", sort=False)]
+    for axis, panel in zip(made["loss"][0].axes, methods, strict=False):
+        assert [y for line in axis.get_lines() for y in line.get_ydata()] == pytest.approx(
+            panel["loss"].tolist(), **close
+        )
+    above, below = made["positions"][0].axes
+    assert [bar.get_height() for bar in above.patches] == read["positions"]["traces"].tolist()
+    marks = {item.get_label(): item.get_offsets()[:, 1] for item in below.collections if item.get_label()[0] != "_"}
+    assert marks["accepted"].tolist() == pytest.approx(read["positions"]["accepted"].tolist(), **close)
+    gpu, jobs = made["hours"][0].axes
+    assert [60 * bar.get_width() for bar in jobs.patches] == pytest.approx(read["hours"]["seconds"].tolist(), **close)
+    assert math.isclose(sum(60 * bar.get_width() for bar in gpu.patches), read["hours"]["gpu_seconds"].sum())
+
+
+def test_a_method_keeps_its_look():
+    assert style.look("heal") != style.look("rs_matched")
+    assert style.look("heal_no_pure") == style.look("heal_no_pure")

@@ -1,0 +1,33 @@
+"""Laws of entropies: bounds hold them, and aggregates lie in order."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heal.method.entropy import aggregate, entropy_bounds
+
+
+@given(st.integers(2, 500))
+def test_uniform_entropy_is_ln_v_within_its_bounds(vocabulary):
+    listed = min(20, vocabulary)
+    low, high = entropy_bounds(np.full(listed, -math.log(vocabulary)), vocabulary)
+    assert low <= math.log(vocabulary) + 1e-9 and high == pytest.approx(math.log(vocabulary))
+
+
+@given(st.lists(st.floats(0.01, 10), min_size=3, max_size=30), st.integers(1, 30))
+def test_bounds_hold_the_entropy_and_are_exact_with_every_logprob(weights, listed):
+    p = np.sort(np.array(weights) / sum(weights))[::-1]
+    entropy = -(p * np.log(p)).sum()
+    low, high = entropy_bounds(np.log(p[:listed]), len(p))
+    assert low - 1e-9 <= entropy <= high + 1e-9
+    if listed >= len(p):
+        assert low == pytest.approx(entropy) == pytest.approx(high)
+
+
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=40))
+def test_top20_lies_between_mean_and_maximum(values):
+    mean, top, largest = (aggregate(np.array(values), statistic) for statistic in ("mean", "top20", "max"))
+    assert mean - 1e-9 <= top <= largest + 1e-9

@@ -1,0 +1,87 @@
+"""Repairs of the shipped mini teacher: kept tokens, hints, batches, duplicates."""
+
+import dataclasses
+
+import pytest
+
+from heal.config.experiment import Hint
+from heal.method import gear
+from heal.pipeline import repair
+from tests.support.mini_teacher import GEAR, SAMPLING, SEED
+
+
+def repaired(engine, problems, cuts, options=GEAR):
+    by_id = {problem["problem_id"]: problem for problem in problems}
+    return repair.repairer(engine, by_id, options, SAMPLING, SEED)([cuts])
+
+
+def test_a_repair_keeps_the_tokens_before_the_cut_and_tells_its_story(engine, problems, cuts):
+    rows, used = repaired(engine, problems, cuts)
+    sources = {cut.trace.row["trace_id"]: cut for cut in cuts}
+    tried = [row for row in rows if row["trace_id"]]
+    assert len(tried) == GEAR.repairs_per_trace * sum(cut.breakpoint is not None for cut in cuts)
+    for row in tried:
+        cut = sources[row["source_id"]]
+        kept = cut.trace.row["token_ids"][: cut.kept_tokens]
+        assert row["token_ids"][: len(kept)] == kept and row["text"] == row["kept"] + row["continuation"]
+        assert row["kept_steps"] == row["breakpoint"] - 1 and row["hint"] and row["hint"] not in row["text"]
+        assert len(row["logprobs"]) == len(row["token_ids"]) - len(kept)
+    assert {row["reason"] for row in rows if not row["trace_id"]} <= {"no_breakpoint"}
+    assert any(row["accepted"] for row in tried)
+    assert used["generated"] == sum(len(row["logprobs"]) for row in tried)
+
+
+def test_repairs_do_not_depend_on_the_batch(engine, problems, cuts):
+    together, _ = repaired(engine, problems, cuts[:4])
+    apart = [row for cut in cuts[:4] for row in repaired(engine, problems, [cut])[0]]
+    ids = lambda rows: sorted(str(row["trace_id"]) for row in rows)  # noqa: E731
+    assert ids(together) == ids(apart)
+
+
+@pytest.mark.parametrize(
+    ("hint", "expected"),
+    [
+        (Hint(source="none"), ""),
+        (Hint(source="solution", solution_template="{step}"), None),
+        (Hint(place="user", user_turn="{question} {hint}"), "Hint: the answer is"),
+        (Hint(source="teacher", ask="{question}", max_tokens=8), None),
+    ],
+    ids=["none", "solution", "user", "teacher"],
+)
+def test_every_hint_source_and_place(engine, problems, cuts, hint, expected):
+    cuts = [cut for cut in cuts if cut.breakpoint is not None][:2]
+    rows, _ = repaired(engine, problems, cuts, GEAR.model_copy(update={"hint": hint}))
+    assert len(rows) == 2 * GEAR.repairs_per_trace
+    if expected is not None:
+        assert all(row["hint"].startswith(expected) and bool(row["hint"]) == bool(expected) for row in rows)
+    prompt = repair.request(engine, cuts[0], rows[0]["hint"], GEAR.model_copy(update={"hint": hint}), SEED).prompt_ids
+    if hint.place == "user" or hint.source == "none":
+        assert (
+            list(prompt[len(prompt) - cuts[0].kept_tokens :]) == cuts[0].trace.row["token_ids"][: cuts[0].kept_tokens]
+        )
+
+
+def test_equal_repairs_of_a_problem_are_accepted_once():
+    rows = [
+        {"problem_id": "p", "text": text, "accepted": ok, "reason": ""}
+        for text, ok in (("a", True), ("a", True), ("b", True))
+    ]
+    repair.reject_duplicates(rows)
+    assert [row["reason"] for row in rows] == ["", "duplicate", ""]
+
+
+def test_a_trace_that_opened_a_thinking_block_keeps_it_open(engine, cuts):
+    """Cut before the first step, the repair goes on inside the block, and its text begins with the tag."""
+
+    class Tags:
+        def decode(self, ids, **_):
+            return "".join(("<think>", "\n", "I see")[i] for i in ids)
+
+    class Thinking:
+        tokenizer = Tags()
+
+    row = {"token_ids": [0, 1, 2], "text": "<think>\nI see"}
+    trace = dataclasses.replace(cuts[0].trace, row=row)
+    assert repair.kept_ids(Thinking(), gear.Cut(trace, 1, 0)) == [0, 1]
+    row |= {"token_ids": [2, 0, 1], "text": "I see<think>\n"}
+    assert repair.kept_ids(Thinking(), gear.Cut(trace, 1, 0)) == []

@@ -1,0 +1,24 @@
+"""Why a trace is accepted or not."""
+
+import pytest
+
+from heal.config.experiment import Gear
+from heal.grading.grader import Grader
+from heal.pipeline import sample
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "reason"),
+    [
+        ("x = \\boxed{5}", "stop", ""),
+        ("x = \\boxed{5}", "length", "truncated"),
+        ("x = \\boxed{6}", "stop", "wrong"),
+        ("As the hint says, x = \\boxed{5}", "stop", "leak"),
+        ("", "stop", "no_answer"),
+        ("no end in sight " * 50, "length", "truncated"),
+    ],
+)
+def test_verdicts(text, finish, reason):
+    with Grader() as grader:
+        found = sample.verdict(text, "5", finish, Gear().leak_patterns, grader)
+    assert found["reason"] == reason and found["accepted"] == (reason == "")

@@ -1,0 +1,100 @@
+"""What a plan assumes: model sizes, problem counts, benchmarks; wrong assumptions are refused."""
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from heal import registry
+from heal.config.data import Dataset
+from heal.config.experiment import Model
+from heal.errors import HealError
+from heal.planning import assumptions
+from tests.support.planning import MINI, run_cli
+
+
+def test_parameters_come_from_the_command_line_the_folder_or_the_name(tmp_path):
+    def size(path, given=None):
+        return sized(path, given).total
+
+    def sized(path, given=None):
+        revision = None if Path(path).is_dir() else "0" * 40
+        return assumptions.size_of(Model(path=path, revision=revision), "teachers.big", given)
+
+    assert size("Qwen/Qwen3-32B") == 32e9 and size("Qwen/Qwen3-0.6B-Base") == 0.6e9
+    assert size("HuggingFaceTB/SmolLM2-135M-Instruct") == 135e6 and size("meta-llama/Llama-3.1-8B") == 8e9
+    moe = sized("Qwen/Qwen3-30B-A3B")
+    assert (moe.total, moe.active) == (30e9, 3e9)
+    assert size("Qwen/Qwen3-32B", 7.0) == 7
+    folder = tmp_path / "Model-70B"
+    folder.mkdir()
+    save_file({"w": np.zeros((3, 4)), "b": np.zeros(5)}, folder / "model.safetensors", metadata={"a": "b"})
+    assert size(str(folder)) == 17
+    for damaged in (b"", b"\xff" * 8, struct.pack("<Q", 5) + b"{]"):
+        (folder / "model.safetensors").write_bytes(damaged)
+        with pytest.raises(HealError, match="no safetensors header"):
+            size(str(folder))
+
+
+def test_an_unknown_model_size_is_refused_with_the_cure(capsys, tmp_path):
+    path = tmp_path / "config.yaml"
+    hub = f"somebody/nameless, revision: {'a' * 40}"
+    path.write_text(MINI.read_text().replace("heal/worlds/mini/models/teacher", hub))
+    status, output, said = run_cli(capsys, "plan", "--config", path)
+    assert status == 2 and output == ""
+    for part in (str(path), "teachers.default.path", "somebody/nameless", "--assume params.default="):
+        assert part in said
+    assert run_cli(capsys, "plan", "--config", path, "--assume", "params.default=8e9")[0] == 0
+
+
+def test_problems_of_a_file_are_counted_and_an_absent_one_is_refused_with_the_cure(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps({"question": f"q{i}", "answer": "1", "kind": i % 2}) + "\n" for i in range(10)))
+
+    def count(limit=None, **options):
+        return assumptions.problem_count(Dataset(source="file", **{"path": str(path)} | options), "train", limit)
+
+    assert count() == 10 and count(n=4) == 4 and count(n=40) == 10 and count(limit=3) == 3 and count(skip=8) == 2
+    assert count(keep={"kind": [1]}) == 5
+    absent = str(tmp_path / "absent.jsonl")
+    with pytest.raises(HealError, match="--assume problems.train=") as refused:
+        count(path=absent)
+    assert absent in str(refused.value) and "not there" in str(refused.value)
+    assert count(path=absent, n=7) == 7 and count(path=absent, limit=7) == 7
+    parts = {"a": Dataset(source="file", path=str(path)), "b": Dataset(source="file", path=absent, n=7)}
+    assert assumptions.problem_count(Dataset(source="mixture", parts=parts), "train") == 17
+    assert assumptions.problem_count(Dataset(source="mixture", parts=parts, n=12, skip=2), "train") == 12
+
+
+def test_benchmarks_are_read_as_lm_eval_reads_them():
+    found = assumptions.benchmarks(["mini_hard", "mini_hard_sampled"])
+    assert found["mini_hard"] == assumptions.Benchmark("hard", 1, 160)
+    assert found["mini_hard_sampled"] == assumptions.Benchmark("hard", 4, 160)
+    assert assumptions.benchmarks(registry.benchmarks()).keys() == registry.benchmarks().keys()
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("treated_shar=0.3", "did you mean 'treated_share'?"),
+        ("problems.trian=3", "did you mean 'problems.train'?"),
+        ("params.tinny=3", "did you mean 'params.tiny'?"),
+        ("treated_share=1.5", "from 0 to 1"),
+        ("use_writing=0", "above 0"),
+        ("treated_share", "KEY=VALUE"),
+        ("treated_share=much", "KEY=VALUE"),
+        ("treated_share=-1", "KEY=VALUE"),
+        ("treated_share=nan", "KEY=VALUE"),
+    ],
+)
+def test_a_wrong_assumption_is_refused(capsys, word, said):
+    status, output, error = run_cli(capsys, "plan", "--config", MINI, "--assume", word)
+    assert status == 2 and output == "" and "--assume" in error and said in error
+
+
+def test_an_unknown_card_is_refused(capsys):
+    status, _, error = run_cli(capsys, "plan", "--config", MINI, "--card", "H1000")
+    assert status == 2 and "H1000" in error and "H100" in error

@@ -1,0 +1,68 @@
+"""What the workflow plans for a study of several teachers and draws."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from heal.config import experiment as config
+from heal.planning import costs as plan
+from tests.support.paths import ROOT
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Path:
+    """The reduced configuration with two teachers and two draws."""
+    path = tmp_path_factory.mktemp("study") / "study.yaml"
+    content = yaml.safe_load((ROOT / "tests/configs/smoke.yaml").read_text())
+    content["teachers"]["confident"] = {"path": "heal/worlds/mini/models/teacher_confident"}
+    path.write_text(yaml.safe_dump(content | {"run": "study_plan", "draws": 2}))
+    return path
+
+
+def snakemake(*arguments: str) -> str:
+    """What Snakemake says. Raises AssertionError where it fails."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    program = [sys.executable, "-m", "snakemake", "--cores", "1", "--nocolor", "--nolock", *arguments]
+    run = subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout + run.stderr
+
+
+@pytest.mark.workflow
+def test_the_study_plans_every_teacher_and_draw(study):
+    told = snakemake("study", "--configfile", str(study), "--dry-run", "--forceall")
+    stats = told.rpartition("Job stats:")[2].partition("\n\n")[0]
+    jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
+    cells, kinds = 2 * 2, 2  # teachers × draws; the main methods and the ablations
+    assert jobs["audits"] == cells * kinds and jobs["audits_of_draws"] == 2 * kinds
+    assert {jobs[f"figure_{name}"] for name in ("ceiling", "trace", "positions", "pure")} == {cells}
+    assert {jobs[f"figure_{name}"] for name in ("accuracy", "cost", "loss")} == {kinds}
+    assert {jobs[f"figure_{name}"] for name in ("doses", "cuts", "roc", "hours", "rulegraph")} == {1}
+    assert jobs["student"] == cells * 2 * 3  # seeds × methods
+    planned = plan.plan(plan.settings(config.load(study), where=str(study), ablations=True))
+    counted = pd.DataFrame(planned).groupby("rule")["jobs"].sum().to_dict()
+    assert counted == {rule: jobs[rule] for rule in counted}
+
+
+@pytest.mark.workflow
+def test_the_study_s_files_name_teacher_and_draw(study):
+    files = {
+        line.partition("\t")[0] for line in snakemake("study", "--configfile", str(study), "--summary").splitlines()
+    }
+    results = "results/study_plan"
+    for teacher in ("default", "confident"):
+        for draw in (0, 1):
+            assert f"{results}/traces/{teacher}/draw{draw}/premise.json" in files
+            assert f"{results}/tables/ablations_audits/draw{draw}/audits_{teacher}.csv" in files
+            assert f"{results}/figures/draw{draw}/pure_{teacher}.svg" in files
+        assert f"{results}/tables/ablations_audits/premises_{teacher}.csv" in files
+    for name in ("ablations/cost", "ablations/doses", "ablations/cuts", "roc"):
+        assert {f"{results}/figures/{name}.{suffix}" for suffix in ("svg", "png", "csv")} <= files, name
