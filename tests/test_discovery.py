@@ -44,9 +44,9 @@ def folder(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("as_folder", [True, False])
 def test_finds_each_file_by_name_without_template_and_base(folder: Path, as_folder: bool) -> None:
-    found = discover_classes(folder if as_folder else folder.name, Shape)
-    assert list(found) == ["circle", "square"]
-    assert found["square"]().get_area() == 1.0
+    classes = discover_classes(folder if as_folder else folder.name, Shape)
+    assert list(classes) == ["circle", "square"]
+    assert classes["square"]().get_area() == 1.0
 
 
 def test_a_new_file_is_found_without_editing_another(folder: Path) -> None:
