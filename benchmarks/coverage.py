@@ -144,9 +144,9 @@ def coverage(design: Design, tables: int, rng: np.random.Generator, bootstraps: 
         true = truths(design, drawn)
         for t in range(drawn.scores_MTDSQ.shape[1]):
             b_DSQ, a_DSQ = drawn.scores_MTDSQ[:, t]
-            test = stats.paired_t(claim(a_DSQ), claim(b_DSQ))
+            test = stats.compute_paired_t(claim(a_DSQ), claim(b_DSQ))
             shown = display(a_DSQ, draws=bootstraps)
-            pairs = stats.paired_t(*(scores.reshape(-1, design.questions) for scores in (a_DSQ, b_DSQ)))
+            pairs = stats.compute_paired_t(*(scores.reshape(-1, design.questions) for scores in (a_DSQ, b_DSQ)))
             for estimand, mean_MT in true.items():
                 difference = mean_MT[1, t] - mean_MT[0, t]
                 found.setdefault(("claim", estimand), []).append((test.low, test.high, difference))
@@ -185,7 +185,7 @@ def false_positives(design: Design, tables: int, rng: np.random.Generator) -> li
     for drawn in chunks(design.equal, tables, rng):
         for t in range(drawn.scores_MTDSQ.shape[1]):
             b_DSQ, a_DSQ = drawn.scores_MTDSQ[:, t]
-            p_T.append(stats.paired_t(claim(a_DSQ), claim(b_DSQ)).p)
+            p_T.append(stats.compute_paired_t(claim(a_DSQ), claim(b_DSQ)).p)
     known = ~np.isnan(p_T)
     share = (np.array(p_T)[known] < 0.05).mean()
     row = {"check": "false positives", "estimand": "equal methods", "share": share, "nominal": 0.05}
@@ -200,12 +200,12 @@ def false_discoveries(design: Design, tables: int, rng: np.random.Generator, rea
         benchmarks = [(simulate(part, count, rng, COMPARED + 1).scores_MTDSQ, is_real) for part, is_real in parts]
         for t in range(count):
             tests = [
-                (stats.paired_t(claim(scores[m, t]), claim(scores[0, t])).p, is_real)
+                (stats.compute_paired_t(claim(scores[m, t]), claim(scores[0, t])).p, is_real)
                 for scores, is_real in benchmarks
                 for m in range(1, COMPARED + 1)
             ]
             p, is_real = np.array(tests).T
-            called = stats.benjamini_hochberg(p) <= FALSE_DISCOVERY_RATE
+            called = stats.compute_adjusted_p(p) <= FALSE_DISCOVERY_RATE
             shares.append((called & ~is_real.astype(bool)).sum() / max(called.sum(), 1))
     name = f"{real} of {BENCHMARKS} benchmarks differ"
     bound = FALSE_DISCOVERY_RATE * (BENCHMARKS - real) / BENCHMARKS

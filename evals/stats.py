@@ -1,11 +1,11 @@
 """Intervals and tests for the tables: pure functions, numpy in, small frozen dataclasses out.
 
-Reads nothing, writes nothing; tables and audits import it. Its own check: `pytest tests/test_stats.py`.
-Convention: `scores_SQ` is a float array [training seeds, questions] in [0, 1]: the mean over the repeated
-samples of one question. Two compared methods share the questions and the training seeds, in the same order.
-Seeds and questions are crossed: each seed answers every question. Training seeds are nested in teacher draws: each draw
-has seeds of its own. NaN always means "cannot say", never zero. What the intervals cover was measured by simulation:
-benchmarks/coverage.py, results/reference/coverage.csv.
+Reads nothing, writes nothing. Array suffixes name the axes: S training seeds, Q questions, R repeats of a question.
+`scores_SQ` holds floats in [0, 1]: the mean over the repeated samples of one question. Two compared methods share the
+questions and the training seeds, in the same order. Seeds and questions are crossed: each seed answers every question.
+Training seeds are nested in teacher sampling seeds: each teacher seed has training seeds of its own. NaN always means
+"cannot say", never zero. benchmarks/coverage.py measures by simulation what the intervals cover
+(results/reference/coverage.csv).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROUNDING = 1e-12  # smaller differences between means in [0, 1] are rounding, no
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its interval; `covers` names what varies, for the table's caption."""
+    """An estimate with its interval; `covers` names the sources of variance that it includes."""
 
     mean: float
     low: float
@@ -51,7 +51,7 @@ class TTest:
 
 @dataclass(frozen=True)
 class McNemar:
-    """How many of n questions only one of two checkpoints solves, and the exact two-sided p."""
+    """Numbers of the n questions that only one of two checkpoints solves, and the exact two-sided p."""
 
     only_a: int
     only_b: int
@@ -59,54 +59,58 @@ class McNemar:
     p: float
 
 
-def crossed_bootstrap(
-    scores_SQ: ArrayLike, *, groups: int = 1, level: float = 0.95, draws: int = 2000, seed: int = 0
+def compute_crossed_bootstrap(
+    scores_SQ: ArrayLike, *, groups: int = 1, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval:
     """Mean score; percentile interval from seeds and questions resampled independently. For display.
 
-    groups: the seeds are this many teacher draws with equally many seeds each, draw by draw; whole draws are resampled
-    then, and seeds within them. Covers training seeds, questions and answer sampling, with several groups the teacher
-    draw too; with one seed only questions and answer sampling. `covers` says so. One question gives NaN bounds. With
-    few seeds or draws it covers less than its level: claims rest on `paired_t`. Source: Owen 2007 (pigeonhole
-    bootstrap), Ann. Appl. Stat. 1(2).
+    groups: number of teacher sampling seeds that the rows belong to, group by group, with equally many training seeds
+    each. Whole groups are resampled then, and training seeds within them. Covers training seeds, questions and answer
+    sampling, with several groups the teacher sampling seed too; with one row only questions and answer sampling.
+    `covers` says so. One question gives NaN bounds. With few seeds it covers less than its level: claims rest on
+    `compute_paired_t`. Source: Owen 2007 (pigeonhole bootstrap), Ann. Appl. Stat. 1(2).
     """
-    (scores_SQ,) = _tables(scores_SQ)
+    (scores_SQ,) = check_scores(scores_SQ)
     n_seeds, n_questions = scores_SQ.shape
     if groups < 1 or n_seeds % groups:
-        raise HealError(f"{n_seeds} rows are not {groups} groups of equal size", fix="give every draw all its seeds")
-    origin = scores_SQ[0, 0]  # taken off first: a constant table then gives exactly zero width
-    centred_SQ = scores_SQ - origin
-    mean = float(origin + centred_SQ.mean())
-    covers = "seeds and questions" if n_seeds > 1 else "questions"
-    covers = f"draws, {covers}" if groups > 1 else covers
+        fix = "give every teacher seed all its training seeds"
+        raise HealError(f"{n_seeds} rows are not {groups} groups of equal size", fix=fix)
+    origin = scores_SQ[0, 0]  # subtracted first: a constant table then gives exactly zero width
+    centered_SQ = scores_SQ - origin
+    mean = float(origin + centered_SQ.mean())
+    covers = "training seeds and questions" if n_seeds > 1 else "questions"
+    covers = f"teacher seeds, {covers}" if groups > 1 else covers
     if n_questions < 2:
         return Interval(mean, math.nan, math.nan, covers)
     rng = np.random.default_rng(seed)
-    seed_weights_DS, question_weights_DQ = (_resampled_weights(rng, draws, n) for n in scores_SQ.shape)
+    seed_weights_BS = resample_weights(rng, resamples, n_seeds)
+    question_weights_BQ = resample_weights(rng, resamples, n_questions)
     if groups > 1:
-        group_weights_DG = _resampled_weights(rng, draws, groups)
-        within = [_resampled_weights(rng, draws, n_seeds // groups) for _ in range(groups)]
-        seed_weights_DS = np.concatenate([group_weights_DG[:, [g]] * within[g] for g in range(groups)], axis=1)
-    means_D = ((question_weights_DQ @ centred_SQ.T) * seed_weights_DS).sum(axis=1)
-    low, high = origin + np.quantile(means_D, [(1 - level) / 2, (1 + level) / 2])
+        group_weights_BG = resample_weights(rng, resamples, groups)
+        for group in range(groups):
+            columns = slice(group * n_seeds // groups, (group + 1) * n_seeds // groups)
+            within = resample_weights(rng, resamples, n_seeds // groups)
+            seed_weights_BS[:, columns] = group_weights_BG[:, [group]] * within
+    means_B = ((question_weights_BQ @ centered_SQ.T) * seed_weights_BS).sum(axis=1)
+    low, high = origin + np.quantile(means_B, [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean, float(low), float(high), covers)
 
 
-def crossed_bootstrap_difference(a_SQ: ArrayLike, b_SQ: ArrayLike, **options: Any) -> Interval:
-    """Mean of a - b; `crossed_bootstrap`'s options and cover, the same seeds and questions drawn for both."""
-    a_SQ, b_SQ = _tables(a_SQ, b_SQ)
-    return crossed_bootstrap(a_SQ - b_SQ, **options)
+def compute_crossed_bootstrap_difference(a_SQ: ArrayLike, b_SQ: ArrayLike, **options: Any) -> Interval:
+    """Mean of a - b, with `compute_crossed_bootstrap`'s options; both use the same resampled seeds and questions."""
+    a_SQ, b_SQ = check_scores(a_SQ, b_SQ)
+    return compute_crossed_bootstrap(a_SQ - b_SQ, **options)
 
 
-def paired_t(a_SQ: ArrayLike, b_SQ: ArrayLike, level: float = 0.95) -> TTest:
+def compute_paired_t(a_SQ: ArrayLike, b_SQ: ArrayLike, level: float = 0.95) -> TTest:
     """Student's t over the per-seed mean differences a - b. The basis of claims.
 
     Covers training seeds and answer sampling on *these* questions; not the choice of questions (where the
-    methods' difference varies with the question) nor the teacher draw. Fewer than 2 seeds: p and bounds NaN.
-    Differences equal in all seeds show no variance: if 0, p = 1, and the bounds are 0 where the tables are
+    methods' difference varies with the question) nor the teacher sampling seed. Fewer than 2 seeds: p and bounds NaN.
+    Differences equal in all seeds show no variance: if 0, p = 1, and the bounds are 0 where the scores are
     identical, else NaN; if not 0, p and bounds are NaN (small tables agree by chance). Student 1908; scipy.
     """
-    a_SQ, b_SQ = _tables(a_SQ, b_SQ)
+    a_SQ, b_SQ = check_scores(a_SQ, b_SQ)
     diff_S = (a_SQ - b_SQ).mean(axis=1)
     diff, dof = float(diff_S.mean()), len(diff_S) - 1
     if dof < 1:
@@ -120,22 +124,23 @@ def paired_t(a_SQ: ArrayLike, b_SQ: ArrayLike, level: float = 0.95) -> TTest:
     return TTest(diff, float(low), float(high), float(result.pvalue), dof)
 
 
-def mcnemar(a_Q: ArrayLike, b_Q: ArrayLike) -> McNemar:
+def compute_mcnemar(a_Q: ArrayLike, b_Q: ArrayLike) -> McNemar:
     """Exact McNemar test on the right/wrong (1/0) answers of two checkpoints to the same questions.
 
     Covers the questions only: a claim about these two checkpoints, not about the methods that trained them.
     Source: McNemar 1947, with the exact binomial p of statsmodels.
     """
-    (right_Q,), (other_Q,) = _tables(np.asarray(a_Q)[None], np.asarray(b_Q)[None])
-    if not np.isin([right_Q, other_Q], (0.0, 1.0)).all():
-        raise HealError("McNemar's test needs outcomes 0 or 1", fix="use paired_t on means over samples")
-    table = np.array([[np.sum((right_Q == i) & (other_Q == j)) for j in (1, 0)] for i in (1, 0)])
-    result = mcnemar_test(table, exact=True)
-    return McNemar(int(table[0, 1]), int(table[1, 0]), len(right_Q), float(result.pvalue))
+    (a_Q,), (b_Q,) = check_scores(np.asarray(a_Q)[None], np.asarray(b_Q)[None])
+    if not np.isin([a_Q, b_Q], (0.0, 1.0)).all():
+        raise HealError("McNemar's test needs outcomes 0 or 1", fix="use compute_paired_t on means over samples")
+    both, only_a, only_b = int(a_Q @ b_Q), int(a_Q @ (1 - b_Q)), int((1 - a_Q) @ b_Q)
+    neither = len(a_Q) - both - only_a - only_b
+    result = mcnemar_test([[both, only_a], [only_b, neither]], exact=True)
+    return McNemar(only_a, only_b, len(a_Q), float(result.pvalue))
 
 
-def benjamini_hochberg(p: ArrayLike) -> np.ndarray:
-    """Adjusted p-values of one table, same shape; reject where <= the false discovery rate one accepts.
+def compute_adjusted_p(p: ArrayLike) -> np.ndarray:
+    """Benjamini-Hochberg adjusted p-values of one table, same shape; reject where <= the accepted false discovery rate.
 
     A NaN ("cannot say") stays NaN and does not count as a test. Source: Benjamini & Hochberg 1995; scipy.
     """
@@ -146,7 +151,7 @@ def benjamini_hochberg(p: ArrayLike) -> np.ndarray:
     return adjusted
 
 
-def detectable_difference(
+def compute_detectable_difference(
     a_SQ: ArrayLike | None = None,
     b_SQ: ArrayLike | None = None,
     *,
@@ -155,16 +160,16 @@ def detectable_difference(
     alpha: float = 0.05,
     power: float = 0.8,
 ) -> float:
-    """Smallest true difference that a two-sided paired t over n_seeds would have found with this power.
+    """Smallest true difference that a two-sided paired t over n_seeds detects with this power.
 
-    Give two tables, or sd: the standard deviation over seeds of the per-seed mean difference. n_seeds
-    defaults to the tables' and may be another, to plan a study. Covers what `paired_t` covers; an sd from few
+    Give the scores of two methods, or sd: the standard deviation over seeds of the per-seed mean difference. n_seeds
+    defaults to that of the scores; another value plans a study. Covers what `compute_paired_t` covers; an sd from few
     seeds is itself rough. NaN without 2 seeds or any variation. Source: noncentral t, statsmodels.
     """
     if sd is None:
         if a_SQ is None or b_SQ is None:
-            raise HealError("nothing to take the spread from", fix="give two tables, or sd")
-        a_SQ, b_SQ = _tables(a_SQ, b_SQ)
+            raise HealError("nothing to compute the spread from", fix="give the scores of two methods, or sd")
+        a_SQ, b_SQ = check_scores(a_SQ, b_SQ)
         diff_S = (a_SQ - b_SQ).mean(axis=1)
         sd = float(diff_S.std(ddof=1)) if len(diff_S) > 1 else math.nan
         n_seeds = n_seeds or len(diff_S)
@@ -173,75 +178,91 @@ def detectable_difference(
     return float(sd * TTestPower().solve_power(effect_size=None, nobs=n_seeds, alpha=alpha, power=power))
 
 
-def wilson(k: int, n: int, level: float = 0.95) -> Interval:
-    """Proportion k of n; covers the chance in independent trials; NaN if n = 0. Wilson 1927, statsmodels."""
+def compute_wilson_interval(k: int, n: int, level: float = 0.95) -> Interval:
+    """Proportion k of n; covers the randomness of independent trials; NaN if n = 0. Wilson 1927, statsmodels."""
     if not 0 <= k <= n:
         raise HealError(f"{k} successes of {n} trials is no proportion")
     low, high = proportion_confint(k, n, alpha=1 - level, method="wilson") if n else (math.nan, math.nan)
     return Interval(k / n if n else math.nan, float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1)), "trials")
 
 
-def auroc(scores: ArrayLike, labels: ArrayLike, *, groups: ArrayLike | None = None, level: float = 0.95) -> Interval:
-    """Chance that a random positive (label 1) scores above a random negative, ties one half.
+def compute_auroc(
+    scores: ArrayLike, labels: ArrayLike, *, groups: ArrayLike | None = None, level: float = 0.95
+) -> Interval:
+    """Probability that a random positive (label 1) scores above a random negative, ties one half.
 
-    All NaN if a class is empty; infinite scores are fine. Without groups covers independently drawn items
-    (Newcombe 2006, method 5; not of zero width at 0 or 1). Repairs of one problem are not independent: pass
-    the problems as `groups`, which covers the draw of whole groups (Obuchowski 1997, clustered DeLong; ours: t on one
-    less than the groups of the class that has fewer). NaN bounds where that is none, or the groups show no variance.
-    Estimate: Mann & Whitney 1947.
+    All NaN if a class is empty; infinite scores are fine. Without groups the interval covers independently sampled
+    items (Newcombe 2006, method 5; not of zero width at 0 or 1). Repairs of one problem are not independent: pass the
+    problems as `groups`, and it covers the sampling of whole groups (Obuchowski 1997, clustered DeLong; ours: t with
+    the number of groups of the smaller class, less one, as degrees of freedom). NaN bounds where that is none, or the
+    groups show no variance. Estimate: Mann & Whitney 1947.
     """
     covers, positive = "items" if groups is None else "groups", np.asarray(labels, dtype=float) > 0
     m, n = int(positive.sum()), int((~positive).sum())
     if m == 0 or n == 0:
         return Interval(math.nan, math.nan, math.nan, covers)
-    (ranks,), _ = _tables(stats.rankdata(scores)[None], np.asarray(labels)[None])
-    positives, negatives = ranks[positive], ranks[~positive]
-    # An item's rank among all less its rank in its own class counts the other class's items below it.
-    below_M = (positives - stats.rankdata(positives)) / n
-    above_N = 1 - (negatives - stats.rankdata(negatives)) / m
-    area, z = float(below_M.mean()), float(stats.norm.ppf((1 + level) / 2))
-
-    def excess(t: float) -> float:
-        variance = t * (1 - t) * (1 + ((m + n) / 2 - 1) * ((1 - t) / (2 - t) + t / (1 + t))) / (m * n)
-        return (t - area) ** 2 - z**2 * variance
-
-    if groups is None:  # the two areas from which the observed one is z of *their* standard errors away
-        inside = min(max(area, ROUNDING), 1 - ROUNDING)  # at 0 and 1 the area itself solves the equation
-        low, high = (optimize.brentq(excess, end, inside) for end in (0.0, 1.0))
+    (ranks,), _ = check_scores(stats.rankdata(scores)[None], np.asarray(labels)[None])
+    # An item's rank among all less its rank in its own class counts the items of the other class below it.
+    below_M = (ranks[positive] - stats.rankdata(ranks[positive])) / n
+    above_N = 1 - (ranks[~positive] - stats.rankdata(ranks[~positive])) / m
+    area = float(below_M.mean())
+    if groups is None:
+        low, high = solve_newcombe_bounds(area, m, n, level)
         return Interval(area, low, high, covers)
     names, group = np.unique(np.asarray(groups), return_inverse=True)
     influence = np.zeros(m + n)
-    influence[positive], influence[~positive] = (below_M - area) / m, (above_N - area) / n
+    influence[positive] = (below_M - area) / m
+    influence[~positive] = (above_N - area) / n
     variance = np.sum(np.bincount(group, influence) ** 2) * len(names) / max(len(names) - 1, 1)
-    fewest = min(len(np.unique(group[of])) for of in (positive, ~positive))
-    t = stats.t.ppf((1 + level) / 2, fewest - 1)  # NaN for one group: its own luck cannot be told
+    fewest = min(len(np.unique(group[positive])), len(np.unique(group[~positive])))
+    t = stats.t.ppf((1 + level) / 2, fewest - 1)  # NaN for one group: its variance cannot be estimated
     half = t * math.sqrt(variance) if variance > ROUNDING**2 else math.nan
     return Interval(area, float(np.maximum(area - half, 0.0)), float(np.minimum(area + half, 1.0)), covers)
 
 
-def partial_rank_correlation(x: ArrayLike, y: ArrayLike, z: ArrayLike, level: float = 0.95) -> Interval:
+def solve_newcombe_bounds(area: float, m: int, n: int, level: float) -> tuple[float, float]:
+    """The two areas from which the observed one is z of *their* standard errors away (Newcombe 2006, method 5)."""
+    z = float(stats.norm.ppf((1 + level) / 2))
+
+    def compute_excess(t: float) -> float:
+        variance = t * (1 - t) * (1 + ((m + n) / 2 - 1) * ((1 - t) / (2 - t) + t / (1 + t))) / (m * n)
+        return (t - area) ** 2 - z**2 * variance
+
+    inside = min(max(area, ROUNDING), 1 - ROUNDING)  # at 0 and 1 the area itself solves the equation
+    return optimize.brentq(compute_excess, 0.0, inside), optimize.brentq(compute_excess, 1.0, inside)
+
+
+def compute_partial_rank_correlation(x: ArrayLike, y: ArrayLike, z: ArrayLike, level: float = 0.95) -> Interval:
     """Spearman correlation of x and y given z: the partial correlation of their ranks.
 
-    Covers independently drawn items (Fisher's z with Bonett & Wright's 2000 standard error for ranks). NaN
+    Covers independently sampled items (Fisher's z with Bonett & Wright's 2000 standard error for ranks). NaN
     below 5 items, and where x or y is constant or a monotone function of z. Source: Kendall 1942.
     """
     n = np.size(x)
     if n < 5:
         return Interval(math.nan, math.nan, math.nan, "items")
-    ranks = _tables(*([stats.rankdata(values)] for values in (x, y, z)))
-    x_rank, y_rank, z_rank = (row - row.mean() for (row,) in ranks)
-    # What z's ranks explain is taken off; a constant z explains nothing.
-    x_rest, y_rest = (r - z_rank * ((r @ z_rank) / ((z_rank @ z_rank) or 1.0)) for r in (x_rank, y_rank))
+    x_rank, y_rank, z_rank = rank_centered(x), rank_centered(y), rank_centered(z)
+    check_scores(x_rank[None], y_rank[None], z_rank[None])
+    # The part that z's ranks explain is subtracted; a constant z explains nothing.
+    z_norm = (z_rank @ z_rank) or 1.0
+    x_rest = x_rank - z_rank * ((x_rank @ z_rank) / z_norm)
+    y_rest = y_rank - z_rank * ((y_rank @ z_rank) / z_norm)
     if min(x_rest @ x_rest, y_rest @ y_rest) <= 1e-9 * n:
         return Interval(math.nan, math.nan, math.nan, "items")
     rho = float((x_rest @ y_rest) / math.sqrt((x_rest @ x_rest) * (y_rest @ y_rest)))
-    centre = math.atanh(np.clip(rho, -1 + ROUNDING, 1 - ROUNDING))
+    center = math.atanh(np.clip(rho, -1 + ROUNDING, 1 - ROUNDING))
     half = stats.norm.ppf((1 + level) / 2) * math.sqrt((1 + rho**2 / 2) / (n - 4))
-    return Interval(rho, math.tanh(centre - half), math.tanh(centre + half), "items")
+    return Interval(rho, math.tanh(center - half), math.tanh(center + half), "items")
 
 
-def pass_at_k(n: int, c: int, k: int) -> float:
-    """Chance that k samples, drawn from n of which c are correct, hold a correct one.
+def rank_centered(values: ArrayLike) -> np.ndarray:
+    """Ranks minus their mean, ties averaged."""
+    ranks = stats.rankdata(values)
+    return ranks - ranks.mean()
+
+
+def estimate_pass_at_k(n: int, c: int, k: int) -> float:
+    """Probability that k samples, chosen at random from n of which c are correct, contain a correct one.
 
     Unbiased for one question over its samples; no interval. Source: Chen et al. 2021, arXiv 2107.03374.
     """
@@ -250,47 +271,73 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 
-def majority_at_k(votes: Sequence[str | None], correct: Sequence[bool], k: int) -> float:
-    """Chance that the most frequent answer of k samples is right: over which k of the n are drawn, and over ties.
+def estimate_majority_at_k(votes: Sequence[str | None], correct: Sequence[bool], k: int) -> float:
+    """Probability that the most frequent answer of k samples is right, over random subsets of the n and random ties.
 
     votes: the answers as extracted; None casts no vote, and without any vote the majority is wrong. Right answers are
-    one class however they are written; wrong ones are told apart by their text, so that one written in two ways splits
-    its vote. Ties are broken at random among the most frequent. Exact, by counting the subsets; unbiased for one
-    question over its samples. Source: the vote of Wang et al. 2022 (arXiv 2203.11171); its mean over subsets is ours.
+    one class however they are written; wrong ones are compared as text, so that one written in two ways splits its
+    vote. Ties are broken at random among the most frequent. Exact, by counting the subsets; unbiased for one question
+    over its samples. Source: the vote of Wang et al. 2022 (arXiv 2203.11171); its mean over subsets is ours.
     """
-    n, right = len(votes), sum(map(bool, correct))
+    n = len(votes)
     if not (len(correct) == n and 1 <= k <= n):
         raise HealError(f"maj@{k} is not defined for {n} samples", fix="1 <= k <= n, one verdict per vote")
-    wrong = Counter(vote for vote, ok in zip(votes, correct, strict=True) if not ok and vote is not None)
-    silent = n - right - sum(wrong.values())
-    won = 0.0
-    for most in range(1, min(right, k) + 1):
-        # (samples drawn, wrong answers that tie) → ways to draw them, no wrong answer more often than `most`
-        ways = {(drawn, 0): math.comb(silent, drawn) for drawn in range(min(silent, k - most) + 1)}
-        for count in wrong.values():
-            further: dict[tuple[int, int], int] = {}
-            for (drawn, ties), number in ways.items():
-                for more in range(min(count, most, k - most - drawn) + 1):
-                    key = (drawn + more, ties + (more == most))
-                    further[key] = further.get(key, 0) + number * math.comb(count, more)
-            ways = further
-        here = sum(number / (1 + ties) for (drawn, ties), number in ways.items() if drawn == k - most)
-        won += math.comb(right, most) * here
-    return won / math.comb(n, k)
+    n_right = 0
+    wrong: Counter[str] = Counter()
+    for vote, is_correct in zip(votes, correct, strict=True):
+        if is_correct:
+            n_right += 1
+        elif vote is not None:
+            wrong[vote] += 1
+    n_silent = n - n_right - wrong.total()
+    favorable = 0.0
+    for most in range(1, min(n_right, k) + 1):
+        rest = count_losing_subsets(n_silent, list(wrong.values()), k - most, most)
+        favorable += math.comb(n_right, most) * rest
+    return favorable / math.comb(n, k)
 
 
-def _tables(*tables: ArrayLike) -> list[np.ndarray]:
-    """The same tables as arrays; HealError unless all are full and of one shape [rows, columns]."""
-    arrays = [np.asarray(table, dtype=float) for table in tables]
+def count_losing_subsets(n_silent: int, wrong_counts: Sequence[int], size: int, most: int) -> float:
+    """Subsets of `size` silent and wrong votes in which no wrong answer has more than `most` votes.
+
+    A subset where t wrong answers have exactly `most` counts 1 / (1 + t): ties are broken at random. wrong_counts:
+    votes of each wrong answer.
+    """
+    ways: dict[tuple[int, int], int] = {}  # (votes chosen, wrong answers that tie) → ways to choose them
+    for chosen in range(min(n_silent, size) + 1):
+        ways[chosen, 0] = math.comb(n_silent, chosen)
+    for count in wrong_counts:
+        extended: dict[tuple[int, int], int] = {}
+        for (chosen, ties), number in ways.items():
+            for more in range(min(count, most, size - chosen) + 1):
+                key = (chosen + more, ties + (more == most))
+                extended[key] = extended.get(key, 0) + number * math.comb(count, more)
+        ways = extended
+    total = 0.0
+    for (chosen, ties), number in ways.items():
+        if chosen == size:
+            total += number / (1 + ties)
+    return total
+
+
+def check_scores(*tables: ArrayLike) -> list[np.ndarray]:
+    """The scores as float arrays. Raises HealError unless all are complete and of one shape [rows, columns]."""
+    arrays = list(map(as_float_array, tables))
     shapes = " against ".join(str(array.shape) for array in arrays)
-    if len({array.shape for array in arrays}) > 1:
-        raise HealError(f"outcomes do not pair up: {shapes}", fix="compare the same seeds and questions")
-    if any(array.ndim != 2 or not array.size or not np.isfinite(array).all() for array in arrays):
-        raise HealError(f"outcomes are no full table {shapes}", fix="keep what every seed answered")
+    for array in arrays:
+        if array.shape != arrays[0].shape:
+            raise HealError(f"outcomes do not pair up: {shapes}", fix="compare the same seeds and questions")
+    for array in arrays:
+        if array.ndim != 2 or not array.size or not np.isfinite(array).all():
+            raise HealError(f"outcomes are no full table {shapes}", fix="keep what every seed answered")
     return arrays
 
 
-def _resampled_weights(rng: np.random.Generator, draws: int, n: int) -> np.ndarray:
-    """[draws, n]: how often each of n things is drawn, over n. Twice as fast as rng.multinomial."""
-    picks = rng.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
-    return np.bincount(picks.ravel(), minlength=draws * n).reshape(draws, n) / n
+def as_float_array(values: ArrayLike) -> np.ndarray:
+    return np.asarray(values, dtype=float)
+
+
+def resample_weights(rng: np.random.Generator, resamples: int, n: int) -> np.ndarray:
+    """[resamples, n]: how often each of n items is resampled, over n. Twice as fast as rng.multinomial."""
+    picks = rng.integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
+    return np.bincount(picks.ravel(), minlength=resamples * n).reshape(resamples, n) / n

@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from evals.stats import ROUNDING, Interval, wilson
+from evals.stats import ROUNDING, Interval, compute_wilson_interval
 from heal.method.steps import split_text
 from heal.records import Row
 from heal.worlds import registry as worlds
@@ -74,7 +74,7 @@ def ratio(
     tops, bottoms = np.bincount(group, top), np.bincount(group, bottom)
     value, used = float(top.sum() / bottom.sum()), int((bottoms > 0).sum())
     if share and value in (0.0, 1.0):
-        bounds = wilson(round(value) * used, used, level)
+        bounds = compute_wilson_interval(round(value) * used, used, level)
         return Interval(value, bounds.low, bounds.high, "problems")
     picks = np.random.default_rng(0).integers(len(names), size=(BOOTSTRAP_DRAWS, len(names)))
     drawn_top, drawn_bottom = tops[picks].sum(axis=1), bottoms[picks].sum(axis=1)

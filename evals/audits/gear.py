@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evals.audits.checker_truth import Truth, mean, ratio
-from evals.stats import Interval, auroc
+from evals.stats import Interval, compute_auroc
 from heal.errors import HealError
 from heal.method.steps import split_text
 from heal.records import Row, Usage
@@ -158,7 +158,7 @@ def entropy_quantities(repairs: Sequence[Row], samples: dict[str, Row], truth: T
     if len(values):
         use = is_first | ~is_wrong  # later wrong steps are neither the error nor right
         chosen = [group for group, used in zip(groups, use, strict=True) if used]
-        area = auroc(values[use], is_first[use], groups=chosen)
+        area = compute_auroc(values[use], is_first[use], groups=chosen)
         found["AUROC of step entropy for the first wrong step"] = (area, int(use.sum()))
     for name, hits in peaks.items():
         found[f"largest {name} is a wrong step"] = (mean(hits, owners), len(hits))

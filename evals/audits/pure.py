@@ -15,7 +15,7 @@ import numpy as np
 
 from evals.audits.checker_truth import Truth, ratio
 from evals.audits.gear import Quantities
-from evals.stats import auroc, partial_rank_correlation
+from evals.stats import compute_auroc, compute_partial_rank_correlation
 from heal.config.experiment import Pure
 from heal.method import pure
 from heal.records import Row, request_seed
@@ -97,9 +97,12 @@ def separation_quantities(
         use = (labels == "valid") | (labels == kind)
         positive = labels[use] == kind
         for name, values in suspected.items():
-            found[f"AUROC {kind}: {name}"] = (auroc(values[use], positive, groups=groups[use]), int(positive.sum()))
+            found[f"AUROC {kind}: {name}"] = (
+                compute_auroc(values[use], positive, groups=groups[use]),
+                int(positive.sum()),
+            )
             if name != "length in tokens":
-                partial = partial_rank_correlation(values[use], positive, length[use])
+                partial = compute_partial_rank_correlation(values[use], positive, length[use])
                 correlations[f"correlation {kind}, length aside: {name}"] = (partial, int(use.sum()))
     return found | correlations
 

@@ -18,7 +18,7 @@ from evals.audits.checker_truth import Truth
 from evals.audits.pure import KINDS, origins, suspicions
 from evals.figures import style
 from evals.figures.style import plt
-from evals.stats import auroc
+from evals.stats import compute_auroc
 from heal.config.experiment import Pure
 from heal.errors import HealError
 from heal.records import Row
@@ -114,7 +114,7 @@ def roc_numbers(
         invalid = label[use] == error
         for name in parts[0]:
             values = np.concatenate([part[name] for part in parts])[use]
-            area = auroc(values, invalid, groups=group[use])
+            area = compute_auroc(values, invalid, groups=group[use])
             points = curve(values, invalid) if 0 < invalid.sum() < len(invalid) else [(math.nan, math.nan)]
             facts = (area.mean, area.low, area.high, int(invalid.sum()), int((~invalid).sum()))
             found += [[error, name, *point, *facts] for point in points]

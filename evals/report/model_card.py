@@ -58,7 +58,7 @@ def front_matter(student: Model, method: Method) -> str:
 
 
 def score(answers: Answers) -> str:
-    mean = stats.crossed_bootstrap(answers.scores_Q[None])
+    mean = stats.compute_crossed_bootstrap(answers.scores_Q[None])
     return with_interval(mean.mean, mean.low, mean.high)
 
 

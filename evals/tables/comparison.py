@@ -47,7 +47,7 @@ OF_A_MODEL = {"chat_template_sha256", "template_options", "engine", "dtype"}  # 
 
 def display(scores_DSQ: NDArray[np.float64], **options: int) -> stats.Interval:
     """Mean and crossed-bootstrap interval; with several draws these are resampled too, and seeds within them."""
-    return stats.crossed_bootstrap(scores_DSQ.reshape(-1, scores_DSQ.shape[-1]), groups=len(scores_DSQ), **options)
+    return stats.compute_crossed_bootstrap(scores_DSQ.reshape(-1, scores_DSQ.shape[-1]), groups=len(scores_DSQ), **options)
 
 
 def claim(scores_DSQ: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -62,10 +62,10 @@ def claim(scores_DSQ: NDArray[np.float64]) -> NDArray[np.float64]:
 def compare(scores_DSQ: NDArray[np.float64], reference_DSQ: NDArray[np.float64]) -> dict[str, Any]:
     """Difference to the reference method: estimate, paired-t interval, p, smallest detectable difference."""
     a, b = claim(scores_DSQ), claim(reference_DSQ)
-    test = stats.paired_t(a, b)
+    test = stats.compute_paired_t(a, b)
     found = {"diff": test.diff, "diff_low": test.low, "diff_high": test.high, "p": test.p}
     covers = "seeds; these questions, this draw" if len(scores_DSQ) == 1 else "draws, seeds; these questions"
-    return found | {"detectable": stats.detectable_difference(a, b), "diff_covers": covers}
+    return found | {"detectable": stats.compute_detectable_difference(a, b), "diff_covers": covers}
 
 
 def incomparable(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def table(run: Run, reference: str, benchmarks: Callable[[str], Sequence[str]] |
         for student in run.students:
             rows += rows_of(run, teacher, student, reference, here)
     frame = pd.DataFrame(rows, columns=[*COMPARISON, *COVERS])
-    frame["p_bh"] = stats.benjamini_hochberg(frame["p"])
+    frame["p_bh"] = stats.compute_adjusted_p(frame["p"])
     compared = frame["diff"].notna()
     frame.loc[compared, "verdict"] = [verdict(*pair) for pair in frame.loc[compared, ["diff", "p_bh"]].to_numpy()]
     return frame.fillna({"verdict": "", "diff_covers": ""})

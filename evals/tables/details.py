@@ -57,9 +57,9 @@ def per_question(run: Run, path: Path, benchmark: str, measure: str, k: int) -> 
     answers = run.answers(path, benchmark)
     repeats = answers.scores_QR.shape[1]
     if measure == "pass":
-        return np.array([stats.pass_at_k(repeats, int(right), k) for right in answers.scores_QR.sum(axis=1)])
+        return np.array([stats.estimate_pass_at_k(repeats, int(right), k) for right in answers.scores_QR.sum(axis=1)])
     pairs = zip(answers.votes_QR, answers.scores_QR, strict=True)
-    return np.array([stats.majority_at_k(votes, scores_R, k) for votes, scores_R in pairs])
+    return np.array([stats.estimate_majority_at_k(votes, scores_R, k) for votes, scores_R in pairs])
 
 
 def models(run: Run, benchmark: str) -> Iterator[tuple[dict[str, str], list[list[Path]], bool]]:
@@ -101,7 +101,7 @@ def ranks(run: Run) -> pd.DataFrame:
     """
     places = [(t, s, b) for t in run.teachers for s in run.students for b in run.with_strata(t)]
     compared = {(place, pair): pair_test(run, place, pair) for place in places for pair in combinations(run.methods, 2)}
-    adjusted = stats.benjamini_hochberg([test.p for test in compared.values()])
+    adjusted = stats.compute_adjusted_p([test.p for test in compared.values()])
     certain = {
         key: test.diff for (key, test), p in zip(compared.items(), adjusted, strict=True) if p <= FALSE_DISCOVERY_RATE
     }
@@ -123,7 +123,7 @@ def pair_test(run: Run, place: tuple[str, str, str], pair: tuple[str, str]) -> s
     """p is NaN where the two were answered on different engines."""
     teacher, student, benchmark = place
     a, b = (claim(run.scores(teacher, student, name, benchmark)) for name in pair)
-    test = stats.paired_t(a, b)
+    test = stats.compute_paired_t(a, b)
     if run.mixed_engines(teacher, student, pair, benchmark):
         return stats.TTest(test.diff, np.nan, np.nan, np.nan, test.dof)
     return test

@@ -28,7 +28,7 @@ def compare(a: Path, b: Path, repeat: int | None, reading: str) -> list[str]:
     if not 0 <= (repeat or 0) < repeats:
         raise HealError(f"found {repeat}", where="--repeat", fix=f"there are the repeats 0 … {repeats - 1}")
     a_Q, b_Q = first.scores_QR[:, repeat or 0], second.scores_QR[:, repeat or 0]
-    test = stats.mcnemar(a_Q, b_Q)
+    test = stats.compute_mcnemar(a_Q, b_Q)
     both = round(float((a_Q * b_Q).sum()))
     engines = {Run(a.parent, [], [], [], [], 1, 1).engine(path) for path in (a, b)}
     verdict = f"p = {test.p:.4g} (exact, two-sided; covers the choice of questions)"

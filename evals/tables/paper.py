@@ -210,7 +210,7 @@ def compare_difference(number: Number, asked: Ours, setting: Setting, teacher: s
                 columns.append(claim(run.scores(teacher, student, method, name)).mean(axis=1))
         return np.stack(columns, axis=1)
 
-    test = stats.paired_t(means_SB(asked.difference), means_SB(asked.to))
+    test = stats.compute_paired_t(means_SB(asked.difference), means_SB(asked.to))
     verdict, why = judge(number, test, difference=True)
     covers = "draws, seeds; these questions" if run.draws > 1 else "seeds; these questions, this draw"
     if run.draws == 1:
@@ -228,8 +228,8 @@ def compare_unsolved(number: Number, asked: Ours, setting: Setting, teacher: str
     repeats = scores_QR.shape[1]
     if repeats < asked.repeats:
         return Found(CANNOT_SAY, f"{repeats} repeats of {here[0]}, where {asked.repeats} are needed", teacher=teacher)
-    unsolved_Q = [1 - stats.pass_at_k(repeats, int(right), asked.repeats) for right in scores_QR.sum(axis=1)]
-    interval = stats.crossed_bootstrap([unsolved_Q])
+    unsolved_Q = [1 - stats.estimate_pass_at_k(repeats, int(right), asked.repeats) for right in scores_QR.sum(axis=1)]
+    interval = stats.compute_crossed_bootstrap([unsolved_Q])
     verdict, why = judge(number, interval, difference=False)
     return Found(verdict, why, interval.mean, interval, interval.covers, teacher)
 

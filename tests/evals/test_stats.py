@@ -31,100 +31,100 @@ def bounds(interval: stats.Interval | stats.TTest) -> tuple[float, float]:
 
 
 def test_constant_scores_have_no_width():
-    for shape, covers in {(3, 40): "seeds and questions", (1, 40): "questions"}.items():
-        interval = stats.crossed_bootstrap(np.full(shape, 0.1))
+    for shape, covers in {(3, 40): "training seeds and questions", (1, 40): "questions"}.items():
+        interval = stats.compute_crossed_bootstrap(np.full(shape, 0.1))
         assert interval == stats.Interval(0.1, 0.1, 0.1, covers)
 
 
 def test_a_method_against_itself_differs_by_exactly_zero(tables):
     a_SQ, _ = tables
-    assert stats.paired_t(a_SQ, a_SQ) == stats.TTest(0.0, 0.0, 0.0, 1.0, 4)
-    assert stats.crossed_bootstrap_difference(a_SQ, a_SQ) == stats.Interval(0, 0, 0, "seeds and questions")
-    assert stats.mcnemar(a_SQ[0] > 0.5, a_SQ[0] > 0.5).p == 1.0
+    assert stats.compute_paired_t(a_SQ, a_SQ) == stats.TTest(0.0, 0.0, 0.0, 1.0, 4)
+    assert stats.compute_crossed_bootstrap_difference(a_SQ, a_SQ) == stats.Interval(0, 0, 0, "training seeds and questions")
+    assert stats.compute_mcnemar(a_SQ[0] > 0.5, a_SQ[0] > 0.5).p == 1.0
 
 
 def test_order_of_seeds_and_questions_does_not_matter(tables):
     a_SQ, b_SQ = tables
     seeds, questions = np.random.default_rng(0).permutation(5), np.random.default_rng(0).permutation(60)
     a_shuffled, b_shuffled = (table[seeds][:, questions] for table in tables)
-    before, after = stats.paired_t(a_SQ, b_SQ), stats.paired_t(a_shuffled, b_shuffled)
+    before, after = stats.compute_paired_t(a_SQ, b_SQ), stats.compute_paired_t(a_shuffled, b_shuffled)
     assert [*vars(after).values()] == pytest.approx([*vars(before).values()], rel=1e-9)
-    assert stats.crossed_bootstrap(a_shuffled).mean == pytest.approx(stats.crossed_bootstrap(a_SQ).mean)
+    assert stats.compute_crossed_bootstrap(a_shuffled).mean == pytest.approx(stats.compute_crossed_bootstrap(a_SQ).mean)
     # The pairing itself must matter: one table's seeds in another order is another experiment.
-    assert stats.paired_t(a_SQ[::-1], b_SQ).p != pytest.approx(before.p, rel=0.01)
+    assert stats.compute_paired_t(a_SQ[::-1], b_SQ).p != pytest.approx(before.p, rel=0.01)
 
 
 def test_a_constant_shifts_and_a_swap_flips(tables):
     a_SQ, b_SQ = tables
-    for compare in (stats.paired_t, stats.crossed_bootstrap_difference):
+    for compare in (stats.compute_paired_t, stats.compute_crossed_bootstrap_difference):
         low, high = bounds(compare(a_SQ, b_SQ))
         assert 0 < low < high
         assert bounds(compare(a_SQ + 0.125, b_SQ)) == pytest.approx((low + 0.125, high + 0.125))
         assert bounds(compare(b_SQ, a_SQ)) == pytest.approx((-high, -low))
-    low, high = bounds(stats.crossed_bootstrap(a_SQ))
-    assert bounds(stats.crossed_bootstrap(a_SQ + 0.125)) == pytest.approx((low + 0.125, high + 0.125))
+    low, high = bounds(stats.compute_crossed_bootstrap(a_SQ))
+    assert bounds(stats.compute_crossed_bootstrap(a_SQ + 0.125)) == pytest.approx((low + 0.125, high + 0.125))
 
 
 def test_bootstrap_is_deterministic_and_matches_loops(tables):
     a_SQ, b_SQ = tables
-    first, again, other = (stats.crossed_bootstrap(a_SQ, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (stats.compute_crossed_bootstrap(a_SQ, seed=seed) for seed in (1, 1, 2))
     assert first == again != other
     pick = np.random.default_rng(3).integers
     means = [(a_SQ - b_SQ)[pick(5, size=5)][:, pick(60, size=60)].mean() for _ in range(20_000)]
     wanted = np.quantile(means, [0.05, 0.95])
-    interval = stats.crossed_bootstrap_difference(a_SQ, b_SQ, level=0.9, draws=20_000)
+    interval = stats.compute_crossed_bootstrap_difference(a_SQ, b_SQ, level=0.9, resamples=20_000)
     assert bounds(interval) == pytest.approx(wanted, abs=0.0015)
 
 
 def test_each_axis_widens_the_interval():
     by_question, by_seed = np.tile([0.0, 1.0], (3, 50)), np.repeat([[0.0], [1.0]], 100, axis=1)
-    low, high = bounds(stats.crossed_bootstrap(by_question))
+    low, high = bounds(stats.compute_crossed_bootstrap(by_question))
     assert (low, high) == pytest.approx((0.4, 0.6), abs=0.011)  # binomial(100, 1/2)
-    assert bounds(stats.crossed_bootstrap(by_seed)) == pytest.approx((0.0, 1.0))
-    assert math.isnan(stats.crossed_bootstrap([[0.5], [1.0]]).low)
+    assert bounds(stats.compute_crossed_bootstrap(by_seed)) == pytest.approx((0.0, 1.0))
+    assert math.isnan(stats.compute_crossed_bootstrap([[0.5], [1.0]]).low)
 
 
-def test_a_draw_is_resampled_whole():
-    """Draws that differ and seeds that do not: only the draws are uncertain; as many pairs would hide that."""
-    by_draw = np.repeat([0.0, 1.0], 20)[:, None] * np.ones(100)
-    assert bounds(stats.crossed_bootstrap(by_draw, groups=2)) == pytest.approx((0.0, 1.0))
-    low, high = bounds(stats.crossed_bootstrap(by_draw))
+def test_a_teacher_seed_is_resampled_with_its_training_seeds():
+    """Teacher seeds differ, training seeds do not: resampling pairs of both would hide that only two are independent."""
+    by_group = np.repeat([0.0, 1.0], 20)[:, None] * np.ones(100)
+    assert bounds(stats.compute_crossed_bootstrap(by_group, groups=2)) == pytest.approx((0.0, 1.0))
+    low, high = bounds(stats.compute_crossed_bootstrap(by_group))
     assert low > 0.2 and high < 0.8
     one = np.random.default_rng(1).random((4, 30))
-    assert stats.crossed_bootstrap(one, groups=1) == stats.crossed_bootstrap(one)
-    assert stats.crossed_bootstrap(one, groups=2).covers == "draws, seeds and questions"
+    assert stats.compute_crossed_bootstrap(one, groups=1) == stats.compute_crossed_bootstrap(one)
+    assert stats.compute_crossed_bootstrap(one, groups=2).covers == "teacher seeds, training seeds and questions"
     with pytest.raises(HealError, match="4 rows are not 3 groups"):
-        stats.crossed_bootstrap(one, groups=3)
+        stats.compute_crossed_bootstrap(one, groups=3)
 
 
 def test_paired_t_is_scipys(tables):
     a_SQ, b_SQ = tables
-    ours = stats.paired_t(a_SQ, b_SQ, level=0.9)
+    ours = stats.compute_paired_t(a_SQ, b_SQ, level=0.9)
     theirs = scipy_stats.ttest_rel(a_SQ.mean(axis=1), b_SQ.mean(axis=1))
     assert (ours.p, ours.dof) == pytest.approx((theirs.pvalue, theirs.df))
     assert bounds(ours) == pytest.approx(tuple(theirs.confidence_interval(0.9)))
 
 
 def test_paired_t_says_when_it_cannot_say():
-    assert math.isnan(stats.paired_t([[1.0, 0.0]], [[1.0, 0.0]]).p)
-    one_seed = stats.paired_t([[1.0, 0.0]], [[0.0, 0.0]])
+    assert math.isnan(stats.compute_paired_t([[1.0, 0.0]], [[1.0, 0.0]]).p)
+    one_seed = stats.compute_paired_t([[1.0, 0.0]], [[0.0, 0.0]])
     assert one_seed.diff == 0.5 and all(map(math.isnan, (one_seed.p, *bounds(one_seed))))
-    equal = stats.paired_t([[1.0, 0.0], [0.0, 1.0]], np.zeros((2, 2)))
+    equal = stats.compute_paired_t([[1.0, 0.0], [0.0, 1.0]], np.zeros((2, 2)))
     assert equal.diff == 0.5 and all(map(math.isnan, (equal.p, *bounds(equal))))
-    cancelled = stats.paired_t([[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]])
+    cancelled = stats.compute_paired_t([[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]])
     assert cancelled.p == 1.0 and math.isnan(cancelled.low)
 
 
 def test_tables_that_do_not_pair_are_refused():
     three, four = np.zeros((3, 10)), np.zeros((4, 10))
-    for compare in (stats.paired_t, stats.crossed_bootstrap_difference, stats.detectable_difference):
+    for compare in (stats.compute_paired_t, stats.compute_crossed_bootstrap_difference, stats.compute_detectable_difference):
         with pytest.raises(HealError, match=r"do not pair up: \(3, 10\) against \(4, 10\)"):
             compare(three, four)
     for bad in ([[0.5, math.nan]], [0.5, 0.5], np.zeros((2, 0))):
         with pytest.raises(HealError, match="no full table"):
-            stats.crossed_bootstrap(bad)
+            stats.compute_crossed_bootstrap(bad)
     with pytest.raises(HealError, match="0 or 1"):
-        stats.mcnemar([0.5, 1], [0, 1])
+        stats.compute_mcnemar([0.5, 1], [0, 1])
 
 
 def test_paired_t_covers_the_true_difference():
@@ -138,7 +138,7 @@ def test_paired_t_covers_the_true_difference():
         difficulty_Q = rng.normal(0, 1.5, 200)
         logits = (shift + rng.normal(0, 0.25, (5, 1)) + difficulty_Q for shift in (0.4, 0.0))
         a_SQ, b_SQ = (rng.random((5, 200)) < expit(logit_SQ) for logit_SQ in logits)
-        low, high = bounds(stats.paired_t(a_SQ, b_SQ))
+        low, high = bounds(stats.compute_paired_t(a_SQ, b_SQ))
         hits += low <= mean_a - mean_b <= high
     assert 0.91 <= hits / 300 <= 0.99
 
@@ -146,16 +146,16 @@ def test_paired_t_covers_the_true_difference():
 def test_mcnemar_textbook():
     """The table of R's exact2x2 (Fay 2010): 21, 9, 2, 12, exact p = 0.06543."""
     a_Q, b_Q = np.repeat([[1, 1], [1, 0], [0, 1], [0, 0]], [21, 2, 9, 12], axis=0).T
-    result = stats.mcnemar(a_Q, b_Q)
+    result = stats.compute_mcnemar(a_Q, b_Q)
     assert (result.only_a, result.only_b, result.n) == (2, 9, 44)
     assert result.p == pytest.approx(0.06543, abs=5e-6)
-    assert stats.mcnemar(b_Q, a_Q).p == result.p
+    assert stats.compute_mcnemar(b_Q, a_Q).p == result.p
 
 
 def test_mcnemar_of_agresti_s_approval_ratings():
     """Agresti 1990, p. 350: 794 approve twice, 150 only at first, 86 only later, 570 never; z squared is 17.36."""
     a_Q, b_Q = np.repeat([[1, 1], [1, 0], [0, 1], [0, 0]], [794, 150, 86, 570], axis=0).T
-    result = stats.mcnemar(a_Q, b_Q)
+    result = stats.compute_mcnemar(a_Q, b_Q)
     assert (result.only_a, result.only_b, result.n) == (150, 86, 1600)
     z_squared = (result.only_a - result.only_b) ** 2 / (result.only_a + result.only_b)
     assert z_squared == pytest.approx(17.36, abs=0.005)
@@ -166,36 +166,36 @@ def test_paired_t_on_student_s_sleep_data():
     """Student 1908, ten patients under two drugs; t = -4.0621, p = 0.002833 and the interval as R prints them."""
     first = np.array([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])
     second = np.array([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4])
-    result = stats.paired_t(first[:, None], second[:, None])
+    result = stats.compute_paired_t(first[:, None], second[:, None])
     assert (result.diff, result.dof) == (pytest.approx(-1.58), 9)
     assert result.p == pytest.approx(0.002833, abs=5e-7)
     assert bounds(result) == pytest.approx((-2.4598858, -0.7001142), abs=5e-8)
 
 
 def test_benjamini_hochberg_1995():
-    adjusted = stats.benjamini_hochberg(BH_1995)
+    adjusted = stats.compute_adjusted_p(BH_1995)
     assert (adjusted <= 0.05).tolist() == [True] * 4 + [False] * 11
     assert adjusted[3] == pytest.approx(0.0095 * 15 / 4)
     order = np.random.default_rng(0).permutation(15)
-    assert stats.benjamini_hochberg(np.array(BH_1995)[order]) == pytest.approx(adjusted[order])
-    with_gap = stats.benjamini_hochberg([*BH_1995[:5], math.nan, *BH_1995[5:]])
+    assert stats.compute_adjusted_p(np.array(BH_1995)[order]) == pytest.approx(adjusted[order])
+    with_gap = stats.compute_adjusted_p([*BH_1995[:5], math.nan, *BH_1995[5:]])
     assert math.isnan(with_gap[5]) and np.delete(with_gap, 5) == pytest.approx(adjusted)
-    assert np.isnan(stats.benjamini_hochberg([math.nan])).all() and stats.benjamini_hochberg([]).size == 0
+    assert np.isnan(stats.compute_adjusted_p([math.nan])).all() and stats.compute_adjusted_p([]).size == 0
 
 
 def test_detectable_difference_is_found_with_its_power(tables):
     sd = 0.03
-    smallest = stats.detectable_difference(sd=sd, n_seeds=5)
+    smallest = stats.compute_detectable_difference(sd=sd, n_seeds=5)
     rng = np.random.default_rng(1)
     p = scipy_stats.ttest_1samp(rng.normal(smallest, sd, (20_000, 5)), 0, axis=1).pvalue
     assert (p < 0.05).mean() == pytest.approx(0.8, abs=0.01)
-    assert stats.detectable_difference(sd=sd, n_seeds=3) > smallest > stats.detectable_difference(sd=sd, n_seeds=9)
+    assert stats.compute_detectable_difference(sd=sd, n_seeds=3) > smallest > stats.compute_detectable_difference(sd=sd, n_seeds=9)
     a_SQ, b_SQ = tables
     sd = np.std((a_SQ - b_SQ).mean(axis=1), ddof=1)
-    assert stats.detectable_difference(a_SQ, b_SQ) == stats.detectable_difference(sd=sd, n_seeds=5)
-    assert stats.detectable_difference(a_SQ, b_SQ, n_seeds=9) < stats.detectable_difference(a_SQ, b_SQ)
+    assert stats.compute_detectable_difference(a_SQ, b_SQ) == stats.compute_detectable_difference(sd=sd, n_seeds=5)
+    assert stats.compute_detectable_difference(a_SQ, b_SQ, n_seeds=9) < stats.compute_detectable_difference(a_SQ, b_SQ)
     for nothing in ({"sd": sd, "n_seeds": 1}, {"sd": 0.0, "n_seeds": 5}, {"sd": sd}):
-        assert math.isnan(stats.detectable_difference(**nothing))
+        assert math.isnan(stats.compute_detectable_difference(**nothing))
 
 
 def test_wilson_newcombe_1998():
@@ -203,28 +203,28 @@ def test_wilson_newcombe_1998():
     published = {(81, 263): (0.2553, 0.3662), (15, 148): (0.0624, 0.1605)}
     published |= {(0, 20): (0.0, 0.1611), (1, 29): (0.0061, 0.1718)}
     for (k, n), wanted in published.items():
-        assert bounds(stats.wilson(k, n)) == pytest.approx(wanted, abs=5.1e-5)
-        assert bounds(stats.wilson(n - k, n)) == pytest.approx((1 - wanted[1], 1 - wanted[0]), abs=5.1e-5)
-    assert math.isnan(stats.wilson(0, 0).mean)
+        assert bounds(stats.compute_wilson_interval(k, n)) == pytest.approx(wanted, abs=5.1e-5)
+        assert bounds(stats.compute_wilson_interval(n - k, n)) == pytest.approx((1 - wanted[1], 1 - wanted[0]), abs=5.1e-5)
+    assert math.isnan(stats.compute_wilson_interval(0, 0).mean)
     with pytest.raises(HealError):
-        stats.wilson(3, 2)
+        stats.compute_wilson_interval(3, 2)
 
 
 def test_pass_at_k_by_brute_force():
     for n in range(1, 8):
         for c, k in product(range(n + 1), range(1, n + 1)):
-            wanted = np.mean([min(draw) < c for draw in combinations(range(n), k)])
-            assert stats.pass_at_k(n, c, k) == pytest.approx(wanted)
-    assert stats.pass_at_k(30, 3, 1) == pytest.approx(0.1)
+            wanted = np.mean([min(subset) < c for subset in combinations(range(n), k)])
+            assert stats.estimate_pass_at_k(n, c, k) == pytest.approx(wanted)
+    assert stats.estimate_pass_at_k(30, 3, 1) == pytest.approx(0.1)
     with pytest.raises(HealError):
-        stats.pass_at_k(4, 1, 5)
+        stats.estimate_pass_at_k(4, 1, 5)
 
 
 def test_pass_at_k_is_the_code_of_chen_2021():
     """The numerically stable form that the paper prints."""
     for n, c, k in product((8, 30, 200), (0, 1, 5, 8), (1, 4, 8)):
         printed = 1.0 if n - c < k else 1.0 - np.prod(1.0 - k / np.arange(n - c + 1, n + 1))
-        assert stats.pass_at_k(n, c, k) == pytest.approx(printed, abs=1e-12)
+        assert stats.estimate_pass_at_k(n, c, k) == pytest.approx(printed, abs=1e-12)
 
 
 def majority_by_hand(votes, correct, k):
@@ -246,15 +246,15 @@ def test_majority_at_k_by_brute_force():
         correct = [vote in ("7", "7.0") for vote in votes]
         order = rng.permutation(n)
         for k in range(1, n + 1):
-            found = stats.majority_at_k(votes, correct, k)
+            found = stats.estimate_majority_at_k(votes, correct, k)
             assert found == pytest.approx(majority_by_hand(votes, correct, k))
-            shuffled = stats.majority_at_k([votes[i] for i in order], [correct[i] for i in order], k)
+            shuffled = stats.estimate_majority_at_k([votes[i] for i in order], [correct[i] for i in order], k)
             assert shuffled == pytest.approx(found)
-        assert stats.majority_at_k(votes, correct, 1) == pytest.approx(np.mean(correct))
-    assert stats.majority_at_k(["7", "8", None, None], [True, False, False, False], 4) == 0.5
-    assert stats.majority_at_k(["7"] * 33 + ["8"] * 31, [True] * 33 + [False] * 31, 64) == 1.0
+        assert stats.estimate_majority_at_k(votes, correct, 1) == pytest.approx(np.mean(correct))
+    assert stats.estimate_majority_at_k(["7", "8", None, None], [True, False, False, False], 4) == 0.5
+    assert stats.estimate_majority_at_k(["7"] * 33 + ["8"] * 31, [True] * 33 + [False] * 31, 64) == 1.0
     with pytest.raises(HealError, match="maj@3"):
-        stats.majority_at_k(["7", "8"], [True, False], 3)
+        stats.estimate_majority_at_k(["7", "8"], [True, False], 3)
 
 
 def test_auroc_is_the_share_of_won_pairs():
@@ -262,18 +262,18 @@ def test_auroc_is_the_share_of_won_pairs():
     for _ in range(20):
         scores, labels = rng.choice([0.0, 1.0, 2.0, 3.5, math.inf], 30), rng.random(30) < 0.4
         pairs = [(x > y) + (x == y) / 2 for x in scores[labels] for y in scores[~labels]]
-        result, flipped = stats.auroc(scores, labels), stats.auroc(scores, ~labels)
+        result, flipped = stats.compute_auroc(scores, labels), stats.compute_auroc(scores, ~labels)
         assert result.mean == pytest.approx(np.mean(pairs))
         assert 0 <= result.low <= result.mean <= result.high <= 1
         assert bounds(flipped) == pytest.approx((1 - result.high, 1 - result.low))
-    assert all(math.isnan(stats.auroc([1, 2], [c, c]).mean) for c in (0, 1))
-    perfect = stats.auroc(range(40), np.arange(40) >= 20)
+    assert all(math.isnan(stats.compute_auroc([1, 2], [c, c]).mean) for c in (0, 1))
+    perfect = stats.compute_auroc(range(40), np.arange(40) >= 20)
     assert perfect.high == 1.0 and 0.8 < perfect.low < 0.95
 
 
 def test_auroc_interval_newcombe_2006():
     """The printed example of R's SingleCaseES; Hanley & McNeil's variance with both classes of mean size."""
-    result = stats.auroc([20, 20, 26, 25, 22, 23, 28, 25, 24, 27, 30, 30, 29], [0] * 6 + [1] * 7)
+    result = stats.compute_auroc([20, 20, 26, 25, 22, 23, 28, 25, 24, 27, 30, 30, 29], [0] * 6 + [1] * 7)
     assert result.mean == pytest.approx(38.5 / 42)
     assert bounds(result) == pytest.approx((0.5973406, 0.9860176), abs=5e-5)
     for t in bounds(result):
@@ -285,7 +285,7 @@ def test_auroc_interval_newcombe_2006():
 def test_auroc_of_few_positives_is_as_uncertain_as_they_are_few():
     scores, spread = np.random.default_rng(3).normal(size=200), {}
     for positives in (1, 2, 10, 100):
-        area = stats.auroc(scores, np.arange(200) < positives, groups=range(200))
+        area = stats.compute_auroc(scores, np.arange(200) < positives, groups=range(200))
         spread[positives] = area.high - area.low
     assert math.isnan(spread[1])
     assert spread[2] > spread[10] > spread[100]
@@ -295,27 +295,27 @@ def test_auroc_of_groups_counts_groups_not_copies():
     rng = np.random.default_rng(5)
     labels = np.arange(60) % 2
     scores = labels + rng.normal(0, 1, 60)
-    once = stats.auroc(scores, labels, groups=range(60))
-    copied = stats.auroc(np.tile(scores, 8), np.tile(labels, 8), groups=[f"p{i}" for i in range(60)] * 8)
+    once = stats.compute_auroc(scores, labels, groups=range(60))
+    copied = stats.compute_auroc(np.tile(scores, 8), np.tile(labels, 8), groups=[f"p{i}" for i in range(60)] * 8)
     assert bounds(copied) == pytest.approx(bounds(once)) and copied.covers == "groups"
-    assert bounds(once) == pytest.approx(bounds(stats.auroc(scores, labels)), abs=0.03)
-    assert math.isnan(stats.auroc(scores, labels, groups=[0] * 60).low)
-    assert math.isnan(stats.auroc(labels, labels, groups=range(60)).low)
+    assert bounds(once) == pytest.approx(bounds(stats.compute_auroc(scores, labels)), abs=0.03)
+    assert math.isnan(stats.compute_auroc(scores, labels, groups=[0] * 60).low)
+    assert math.isnan(stats.compute_auroc(labels, labels, groups=range(60)).low)
 
 
 def test_partial_rank_correlation():
     rng = np.random.default_rng(6)
     z = rng.normal(size=400)
     x, y = z + rng.normal(size=400), z + rng.normal(size=400)
-    result = stats.partial_rank_correlation(x, y, z)
+    result = stats.compute_partial_rank_correlation(x, y, z)
     r = scipy_stats.spearmanr(np.column_stack([x, y, z])).statistic
     wanted = (r[0, 1] - r[0, 2] * r[1, 2]) / math.sqrt((1 - r[0, 2] ** 2) * (1 - r[1, 2] ** 2))
     assert result.mean == pytest.approx(wanted) and result.low < 0 < result.high and r[0, 1] > 0.4
-    assert stats.partial_rank_correlation(np.exp(x), y, z**3) == result
-    assert stats.partial_rank_correlation(x, x, z).mean == pytest.approx(1.0)
-    assert stats.partial_rank_correlation(x, y, np.ones(400)).mean == pytest.approx(r[0, 1])
+    assert stats.compute_partial_rank_correlation(np.exp(x), y, z**3) == result
+    assert stats.compute_partial_rank_correlation(x, x, z).mean == pytest.approx(1.0)
+    assert stats.compute_partial_rank_correlation(x, y, np.ones(400)).mean == pytest.approx(r[0, 1])
     for nothing in ((z, y, z), (np.ones(400), y, z), ([2, 1, 4, 3], [1, 3, 2, 4], range(4))):
-        assert math.isnan(stats.partial_rank_correlation(*nothing).mean)
+        assert math.isnan(stats.compute_partial_rank_correlation(*nothing).mean)
 
 
 def expit(x: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 from evals.audits.checker_truth import Truth
 from evals.figures import mechanism as mechanism_figures
 from evals.figures import style
-from evals.stats import auroc
+from evals.stats import compute_auroc
 from heal.config.experiment import Pure
 from heal.errors import HealError
 from tests.support.audit_rows import ONE
@@ -64,7 +64,7 @@ def test_the_area_under_every_curve_is_its_auroc_and_no_curve_falls():
     values[invalid] += 0.7
     values[:20] = -np.inf
     false, true = np.array(mechanism_figures.curve(values, invalid)).T
-    assert np.trapezoid(true, false) == pytest.approx(auroc(values, invalid).mean, abs=0.01)
+    assert np.trapezoid(true, false) == pytest.approx(compute_auroc(values, invalid).mean, abs=0.01)
     assert (np.diff(true) >= 0).all() and (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
 
 
