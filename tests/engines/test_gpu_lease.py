@@ -16,7 +16,7 @@ from tests.support.paths import ROOT
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from heal.devices import lease
+from heal.engines.gpu_lease import lease
 count, seconds, marks = int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3])
 cards = lease(count, dev=Path(sys.argv[4]), folder=Path(sys.argv[5]))
 assert os.environ["CUDA_VISIBLE_DEVICES"] == ",".join(cards) and len(cards) == count, cards

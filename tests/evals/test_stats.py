@@ -39,7 +39,9 @@ def test_constant_scores_have_no_width():
 def test_a_method_against_itself_differs_by_exactly_zero(tables):
     a_SQ, _ = tables
     assert stats.compute_paired_t(a_SQ, a_SQ) == stats.TTest(0.0, 0.0, 0.0, 1.0, 4)
-    assert stats.compute_crossed_bootstrap_difference(a_SQ, a_SQ) == stats.Interval(0, 0, 0, "training seeds and questions")
+    assert stats.compute_crossed_bootstrap_difference(a_SQ, a_SQ) == stats.Interval(
+        0, 0, 0, "training seeds and questions"
+    )
     assert stats.compute_mcnemar(a_SQ[0] > 0.5, a_SQ[0] > 0.5).p == 1.0
 
 
@@ -117,7 +119,11 @@ def test_paired_t_says_when_it_cannot_say():
 
 def test_tables_that_do_not_pair_are_refused():
     three, four = np.zeros((3, 10)), np.zeros((4, 10))
-    for compare in (stats.compute_paired_t, stats.compute_crossed_bootstrap_difference, stats.compute_detectable_difference):
+    for compare in (
+        stats.compute_paired_t,
+        stats.compute_crossed_bootstrap_difference,
+        stats.compute_detectable_difference,
+    ):
         with pytest.raises(HealError, match=r"do not pair up: \(3, 10\) against \(4, 10\)"):
             compare(three, four)
     for bad in ([[0.5, math.nan]], [0.5, 0.5], np.zeros((2, 0))):
@@ -189,7 +195,11 @@ def test_detectable_difference_is_found_with_its_power(tables):
     rng = np.random.default_rng(1)
     p = scipy_stats.ttest_1samp(rng.normal(smallest, sd, (20_000, 5)), 0, axis=1).pvalue
     assert (p < 0.05).mean() == pytest.approx(0.8, abs=0.01)
-    assert stats.compute_detectable_difference(sd=sd, n_seeds=3) > smallest > stats.compute_detectable_difference(sd=sd, n_seeds=9)
+    assert (
+        stats.compute_detectable_difference(sd=sd, n_seeds=3)
+        > smallest
+        > stats.compute_detectable_difference(sd=sd, n_seeds=9)
+    )
     a_SQ, b_SQ = tables
     sd = np.std((a_SQ - b_SQ).mean(axis=1), ddof=1)
     assert stats.compute_detectable_difference(a_SQ, b_SQ) == stats.compute_detectable_difference(sd=sd, n_seeds=5)
@@ -204,7 +214,9 @@ def test_wilson_newcombe_1998():
     published |= {(0, 20): (0.0, 0.1611), (1, 29): (0.0061, 0.1718)}
     for (k, n), wanted in published.items():
         assert bounds(stats.compute_wilson_interval(k, n)) == pytest.approx(wanted, abs=5.1e-5)
-        assert bounds(stats.compute_wilson_interval(n - k, n)) == pytest.approx((1 - wanted[1], 1 - wanted[0]), abs=5.1e-5)
+        assert bounds(stats.compute_wilson_interval(n - k, n)) == pytest.approx(
+            (1 - wanted[1], 1 - wanted[0]), abs=5.1e-5
+        )
     assert math.isnan(stats.compute_wilson_interval(0, 0).mean)
     with pytest.raises(HealError):
         stats.compute_wilson_interval(3, 2)

@@ -284,7 +284,7 @@ def running(pid: int) -> bool:
 def test_no_worker_outlives_its_parent_and_torch_is_not_loaded(tmp_path: Path) -> None:
     program = """
 import os, signal, sys
-from heal.grading import Grader
+from heal.grading.grader import Grader
 grader = Grader()
 assert grader.verify("x+1", "1+x") == "correct"
 idle = os.fork()  # holds the pipe open, so that the worker sees no end of file

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from heal.config.experiment import Hint
+from heal.errors import HealError
 from heal.method import gear
 from heal.pipeline import repair
 from tests.support.mini_teacher import GEAR, SAMPLING, SEED
@@ -85,3 +86,8 @@ def test_a_trace_that_opened_a_thinking_block_keeps_it_open(engine, cuts):
     assert repair.kept_ids(Thinking(), gear.Cut(trace, 1, 0)) == [0, 1]
     row |= {"token_ids": [2, 0, 1], "text": "I see<think>\n"}
     assert repair.kept_ids(Thinking(), gear.Cut(trace, 1, 0)) == []
+
+
+def test_a_hint_from_a_missing_solution_names_the_problem(problems, cuts):
+    with pytest.raises(HealError, match=f"problem {problems[0]['problem_id']}"):
+        repair.solution_hint(cuts[0], problems[0] | {"solution": None}, GEAR)

@@ -19,8 +19,9 @@ from tests.support.tiny_training import OPTIONS, conversation, watched, written
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from heal import records, train
-from heal.config import Train
+from heal import records
+from heal.config.experiment import Train
+from heal.training import train
 write = records.write_json
 def dying(path, content):
     if "checkpoint-15" in str(path):

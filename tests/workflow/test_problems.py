@@ -40,7 +40,7 @@ def test_problems_come_from_local_files_and_are_decontaminated(made):
 @pytest.mark.workflow
 def test_an_edited_data_file_makes_its_problems_again_and_no_others(made):
     assert planned(made, "problems", "--configfile", LOCAL) == {}
-    path = made / "tests/data/gsm8k_test.jsonl"
+    path = made / "tests/files/gsm8k_test.jsonl"
     path.write_text(path.read_text() + '{"question": "One more?", "answer": "1"}\n')
     jobs = planned(made, "problems", "--configfile", LOCAL)
     assert jobs == {"problem_set": 1, "decontaminated_problems": 1, "problems": 1}

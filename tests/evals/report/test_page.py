@@ -123,7 +123,7 @@ def test_a_clone_that_ran_nothing_has_the_reference_page(tmp_path):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     command = ["report", str(tmp_path / "results/reference/mini"), "--out", str(tmp_path / "page.html")]
-    code = f"import sys; from evals import report; sys.argv = {command}; report.main()"
+    code = f"import sys; from evals.report import page; sys.argv = {command}; page.main()"
     code += "; assert not {'torch', 'transformers', 'snakemake'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=300)
     html = (tmp_path / "page.html").read_text()
