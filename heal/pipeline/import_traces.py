@@ -1,51 +1,76 @@
-"""Base samples that somebody already has: read from a file, measured by the teacher, and used in place of sampling.
+"""Use base samples that already exist: read from a file, scored by the teacher, in place of sampling.
 
 A jsonl (or parquet) file of rows with `question`, `answer` and `trace` (text) or `traces` (a list of texts) is both the
-problems and the samples; the teacher scores each trace as if it had just written it, and the pipeline goes on from
-there. `heal import` checks such a file and prints the config's lines for it.
+problems and the samples; the teacher scores each trace as if it had just written it, and the pipeline continues from
+there.
 
-    heal import traces.jsonl
-    python -m heal.pipeline.sample base --traces traces.jsonl --problems problems/train.parquet --model PATH --out FILE
+    heal import traces.jsonl                                            # check the file, print the config's lines
+    heal sample base --traces traces.jsonl --problems problems/train.parquet --model.path PATH --out FILE
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic_settings import CliPositionalArg
 
 from heal import records
+from heal.command import Command
+from heal.config.data import Dataset
+from heal.data import load_problems
 from heal.data.load_problems import with_instruction
 from heal.errors import HealError
-from heal.pipeline.runner import tokens_since, tokens_used
+from heal.pipeline.runner import BatchWorker, count_tokens, count_tokens_since
+from heal.pipeline.verdict import build_trace_row
 from heal.records import Row, Usage
 
 if TYPE_CHECKING:
     from heal.engines.base import Engine
 
 
+class ImportTraces(Command):
+    file: CliPositionalArg[Path]
+    """jsonl or parquet: question, answer, and trace or traces."""
+
+    def run(self) -> None:
+        traces = read_traces(self.file)
+        load_problems.collect(Dataset(source="file", path=str(self.file)), seed=0)  # the same rows, as problems
+        count = sum(map(len, traces.values()))
+        print(f"{self.file}: {len(traces)} problems with {count} traces. In a config:")
+        print(f"  problems:\n    train: {{source: file, path: {self.file}}}")
+        print(f"  teachers:\n    name: {{path: the model that scores and repairs them, traces: {self.file}}}")
+
+
 def read_traces(path: str | Path, instruction: str = "") -> dict[str, list[str]]:
     """Question, with the run's instruction → its traces, in the file's order. Raises HealError naming row and field."""
     rows = records.open_table(path).to_pylist() if Path(path).suffix == ".parquet" else records.read_jsonl(path)
-    found: dict[str, list[str]] = {}
+    traces_by_question: dict[str, list[str]] = {}
     for number, row in enumerate(rows, 1):
         question = row.get("question") or row.get("problem")
+        if not is_text(question):
+            where = f"{path}, row {number}, field question"
+            raise HealError("no usable question", where=where, fix="give a non-empty text")
         traces = row.get("traces", row.get("trace"))
-        traces = [traces] if isinstance(traces, str) else traces
-        for field, value, kind in (("question", [question], "text"), ("traces", traces, "texts")):
-            if not isinstance(value, list) or not value or not all(isinstance(v, str) and v.strip() for v in value):
-                fix = f"give non-empty {kind}" + (", or leave the row out" if field == "traces" else "")
-                raise HealError(f"no usable {field}", where=f"{path}, row {number}, field {field}", fix=fix)
-        found.setdefault(with_instruction(question.strip(), instruction), []).extend(traces)
-    if not found:
+        if isinstance(traces, str):
+            traces = [traces]
+        if not isinstance(traces, list) or not traces or not all(map(is_text, traces)):
+            fix = "give non-empty texts, or leave the row out"
+            raise HealError("no usable traces", where=f"{path}, row {number}, field traces", fix=fix)
+        traces_by_question.setdefault(with_instruction(question.strip(), instruction), []).extend(traces)
+    if not traces_by_question:
         raise HealError("no rows", where=str(path), fix="give a file with at least one problem and its traces")
-    return found
+    return traces_by_question
 
 
-def trace_ids(engine: Engine, text: str, where: str) -> tuple[int, ...]:
-    """The trace's tokens, with the end token behind them: a trace that somebody kept has ended."""
+def is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def encode_trace(engine: Engine, text: str, where: str) -> tuple[int, ...]:
+    """The trace's tokens, with the end token: a trace that somebody kept has ended. Raises HealError otherwise."""
     tokenizer = engine.tokenizer
     ids = tokenizer.encode(text, add_special_tokens=False)
     if tokenizer.decode(ids, clean_up_tokenization_spaces=False) != text:
@@ -54,29 +79,26 @@ def trace_ids(engine: Engine, text: str, where: str) -> tuple[int, ...]:
     return (*ids, tokenizer.eos_token_id)
 
 
-def measurer(
-    engine: Engine, traces: Mapping[str, Sequence[str]], path: str
-) -> Callable[[Sequence[Row]], tuple[list[Row], Usage]]:
-    """A function that gives a batch of problems its kept traces as sample rows."""
+def make_trace_measurer(engine: Engine, traces: Mapping[str, Sequence[str]], path: str) -> BatchWorker:
+    """A function that turns the existing traces of a batch of problems into sample rows."""
     from heal.engines.base import Completion
-    from heal.pipeline.verdict import trace_row
 
-    def work(batch: Sequence[Row]) -> tuple[list[Row], Usage]:
-        before = tokens_used(engine)
-        kept = []
+    def measure_batch(batch: Sequence[Row]) -> tuple[list[Row], Usage]:
+        before = count_tokens(engine)
+        items = []
         for problem in batch:
-            if problem["question"] not in traces:
+            question = problem["question"]
+            if question not in traces:
                 fix = "give it traces, or take problems.train from the same file"
-                raise HealError(
-                    "no traces of a problem", where=f"{path}, question {problem['question']!r:.80}", fix=fix
-                )
-            for index, text in enumerate(dict.fromkeys(traces[problem["question"]])):
-                kept.append((problem, index, text, trace_ids(engine, text, f"{path}, {problem['question']!r:.60}")))
-        scores = engine.score([(engine.chat_ids(problem["question"]), ids) for problem, _, _, ids in kept])
+                raise HealError("no traces of a problem", where=f"{path}, question {question!r:.80}", fix=fix)
+            for index, text in enumerate(dict.fromkeys(traces[question])):
+                items.append((problem, index, text, encode_trace(engine, text, f"{path}, {question!r:.60}")))
+        requests = [(engine.chat_ids(problem["question"]), ids) for problem, _, _, ids in items]
         rows = []
-        for (problem, index, text, ids), score in zip(kept, scores, strict=True):
-            made = Completion(np.array(ids, np.int32), score.logprobs, score.entropies, "stop", score.entropies_upper)
-            rows.append(trace_row(problem["problem_id"], "imported", index, text, made))
-        return rows, tokens_since(engine, before)
+        for (problem, index, text, ids), score in zip(items, engine.score(requests), strict=True):
+            token_ids = np.array(ids, np.int32)
+            completion = Completion(token_ids, score.logprobs, score.entropies, "stop", score.entropies_upper)
+            rows.append(build_trace_row(problem["problem_id"], "imported", index, text, completion))
+        return rows, count_tokens_since(engine, before)
 
-    return work
+    return measure_batch

@@ -1,29 +1,38 @@
-"""Joining the shards of a stage into one file, in their order; the tokens they spent are added up.
+"""Join the shards of a table into one file, in their order; the tokens they took are added up.
 
-Reads the parts; writes the whole, with the sum of their provenance's tokens beside it.
+Reads the parts; writes the whole, with the sum of the parts' token counts in its metadata.
 
-    python -m heal.pipeline.merge --kind samples --parts shard0.parquet shard1.parquet --out samples.parquet
+    heal merge --table samples --parts shard0.parquet --parts shard1.parquet --out samples.parquet
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from heal import records
-from heal.command import command_parser
-from heal.errors import exit_with_errors
-from heal.provenance import recorded
+from heal.command import Command
+from heal.errors import HealError
+from heal.provenance import record_run
+
+VERSION = 1
+"""Raise it when the bytes of the output change for the same input."""
 
 
-def main() -> None:
-    parser = command_parser(__doc__)
-    parser.add_argument("--kind", required=True, choices=sorted(records.SCHEMAS), help="what the parts hold")
-    parser.add_argument("--parts", nargs="+", required=True, help="the files to join, in order")
-    parser.add_argument("--out", required=True, help="the whole")
-    arguments = parser.parse_args()
-    with recorded(arguments.out, "heal.pipeline.merge", options=vars(arguments)):
-        rows = [row for part in arguments.parts for row in records.read(part, arguments.kind)]
-        spent = records.add_usage(records.usage(part) for part in arguments.parts)
-        records.write(arguments.out, arguments.kind, rows, usage=spent)
+class Merge(Command):
+    table: str
+    """What the parts hold: a name in heal.records.SCHEMAS."""
+    parts: list[Path]
+    """The files to join, in order (once per file)."""
+    out: Path
+    """The parquet file to write."""
 
-
-if __name__ == "__main__":
-    exit_with_errors(main)
+    def run(self) -> None:
+        if self.table not in records.SCHEMAS:
+            known = ", ".join(sorted(records.SCHEMAS))
+            raise HealError(f"no table {self.table!r}", where="--table", fix=f"give one of: {known}")
+        with record_run(self.out, "merge", VERSION, {"options": self.describe_options()}):
+            rows = []
+            for part in self.parts:
+                rows += records.read(part, self.table)
+            usage = records.add_usage(records.usage(part) for part in self.parts)
+            records.write(self.out, self.table, rows, usage=usage)

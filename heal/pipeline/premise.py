@@ -1,19 +1,20 @@
-"""Whether a teacher's traces can test HEAL at all: unsolved problems, and hints that help more than luck?
+"""Decide whether a teacher's traces can test HEAL at all: unsolved problems, and hints that help more than luck.
 
 Reads problems, base samples, grades, answer-guided samples and repairs; writes premise.json (no times in it, so equal
 traces give equal bytes). Tables say "premise absent: not a test of HEAL" where `holds` is false.
 
-    python -m heal.pipeline.premise --problems problems/train.parquet --samples samples.parquet --grades grades.parquet \\
-        --guided guided.parquet --repairs repairs/entropy_surge-….parquet --gear '{"max_pass_rate": 0.033}' \\
-        --options '{"min_unsolved": 20}' --tests problems/hard.parquet --out premise.json
+    heal premise --config config/config.yaml --problems problems/train.parquet --samples samples.parquet \\
+        --grades grades.parquet --guided guided.parquet --repairs repairs/default.parquet \\
+        --tests problems/hard.parquet --out premise.json
 
 Hint uplift, the number in question. With a hint: distinct accepted repairs per 1,000 teacher tokens, all tokens of the
 repairs file (rejected repairs and hints too). Without: distinct correct base samples per 1,000 teacher tokens. Treated
-problems have next to no correct sample by selection, so the rate without a hint is measured where selection has not
-looked: problems are selected on the first half of their samples, and counted on the second half. That set also holds
-problems that the whole set of samples would not have selected: it is easier, so the uplift is rather under- than
-overstated. A problem's prompt is counted once, as drawing more samples of it would. Beside it the same without tokens:
-the share of the repairs that are accepted, less the share of those fresh samples that are correct.
+problems have next to no correct sample by selection, so the rate without a hint is measured on samples that the
+selection does not use: problems are selected on the first half of their samples, and counted on the second half. That
+set also holds problems that the whole set of samples would not have selected: it is easier, so the uplift is
+underestimated rather than overestimated. A problem's prompt is counted once, as for further samples of it. The margin
+is the same without tokens: the share of the repairs that are accepted minus the share of those fresh samples that are
+correct.
 """
 
 from __future__ import annotations
@@ -22,100 +23,69 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from heal import records
-from heal.config.experiment import Gear, Premise
-from heal.errors import HealError, exit_with_errors
-from heal.method.base import by_problem
+from heal.command import Command, Section
+from heal.config.experiment import Gear
+from heal.config.experiment import Premise as PremiseOptions
+from heal.errors import HealError
+from heal.method.base import group_by_problem
 from heal.method.gear import problems_to_treat
-from heal.pipeline.runner import arguments_parser, read_options
-from heal.provenance import recorded
+from heal.provenance import record_run
 from heal.records import Row, Usage
 
-Z_95, Z_POWER_80 = 1.959964, 0.841621  # normal quantiles: two-sided 5 %, power 80 %
+VERSION = 1
+"""Raise it when the bytes of the output change for the same input."""
+
+Z_95, Z_POWER_80 = 1.959964, 0.841621
+"""Normal quantiles: two-sided 5 %, power 80 %."""
 
 
-def histogram(grades: Sequence[Row]) -> list[dict[str, int]]:
-    """How many problems have c correct of their N base samples, by N and c."""
-    counts = Counter((len(rows), sum(row["correct"] for row in rows)) for rows in by_problem(grades).values())
-    return [{"samples": n, "correct": c, "problems": counts[n, c]} for n, c in sorted(counts)]
+class Premise(Command):
+    problems: Path
+    """The problems file."""
+    samples: Path
+    """The teacher's base samples."""
+    grades: Path
+    """Their grades."""
+    guided: Path
+    """The answer-guided samples."""
+    repairs: Path
+    """The repairs of the run's own GEAR."""
+    tests: list[Path] = []
+    """Problems files of the benchmarks, for the difference they can detect (once per file)."""
+    gear: Annotated[Gear, Section("gear")] = Gear()
+    """GEAR: which problems are treated."""
+    thresholds: Annotated[PremiseOptions, Section("premise")] = PremiseOptions()
+    """What the premise asks for."""
+    out: Path
+    """The json file to write."""
+
+    def run(self) -> None:
+        with record_run(self.out, "premise", VERSION, {"options": self.describe_options()}):
+            usages = {}
+            for name, path in (("samples", self.samples), ("guided", self.guided), ("repairs", self.repairs)):
+                usages[name] = records.usage(path)
+            premise = check_premise(
+                records.read(self.problems, "problems"),
+                records.read(self.samples, "samples"),
+                records.read(self.grades, "grades"),
+                records.read(self.guided, "guided"),
+                records.read(self.repairs, "repairs"),
+                self.gear,
+                usages,
+                self.thresholds,
+            )
+            tests = {}
+            for path in sorted(self.tests, key=lambda path: path.stem):
+                questions = len(records.read(path, "problems"))
+                detectable = compute_detectable_difference(questions)
+                tests[path.stem] = {"questions": questions, "detectable_difference": detectable}
+            records.write_json(self.out, premise | {"tests": tests})
 
 
-def distinct_texts(rows: Iterable[Row]) -> int:
-    return len({(row["problem_id"], row["text"]) for row in rows})
-
-
-def rate(successes: int, tokens: float) -> float | None:
-    """Successes per 1,000 tokens; None where no token was spent."""
-    return 1000 * successes / tokens if tokens else None
-
-
-def share_of(verdicts: Iterable[bool]) -> float | None:
-    """How many are true; None where there are none."""
-    every = list(verdicts)
-    return sum(every) / len(every) if every else None
-
-
-def halves(samples: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """The first and second half of each problem's samples, by index."""
-    first, second = [], []
-    for rows in by_problem(samples).values():
-        ordered = sorted(rows, key=lambda row: row["index"])
-        first += ordered[: len(ordered) // 2]
-        second += ordered[len(ordered) // 2 :]
-    return first, second
-
-
-def resampling(samples: Sequence[Row], grades: Sequence[Row], prompt_tokens: float, gear: Gear) -> dict[str, Any]:
-    """Correct samples per 1,000 tokens on the second half, where the first half says "treat"; prompts by problem."""
-    grade = {row["trace_id"]: row for row in grades}
-    first, second = halves(samples)
-    chosen = set(problems_to_treat([grade[row["trace_id"]] for row in first], gear.max_pass_rate, 1.0)[0])
-    measured = [row for row in second if row["problem_id"] in chosen]
-    correct = distinct_texts(row for row in measured if grade[row["trace_id"]]["correct"])
-    tokens = sum(len(row["token_ids"]) for row in measured) + prompt_tokens * len(chosen)
-    return {
-        "problems": len(chosen),
-        "correct": correct,
-        "share": share_of(grade[row["trace_id"]]["correct"] for row in measured),
-        "tokens": round(tokens),
-        "per_1000_tokens": rate(correct, tokens),
-    }
-
-
-def hinted(rows: Sequence[Row], usage: Usage, treated: set[str]) -> dict[str, Any]:
-    """Accepted traces of treated problems per 1,000 tokens.
-
-    What the file spent on prompts and hints is shared out evenly among its problems; the traces' own tokens are exact.
-    """
-    here = [row for row in rows if row["problem_id"] in treated]
-    accepted = [row for row in here if row["accepted"]]
-    problems = {row["problem_id"] for row in rows}
-    share = len({row["problem_id"] for row in here}) / len(problems) if problems else 0.0
-    shared = usage.get("prefill", 0) + usage.get("generated", 0) - sum(len(row["entropies"]) for row in rows)
-    tokens = shared * share + sum(len(row["entropies"]) for row in here)
-    solved = {row["problem_id"] for row in accepted}
-    return {
-        "accepted": distinct_texts(accepted),
-        "share": share_of(row["accepted"] for row in here if row["trace_id"] is not None),
-        "tokens": round(tokens),
-        "per_1000_tokens": rate(distinct_texts(accepted), tokens),
-        "problems": len(solved),
-        "share_of_treated": len(solved) / len(treated) if treated else None,
-    }
-
-
-def detectable(questions: int) -> float | None:
-    """Smallest difference between two accuracies near one half that so many questions show (5 %, power 80 %).
-
-    Two independent proportions, one answer each: an upper bound, as methods answer the same questions. Training seeds
-    are not in it; the difference that a table could have seen stands in that table.
-    """
-    return round((Z_95 + Z_POWER_80) * math.sqrt(0.5 / questions), 4) if questions else None
-
-
-def premise(
+def check_premise(
     problems: Sequence[Row],
     samples: Sequence[Row],
     grades: Sequence[Row],
@@ -123,67 +93,46 @@ def premise(
     repairs: Sequence[Row],
     gear: Gear,
     usages: dict[str, Usage],
-    options: Premise,
+    thresholds: PremiseOptions,
 ) -> dict[str, Any]:
     """The content of premise.json. Raises HealError where a sample has no grade or is of no known problem."""
-    check(problems, samples, grades)
+    check_completeness(problems, samples, grades)
     treated, suspect = problems_to_treat(grades, gear.max_pass_rate, gear.max_wrong_agreement)
-    unsolved = [i for i, rows in by_problem(grades).items() if not any(row["correct"] for row in rows)]
-    sampled = len(by_problem(samples))
+    unsolved = 0
+    for rows in group_by_problem(grades).values():
+        unsolved += not any(row["correct"] for row in rows)
+    sampled = len(group_by_problem(samples))
     prompt_tokens = usages["samples"].get("prefill", 0) / sampled if sampled else 0.0
-    without = resampling(samples, grades, prompt_tokens, gear)
-    repaired = hinted(repairs, usages["repairs"], set(treated))
-    with_hint, luck = repaired["per_1000_tokens"], without["per_1000_tokens"]
-    uplift = with_hint / luck if with_hint is not None and luck else None
-    found = {
+    resampling = measure_resampling(samples, grades, prompt_tokens, gear)
+    repaired = measure_hinted(repairs, usages["repairs"], set(treated))
+    with_hint, without_hint = repaired["per_1000_tokens"], resampling["per_1000_tokens"]
+    known = with_hint is not None and without_hint is not None
+    premise = {
         "problems": len(problems),
-        "pass_rates": histogram(grades),
-        "unsolved": len(unsolved),
+        "pass_rates": count_pass_rates(grades),
+        "unsolved": unsolved,
         "treated": len(treated),
         "suspect": sorted(suspect),
         "repairs": repaired,
-        "guided": hinted(guided, usages["guided"], set(treated)),
-        "resampling": without,
-        "uplift": uplift,
-        "uplift_per_1000_tokens": None if with_hint is None or luck is None else with_hint - luck,
-        "points": None if repaired["share"] is None else repaired["share"] - (without["share"] or 0.0),
-        "pass_rate": share_of(row["correct"] for row in grades),
-        "thresholds": options.model_dump(),
+        "guided": measure_hinted(guided, usages["guided"], set(treated)),
+        "resampling": resampling,
+        "uplift": with_hint / without_hint if with_hint is not None and without_hint else None,
+        "uplift_per_1000_tokens": with_hint - without_hint if known else None,
+        "margin": None if repaired["share"] is None else repaired["share"] - (resampling["share"] or 0.0),
+        "pass_rate": compute_share(row["correct"] for row in grades),
+        "thresholds": thresholds.model_dump(),
     }
-    reasons = why_not(found, options)
-    return found | {"holds": not reasons, "reasons": reasons}
+    reasons = list_failures(premise, thresholds)
+    return premise | {"holds": not reasons, "reasons": reasons}
 
 
-def why_not(found: dict[str, Any], options: Premise) -> list[str]:
-    """The premises that fail, in words; [] where the traces can test HEAL."""
-    reasons = []
-    if found["unsolved"] < options.min_unsolved:
-        reasons.append(f"{found['unsolved']} unsolved problems, fewer than {options.min_unsolved}")
-    least, most = options.min_pass_rate, options.max_pass_rate
-    if found["pass_rate"] is not None and not least <= found["pass_rate"] <= most:
-        reasons.append(f"the teacher's pass rate is {found['pass_rate']:.1%}, not between {least:.0%} and {most:.0%}")
-    share = found["repairs"]["share_of_treated"]
-    if share is None:
-        reasons.append("no problem is treated")
-    elif share < options.min_repaired:
-        reasons.append(f"{share:.1%} of the treated problems have an accepted repair")
-    with_hint, luck = found["repairs"]["per_1000_tokens"], found["resampling"]["per_1000_tokens"] or 0.0
-    if with_hint is None:
-        reasons.append("no hint uplift: no repair was tried")
-    elif with_hint <= options.min_uplift * luck:
-        told = f"{with_hint:.3f} accepted repairs per 1,000 teacher tokens, {luck:.3f} correct samples"
-        reasons.append(f"no hint uplift: {told}")
-    if found["points"] is not None and found["points"] < options.min_margin:
-        told = f"{100 * found['points']:.1f} points more of the repairs are accepted than of fresh samples correct"
-        reasons.append(f"{told}, fewer than {100 * options.min_margin:.1f}")
-    return reasons
-
-
-def check(problems: Sequence[Row], samples: Sequence[Row], grades: Sequence[Row]) -> None:
-    known, graded = {row["problem_id"] for row in problems}, {row["trace_id"] for row in grades}
+def check_completeness(problems: Sequence[Row], samples: Sequence[Row], grades: Sequence[Row]) -> None:
+    """Raises HealError for a sample without its problem or its grade."""
+    problem_ids = {row["problem_id"] for row in problems}
+    graded_ids = {row["trace_id"] for row in grades}
     for number, row in enumerate(samples, 1):
-        if row["problem_id"] not in known or row["trace_id"] not in graded:
-            missing = "grade" if row["problem_id"] in known else "problem"
+        if row["problem_id"] not in problem_ids or row["trace_id"] not in graded_ids:
+            missing = "grade" if row["problem_id"] in problem_ids else "problem"
             raise HealError(
                 f"sample {row['trace_id']} has no {missing}",
                 where=f"samples, row {number}",
@@ -191,25 +140,124 @@ def check(problems: Sequence[Row], samples: Sequence[Row], grades: Sequence[Row]
             )
 
 
-def main() -> None:
-    parser = arguments_parser(__doc__, "problems", "samples", "grades", "guided", "repairs")
-    parser.add_argument("--gear", default="{}", help="GEAR's options as JSON: which problems are treated")
-    parser.add_argument(
-        "--tests", nargs="*", default=[], help="problems files of the benchmarks, for what they can show"
-    )
-    arguments = parser.parse_args()
-    gear, options = read_options(Gear, arguments.gear, "--gear"), read_options(Premise, arguments.options)
-    tables = {name: records.read(getattr(arguments, name), name) for name in ("problems", "samples", "grades")}
-    tables |= {name: records.read(getattr(arguments, name), name) for name in ("guided", "repairs")}
-    with recorded(arguments.out, "heal.pipeline.premise", options=vars(arguments)):
-        usages = {name: records.usage(getattr(arguments, name)) for name in ("samples", "guided", "repairs")}
-        found = premise(**tables, gear=gear, usages=usages, options=options)
-        sizes = {Path(path).stem: len(records.read(path, "problems")) for path in arguments.tests}
-        found["tests"] = {
-            name: {"questions": size, "detectable_difference": detectable(size)} for name, size in sorted(sizes.items())
-        }
-        records.write_json(arguments.out, found)
+def count_pass_rates(grades: Sequence[Row]) -> list[dict[str, int]]:
+    """How many problems have c correct of their N base samples, by N and c."""
+    counts: Counter[tuple[int, int]] = Counter()
+    for rows in group_by_problem(grades).values():
+        counts[len(rows), sum(row["correct"] for row in rows)] += 1
+    return [{"samples": n, "correct": c, "problems": counts[n, c]} for n, c in sorted(counts)]
 
 
-if __name__ == "__main__":
-    exit_with_errors(main)
+def count_distinct_texts(rows: Iterable[Row]) -> int:
+    return len({(row["problem_id"], row["text"]) for row in rows})
+
+
+def compute_rate(successes: int, tokens: float) -> float | None:
+    """Successes per 1,000 tokens; None where there are no tokens."""
+    return 1000 * successes / tokens if tokens else None
+
+
+def compute_share(verdicts: Iterable[bool]) -> float | None:
+    """Share of true verdicts; None where there are none."""
+    values = list(verdicts)
+    return sum(values) / len(values) if values else None
+
+
+def split_samples(samples: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """The first and second half of each problem's samples, by index."""
+    first: list[Row] = []
+    second: list[Row] = []
+    for rows in group_by_problem(samples).values():
+        ordered = sorted(rows, key=lambda row: row["index"])
+        first += ordered[: len(ordered) // 2]
+        second += ordered[len(ordered) // 2 :]
+    return first, second
+
+
+def measure_resampling(
+    samples: Sequence[Row], grades: Sequence[Row], prompt_tokens: float, gear: Gear
+) -> dict[str, Any]:
+    """Correct samples per 1,000 tokens on the second half, of problems that the first half selects.
+
+    prompt_tokens: mean tokens of a problem's prompt.
+    """
+    grade_by_id = {row["trace_id"]: row for row in grades}
+    first, second = split_samples(samples)
+    first_grades = [grade_by_id[row["trace_id"]] for row in first]
+    selected = set(problems_to_treat(first_grades, gear.max_pass_rate, 1.0)[0])
+    measured = [row for row in second if row["problem_id"] in selected]
+    correct = [row for row in measured if grade_by_id[row["trace_id"]]["correct"]]
+    tokens = prompt_tokens * len(selected)
+    for row in measured:
+        tokens += len(row["token_ids"])
+    return {
+        "problems": len(selected),
+        "correct": count_distinct_texts(correct),
+        "share": len(correct) / len(measured) if measured else None,
+        "tokens": round(tokens),
+        "per_1000_tokens": compute_rate(count_distinct_texts(correct), tokens),
+    }
+
+
+def measure_hinted(rows: Sequence[Row], usage: Usage, treated: set[str]) -> dict[str, Any]:
+    """Accepted traces of treated problems per 1,000 tokens.
+
+    What the file spent on prompts and hints is shared evenly among its problems; the traces' own tokens are exact.
+    """
+    traces = [row for row in rows if row["problem_id"] in treated]
+    accepted = [row for row in traces if row["accepted"]]
+    problems = {row["problem_id"] for row in rows}
+    share = len({row["problem_id"] for row in traces}) / len(problems) if problems else 0.0
+    overhead = usage.get("prefill", 0) + usage.get("generated", 0)
+    for row in rows:
+        overhead -= len(row["entropies"])
+    tokens = overhead * share
+    for row in traces:
+        tokens += len(row["entropies"])
+    solved = {row["problem_id"] for row in accepted}
+    return {
+        "accepted": count_distinct_texts(accepted),
+        "share": compute_share(row["accepted"] for row in traces if row["trace_id"] is not None),
+        "tokens": round(tokens),
+        "per_1000_tokens": compute_rate(count_distinct_texts(accepted), tokens),
+        "problems": len(solved),
+        "share_of_treated": len(solved) / len(treated) if treated else None,
+    }
+
+
+def compute_detectable_difference(questions: int) -> float | None:
+    """Smallest difference between two accuracies near one half that this many questions show (5 %, power 80 %).
+
+    Two independent proportions, one answer each: an upper bound, as methods answer the same questions. Training seeds
+    are not in it; each table has the difference that it could have detected.
+    """
+    return round((Z_95 + Z_POWER_80) * math.sqrt(0.5 / questions), 4) if questions else None
+
+
+def list_failures(premise: dict[str, Any], thresholds: PremiseOptions) -> list[str]:
+    """The premises that fail, in words; [] where the traces can test HEAL."""
+    reasons = []
+    if premise["unsolved"] < thresholds.min_unsolved:
+        reasons.append(f"{premise['unsolved']} unsolved problems, fewer than {thresholds.min_unsolved}")
+    low, high, rate = thresholds.min_pass_rate, thresholds.max_pass_rate, premise["pass_rate"]
+    if rate is not None and not low <= rate <= high:
+        reasons.append(f"the teacher's pass rate is {rate:.1%}, not between {low:.0%} and {high:.0%}")
+    share = premise["repairs"]["share_of_treated"]
+    if share is None:
+        reasons.append("no problem is treated")
+    elif share < thresholds.min_repaired:
+        reasons.append(f"{share:.1%} of the treated problems have an accepted repair")
+    with_hint = premise["repairs"]["per_1000_tokens"]
+    without_hint = premise["resampling"]["per_1000_tokens"] or 0.0
+    if with_hint is None:
+        reasons.append("no hint uplift: no repair was tried")
+    elif with_hint <= thresholds.min_uplift * without_hint:
+        rates = f"{with_hint:.3f} accepted repairs per 1,000 teacher tokens, {without_hint:.3f} correct samples"
+        reasons.append(f"no hint uplift: {rates}")
+    margin = premise["margin"]
+    if margin is not None and margin < thresholds.min_margin:
+        reasons.append(
+            f"the acceptance of repairs exceeds the accuracy of fresh samples by {100 * margin:.1f} points, "
+            f"less than {100 * thresholds.min_margin:.1f}"
+        )
+    return reasons

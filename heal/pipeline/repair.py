@@ -1,96 +1,201 @@
-"""GEAR's second half: go on from every cut with a hint, and keep the whole story of each repair.
+"""GEAR's second half: continue from every cut with a hint, and keep the whole story of each repair.
 
-Reads problems, base samples and their grades; cuts as `heal.method.gear` says; writes one row per repair (schema `repairs`).
+Reads problems, base samples and their grades; cuts as heal.method.gear says; writes one row per repair (schema
+`repairs`).
 
-    python -m heal.pipeline.repair --problems problems/train.parquet --samples samples.parquet --grades grades.parquet \\
-        --model heal/worlds/mini/models/teacher --options '{"min_step_tokens": 1}' --out repairs.parquet
+    heal repair --config config/config.yaml --teacher default --variant no_hint --problems problems/train.parquet \\
+        --samples samples.parquet --grades grades.parquet --out repairs.parquet
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from heal import records
-from heal.config.experiment import Engine as EngineOptions
+from heal.command import Section
 from heal.config.experiment import Gear, Sampling
-from heal.engines.open import open_engine
-from heal.errors import exit_with_errors
 from heal.grading.grader import Grader
 from heal.method.gear import Cut, WrongTrace, plan
 from heal.method.hints import HINTS
 from heal.method.steps import OPENING_TOKENS, opening_tokens
-from heal.pipeline.runner import (
-    arguments_parser,
-    pieces,
-    read_options,
-    run_batches,
-    shard_of,
-    tokens_since,
-    tokens_used,
-)
-from heal.pipeline.verdict import verdict
-from heal.provenance import recorded
+from heal.pipeline.runner import ModelCommand, count_tokens, count_tokens_since, decode_tokens
+from heal.pipeline.verdict import judge_trace
 from heal.records import Row, Usage, content_id, request_seed
 from heal.worlds import registry as worlds
 
 if TYPE_CHECKING:
     from heal.engines.base import Completion, Engine, Request
 
+VERSION = 1
+"""Raise it when the bytes of the output change for the same input."""
+
 STEP_END = "\n\n"
 
 
-def ask_for_hints(
-    engine: Engine, cuts: Sequence[Cut], problems: dict[str, Row], gear: Gear, seed: Sequence[Any]
-) -> list[str]:
-    """One short hint per cut from the teacher itself; a hint that states the answer is dropped."""
-    from heal.engines.base import Request
-    from heal.engines.base import Sampling as Decoding
+class Repair(ModelCommand):
+    problems: Path
+    """The problems file."""
+    samples: Path
+    """The teacher's base samples."""
+    grades: Path
+    """Their grades."""
+    sampling: Annotated[Sampling, Section("sampling")] = Sampling()
+    """Decoding of the repairs."""
+    variant: str = "default"
+    """GEAR variant by name."""
+    gear: Annotated[Gear, Section("gear_variants.{variant}")] = Gear()
+    """GEAR's options."""
 
-    requests, answers = [], []
-    for cut in cuts:
-        problem = problems[cut.trace.row["problem_id"]]
-        question = gear.hint.ask_template.format(
-            question=problem["question"], kept=kept_text(engine, cut), answer=problem["answer"]
-        )
-        seeds = (request_seed(*seed, "hint", cut.trace.row["trace_id"]),)
-        requests.append(Request(tuple(engine.chat_ids(question)), seeds, gear.hint.max_tokens))
-        answers.append(problem["answer"])
-    hints = [
-        engine.tokenizer.decode(samples[0].token_ids, skip_special_tokens=True).strip()
-        for samples in engine.generate(requests, Decoding(max_new_tokens=gear.hint.max_tokens))
-    ]
-    return ["" if answer in hint else hint for hint, answer in zip(hints, answers, strict=True)]
+    def run(self) -> None:
+        problems = records.read(self.problems, "problems")
+        samples = records.read(self.samples, "samples")
+        grades = records.read(self.grades, "grades")
+        problems_by_id = {row["problem_id"]: row for row in problems}
+
+        def find_first_wrong_step(trace: WrongTrace) -> int | None:
+            problem = problems_by_id[trace.row["problem_id"]]
+            return worlds.first_wrong_step(problem, [step.text for step in trace.steps])
+
+        with self.start_engine("repair") as (engine, facts):
+            cuts = plan(
+                problems,
+                samples,
+                grades,
+                lambda row: decode_tokens(engine, row["token_ids"]),
+                self.gear,
+                self.seed,
+                find_first_wrong_step,
+            )
+            cuts_by_problem: dict[str, list[Cut]] = {}
+            for cut in cuts:
+                cuts_by_problem.setdefault(cut.trace.row["problem_id"], []).append(cut)
+            repairer = Repairer(engine, problems_by_id, self.gear, self.sampling, (self.seed, self.teacher_seed))
+            facts["tokens"] = self.run_shard(
+                "repairs",
+                list(cuts_by_problem.values()),
+                repairer.repair_batch,
+                engine=engine,
+                item_ids=[cut.trace.row["trace_id"] for cut in cuts],
+                label="problems repaired",
+            )
 
 
-def kept_ids(engine: Engine, cut: Cut) -> list[int]:
-    """The tokens before the cut; a trace that opened a thinking block keeps at least the opening, and so the block."""
-    ids = cut.trace.row["token_ids"]
-    return ids[: cut.kept_tokens or opening_tokens(pieces(engine, ids[:OPENING_TOKENS]))]
+class Repairer:
+    """Repairs cuts with one engine. seed: (run seed, teacher seed)."""
+
+    def __init__(
+        self, engine: Engine, problems: dict[str, Row], gear: Gear, sampling: Sampling, seed: Sequence[Any]
+    ) -> None:
+        self.engine = engine
+        self.problems = problems
+        self.gear = gear
+        self.sampling = sampling
+        self.seed = seed
+
+    def repair_batch(self, batch: Sequence[list[Cut]]) -> tuple[list[Row], Usage]:
+        """All repairs of the cuts of a batch of problems, judged; traces without a breakpoint get one row each."""
+        from heal.engines.base import Sampling as Decoding
+
+        before = count_tokens(self.engine)
+        cuts: list[Cut] = []
+        rows: list[Row] = []
+        for problem_cuts in batch:
+            for cut in problem_cuts:
+                if cut.breakpoint is None:
+                    rows.append(build_untried_row(cut, self.gear))
+                else:
+                    cuts.append(cut)
+        hints = self.write_hints(cuts)
+        requests = [self.build_request(cut, hint) for cut, hint in zip(cuts, hints, strict=True)]
+        decoding = Decoding(self.sampling.temperature, self.sampling.top_p, self.sampling.max_new_tokens)
+        completions = self.engine.generate(requests, decoding)
+        with Grader() as grader:
+            for cut, hint, repairs in zip(cuts, hints, completions, strict=True):
+                gold = self.get_problem(cut)["answer"]
+                for index, completion in enumerate(repairs):
+                    row = self.build_row(cut, hint, index, completion)
+                    patterns = self.gear.leak_patterns
+                    rows.append(row | judge_trace(row["text"], gold, row["finish_reason"], patterns, grader))
+        reject_duplicates(rows)
+        return rows, count_tokens_since(self.engine, before)
+
+    def get_problem(self, cut: Cut) -> Row:
+        return self.problems[cut.trace.row["problem_id"]]
+
+    def write_hints(self, cuts: Sequence[Cut]) -> list[str]:
+        """One hint per cut."""
+        if self.gear.hint.source == "teacher":
+            return self.ask_for_hints(cuts)
+        write_hint = HINTS[self.gear.hint.source]
+        return [write_hint(cut, self.get_problem(cut), self.gear) for cut in cuts]
+
+    def ask_for_hints(self, cuts: Sequence[Cut]) -> list[str]:
+        """One short hint per cut from the teacher itself; a hint that states the answer becomes empty."""
+        from heal.engines.base import Request
+        from heal.engines.base import Sampling as Decoding
+
+        hint_options = self.gear.hint
+        requests = []
+        for cut in cuts:
+            problem = self.get_problem(cut)
+            prompt = hint_options.ask_template.format(
+                question=problem["question"], kept=self.decode_kept(cut), answer=problem["answer"]
+            )
+            seeds = (request_seed(*self.seed, "hint", cut.trace.row["trace_id"]),)
+            requests.append(Request(tuple(self.engine.chat_ids(prompt)), seeds, hint_options.max_tokens))
+        hints = []
+        completions = self.engine.generate(requests, Decoding(max_new_tokens=hint_options.max_tokens))
+        for cut, samples in zip(cuts, completions, strict=True):
+            hint = self.engine.tokenizer.decode(samples[0].token_ids, skip_special_tokens=True).strip()
+            hints.append("" if self.get_problem(cut)["answer"] in hint else hint)
+        return hints
+
+    def get_kept_ids(self, cut: Cut) -> list[int]:
+        """The tokens before the cut; a trace that opened a thinking block keeps at least the opening."""
+        ids = cut.trace.row["token_ids"]
+        return ids[: cut.kept_tokens or opening_tokens(decode_tokens(self.engine, ids[:OPENING_TOKENS]))]
+
+    def decode_kept(self, cut: Cut) -> str:
+        return self.engine.tokenizer.decode(self.get_kept_ids(cut), skip_special_tokens=True)
+
+    def build_request(self, cut: Cut, hint: str) -> Request:
+        """Asks the teacher to continue from the kept tokens; the hint follows them, or is in the user's turn."""
+        from heal.engines.base import Request
+
+        question = cut.trace.question
+        prefix = self.get_kept_ids(cut)
+        if hint and self.gear.hint.place == "user":
+            question = self.gear.hint.user_turn.format(question=question, hint=hint)
+        elif hint:
+            prefix = prefix + self.engine.tokenizer.encode(hint + STEP_END, add_special_tokens=False)
+        seeds = []
+        for index in range(self.gear.repairs_per_trace):
+            seeds.append(request_seed(*self.seed, "repair", cut.trace.row["trace_id"], cut.kept_steps, hint, index))
+        return Request(tuple(self.engine.chat_ids(question, prefix)), tuple(seeds))
+
+    def build_row(self, cut: Cut, hint: str, index: int, completion: Completion) -> Row:
+        """A row of the schema `repairs`, without its verdict."""
+        decode = self.engine.tokenizer.decode
+        continuation = completion.token_ids.tolist()
+        token_ids = self.get_kept_ids(cut) + continuation
+        return describe_cut(cut, self.gear) | {
+            "trace_id": content_id("repair", cut.trace.row["trace_id"], cut.kept_steps, hint, index, token_ids),
+            "index": index,
+            "kept": self.decode_kept(cut),
+            "hint": hint,
+            "continuation": decode(continuation, skip_special_tokens=True),
+            "text": decode(token_ids, skip_special_tokens=True),
+            "token_ids": token_ids,
+            "logprobs": completion.logprobs,
+            "entropies": completion.entropies,
+            "finish_reason": completion.finish_reason,
+        }
 
 
-def kept_text(engine: Engine, cut: Cut) -> str:
-    return engine.tokenizer.decode(kept_ids(engine, cut), skip_special_tokens=True)
-
-
-def request(engine: Engine, cut: Cut, hint: str, gear: Gear, seed: Sequence[Any]) -> Request:
-    """Asks the teacher to go on from the kept tokens; the hint stands behind them, or in the user's turn."""
-    from heal.engines.base import Request
-
-    question, prefix = cut.trace.question, kept_ids(engine, cut)
-    if hint and gear.hint.place == "user":
-        question = gear.hint.user_turn.format(question=question, hint=hint)
-    elif hint:
-        prefix = prefix + engine.tokenizer.encode(hint + STEP_END, add_special_tokens=False)
-    seeds = tuple(
-        request_seed(*seed, "repair", cut.trace.row["trace_id"], cut.kept_steps, hint, index)
-        for index in range(gear.repairs_per_trace)
-    )
-    return Request(tuple(engine.chat_ids(question, prefix)), seeds)
-
-
-def story(cut: Cut, gear: Gear) -> Row:
-    """What is known of a cut before the teacher goes on from it."""
+def describe_cut(cut: Cut, gear: Gear) -> Row:
+    """The columns that are known before the teacher continues."""
     return {
         "problem_id": cut.trace.row["problem_id"],
         "source_id": cut.trace.row["trace_id"],
@@ -103,34 +208,22 @@ def story(cut: Cut, gear: Gear) -> Row:
     }
 
 
-def not_tried(cut: Cut, gear: Gear) -> Row:
-    nothing: Row = {
+def build_untried_row(cut: Cut, gear: Gear) -> Row:
+    """The row of a trace without a breakpoint: no repair is tried."""
+    return describe_cut(cut, gear) | {
+        "trace_id": None,
+        "index": 0,
         "kept": "",
+        "hint": None,
         "continuation": "",
         "text": "",
         "token_ids": [],
         "logprobs": [],
         "entropies": [],
-    }
-    told = {"index": 0, "finish_reason": "none", "accepted": False, "reason": "no_breakpoint"}
-    return story(cut, gear) | nothing | told | {"trace_id": None, "hint": None, "extracted": None}
-
-
-def repair_row(engine: Engine, cut: Cut, hint: str, gear: Gear, index: int, completion: Completion) -> Row:
-    continuation = completion.token_ids.tolist()
-    token_ids = kept_ids(engine, cut) + continuation
-    decode = engine.tokenizer.decode
-    return story(cut, gear) | {
-        "trace_id": content_id("repair", cut.trace.row["trace_id"], cut.kept_steps, hint, index, token_ids),
-        "index": index,
-        "kept": kept_text(engine, cut),
-        "hint": hint,
-        "continuation": decode(continuation, skip_special_tokens=True),
-        "text": decode(token_ids, skip_special_tokens=True),
-        "token_ids": token_ids,
-        "logprobs": completion.logprobs,
-        "entropies": completion.entropies,
-        "finish_reason": completion.finish_reason,
+        "finish_reason": "none",
+        "extracted": None,
+        "accepted": False,
+        "reason": "no_breakpoint",
     }
 
 
@@ -143,85 +236,3 @@ def reject_duplicates(rows: Sequence[Row]) -> None:
             if key in seen:
                 row |= {"accepted": False, "reason": "duplicate"}
             seen.add(key)
-
-
-def repairer(
-    engine: Engine, problems: dict[str, Row], gear: Gear, sampling: Sampling, seed: Sequence[Any]
-) -> Callable[[Sequence[list[Cut]]], tuple[list[Row], Usage]]:
-    """A function that repairs the cuts of a batch of problems."""
-    from heal.engines.base import Sampling as Decoding
-
-    decoding = Decoding(sampling.temperature, sampling.top_p, sampling.max_new_tokens)
-
-    def work(batch: Sequence[list[Cut]]) -> tuple[list[Row], Usage]:
-        before = tokens_used(engine)
-        every = [cut for cuts in batch for cut in cuts]
-        cuts = [cut for cut in every if cut.breakpoint is not None]
-        if gear.hint.source == "teacher":
-            hints = ask_for_hints(engine, cuts, problems, gear, seed)
-        else:
-            hints = [HINTS[gear.hint.source](cut, problems[cut.trace.row["problem_id"]], gear) for cut in cuts]
-        requests = [request(engine, cut, hint, gear, seed) for cut, hint in zip(cuts, hints, strict=True)]
-        completions = engine.generate(requests, decoding)
-        rows = [not_tried(cut, gear) for cut in every if cut.breakpoint is None]
-        with Grader() as grader:
-            for cut, hint, samples in zip(cuts, hints, completions, strict=True):
-                gold = problems[cut.trace.row["problem_id"]]["answer"]
-                for index, completion in enumerate(samples):
-                    row = repair_row(engine, cut, hint, gear, index, completion)
-                    rows.append(row | verdict(row["text"], gold, row["finish_reason"], gear.leak_patterns, grader))
-        reject_duplicates(rows)
-        return rows, tokens_since(engine, before)
-
-    return work
-
-
-def main() -> None:
-    parser = arguments_parser(__doc__, "problems", "samples", "grades", model=True)
-    parser.add_argument("--sampling", default="{}", help="decoding options as JSON")
-    arguments = parser.parse_args()
-    gear = read_options(Gear, arguments.options)
-    sampling = read_options(Sampling, arguments.sampling, "--sampling")
-    size = read_options(EngineOptions, arguments.engine, "--engine").problems_per_batch
-    problems = records.read(arguments.problems, "problems")
-    samples = records.read(arguments.samples, "samples")
-    grades = records.read(arguments.grades, "grades")
-    by_id = {row["problem_id"]: row for row in problems}
-    seed = (arguments.seed, arguments.draw)
-
-    def first_wrong_step(trace: WrongTrace) -> int | None:
-        return worlds.first_wrong_step(by_id[trace.row["problem_id"]], [step.text for step in trace.steps])
-
-    with recorded(arguments.out, "heal.pipeline.repair", options=vars(arguments), seeds=list(seed)) as facts:
-        engine = open_engine(arguments)
-        facts["engine"] = engine.settings
-        cuts = plan(
-            problems,
-            samples,
-            grades,
-            lambda row: pieces(engine, row["token_ids"]),
-            gear,
-            arguments.seed,
-            first_wrong_step,
-        )
-        by_problem: dict[str, list[Cut]] = {}
-        for cut in cuts:
-            by_problem.setdefault(cut.trace.row["problem_id"], []).append(cut)
-        work = repairer(engine, by_id, gear, sampling, seed)
-        facts["tokens"] = run_batches(
-            arguments.out,
-            "repairs",
-            shard_of(list(by_problem.values()), arguments.shard),
-            size,
-            work,
-            fingerprint=[
-                vars(arguments) | {"out": None, "gpus": None},
-                engine.settings,
-                [cut.trace.row["trace_id"] for cut in cuts],
-            ],
-            what="problems repaired",
-        )
-
-
-if __name__ == "__main__":
-    exit_with_errors(main)

@@ -1,76 +1,111 @@
-"""What every stage's command shares: arguments, options as JSON, the engine, shards, resumable batches, progress."""
+"""What every command that runs a model over problems shares: its flags, shards, resumable batches, token counts."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from heal.command import command_parser
-from heal.config.options import OptionGroup, validate
+from heal.command import Command, Section
+from heal.config.experiment import Engine as EngineOptions
+from heal.config.experiment import ModelSource
 from heal.errors import HealError
+from heal.provenance import record_run
 from heal.records import Pieces, Row, Usage, in_batches
 
 if TYPE_CHECKING:
     from heal.engines.base import Engine
 
-T = TypeVar("T", bound=OptionGroup)
+BatchWorker = Callable[[Sequence[Any]], tuple[list[Row], Usage]]
+"""A batch of items → its rows, and the tokens they took."""
+
+OUTPUT_NEUTRAL = ("out", "gpus", "config")
+"""Fields of a command that do not change what it writes."""
 
 
-def arguments_parser(description: str | None, *files: str, model: bool = False) -> argparse.ArgumentParser:
-    """A parser with one required --file option per input, --out, --options, --seed and, with a model, its options."""
-    parser = command_parser(description)
-    for name in files:
-        parser.add_argument(f"--{name}", required=True, help=f"the {name} file")
-    parser.add_argument("--out", required=True, help="where the result is written")
-    parser.add_argument("--options", default="{}", help="this stage's options as JSON (config/README.md)")
-    parser.add_argument("--seed", type=int, default=0, help="the run's seed")
-    parser.add_argument("--draw", type=int, default=0, help="which independent sampling of the teacher")
-    if model:
-        parser.add_argument("--model", required=True, help="model folder or hub id")
-        parser.add_argument("--revision", help="for a hub id: the commit")
-        parser.add_argument("--template-options", default="{}", help="the chat template's arguments as JSON")
-        parser.add_argument("--endpoint", help="where the model is served, as JSON")
-        parser.add_argument("--engine", default="{}", help="engine options as JSON")
-        parser.add_argument("--gpus", type=int, default=1, help="GPUs to take, where there are any")
-        parser.add_argument("--shard", default="0/1", help="i/n: the i-th (from 0) of n parts of the problems")
-    return parser
+class ModelCommand(Command):
+    """The flags of a command that runs a model over problems."""
+
+    teacher: str | None = None
+    """Name of the teacher in the config."""
+    student: str | None = None
+    """Name of the student in the config; used where no teacher is named."""
+    model: Annotated[ModelSource, Section("teachers.{teacher}", "students.{student}")]
+    """The model that runs."""
+    engine: Annotated[EngineOptions, Section("engine")] = EngineOptions()
+    """How it runs."""
+    seed: Annotated[int, Section("seed")] = 0
+    """Base seed of the run."""
+    teacher_seed: int = 0
+    """Index of the teacher sampling seed, from 0."""
+    shard: str = "0/1"
+    """i/n: the i-th (from 0) of n contiguous parts of the problems."""
+    gpus: int = 1
+    """GPUs to lease, where there are any."""
+    out: Path
+    """The parquet file to write."""
+
+    @contextmanager
+    def start_engine(self, name: str) -> Iterator[tuple[Engine, dict[str, Any]]]:
+        """The opened engine and the facts that become the output's provenance when the block ends well."""
+        from heal.engines import gpu_lease
+        from heal.engines.open import open_engine
+
+        facts: dict[str, Any] = {"options": self.describe_options(), "seeds": [self.seed, self.teacher_seed]}
+        with record_run(self.out, name, self.get_version(), facts):
+            engine = open_engine(self.model, self.engine, self.gpus)
+            facts["engine"] = engine.settings
+            facts["gpus"] = len(gpu_lease.leased())
+            yield engine, facts
+
+    def describe_work(self, engine: Engine, item_ids: Sequence[str]) -> list[Any]:
+        """What the output depends on: options, engine and items. Names the folder that finished batches are kept in."""
+        options = self.describe_options()
+        for field in OUTPUT_NEUTRAL:
+            options.pop(field, None)
+        return [options, engine.settings, list(item_ids)]
+
+    def run_shard(
+        self,
+        schema: str,
+        items: Sequence[Any],
+        work: BatchWorker,
+        *,
+        engine: Engine,
+        item_ids: Sequence[str],
+        label: str,
+    ) -> Usage:
+        """Works through this shard of the items, batch by batch, and writes `out`; returns the tokens it took."""
+        fingerprint = self.describe_work(engine, item_ids)
+        shard = take_shard(items, self.shard)
+        return run_batches(
+            self.out, schema, shard, self.engine.problems_per_batch, work, fingerprint=fingerprint, label=label
+        )
 
 
-def read_options(cls: type[T], content: str, where: str = "--options") -> T:
-    """Raises HealError where it is no JSON or not the stage's options."""
-    return validate(cls, parsed(content, where), where=where)
-
-
-def parsed(content: str, where: str) -> Any:
-    try:
-        return json.loads(content)
-    except json.JSONDecodeError as error:
-        raise HealError(f"not valid JSON ({error.msg})", where=where, fix="quote it as '{\"key\": value}'") from None
-
-
-def pieces(engine: Engine, token_ids: Sequence[int]) -> list[str]:
+def decode_tokens(engine: Engine, token_ids: Sequence[int]) -> list[str]:
     """The text of each token; special tokens have none."""
     return [engine.tokenizer.decode([token], skip_special_tokens=True) for token in token_ids]
 
 
-def tokens_used(engine: Engine) -> Usage:
+def count_tokens(engine: Engine) -> Usage:
     """Tokens the engine has processed so far: prefilled, generated, scored."""
-    used = engine.usage
-    return {"prefill": used.prefill_tokens, "generated": used.generated_tokens, "scored": used.scored_tokens}
+    usage = engine.usage
+    return {"prefill": usage.prefill_tokens, "generated": usage.generated_tokens, "scored": usage.scored_tokens}
 
 
-def tokens_since(engine: Engine, before: Usage) -> Usage:
-    return {key: value - before[key] for key, value in tokens_used(engine).items()}
+def count_tokens_since(engine: Engine, before: Usage) -> Usage:
+    """Tokens the engine has processed since `before = count_tokens(engine)`."""
+    return {key: value - before[key] for key, value in count_tokens(engine).items()}
 
 
-def shard_of(items: Sequence[Any], shard: str) -> Sequence[Any]:
+def take_shard(items: Sequence[Any], shard: str) -> Sequence[Any]:
     """The i-th of n contiguous parts ("i/n"): joined in order, the parts are the whole."""
     try:
-        part, parts = (int(word) for word in shard.split("/"))
+        part, parts = map(int, shard.split("/"))
         if not 0 <= part < parts:
             raise ValueError
     except ValueError:
@@ -79,52 +114,80 @@ def shard_of(items: Sequence[Any], shard: str) -> Sequence[Any]:
 
 
 def run_batches(
-    out: str,
-    kind: str,
+    out: str | Path,
+    schema: str,
     items: Sequence[Any],
     size: int,
-    work: Callable[[Sequence[Any]], tuple[list[Row], Usage]],
+    work: BatchWorker,
     *,
     fingerprint: Any,
-    what: str,
+    label: str,
 ) -> Usage:
-    """Works through the items batch by batch; each finished batch is kept, so a killed job goes on after it."""
-    pieces = Pieces(out, kind, [fingerprint, size, len(items)])
-    progress = Progress(len(items), what)
+    """Works through the items batch by batch; each finished batch is saved, so a killed job resumes after it."""
+    saved = Pieces(out, schema, [fingerprint, size, len(items)])
+    progress = Progress(len(items), label)
     batches = list(in_batches(items, size))
     for number, batch in batches:
-        if pieces.done(number):
+        if saved.done(number):
             progress.skip(len(batch))
             continue
         rows, usage = work(batch)
-        pieces.add(number, rows, usage)
+        saved.add(number, rows, usage)
         progress.add(len(batch), sum(usage.values()))
-    return pieces.finish(len(batches))
+    return saved.finish(len(batches))
 
 
 class Progress:
-    """One line per batch on stderr: how far, how fast, how long to go."""
+    """One line per batch on stderr: items done, tokens per second, seconds to go."""
 
-    def __init__(self, total: int, what: str) -> None:
-        self.total, self.what, self.done, self.worked, self.tokens = total, what, 0, 0, 0
+    def __init__(self, total: int, label: str) -> None:
+        self.total = total
+        self.label = label
+        self.done = 0
+        self.worked = 0
+        self.tokens = 0
         self.began = time.monotonic()
 
     def skip(self, count: int) -> None:
+        """Counts items that an earlier attempt finished."""
         self.done += count
-        print(
-            f"{self.what}: {self.done}/{self.total} taken up from an earlier attempt",
-            file=sys.stderr,
-            flush=True,
-        )
+        self.print_line("resumed from an earlier attempt")
 
     def add(self, count: int, tokens: int = 0) -> None:
+        """Counts items that were just finished, and their tokens."""
         self.done += count
         self.worked += count
         self.tokens += tokens
         seconds = max(time.monotonic() - self.began, 1e-9)
         left = (self.total - self.done) * seconds / self.worked
-        print(
-            f"{self.what}: {self.done}/{self.total}, {self.tokens / seconds / 1000:.1f} k tokens/s, {left:.0f} s to go",
-            file=sys.stderr,
-            flush=True,
-        )
+        self.print_line(f"{self.tokens / seconds / 1000:.1f} k tokens/s, {left:.0f} s to go")
+
+    def print_line(self, text: str) -> None:
+        print(f"{self.label}: {self.done}/{self.total}, {text}", file=sys.stderr, flush=True)
+
+
+def read_options(cls, content, where="--options"):  # TEMPORARY: until every command is a Command
+    import json
+
+    from heal.config.options import validate
+
+    return validate(cls, json.loads(content), where=where)
+
+
+def arguments_parser(description, *files, model=False):  # TEMPORARY
+    from heal.command import command_parser
+
+    parser = command_parser(description)
+    for name in files:
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--options", default="{}")
+    parser.add_argument("--seed", type=int, default=0)
+    if model:
+        parser.add_argument("--model", required=True)
+        parser.add_argument("--revision")
+        parser.add_argument("--template-options", default="{}")
+        parser.add_argument("--endpoint")
+        parser.add_argument("--engine", default="{}")
+        parser.add_argument("--gpus", type=int, default=1)
+    return parser

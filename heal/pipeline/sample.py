@@ -1,226 +1,242 @@
-"""Sampling the teacher: base samples, answer-guided samples, and the extra samples of the equal-cost control.
+"""Sample a teacher or a student: base samples, answer-guided samples, and the extra samples of the equal-cost control.
 
 Reads problems (and grades, where the choice of problems depends on them); writes traces with token ids, log-probs and
-entropies. A sample depends on (seed, draw, purpose, problem, index) only, never on batches or shards.
+entropies. A sample depends on (seed, teacher seed, purpose, problem, index) only, never on batches or shards.
 
-    python -m heal.pipeline.sample base --problems problems/train.parquet --model heal/worlds/mini/models/teacher \\
-        --options '{"n": 8, "max_new_tokens": 160}' --shard 0/2 --out samples.parquet
-    python -m heal.pipeline.sample guided … --grades grades.parquet --guided '{"below": 0.5}'
-    python -m heal.pipeline.sample extra … --grades grades.parquet --match repairs.parquet guided.parquet --allocation uniform
+    heal sample base --config config/config.yaml --teacher default --problems problems/train.parquet --out samples.parquet
+    heal sample base --model.path heal/worlds/mini/models/teacher --sampling.n 8 --problems FILE --out FILE
+    heal sample guided … --grades grades.parquet
+    heal sample extra … --grades grades.parquet --match repairs.parquet --match guided.parquet --allocation uniform
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic_settings import CliPositionalArg
 
 from heal import records
-from heal.config.experiment import Engine as EngineOptions
+from heal.command import Section
 from heal.config.experiment import Gear, Guided, Sampling
-from heal.engines.open import open_engine
-from heal.errors import HealError, exit_with_errors
+from heal.errors import HealError
 from heal.grading.grader import Grader
+from heal.method.base import compute_pass_rates
 from heal.method.gear import problems_to_treat
-from heal.pipeline.import_traces import measurer, read_traces
-from heal.pipeline.runner import arguments_parser, read_options, run_batches, shard_of, tokens_since, tokens_used
-from heal.pipeline.verdict import pass_rates, question, trace_row, verdict
-from heal.provenance import recorded
+from heal.pipeline.import_traces import make_trace_measurer, read_traces
+from heal.pipeline.runner import BatchWorker, ModelCommand, count_tokens, count_tokens_since
+from heal.pipeline.verdict import build_trace_row, get_question, judge_trace
 from heal.records import Row, Usage, request_seed
 
 if TYPE_CHECKING:
     from heal.engines.base import Engine
 
-EXTRA_BLOCK = 4  # extra samples of a problem drawn at once, so that they share its prefill
+VERSION = 1
+"""Raise it when the bytes of the output change for the same input."""
+
+EXTRA_BLOCK = 4
+"""Extra samples of a problem that are sampled at once, so that they share its prefill."""
 
 
-def sampler(
+class Sample(ModelCommand):
+    purpose: CliPositionalArg[Literal["base", "guided", "extra"]]
+    """Which samples."""
+    problems: Path
+    """The problems file."""
+    grades: Path | None = None
+    """Grades of the base samples (for guided and extra)."""
+    sampling: Annotated[Sampling, Section("sampling")] = Sampling()
+    """The base samples."""
+    guided: Annotated[Guided, Section("guided")] = Guided()
+    """The answer-guided samples."""
+    variant: str = "default"
+    """GEAR variant by name."""
+    gear: Annotated[Gear, Section("gear_variants.{variant}")] = Gear()
+    """GEAR: leak patterns, and which problems are treated."""
+    traces: Path | None = None
+    """For base: a file of traces that are taken in place of samples (heal import)."""
+    instruction: Annotated[str, Section("problems.instruction")] = ""
+    """Text after every question, as the problems have it; used with --traces."""
+    match: list[Path] = []
+    """For extra: files whose tokens the extra samples may spend (once per file)."""
+    allocation: Literal["uniform", "treated"] = "uniform"
+    """For extra: samples of every problem, or of those that GEAR treats."""
+
+    def run(self) -> None:
+        if self.purpose != "base" and self.grades is None:
+            fix = f"give the grades of the base samples: `{self.purpose}` depends on them"
+            raise HealError("missing", where="--grades", fix=fix)
+        problems = self.select_problems(records.read(self.problems, "problems"))
+        problem_ids = [problem["problem_id"] for problem in problems]
+        seed_parts = (self.seed, self.teacher_seed, self.purpose)
+        with self.start_engine("sample") as (engine, facts):
+            facts["seeds"] = list(seed_parts)
+            if self.purpose == "extra":
+                budget = ExtraBudget(self, engine, problems, seed_parts)
+                facts["tokens"] = budget.spend(self.describe_work(engine, problem_ids))
+                return
+            facts["tokens"] = self.run_shard(
+                "guided" if self.purpose == "guided" else "samples",
+                problems,
+                self.make_worker(engine, seed_parts),
+                engine=engine,
+                item_ids=problem_ids,
+                label=f"{self.purpose} samples",
+            )
+
+    def select_problems(self, problems: list[Row]) -> list[Row]:
+        """The problems that are sampled: all, those below the guided pass rate, or those that GEAR treats."""
+        if self.grades is None:
+            return problems
+        grades = records.read(self.grades, "grades")
+        if self.purpose == "guided":
+            rates = compute_pass_rates(grades)
+            return [row for row in problems if rates.get(row["problem_id"], 0.0) < self.guided.pass_rate_below]
+        if self.allocation == "treated":
+            treated = set(problems_to_treat(grades, self.gear.max_pass_rate, self.gear.max_wrong_agreement)[0])
+            return [row for row in problems if row["problem_id"] in treated]
+        return problems
+
+    def make_worker(self, engine: Engine, seed_parts: Sequence[object]) -> BatchWorker:
+        """What is done with a batch of problems."""
+        if self.purpose == "guided":
+            return make_guided_sampler(engine, self.sampling, self.guided, self.gear, seed_parts)
+        if self.traces:
+            return make_trace_measurer(engine, read_traces(self.traces, self.instruction), str(self.traces))
+        return make_sampler(engine, self.sampling, seed_parts, range(self.sampling.n), get_question)
+
+
+def make_sampler(
     engine: Engine,
     sampling: Sampling,
     seed_parts: Sequence[object],
     indices: Sequence[int],
-    ask: Callable[[Row], str],
-) -> Callable[[Sequence[Row]], tuple[list[Row], Usage]]:
-    """A function that draws samples `indices` of each problem of a batch, asked by `ask(problem)`."""
+    render_question: Callable[[Row], str],
+) -> BatchWorker:
+    """A function that draws samples `indices` of each problem of a batch; render_question: problem → user turn."""
     from heal.engines.base import Request
     from heal.engines.base import Sampling as Decoding
 
     purpose = str(seed_parts[-1])
     decoding = Decoding(sampling.temperature, sampling.top_p, sampling.max_new_tokens)
 
-    def draw(batch: Sequence[Row]) -> tuple[list[Row], Usage]:
-        requests = [
-            Request(
-                tuple(engine.chat_ids(ask(problem))),
-                tuple(request_seed(*seed_parts, problem["problem_id"], index) for index in indices),
-            )
-            for problem in batch
-        ]
-        before = tokens_used(engine)
-        completions = engine.generate(requests, decoding)
-        rows = [
-            trace_row(
-                problem["problem_id"],
-                purpose,
-                index,
-                engine.tokenizer.decode(completion.token_ids, skip_special_tokens=True),
-                completion,
-            )
-            for problem, samples in zip(batch, completions, strict=True)
-            for index, completion in zip(indices, samples, strict=True)
-        ]
-        return rows, tokens_since(engine, before)
+    def sample_batch(batch: Sequence[Row]) -> tuple[list[Row], Usage]:
+        requests = []
+        for problem in batch:
+            seeds = tuple(request_seed(*seed_parts, problem["problem_id"], index) for index in indices)
+            requests.append(Request(tuple(engine.chat_ids(render_question(problem))), seeds))
+        before = count_tokens(engine)
+        rows = []
+        for problem, completions in zip(batch, engine.generate(requests, decoding), strict=True):
+            for index, completion in zip(indices, completions, strict=True):
+                text = engine.tokenizer.decode(completion.token_ids, skip_special_tokens=True)
+                rows.append(build_trace_row(problem["problem_id"], purpose, index, text, completion))
+        return rows, count_tokens_since(engine, before)
 
-    return draw
+    return sample_batch
 
 
-def extra_indices(first: int, block: int) -> range:
-    return range(first + block * EXTRA_BLOCK, first + (block + 1) * EXTRA_BLOCK)
-
-
-def within_budget(rows: Sequence[Row], prefill: dict[str, int], budget: int) -> tuple[list[Row], int]:
-    """The first rows whose tokens, prompts included once per problem and block, fit the budget; and what they cost."""
-    kept, spent, seen = [], 0, set()
-    for row in rows:
-        cost = len(row["token_ids"]) + (0 if row["problem_id"] in seen else prefill[row["problem_id"]])
-        if spent + cost > budget:
-            break
-        seen.add(row["problem_id"])
-        spent += cost
-        kept.append(row)
-    return kept, spent
-
-
-def draw_extra(
-    engine: Engine,
-    problems: Sequence[Row],
-    sampling: Sampling,
-    seed_parts: Sequence[object],
-    budget: int,
-    out: str,
-    size: int,
-    fingerprint: object,
-) -> Usage:
-    """Blocks of further samples of every problem until the token budget is spent."""
-    pieces = records.Pieces(out, "samples", [fingerprint, budget, size])
-    prefill = {row["problem_id"]: len(engine.chat_ids(row["question"])) for row in problems}
-    block_size = max(1, min(len(problems), size))
-    number, spent, batches_per_block = 0, 0, -(-len(problems) // block_size)
-    while spent < budget and problems:
-        block, part = divmod(number, batches_per_block)
-        if not pieces.done(number):
-            draw = sampler(
-                engine,
-                sampling,
-                seed_parts,
-                extra_indices(sampling.n, block),
-                lambda problem: problem["question"],
-            )
-            rows, _ = draw(problems[part * block_size : (part + 1) * block_size])
-            kept, cost = within_budget(rows, prefill, budget - spent)
-            prompts = {row["problem_id"] for row in kept}
-            used = {
-                "prefill": sum(prefill[p] for p in prompts),
-                "generated": sum(len(r["token_ids"]) for r in kept),
-            }
-            pieces.add(number, kept, used | {"exhausted": int(len(kept) < len(rows))})
-        used = records.usage(pieces.file(number))
-        spent += used["prefill"] + used["generated"]
-        number += 1
-        print(f"extra samples: {spent}/{budget} tokens", file=sys.stderr, flush=True)
-        if used["exhausted"]:
-            break
-    total = pieces.finish(number)
-    return {key: value for key, value in total.items() if key != "exhausted"}
-
-
-def main() -> None:
-    parser = arguments_parser(__doc__, "problems", model=True)
-    parser.add_argument("purpose", choices=["base", "guided", "extra"], help="which samples")
-    parser.add_argument("--grades", help="grades of the base samples (guided, extra)")
-    parser.add_argument(
-        "--traces", help="a file of traces to take in place of base samples (heal.pipeline.import_traces)"
-    )
-    parser.add_argument("--instruction", default="", help="what the run puts behind every question, for --traces")
-    parser.add_argument("--guided", default="{}", help="options of the guided samples as JSON")
-    parser.add_argument(
-        "--gear", default="{}", help="GEAR's options as JSON: leak patterns, which problems are treated"
-    )
-    parser.add_argument("--match", nargs="*", default=[], help="files whose tokens the extra samples may spend")
-    parser.add_argument(
-        "--allocation", choices=["uniform", "treated"], default="uniform", help="extra: of which problems"
-    )
-    arguments = parser.parse_args()
-    sampling = read_options(Sampling, arguments.options)
-    guided = read_options(Guided, arguments.guided, "--guided")
-    gear = read_options(Gear, arguments.gear, "--gear")
-    size = read_options(EngineOptions, arguments.engine, "--engine").problems_per_batch
-    problems = records.read(arguments.problems, "problems")
-    if arguments.purpose != "base" and not arguments.grades:
-        raise HealError("missing", where="--grades", fix=f"`{arguments.purpose}` samples depend on the base grades")
-    grades = records.read(arguments.grades, "grades") if arguments.grades else []
-    seed_parts = (arguments.seed, arguments.draw, arguments.purpose)
-
-    with recorded(arguments.out, "heal.pipeline.sample", options=vars(arguments), seeds=list(seed_parts)) as facts:
-        engine = open_engine(arguments)
-        facts["engine"] = engine.settings
-        if arguments.purpose == "guided":
-            rates = pass_rates(grades)
-            problems = [p for p in problems if rates.get(p["problem_id"], 0.0) < guided.pass_rate_below]
-        elif arguments.allocation == "treated":
-            treated = set(problems_to_treat(grades, gear.max_pass_rate, gear.max_wrong_agreement)[0])
-            problems = [p for p in problems if p["problem_id"] in treated]
-        fingerprint = [
-            vars(arguments) | {"out": None, "gpus": None},
-            engine.settings,
-            [p["problem_id"] for p in problems],
-        ]
-        if arguments.purpose == "extra":
-            budget = sum(sum(records.usage(path).values()) for path in arguments.match)
-            facts["tokens"] = draw_extra(
-                engine, problems, sampling, seed_parts, budget, arguments.out, size, fingerprint
-            )
-            return
-        if arguments.purpose == "guided":
-            work, kind = graded(engine, sampling, guided, gear, seed_parts), "guided"
-        elif arguments.traces:
-            kept = read_traces(arguments.traces, arguments.instruction)
-            work, kind = measurer(engine, kept, arguments.traces), "samples"
-        else:
-            work, kind = sampler(engine, sampling, seed_parts, range(sampling.n), question), "samples"
-        facts["tokens"] = run_batches(
-            arguments.out,
-            kind,
-            shard_of(problems, arguments.shard),
-            size,
-            work,
-            fingerprint=fingerprint,
-            what=f"{arguments.purpose} samples",
-        )
-
-
-def graded(
+def make_guided_sampler(
     engine: Engine, sampling: Sampling, guided: Guided, gear: Gear, seed_parts: Sequence[object]
-) -> Callable[[Sequence[Row]], tuple[list[Row], Usage]]:
-    """Draws answer-guided samples (STaR's rationalization, arXiv 2203.14465) and says which may be learnt from."""
-    draw = sampler(
-        engine,
-        sampling,
-        seed_parts,
-        range(guided.n or sampling.n),
-        lambda problem: guided.template.format(question=problem["question"], answer=problem["answer"]),
-    )
+) -> BatchWorker:
+    """A function that draws answer-guided samples (STaR's rationalization, arXiv 2203.14465) and judges them."""
 
-    def work(batch: Sequence[Row]) -> tuple[list[Row], Usage]:
-        rows, usage = draw(batch)
+    def render_guided_question(problem: Row) -> str:
+        return guided.template.format(question=problem["question"], answer=problem["answer"])
+
+    indices = range(guided.n or sampling.n)
+    sample_batch = make_sampler(engine, sampling, seed_parts, indices, render_guided_question)
+
+    def sample_and_judge(batch: Sequence[Row]) -> tuple[list[Row], Usage]:
+        rows, usage = sample_batch(batch)
         gold = {problem["problem_id"]: problem["answer"] for problem in batch}
         with Grader() as grader:
             for row in rows:
-                row |= verdict(row["text"], gold[row["problem_id"]], row["finish_reason"], gear.leak_patterns, grader)
+                answer = gold[row["problem_id"]]
+                row |= judge_trace(row["text"], answer, row["finish_reason"], gear.leak_patterns, grader)
         return rows, usage
 
-    return work
+    return sample_and_judge
 
 
-if __name__ == "__main__":
-    exit_with_errors(main)
+@dataclass
+class ExtraBudget:
+    """Extra samples in blocks of every problem, until the tokens of the matched files are spent."""
+
+    options: Sample
+    engine: Engine
+    problems: list[Row]
+    seed_parts: Sequence[object]
+
+    def spend(self, fingerprint: object) -> Usage:
+        """Writes the samples that fit the budget; returns their tokens, prompts once per problem and block."""
+        budget = 0
+        for path in self.options.match:
+            budget += sum(records.usage(path).values())
+        size = self.options.engine.problems_per_batch
+        saved = records.Pieces(self.options.out, "samples", [fingerprint, budget, size])
+        prefill = {row["problem_id"]: len(self.engine.chat_ids(row["question"])) for row in self.problems}
+        batch_size = max(1, min(len(self.problems), size))
+        batches_per_block = -(-len(self.problems) // batch_size)
+        number, spent = 0, 0
+        while spent < budget and self.problems:
+            block, part = divmod(number, batches_per_block)
+            if not saved.done(number):
+                batch = self.problems[part * batch_size : (part + 1) * batch_size]
+                self.sample_block(saved, number, block, batch, prefill, budget - spent)
+            usage = records.usage(saved.file(number))
+            spent += usage["prefill"] + usage["generated"]
+            number += 1
+            print(f"extra samples: {spent}/{budget} tokens", file=sys.stderr, flush=True)
+            if usage["exhausted"]:
+                break
+        total = saved.finish(number)
+        total.pop("exhausted", None)
+        return total
+
+    def sample_block(
+        self,
+        saved: records.Pieces,
+        number: int,
+        block: int,
+        batch: Sequence[Row],
+        prefill: dict[str, int],
+        tokens_left: int,
+    ) -> None:
+        """Samples one block of a batch of problems and saves the rows that fit."""
+        indices = list_extra_indices(self.options.sampling.n, block)
+        sample_batch = make_sampler(self.engine, self.options.sampling, self.seed_parts, indices, get_question)
+        rows, _ = sample_batch(batch)
+        affordable, _ = take_within_budget(rows, prefill, tokens_left)
+        generated = 0
+        for row in affordable:
+            generated += len(row["token_ids"])
+        prompts = {row["problem_id"] for row in affordable}
+        usage = {
+            "prefill": sum(prefill[problem_id] for problem_id in prompts),
+            "generated": generated,
+            "exhausted": int(len(affordable) < len(rows)),
+        }
+        saved.add(number, affordable, usage)
+
+
+def list_extra_indices(first: int, block: int) -> range:
+    """Sample indices of a block of extra samples, behind the base samples."""
+    return range(first + block * EXTRA_BLOCK, first + (block + 1) * EXTRA_BLOCK)
+
+
+def take_within_budget(rows: Sequence[Row], prefill: dict[str, int], budget: int) -> tuple[list[Row], int]:
+    """(the first rows whose tokens fit the budget, what they cost); prompts count once per problem and block."""
+    affordable: list[Row] = []
+    spent, prompts = 0, set()
+    for row in rows:
+        cost = len(row["token_ids"]) + (0 if row["problem_id"] in prompts else prefill[row["problem_id"]])
+        if spent + cost > budget:
+            break
+        prompts.add(row["problem_id"])
+        spent += cost
+        affordable.append(row)
+    return affordable, spent

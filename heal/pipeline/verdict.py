@@ -1,12 +1,9 @@
-"""Rows and verdicts of traces."""
+"""Rows and verdicts that sampling, repairs and student passes share."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from heal.grading.grader import Grader
 from heal.method.gear import leaks
@@ -16,7 +13,8 @@ if TYPE_CHECKING:
     from heal.engines.base import Completion
 
 
-def trace_row(problem_id: str, purpose: str, index: int, text: str, completion: Completion) -> Row:
+def build_trace_row(problem_id: str, purpose: str, index: int, text: str, completion: Completion) -> Row:
+    """A row of the schema `samples`. purpose: base | guided | extra | imported; part of the trace id."""
     token_ids = completion.token_ids.tolist()
     return {
         "trace_id": content_id(purpose, problem_id, index, token_ids),
@@ -31,21 +29,13 @@ def trace_row(problem_id: str, purpose: str, index: int, text: str, completion: 
     }
 
 
-def question(problem: Row) -> str:
-    """How base and extra samples are asked: nothing but the question."""
+def get_question(problem: Row) -> str:
+    """The user's turn of base and extra samples: nothing but the question."""
     return problem["question"]
 
 
-def pass_rates(grades: Sequence[Row]) -> dict[str, float]:
-    """c/N over the base samples, by problem."""
-    correct = defaultdict(list)
-    for grade in grades:
-        correct[grade["problem_id"]].append(grade["correct"])
-    return {problem_id: float(np.mean(values)) for problem_id, values in correct.items()}
-
-
-def verdict(text: str, gold: str, finish_reason: str, leak_patterns: Sequence[str], grader: Grader) -> Row:
-    """A hinted trace may be learnt from where it ended by itself, verifies, and does not speak of the hint."""
+def judge_trace(text: str, gold: str, finish_reason: str, leak_patterns: Sequence[str], grader: Grader) -> Row:
+    """The verdict on a hinted trace: accepted where it ended by itself, verifies, and does not speak of the hint."""
     grade = grader.grade(text, gold)
     if finish_reason != "stop":
         reason = "truncated"
