@@ -8,12 +8,15 @@
     gear_variants.NAME             GEAR's options; `default` is the section `gear`
     methods.NAME                   a method with its complete options
     training.NAME                  the training options of a method's students
+    warm_up_examples.ROLE.NAME     the worked examples of a warm-up; ROLE is teachers or students
+    warm_up_training.ROLE.NAME     how a warm-up trains
+    warm_up_bases.ROLE.NAME        the model that a warm-up starts from
     comparisons.NAME               everything a table or figure of that comparison needs
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -21,10 +24,11 @@ from typing import Any
 
 from heal import registry
 from heal.config.data import Dataset
-from heal.config.experiment import Experiment, Gear, Model, ModelSource, Train
-from heal.config.options import OptionGroup, changed_options, read_yaml, validate
+from heal.config.experiment import Experiment, Gear, Model, ModelSource, Train, WarmUp, load
+from heal.config.options import OptionGroup, changed_options
 from heal.errors import HealError
 from heal.method.base import Method
+from heal.trace_files import DEFAULT_VARIANT
 
 UNFILTERED = "unfiltered/train"
 """The training problems before decontamination."""
@@ -60,6 +64,8 @@ class ComparisonView(OptionGroup):
     """Number of teacher sampling seeds."""
     training_seeds: int
     """Number of training seeds."""
+    variants: list[str] = [DEFAULT_VARIANT]
+    """GEAR variants of the compared methods, the run's own first."""
     decontaminated: bool = False
     """Whether training problems were compared with the held-out ones."""
 
@@ -90,20 +96,29 @@ class RunConfig:
 
     def look_up(self, path: str) -> Any:
         """The value at a path (see the module's docstring). Raises HealError for an unknown name."""
-        group, _, name = path.partition(".")
-        resolvers = {
-            "teachers": lambda: self.get_model_source("teachers", name),
-            "students": lambda: self.get_model_source("students", name),
-            "splits": lambda: self.get_split(name),
-            "gear_variants": lambda: pick(self.gear_variants, name, path, self.where),
-            "methods": lambda: self.get_method_spec(name),
-            "training": lambda: self.get_training(name),
-            "comparisons": lambda: self.get_comparison(name),
+        group, *names = path.split(".")
+        named = {
+            "splits": self.get_split,
+            "gear_variants": lambda name: pick(self.gear_variants, name, path, self.where),
+            "methods": self.get_method_spec,
+            "training": self.get_training,
+            "comparisons": self.get_comparison,
+            "teachers": lambda name: self.get_model_source("teachers", name),
+            "students": lambda name: self.get_model_source("students", name),
         }
-        if group in resolvers and name:
-            return resolvers[group]()
-        value: Any = self.experiment
-        for part in path.split("."):
+        of_warm_ups = {
+            "warm_up_examples": lambda role, name: self.get_warm_up(role, name).examples,
+            "warm_up_training": lambda role, name: self.get_warm_up(role, name).train,
+            "warm_up_bases": self.get_warm_up_base,
+        }
+        value: Any
+        if group in named and names:
+            value, rest = named[group](names[0]), names[1:]
+        elif group in of_warm_ups and len(names) > 1:
+            value, rest = of_warm_ups[group](names[0], names[1]), names[2:]
+        else:
+            value, rest = self.experiment, [group, *names]
+        for part in rest:
             fields = value if isinstance(value, Mapping) else type(value).model_fields
             pick(fields, part, path, self.where)
             value = value[part] if isinstance(value, Mapping) else getattr(value, part)
@@ -129,6 +144,20 @@ class RunConfig:
         """The model as it is loaded."""
         return make_source(self.get_model(role, name), self.find_made_folder(role, name))
 
+    def get_warm_up(self, role: str, name: str) -> WarmUp:
+        """How a model is warmed up. role: teachers | students."""
+        warm_up = self.get_model(role, name).warm_up
+        if warm_up is None:
+            raise HealError(
+                f"{role}.{name} has no `warm_up`", where=self.where, fix="add it, or use the model as it is"
+            )
+        return warm_up
+
+    def get_warm_up_base(self, role: str, name: str) -> ModelSource:
+        """The model that a warm-up starts from."""
+        model = self.get_model(role, name)
+        return make_source(model, self.find_unpacked_folder(model))
+
     def get_split(self, name: str) -> Dataset:
         """A problem set: train, dev, a test set, or the training problems before decontamination."""
         problems = self.experiment.problems
@@ -150,6 +179,11 @@ class RunConfig:
                 return comparison.train
         return pick({}, name, f"training.{name}", self.where)
 
+    def list_variants(self, methods: Iterable[str]) -> list[str]:
+        """GEAR variants of these methods, the run's own first, whether a method uses it or not."""
+        variants = {self.methods[method].variant for method in methods}
+        return [DEFAULT_VARIANT, *sorted(v for v in variants if v not in (None, DEFAULT_VARIANT))]
+
     def get_comparison(self, name: str) -> ComparisonView:
         comparison = pick(self.comparisons, name, f"comparisons.{name}", self.where)
         experiment = self.experiment
@@ -164,6 +198,7 @@ class RunConfig:
             benchmarks=list(experiment.benchmarks),
             teacher_seeds=experiment.teacher_seeds,
             training_seeds=experiment.training_seeds,
+            variants=self.list_variants(comparison.methods),
             decontaminated=experiment.problems.decontaminated,
         )
 
@@ -188,6 +223,6 @@ def pick(values: Mapping[str, Any], name: str, path: str, where: str) -> Any:
 @cache
 def read_run_config(path: str | Path) -> RunConfig:
     """Raises HealError for a config that cannot be read, does not fit, or names what does not exist."""
-    run_config = RunConfig(validate(Experiment, read_yaml(path), where=str(path)), str(path))
+    run_config = RunConfig(load(path), str(path))
     run_config.methods, run_config.comparisons, run_config.gear_variants  # noqa: B018  checked before anything is done
     return run_config
