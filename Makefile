@@ -9,8 +9,8 @@ LOCK ?= cpu
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 IN_ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help env smol-env docs-env test-env docs replicate ablations comparisons report study study-subset test test-slurm \
-	test-pages lint lock
+.PHONY: help env smol-env docs-env test-env docs replicate ablations comparisons report study study-subset test test-fast \
+	test-slurm test-pages lint lock
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -70,12 +70,16 @@ study: env  ## The mini study: every mini teacher, several draws, all controls (
 study-subset: env  ## A part of the mini study (at most an hour on 2 cores)
 	$(call SNAKEMAKE,study --configfile config/mini_study_subset.yaml)
 
-# The longest first, so that one process has it while the other has all else.
+# The longest file first: one process runs it while the other runs the rest.
 LONGEST := tests/workflow/test_workflow.py
-TESTS := $(LONGEST) $(filter-out $(LONGEST),$(shell find tests -name "test_*.py" | sort))
+TESTS := $(LONGEST) $(filter-out $(LONGEST),$(sort $(shell find tests -name 'test_*.py')))
+PYTEST := python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test: test-env lint  ## Lint, format, unit tests, laws, and a complete run on a reduced configuration
-	@$(IN_ENV) python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+test: test-env lint  ## Lint, types, and all tests: laws, and complete runs on a reduced configuration
+	@$(IN_ENV) $(PYTEST) $(TESTS)
+
+test-fast: test-env  ## Only the tests that run no workflow (at most 2 minutes on 2 cores)
+	@$(IN_ENV) $(PYTEST) -m 'not workflow and not slurm and not browser' tests
 
 SLURM_PACKAGES := slurmctld slurmd slurm-client munge
 test-slurm: test-env  ## The reduced configuration on a single-node SLURM, bound to this machine (Debian's packages, by apt)

@@ -71,6 +71,7 @@ def requests(exact: TransformersEngine) -> list[Request]:
     ]
 
 
+@pytest.mark.workflow
 @needs_vllm
 def test_a_served_teacher_samples_and_scores_as_the_reference_engine(served, exact, requests) -> None:
     engine = EndpointEngine(TEACHER, endpoint=served, max_length=512)
@@ -86,6 +87,7 @@ def test_a_served_teacher_samples_and_scores_as_the_reference_engine(served, exa
         np.testing.assert_allclose(quick.logprobs, true.logprobs, atol=CLOSE)
 
 
+@pytest.mark.workflow
 @needs_vllm
 def test_a_served_teacher_goes_on_from_the_kept_tokens(served, exact, requests) -> None:
     engine = EndpointEngine(TEACHER, endpoint=served, max_length=512)
@@ -96,6 +98,7 @@ def test_a_served_teacher_goes_on_from_the_kept_tokens(served, exact, requests) 
     agree_until_a_near_tie(one, other, exact, cut.prompt_ids)
 
 
+@pytest.mark.workflow
 @needs_vllm
 def test_a_sample_depends_on_its_seed(served, requests) -> None:
     engine = EndpointEngine(TEACHER, endpoint=served, max_length=512)
@@ -105,6 +108,7 @@ def test_a_sample_depends_on_its_seed(served, requests) -> None:
     assert any(one != other for one, other in ids)
 
 
+@pytest.mark.workflow
 @needs_vllm
 def test_benchmarks_of_a_served_teacher_give_the_answers_of_the_local_one(served, tmp_path: Path) -> None:
     from evals.run import evaluate

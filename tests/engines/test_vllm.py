@@ -26,8 +26,10 @@ from heal.pipeline.runner import pieces
 from heal.worlds.mini import puzzles
 from tests.support.near_tie import CLOSE, agree_until_a_near_tie
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
-
+pytestmark = [
+    pytest.mark.workflow,
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
+]
 TEACHER = "heal/worlds/mini/models/teacher"
 TOP = 20
 

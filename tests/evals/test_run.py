@@ -84,6 +84,7 @@ def test_the_prompt_is_what_the_chat_template_renders(problems):
     assert model.tok_batch_encode([rendered])[0][0].tolist() == expected
 
 
+@pytest.mark.workflow
 def test_lm_evals_own_command_gives_the_same_score(evaluated, problems, tmp_path):
     command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--apply_chat_template", "--seed", "0"]
     command += ["--model_args", f"pretrained={MODEL},dtype=float32", "--device", "cpu", "--batch_size", "64"]

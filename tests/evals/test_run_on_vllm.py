@@ -21,8 +21,10 @@ from heal.data.load_problems import load
 from heal.engines.transformers import TransformersEngine
 from tests.support.near_tie import equal_tokens
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
-
+pytestmark = [
+    pytest.mark.workflow,
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
+]
 TEACHER = "heal/worlds/mini/models/teacher"
 BENCHMARKS = ["mini_easy", "mini_hard_sampled"]
 

@@ -198,6 +198,7 @@ HUGE_TEXTS = {
 }
 
 
+@pytest.mark.workflow
 def test_huge_texts_end_soon_and_well() -> None:
     with Grader(cpu_limit_s=30) as patient:
         for text, reason in HUGE_TEXTS.items():
@@ -242,6 +243,7 @@ def test_memory_is_bounded() -> None:
         too_small.verify("x+1", "1+x")
 
 
+@pytest.mark.workflow
 def test_a_killed_worker_does_not_lose_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     with Grader(cpu_limit_s=2) as survivor:
         assert survivor.verify("x+1", "1+x") == "correct"

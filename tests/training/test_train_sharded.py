@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 from tests.support.paths import ROOT
 from tests.support.tiny_training import OPTIONS, rows_of
 
+pytestmark = pytest.mark.workflow
+
 
 def sharded(out: Path, *arguments: str) -> str:
     """heal.training.train in two processes, started by torchrun as for two GPUs; what they print."""

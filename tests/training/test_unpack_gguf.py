@@ -26,6 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.workflow
 def test_the_folder_is_a_plain_model_that_answers(folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -40,6 +41,7 @@ def test_the_folder_is_a_plain_model_that_answers(folder: Path) -> None:
     assert "Paris" in tokenizer.decode(answer)
 
 
+@pytest.mark.workflow
 def test_weights_are_those_of_the_quantized_file(folder: Path) -> None:
     from gguf import GGUFReader
     from gguf.quants import dequantize
@@ -55,6 +57,7 @@ def test_weights_are_those_of_the_quantized_file(folder: Path) -> None:
             assert torch.equal(file.get_tensor(ours), expected.to(torch.bfloat16))
 
 
+@pytest.mark.workflow
 def test_it_can_be_trained_on(folder: Path) -> None:
     """Padding differs from the token that ends a turn, and a text of numbers and blank lines round-trips."""
     from transformers import AutoTokenizer

@@ -10,6 +10,8 @@ import pytest
 from tests.support.paths import ROOT
 from tests.support.snakemake import copy, environment, planned, snakemake
 
+pytestmark = pytest.mark.workflow
+
 
 def a_baseline(folder, **changes):
     """A copy of the repository with TEMPLATE.py as a new baseline and three lines of config."""
@@ -25,7 +27,6 @@ def a_baseline(folder, **changes):
     return repository
 
 
-@pytest.mark.workflow
 def test_a_new_baseline_is_one_file_and_three_lines(tmp_path):
     """As a new user would: found by itself, checked, tried by the tests without being listed, planned and tabulated."""
     repository = a_baseline(tmp_path)
@@ -44,7 +45,6 @@ def test_a_new_baseline_is_one_file_and_three_lines(tmp_path):
     assert "| `mine` |" in (repository / "baselines/README.md").read_text()
 
 
-@pytest.mark.workflow
 def test_only_a_distilled_student_is_trained_beside_its_teacher():
     models = [f"results/mini_baselines/students/default/draw0/tiny/{name}/seed0/model" for name in ("on_policy", "rsr")]
     arguments = [*models, "--configfile", "config/mini_baselines.yaml"]
@@ -57,7 +57,6 @@ def test_only_a_distilled_student_is_trained_beside_its_teacher():
         )
 
 
-@pytest.mark.workflow
 def test_a_broken_baseline_is_told_before_anything_runs(tmp_path):
     repository = a_baseline(tmp_path, **{"return [*files.base]": 'return [*files.base, "sampels.parquet"]'})
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--configfile", "config/mine.yaml"]

@@ -17,6 +17,7 @@ import yaml
 from tests.support.paths import ROOT, SMOKE
 from tests.support.snakemake import LEFT_OUT, planned, snakemake
 
+pytestmark = pytest.mark.workflow
 STAND_IN = """#!{python}
 import json, os, pathlib, sys
 home, arguments = pathlib.Path(__file__).parent.parent, sys.argv[1:]
@@ -54,7 +55,6 @@ def test_every_rule_with_a_command_names_the_environment():
         assert all(re.search(r" conda:\n +CONDA\n", rule) for rule in rules if " shell:\n" in rule), path.name
 
 
-@pytest.mark.workflow
 @pytest.mark.parametrize(
     ("config", "file"),
     [("config/config.yaml", "environment.yml"), ("config/paper.yaml", "environment-gpu.yml")],
@@ -69,7 +69,6 @@ def test_the_environment_is_the_repositorys_for_the_configured_engine(config, fi
     assert given == (ROOT / file).read_text() and yaml.safe_load(given)["dependencies"]
 
 
-@pytest.mark.workflow
 def test_jobs_run_in_the_environment_and_only_another_environment_reruns_them(conda, tmp_path):
     folder = shutil.copytree(ROOT, tmp_path / "copy", ignore=LEFT_OUT)
     arguments = ["--configfile", SMOKE, "--sdm", "conda"]
@@ -81,7 +80,6 @@ def test_jobs_run_in_the_environment_and_only_another_environment_reruns_them(co
     assert planned(folder, *plain, "--rerun-triggers", "code", "input", "mtime", "params") == {}
 
 
-@pytest.mark.workflow
 def test_another_working_directory_is_refused_with_what_to_do(tmp_path):
     for place in ({"cwd": tmp_path}, {"cwd": ROOT}):
         command = [sys.executable, "-m", "snakemake", "-n", "--snakefile", str(ROOT / "Snakefile"), "--configfile"]

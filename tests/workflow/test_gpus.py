@@ -6,6 +6,8 @@ import yaml
 from tests.support.paths import ROOT, SMOKE
 from tests.support.snakemake import snakemake
 
+pytestmark = pytest.mark.workflow
+
 
 def planned_commands(config, **variables):
     arguments = ["ablations", "--configfile", str(config), "--forceall", "--dry-run", "--printshellcmds"]
@@ -14,7 +16,6 @@ def planned_commands(config, **variables):
     return [line for line in output.splitlines() if line.startswith("Shell command: python -m ")]
 
 
-@pytest.mark.workflow
 def test_every_job_with_a_model_asks_for_a_card_and_gets_no_more_than_there_are(tmp_path):
     content = yaml.safe_load((ROOT / SMOKE).read_text())
     content["teachers"]["default"]["gpus"] = 4

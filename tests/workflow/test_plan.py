@@ -15,13 +15,13 @@ from heal.trace_files import files
 from tests.support.paths import ROOT, SMOKE
 from tests.support.planning import MINI
 
+pytestmark = pytest.mark.workflow
 RULES = ("base_samples", "guided_samples", "repairs", "trace_scores", "extra_samples", "student") + (
     *("evaluate_student", "evaluate_teacher", "evaluate_untrained"),
     *("student_samples", "student_ranks", "student_continuations"),
 )
 
 
-@pytest.mark.workflow
 @pytest.mark.parametrize(
     ("path", "target"),
     [

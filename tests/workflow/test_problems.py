@@ -11,6 +11,7 @@ from heal.config import experiment as config
 from tests.support.paths import ROOT
 from tests.support.snakemake import LEFT_OUT, planned, snakemake
 
+pytestmark = pytest.mark.workflow
 LOCAL = "tests/configs/local_files.yaml"
 
 
@@ -22,7 +23,6 @@ def made(tmp_path_factory):
     return folder
 
 
-@pytest.mark.workflow
 def test_problems_come_from_local_files_and_are_decontaminated(made):
     folder = made / "results/local_files/problems"
     report = json.loads((folder / "decontamination.json").read_text())
@@ -37,7 +37,6 @@ def test_problems_come_from_local_files_and_are_decontaminated(made):
     assert (folder / "train.parquet.provenance.json").exists()
 
 
-@pytest.mark.workflow
 def test_an_edited_data_file_makes_its_problems_again_and_no_others(made):
     assert planned(made, "problems", "--configfile", LOCAL) == {}
     path = made / "tests/files/gsm8k_test.jsonl"
@@ -46,7 +45,6 @@ def test_an_edited_data_file_makes_its_problems_again_and_no_others(made):
     assert jobs == {"problem_set": 1, "decontaminated_problems": 1, "problems": 1}
 
 
-@pytest.mark.workflow
 def test_the_table_is_given_the_report_and_mini_has_none():
     plan = ["--dry-run", "--forceall", "--printshellcmds"]
     report = "--decontamination results/local_files/problems/decontamination.json"

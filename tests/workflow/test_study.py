@@ -16,6 +16,8 @@ from heal.config import experiment as config
 from heal.planning import costs as plan
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.workflow
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Path:
@@ -36,7 +38,6 @@ def snakemake(*arguments: str) -> str:
     return run.stdout + run.stderr
 
 
-@pytest.mark.workflow
 def test_the_study_plans_every_teacher_and_draw(study):
     told = snakemake("study", "--configfile", str(study), "--dry-run", "--forceall")
     stats = told.rpartition("Job stats:")[2].partition("\n\n")[0]
@@ -52,7 +53,6 @@ def test_the_study_plans_every_teacher_and_draw(study):
     assert counted == {rule: jobs[rule] for rule in counted}
 
 
-@pytest.mark.workflow
 def test_the_study_s_files_name_teacher_and_draw(study):
     files = {
         line.partition("\t")[0] for line in snakemake("study", "--configfile", str(study), "--summary").splitlines()

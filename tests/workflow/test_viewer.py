@@ -5,8 +5,9 @@ import pytest
 from tests.support.paths import ROOT, SMOKE
 from tests.support.snakemake import planned
 
+pytestmark = pytest.mark.workflow
 
-@pytest.mark.workflow
+
 def test_the_workflow_makes_the_page_when_it_is_asked_for():
     arguments = ["--configfile", SMOKE, "--forceall"]
     jobs = planned(ROOT, "viewer", *arguments)

@@ -16,6 +16,8 @@ from heal.config.experiment import load
 from tests.support.paths import ROOT, SMOKE
 from tests.support.snakemake import command, copy, environment, planned, snakemake
 
+pytestmark = pytest.mark.workflow
+
 
 def tables(folder):
     """Name → bytes of every table and figure of the smoke run, but for costs and hours: seconds differ."""
@@ -48,7 +50,6 @@ def otherwise_trained(experiment):
 CONFIGS = sorted([*ROOT.glob("config/*.yaml"), *ROOT.glob("tests/configs/*.yaml")])
 
 
-@pytest.mark.workflow
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
 def test_every_config_plans_its_whole_comparison(config):
     experiment, arguments = load(config), ["--configfile", str(config), "--forceall"]
@@ -64,14 +65,12 @@ def test_every_config_plans_its_whole_comparison(config):
         assert planned(ROOT, target, *arguments), target
 
 
-@pytest.mark.workflow
 def test_limit_shrinks_a_run_and_a_mistake_is_told_before_any_job():
     assert planned(ROOT, "problems", "--configfile", SMOKE, "--forceall", "--config", "limit=3")
     status, output = snakemake(ROOT, "--dry-run", "--configfile", SMOKE, "--config", "sedes=3")
     assert status != 0 and "sedes: unknown key" in output and "Traceback" not in output
 
 
-@pytest.mark.workflow
 def test_the_slurm_profile_plans_the_same_jobs_and_knows_every_rule_with_a_model():
     arguments = ["ablations", "--configfile", SMOKE, "--forceall"]
     assert planned(ROOT, "--workflow-profile", "slurm", *arguments) == planned(ROOT, *arguments)
@@ -82,7 +81,6 @@ def test_the_slurm_profile_plans_the_same_jobs_and_knows_every_rule_with_a_model
     assert set(profile["set-resources"]) == {rule.partition(":")[0] for rule in rules if "\n        gpu=" in rule}
 
 
-@pytest.mark.workflow
 def test_a_finished_run_has_every_table_and_figure_and_shows_the_main_table(finished):
     made = tables(finished)
     for name in (
@@ -103,7 +101,6 @@ def test_a_finished_run_has_every_table_and_figure_and_shows_the_main_table(fini
     assert "Nothing to be done" in snakemake(finished, "ablations", "--configfile", SMOKE)[1]
 
 
-@pytest.mark.workflow
 def test_snakemake_s_own_report_has_the_answer_and_every_figure(finished):
     """With the assets that come with Snakemake: it needs no network."""
     told = (finished / "results/smoke/report/main.txt").read_text()
@@ -122,14 +119,12 @@ def test_snakemake_s_own_report_has_the_answer_and_every_figure(finished):
         assert name in html, name
 
 
-@pytest.mark.workflow
 def test_provenance_stands_beside_every_output(finished):
     traces = finished / "results/smoke/traces/default/draw0"
     for name in ("shards/samples/0", "shards/guided/1", "grades"):
         assert (traces / f"{name}.parquet.provenance.json").exists(), name
 
 
-@pytest.mark.workflow
 def test_touching_files_reruns_nothing(finished):
     for path in [*finished.glob("heal/**/*.py"), *finished.glob("evals/**/*.*"), *finished.glob("baselines/*.py")]:
         path.touch()
@@ -140,7 +135,6 @@ def test_touching_files_reruns_nothing(finished):
     assert planned(finished, "ablations", "--configfile", SMOKE, "--resources", "gpu=3") == {}
 
 
-@pytest.mark.workflow
 @pytest.mark.parametrize(
     ("file", "rerun", "kept"),
     [
@@ -162,7 +156,6 @@ def test_an_edit_reruns_its_rules_and_no_others(finished, file, rerun, kept):
     assert rerun <= jobs and not kept & jobs
 
 
-@pytest.mark.workflow
 def test_another_option_reruns_only_what_depends_on_it(finished):
     other = finished / "other.yaml"
     other.write_text((finished / SMOKE).read_text().replace("train: {steps: 8,", "train: {steps: 9,"))
@@ -170,7 +163,6 @@ def test_another_option_reruns_only_what_depends_on_it(finished):
     assert "student" in jobs and not {"base_samples", "repairs", "curriculum"} & set(jobs)
 
 
-@pytest.mark.workflow
 def test_a_killed_run_on_one_core_ends_with_the_same_tables(finished, tmp_path):
     """SIGKILL to everything in the middle of sampling, repairing and training; then once more to the end."""
     folder = copy(tmp_path)

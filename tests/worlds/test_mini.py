@@ -290,6 +290,7 @@ def share_right(name: str, split: str, n: int, sampled: bool) -> float:
     return sum(t.endswith(puzzles.answer_text(p.answer)) for t, p in zip(traces, drawn, strict=True)) / n
 
 
+@pytest.mark.workflow
 @pytest.mark.parametrize("name", MODEL_NAMES)
 def test_models_do_easy_puzzles_and_fail_at_hard_ones(name):
     assert share_right(name, "easy", 50, sampled=False) >= (0.9 if name == "student" else 0.95)
