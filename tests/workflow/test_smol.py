@@ -11,6 +11,8 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, set_seed
 
 from heal import records
+from heal.config.experiment import Experiment
+from heal.config.layers import read_layers
 from heal.training import unpack_gguf as packaged
 from tests.support.paths import ROOT
 from tests.support.snakemake import LEFT_OUT, planned, snakemake
@@ -43,7 +45,7 @@ def run(tmp_path_factory):
     sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(folder / "tiny")
     tokenizer.save_pretrained(folder / "tiny")
-    config = yaml.safe_load((ROOT / "config/smol_cpu.yaml").read_text())
+    config = read_layers(Experiment, [ROOT / "config/smol_cpu.yaml"])
     for models in (config["teachers"], config["students"]):
         for name, model in models.items():
             models[name] = {"path": "tiny", "gpus": 0, "warm_up": model["warm_up"]}
