@@ -16,7 +16,8 @@ import pydantic
 from pydantic import Field
 
 from heal.config.data import COMMIT, Problems, WarmUpData
-from heal.config.options import Count, Name, OptionGroup, Share, read_yaml, validate
+from heal.config.layers import read_layers
+from heal.config.options import Count, Name, OptionGroup, Share, validate
 from heal.trace_files import DEFAULT_VARIANT
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -354,8 +355,10 @@ class Comparison(OptionGroup):
 
 class Experiment(OptionGroup):
     renamed_keys: ClassVar[dict[str, str]] = {"draws": "teacher_seeds", "seeds": "training_seeds"}
+    extends: str | None = None
+    """A config file, relative to this one: what this file does not set is as there (heal/config/layers.py)."""
     run: Name
-    """Outputs go to results/<run>/."""
+    """Outputs go to results/<run>/; the name of this file without `.yaml`."""
     seed: int = 0
     """Everything random derives from it."""
     limit: Count | None = None
@@ -424,4 +427,4 @@ class Experiment(OptionGroup):
 
 def load(path: str | Path) -> Experiment:
     """Reads and checks a config file; the methods' own options are checked by `heal.method.base.resolve`."""
-    return validate(Experiment, read_yaml(path), where=str(path))
+    return validate(Experiment, read_layers(Experiment, [path]), where=str(path))
