@@ -81,11 +81,6 @@ class Heal(Method):
         if not options.enabled:
             return rows
         scores = traces.read(SCORES.of(variant=self.variant))
-        kept_ids = pure.kept(
-            [score for score in scores if score["origin"] == origin],
-            options,
-            own=[score for score in scores if score["origin"] == "sample"],
-            seed=traces.seed,
-            valid=traces.find_valid(rows) if options.rule == "oracle" else (),
-        )
+        valid = traces.find_valid(rows) if options.rule == "oracle" else ()
+        kept_ids = pure.select_kept(scores, origin, options, seed=traces.seed, valid=valid)
         return [row for row in rows if row["trace_id"] in kept_ids]

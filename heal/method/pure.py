@@ -86,6 +86,19 @@ def keep_random(scores: Sequence[Row], pure: Pure, seed: int) -> set[str]:
     return {score["trace_id"] for score in order[: len(order) - math.floor(pure.drop_share * len(order) + 1e-9)]}
 
 
+def select_kept(
+    scores: Sequence[Row], origin: str, pure: Pure, *, seed: int = 0, valid: Collection[str] = ()
+) -> set[str]:
+    """Trace ids that PURE keeps of one origin (repair or guided). scores: the whole file; valid: ids, for `oracle`."""
+    judged, own = [], []
+    for score in scores:
+        if score["origin"] == origin:
+            judged.append(score)
+        elif score["origin"] == "sample":
+            own.append(score)
+    return kept(judged, pure, own=own, seed=seed, valid=valid)
+
+
 def kept(
     scores: Sequence[Row], pure: Pure, *, own: Sequence[Row] = (), seed: int = 0, valid: Collection[str] = ()
 ) -> set[str]:
