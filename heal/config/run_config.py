@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from heal import registry
-from heal.config.data import Dataset
+from heal.config.data import Dataset, WarmUpData
 from heal.config.experiment import Experiment, Gear, Model, ModelSource, Train, WarmUp, load
 from heal.config.options import OptionGroup, changed_options
 from heal.errors import HealError
 from heal.method.base import Method
 from heal.trace_files import DEFAULT_VARIANT
+from heal.worlds import registry as worlds
 
 UNFILTERED = "unfiltered/train"
 """The training problems before decontamination."""
@@ -89,6 +90,10 @@ class RunConfig:
     def gear_variants(self) -> dict[str, Gear]:
         return registry.resolve_gear_variants(self.experiment, where=self.where)
 
+    def check(self) -> None:
+        """Raises HealError for a name in the config that does not exist."""
+        registry.resolve_methods(self.experiment, where=self.where)
+
     @property
     def folder(self) -> str:
         """The run's folder."""
@@ -107,7 +112,7 @@ class RunConfig:
             "students": lambda name: self.get_model_source("students", name),
         }
         of_warm_ups = {
-            "warm_up_examples": lambda role, name: self.get_warm_up(role, name).examples,
+            "warm_up_examples": self.get_warm_up_data,
             "warm_up_training": lambda role, name: self.get_warm_up(role, name).train,
             "warm_up_bases": self.get_warm_up_base,
         }
@@ -144,6 +149,14 @@ class RunConfig:
         """The model as it is loaded."""
         return make_source(self.get_model(role, name), self.find_made_folder(role, name))
 
+    def check_worlds(self) -> None:
+        """Raises HealError for a problem set or a warm-up that its world cannot make."""
+        worlds.check_problem_sets(self.experiment.problems, where=self.where)
+        for role, models in (("teachers", self.experiment.teachers), ("students", self.experiment.students)):
+            for name, model in models.items():
+                if model.warm_up:
+                    self.get_warm_up_data(role, name)
+
     def get_warm_up(self, role: str, name: str) -> WarmUp:
         """How a model is warmed up. role: teachers | students."""
         warm_up = self.get_model(role, name).warm_up
@@ -152,6 +165,13 @@ class RunConfig:
                 f"{role}.{name} has no `warm_up`", where=self.where, fix="add it, or use the model as it is"
             )
         return warm_up
+
+    def get_warm_up_data(self, role: str, name: str) -> WarmUpData:
+        """The worked examples of a warm-up: their world, and its options that differ from the defaults."""
+        warm_up, field = self.get_warm_up(role, name), f"{role}.{name}.warm_up"
+        world = warm_up.world or self.experiment.problems.train.source
+        options = worlds.resolve_warmup_options(world, warm_up.examples, where=self.where, field=field)
+        return WarmUpData(world=world, options=changed_options(options))
 
     def get_warm_up_base(self, role: str, name: str) -> ModelSource:
         """The model that a warm-up starts from."""
@@ -225,4 +245,5 @@ def read_run_config(path: str | Path) -> RunConfig:
     """Raises HealError for a config that cannot be read, does not fit, or names what does not exist."""
     run_config = RunConfig(load(path), str(path))
     run_config.methods, run_config.comparisons, run_config.gear_variants  # noqa: B018  checked before anything is done
+    run_config.check_worlds()
     return run_config

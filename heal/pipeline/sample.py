@@ -3,10 +3,9 @@
 Reads problems (and grades, where the choice of problems depends on them); writes traces with token ids, log-probs and
 entropies. A sample depends on (seed, teacher seed, purpose, problem, index) only, never on batches or shards.
 
-    heal sample base --config config/config.yaml --teacher default --problems problems/train.parquet --out samples.parquet
-    heal sample base --model.path heal/worlds/mini/models/teacher --sampling.n 8 --problems FILE --out FILE
-    heal sample guided … --grades grades.parquet
-    heal sample extra … --grades grades.parquet --match repairs.parquet --match guided.parquet --allocation uniform
+    heal sample base --config config/config.yaml --teacher default --problems problems/train.parquet --out FILE
+    heal sample guided --help
+    heal sample extra --help
 """
 
 from __future__ import annotations
@@ -15,14 +14,11 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic_settings import CliPositionalArg
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from heal import records
 from heal.command import Section
 from heal.config.experiment import Gear, Guided, Sampling
-from heal.errors import HealError
 from heal.grading.grader import Grader
 from heal.method.base import compute_pass_rates
 from heal.method.gear import problems_to_treat
@@ -41,72 +37,117 @@ EXTRA_BLOCK = 4
 """Extra samples of a problem that are sampled at once, so that they share its prefill."""
 
 
-class Sample(ModelCommand):
-    purpose: CliPositionalArg[Literal["base", "guided", "extra"]]
-    """Which samples."""
+class SampleCommand(ModelCommand):
+    """What the three kinds of samples share."""
+
+    purpose: ClassVar[str]
+    """Part of every sample's seed."""
+
     problems: Path
     """The problems file."""
-    grades: Path | None = None
-    """Grades of the base samples (for guided and extra)."""
     sampling: Annotated[Sampling, Section("sampling")] = Sampling()
-    """The base samples."""
-    guided: Annotated[Guided, Section("guided")] = Guided()
-    """The answer-guided samples."""
-    variant: str = "default"
-    """GEAR variant by name."""
-    gear: Annotated[Gear, Section("gear_variants.{variant}")] = Gear()
-    """GEAR: leak patterns, and which problems are treated."""
-    traces: Path | None = None
-    """For base: a file of traces that are taken in place of samples (heal import)."""
-    instruction: Annotated[str, Section("problems.instruction")] = ""
-    """Text after every question, as the problems have it; used with --traces."""
-    match: list[Path] = []
-    """For extra: files whose tokens the extra samples may spend (once per file)."""
-    allocation: Literal["uniform", "treated"] = "uniform"
-    """For extra: samples of every problem, or of those that GEAR treats."""
+    """Samples per problem, and decoding."""
 
-    def run(self) -> None:
-        if self.purpose != "base" and self.grades is None:
-            fix = f"give the grades of the base samples: `{self.purpose}` depends on them"
-            raise HealError("missing", where="--grades", fix=fix)
-        problems = self.select_problems(records.read(self.problems, "problems"))
-        problem_ids = [problem["problem_id"] for problem in problems]
-        seed_parts = (self.seed, self.teacher_seed, self.purpose)
-        with self.start_engine("sample") as (engine, facts):
-            facts["seeds"] = list(seed_parts)
-            if self.purpose == "extra":
-                budget = ExtraBudget(self, engine, problems, seed_parts)
-                facts["tokens"] = budget.spend(self.describe_work(engine, problem_ids))
-                return
+    @property
+    def seed_parts(self) -> tuple[int, int, str]:
+        """What a sample's seed depends on, next to problem and index."""
+        return self.seed, self.teacher_seed, self.purpose
+
+    def sample_problems(self, schema: str, problems: list[Row], make_worker: Callable[[Engine], BatchWorker]) -> None:
+        """Samples this shard of the problems and writes `out`."""
+        with self.start_engine(f"sample {self.purpose}") as (engine, facts):
+            facts["seeds"] = list(self.seed_parts)
             facts["tokens"] = self.run_shard(
-                "guided" if self.purpose == "guided" else "samples",
+                schema,
                 problems,
-                self.make_worker(engine, seed_parts),
+                make_worker(engine),
                 engine=engine,
-                item_ids=problem_ids,
+                item_ids=[problem["problem_id"] for problem in problems],
                 label=f"{self.purpose} samples",
             )
 
-    def select_problems(self, problems: list[Row]) -> list[Row]:
-        """The problems that are sampled: all, those below the guided pass rate, or those that GEAR treats."""
-        if self.grades is None:
-            return problems
-        grades = records.read(self.grades, "grades")
-        if self.purpose == "guided":
-            rates = compute_pass_rates(grades)
-            return [row for row in problems if rates.get(row["problem_id"], 0.0) < self.guided.pass_rate_below]
-        if self.allocation == "treated":
-            treated = set(problems_to_treat(grades, self.gear.max_pass_rate, self.gear.max_wrong_agreement)[0])
-            return [row for row in problems if row["problem_id"] in treated]
-        return problems
 
-    def make_worker(self, engine: Engine, seed_parts: Sequence[object]) -> BatchWorker:
-        """What is done with a batch of problems."""
-        if self.purpose == "guided":
-            return make_guided_sampler(engine, self.sampling, self.guided, self.gear, seed_parts)
+class SampleBase(SampleCommand):
+    """Sample every problem, from nothing but the question. --student samples a student instead of a teacher.
+
+    heal sample base --config config/config.yaml --teacher default --problems problems/train.parquet --out FILE
+    heal sample base --model.path heal/worlds/mini/models/teacher --sampling.n 8 --problems FILE --out FILE
+    """
+
+    purpose = "base"
+    traces: Path | None = None
+    """A file of existing traces that are taken in place of samples (see heal import)."""
+    instruction: Annotated[str, Section("problems.instruction")] = ""
+    """Text after every question, as the problems have it; used with --traces."""
+
+    def run(self) -> None:
+        self.sample_problems("samples", records.read(self.problems, "problems"), self.make_worker)
+
+    def make_worker(self, engine: Engine) -> BatchWorker:
         if self.traces:
             return make_trace_measurer(engine, read_traces(self.traces, self.instruction), str(self.traces))
-        return make_sampler(engine, self.sampling, seed_parts, range(self.sampling.n), get_question)
+        return make_sampler(engine, self.sampling, self.seed_parts, range(self.sampling.n), get_question)
+
+
+class SampleGuided(SampleCommand):
+    """Sample the problems of low pass rate with the answer in the question, and grade the samples.
+
+    heal sample guided --config config/config.yaml --teacher default --problems FILE --grades FILE --out FILE
+    """
+
+    purpose = "guided"
+    grades: Path
+    """Grades of the base samples."""
+    guided: Annotated[Guided, Section("guided")] = Guided()
+    """Which problems, and how the answer is given."""
+    leak_patterns: Annotated[list[str], Section("gear.leak_patterns")] = Gear().leak_patterns
+    """A sample that matches one of these speaks of the hint and is rejected."""
+
+    def run(self) -> None:
+        rates = compute_pass_rates(records.read(self.grades, "grades"))
+        problems = []
+        for problem in records.read(self.problems, "problems"):
+            if rates.get(problem["problem_id"], 0.0) < self.guided.pass_rate_below:
+                problems.append(problem)
+        self.sample_problems("guided", problems, self.make_worker)
+
+    def make_worker(self, engine: Engine) -> BatchWorker:
+        return make_guided_sampler(engine, self.sampling, self.guided, self.leak_patterns, self.seed_parts)
+
+
+class SampleExtra(SampleCommand):
+    """Sample as much further as the tokens buy that HEAL takes beyond the base samples.
+
+    heal sample extra --config config/config.yaml --teacher default --problems FILE --grades FILE \\
+        --match guided.parquet --match repairs/default.parquet --match scores/default.parquet --out FILE
+    """
+
+    purpose = "extra"
+    grades: Path
+    """Grades of the base samples."""
+    match: list[Path]
+    """Files whose tokens the extra samples may spend (once per file)."""
+    allocation: Literal["uniform", "treated"] = "uniform"
+    """Samples of every problem, or of those that GEAR treats."""
+    variant: str = "default"
+    """GEAR variant by name."""
+    max_pass_rate: Annotated[float, Section("gear_variants.{variant}.max_pass_rate")] = Gear().max_pass_rate
+    """Problems that GEAR treats: pass rate at most this."""
+    max_wrong_agreement: Annotated[float, Section("gear_variants.{variant}.max_wrong_agreement")] = (
+        Gear().max_wrong_agreement
+    )
+    """Problems whose wrong answers agree more than this are skipped by GEAR."""
+
+    def run(self) -> None:
+        problems = records.read(self.problems, "problems")
+        if self.allocation == "treated":
+            grades = records.read(self.grades, "grades")
+            treated = set(problems_to_treat(grades, self.max_pass_rate, self.max_wrong_agreement)[0])
+            problems = [problem for problem in problems if problem["problem_id"] in treated]
+        with self.start_engine("sample extra") as (engine, facts):
+            facts["seeds"] = list(self.seed_parts)
+            fingerprint = self.describe_work(engine, [problem["problem_id"] for problem in problems])
+            facts["tokens"] = ExtraBudget(self, engine, problems).spend(fingerprint)
 
 
 def make_sampler(
@@ -140,7 +181,7 @@ def make_sampler(
 
 
 def make_guided_sampler(
-    engine: Engine, sampling: Sampling, guided: Guided, gear: Gear, seed_parts: Sequence[object]
+    engine: Engine, sampling: Sampling, guided: Guided, leak_patterns: Sequence[str], seed_parts: Sequence[object]
 ) -> BatchWorker:
     """A function that draws answer-guided samples (STaR's rationalization, arXiv 2203.14465) and judges them."""
 
@@ -156,7 +197,7 @@ def make_guided_sampler(
         with Grader() as grader:
             for row in rows:
                 answer = gold[row["problem_id"]]
-                row |= judge_trace(row["text"], answer, row["finish_reason"], gear.leak_patterns, grader)
+                row |= judge_trace(row["text"], answer, row["finish_reason"], leak_patterns, grader)
         return rows, usage
 
     return sample_and_judge
@@ -166,10 +207,9 @@ def make_guided_sampler(
 class ExtraBudget:
     """Extra samples in blocks of every problem, until the tokens of the matched files are spent."""
 
-    options: Sample
+    options: SampleExtra
     engine: Engine
     problems: list[Row]
-    seed_parts: Sequence[object]
 
     def spend(self, fingerprint: object) -> Usage:
         """Writes the samples that fit the budget; returns their tokens, prompts once per problem and block."""
@@ -208,7 +248,8 @@ class ExtraBudget:
     ) -> None:
         """Samples one block of a batch of problems and saves the rows that fit."""
         indices = list_extra_indices(self.options.sampling.n, block)
-        sample_batch = make_sampler(self.engine, self.options.sampling, self.seed_parts, indices, get_question)
+        options = self.options
+        sample_batch = make_sampler(self.engine, options.sampling, options.seed_parts, indices, get_question)
         rows, _ = sample_batch(batch)
         affordable, _ = take_within_budget(rows, prefill, tokens_left)
         generated = 0

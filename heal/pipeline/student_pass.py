@@ -15,9 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic_settings import CliPositionalArg
+from typing import TYPE_CHECKING, Annotated, Any
 
 from heal import records
 from heal.command import Section
@@ -37,14 +35,53 @@ VERSION = 1
 
 
 class StudentPass(ModelCommand):
-    purpose: CliPositionalArg[Literal["ranks", "continuations"]]
-    """What is measured."""
+    """What both passes of the student share."""
+
     problems: Path
     """The problems file."""
     samples: Path
     """The teacher's base samples."""
     grades: Path
     """Their grades."""
+
+    def run_over_samples(
+        self,
+        schema: str,
+        make_worker: Callable[[Engine, Mapping[str, Row]], Callable[[Sequence[list[Row]]], list[Row]]],
+    ) -> None:
+        """Works through the correct samples of this shard's problems and writes `out`."""
+        problems = {row["problem_id"]: row for row in records.read(self.problems, "problems")}
+        correct_ids = {row["trace_id"] for row in records.read(self.grades, "grades") if row["correct"]}
+        samples = [row for row in records.read(self.samples, "samples") if row["trace_id"] in correct_ids]
+        with self.start_engine(f"student-pass {schema}") as (engine, facts):
+            facts["tokens"] = self.run_shard(
+                schema,
+                list(group_by_problem(samples).values()),
+                partial(work_and_count, engine, make_worker(engine, problems)),
+                engine=engine,
+                item_ids=[row["trace_id"] for row in samples],
+                label=f"problems, {schema}",
+            )
+
+
+class RankSamples(StudentPass):
+    """Measure log-prob and rank of every token of the teacher's correct samples under the student.
+
+    heal student-pass ranks --config config/config.yaml --student tiny --problems FILE --samples FILE --grades FILE \\
+        --out ranks.parquet
+    """
+
+    def run(self) -> None:
+        self.run_over_samples("ranks", lambda engine, problems: partial(rank_batch, engine, problems))
+
+
+class ContinueSamples(StudentPass):
+    """Let the student continue from beginnings of the teacher's correct samples, and judge every continuation.
+
+    heal student-pass continuations --config config/config.yaml --student tiny --problems FILE --samples FILE \\
+        --grades FILE --out continuations.parquet
+    """
+
     sampling: Annotated[Sampling, Section("sampling")] = Sampling()
     """Decoding of the continuations."""
     prefixes: Annotated[Prefixes, Section("prefixes")] = Prefixes()
@@ -53,23 +90,12 @@ class StudentPass(ModelCommand):
     """A continuation that matches one of these is rejected."""
 
     def run(self) -> None:
-        problems = {row["problem_id"]: row for row in records.read(self.problems, "problems")}
-        correct_ids = {row["trace_id"] for row in records.read(self.grades, "grades") if row["correct"]}
-        samples = [row for row in records.read(self.samples, "samples") if row["trace_id"] in correct_ids]
-        with self.start_engine("student-pass") as (engine, facts):
-            work = partial(rank_batch, engine, problems)
-            if self.purpose == "continuations":
-                seed = (self.seed, self.teacher_seed)
-                brancher = Continuer(engine, problems, self.prefixes, self.sampling, self.leak_patterns, seed)
-                work = brancher.continue_batch
-            facts["tokens"] = self.run_shard(
-                self.purpose,
-                list(group_by_problem(samples).values()),
-                partial(work_and_count, engine, work),
-                engine=engine,
-                item_ids=[row["trace_id"] for row in samples],
-                label=f"problems, {self.purpose}",
-            )
+        self.run_over_samples("continuations", self.make_worker)
+
+    def make_worker(self, engine: Engine, problems: Mapping[str, Row]) -> Callable[[Sequence[list[Row]]], list[Row]]:
+        seed = (self.seed, self.teacher_seed)
+        continuer = Continuer(engine, problems, self.prefixes, self.sampling, self.leak_patterns, seed)
+        return continuer.continue_batch
 
 
 def work_and_count(
