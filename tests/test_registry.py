@@ -11,12 +11,12 @@ from heal.errors import HealError
 from heal.method.base import Traces
 from heal.pipeline import curriculum
 from tests.support.paths import ROOT
-from tests.support.trace_folder import EXPERIMENT, FURTHER, METHODS, STUDENT, examples_of, problem_rows
+from tests.support.trace_folder import EXPERIMENT, FURTHER, METHODS, STUDENT, make_examples, make_problems
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_found_gives_a_trainable_curriculum(name, trace_folder):
-    rows = curriculum.rows(examples_of(name, trace_folder), problem_rows(), name)
+    rows = curriculum.rows(make_examples(name, trace_folder), make_problems(), name)
     assert rows and {row["stage"] for row in rows} <= {1, 2, 3}
     assert all(row["messages"][1]["content"].strip() for row in rows)
     most = EXPERIMENT.pace.max_per_problem
@@ -33,7 +33,7 @@ def test_every_kind_found_needs_what_rules_make_and_has_documented_options(kind)
 
 def test_the_hint_is_never_part_of_the_training_text(trace_folder):
     for name in METHODS:
-        assert not any("Hint" in example.text for example in examples_of(name, trace_folder))
+        assert not any("Hint" in example.text for example in make_examples(name, trace_folder))
 
 
 TEMPLATE = (ROOT / "baselines/TEMPLATE.py").read_text()

@@ -13,27 +13,27 @@ from heal import records, registry
 from heal.errors import HealError
 from heal.method.base import Traces
 from heal.pipeline import curriculum
-from tests.support.trace_folder import METHODS, examples_of, problem_rows
+from tests.support.trace_folder import METHODS, make_examples, make_problems
 
 
-def plain(answer, candidate):
+def compare_texts(answer, candidate):
     """Equality as the grader tells it, of texts."""
     return "correct" if answer.strip() == candidate.strip() else "wrong"
 
 
-def row(name, tokens, problem="p"):
+def make_row(name, tokens, problem="p"):
     return {"trace_id": name, "problem_id": problem, "text": name, "token_ids": [1] * tokens}
 
 
 def test_star_rationalizes_what_is_unsolved_and_nothing_else(trace_folder):
-    found, usual = examples_of("star", trace_folder), examples_of("rejection_sampling", trace_folder)
+    found, usual = make_examples("star", trace_folder), make_examples("rejection_sampling", trace_folder)
     assert [e for e in found if e.origin == "sample"] == usual
     rationalized = {e.problem_id for e in found if e.origin == "guided"}
     assert rationalized and not rationalized & {e.problem_id for e in usual}
 
 
 def test_limo_takes_few_of_the_hardest_and_one_trace_of_each(trace_folder):
-    found = examples_of("limo", trace_folder)
+    found = make_examples("limo", trace_folder)
     assert [e.problem_id for e in found] == ["p11"]  # a fifth of the five solved, the one that was solved once of twice
     assert METHODS["limo"].options.share == 0.2
 
@@ -47,11 +47,11 @@ def test_a_trace_that_checks_itself_is_better_formed_and_order_changes_nothing()
 
 def test_s1_leaves_out_what_the_student_solves(trace_folder):
     """It solves problem i in i of 4 attempts: of the teacher's, problems 0 and 1 are solved in less than a half."""
-    assert {e.problem_id for e in examples_of("s1", trace_folder)} == {"p0", "p1"}
+    assert {e.problem_id for e in make_examples("s1", trace_folder)} == {"p0", "p1"}
 
 
 def test_s1_spreads_over_kinds_and_prefers_long_traces():
-    rows = [row(f"a{n}", n, f"a{n}") for n in range(1, 31)] + [row(f"b{n}", n, f"b{n}") for n in range(1, 4)]
+    rows = [make_row(f"a{n}", n, f"a{n}") for n in range(1, 31)] + [make_row(f"b{n}", n, f"b{n}") for n in range(1, 4)]
     kinds = [0] * 30 + [1] * 3
     drawn = [s1.spread(rows, kinds, 6, seed) for seed in range(40)]
     share = np.mean([one["trace_id"][0] == "b" for chosen in drawn for one in chosen])
@@ -67,7 +67,7 @@ def test_s1_spreads_over_kinds_and_prefers_long_traces():
 def test_the_mix_keeps_its_ratio_and_takes_from_the_ends(share):
     taken, counts = 0, Counter()
     for problem in range(25):
-        by_length = [row(f"{problem}-{n}", n) for n in range(1, 11)]
+        by_length = [make_row(f"{problem}-{n}", n) for n in range(1, 11)]
         chosen = mix_distillation.mix(by_length, 4, share, taken)
         taken += len(chosen)
         lengths = [len(one["token_ids"]) for one in chosen]
@@ -87,9 +87,9 @@ def test_rsr_prefers_likely_tokens_that_surprise_and_clips_ranks():
 def test_rsr_selects_the_lowest_ratio_first(trace_folder):
     rows = records.read(trace_folder / "students/tiny/ranks.parquet", "ranks")
     ratios = {one["trace_id"]: rsr.ratio(one, 100) for one in rows}
-    values = [ratios[e.origin_id] for e in examples_of("rsr", trace_folder) if e.problem_id == "p0"]
+    values = [ratios[e.origin_id] for e in make_examples("rsr", trace_folder) if e.problem_id == "p0"]
     assert values == sorted(values) and len(set(values)) == 2
-    usual = [ratios[e.origin_id] for e in examples_of("rejection_sampling", trace_folder) if e.problem_id == "p0"]
+    usual = [ratios[e.origin_id] for e in make_examples("rejection_sampling", trace_folder) if e.problem_id == "p0"]
     assert values == usual[::-1]
 
 
@@ -97,30 +97,30 @@ def test_paced_weighs_the_edge_of_what_the_student_can_most(trace_folder):
     weights = [paced.weight(rate, 8, 0.5) for rate in (0, 1 / 8, 1 / 2, 7 / 8, 1)]
     assert max(weights) == weights[2] == 0.25 and weights == pytest.approx(weights[::-1]) and min(weights) > 0
     assert [paced.weight(rate, 8, 0) for rate in (0, 0.5, 1)] == [0, 0.25, 0]
-    found = {e.problem_id: e.weight for e in examples_of("paced", trace_folder)}
+    found = {e.problem_id: e.weight for e in make_examples("paced", trace_folder)}
     assert max(found, key=found.get) == "p2"  # solved in 2 of 4 attempts
 
 
 def test_east_weighs_disagreement_and_counts_equal_answers_as_one():
-    assert sorted(east.cluster_sizes(["1", " 1", "2", None, None], plain)) == [1, 1, 1, 2]
-    agreed, apart = (east.weight(answers, 2.0, plain) for answers in (["1"] * 4, ["1", "2", "3", None]))
+    assert sorted(east.cluster_sizes(["1", " 1", "2", None, None], compare_texts)) == [1, 1, 1, 2]
+    agreed, apart = (east.weight(answers, 2.0, compare_texts) for answers in (["1"] * 4, ["1", "2", "3", None]))
     assert (agreed, apart) == (pytest.approx(1), pytest.approx(np.exp(2)))
-    assert east.weight(["1", "2"], 0.0, plain) == 1 == east.weight([None], 2.0, plain)
-    assert agreed < east.weight(["1", "1", "2", "2"], 2.0, plain) < apart
+    assert east.weight(["1", "2"], 0.0, compare_texts) == 1 == east.weight([None], 2.0, compare_texts)
+    assert agreed < east.weight(["1", "1", "2", "2"], 2.0, compare_texts) < apart
 
 
 def test_bread_branches_at_the_first_cut_that_succeeds_and_does_not_learn_the_prefix(trace_folder):
-    found = examples_of("bread", trace_folder)
+    found = make_examples("bread", trace_folder)
     rows = {one["trace_id"]: one for one in records.read(trace_folder / "students/tiny/continued.parquet", "continued")}
     assert found and all(rows[e.origin_id]["kept_steps"] == 2 and rows[e.origin_id]["accepted"] for e in found)
     assert all(e.given == rows[e.origin_id]["kept"] and e.text.startswith(e.given) for e in found)
-    (one, *_) = curriculum.rows(found, problem_rows(), "bread")
+    (one, *_) = curriculum.rows(found, make_problems(), "bread")
     assert one["given"] == found[0].given
 
 
 def test_p_align_wants_more_than_one_success_and_else_the_whole_trace(trace_folder):
     """From the second cut half of the continuations are right: enough for branching, not for a majority."""
-    found = examples_of("p_align", trace_folder)
+    found = make_examples("p_align", trace_folder)
     assert {e.origin for e in found} == {"sample"} and not any(e.given for e in found)
     rows = records.read(trace_folder / "students/tiny/continued.parquet", "continued")
     assert {one["kept_steps"] for one in bread.shortest(rows, 0.4)} == {2} and not bread.shortest(rows, 0.5)
@@ -129,7 +129,7 @@ def test_p_align_wants_more_than_one_success_and_else_the_whole_trace(trace_fold
 
 
 def test_guided_puts_guided_traces_in_place_of_repairs_at_equal_counts(trace_folder):
-    heal, guided = examples_of("heal", trace_folder), examples_of("guided", trace_folder)
+    heal, guided = make_examples("heal", trace_folder), make_examples("guided", trace_folder)
     count = lambda examples, stage: sorted(e.problem_id for e in examples if e.stage == stage)  # noqa: E731
     assert all(count(heal, stage) == count(guided, stage) for stage in (1, 2, 3))
     second = {e.origin_id for e in guided if e.stage == 2}
@@ -137,7 +137,7 @@ def test_guided_puts_guided_traces_in_place_of_repairs_at_equal_counts(trace_fol
 
 
 def test_extra_easy_has_as_many_further_traces_as_heal_has_repairs_and_none_of_its_problems(trace_folder):
-    heal, easy = examples_of("heal", trace_folder), examples_of("extra_easy", trace_folder)
+    heal, easy = make_examples("heal", trace_folder), make_examples("extra_easy", trace_folder)
     assert [e for e in easy if e.stage < 3] == [e for e in heal if e.stage < 3]
     third = [e for e in easy if e.stage == 3]
     assert len(third) == sum(e.stage == 3 for e in heal) > 0
@@ -155,7 +155,7 @@ def test_further_traces_are_fresh_ones_spread_over_problems_and_then_those_alrea
 
 
 def test_training_on_references_refuses_a_problem_without_one_or_leaves_it_out(trace_folder, tmp_path):
-    problems = problem_rows()
+    problems = make_problems()
     problems[3]["solution"] = None
     records.write(tmp_path / "train.parquet", "problems", problems)
     traces, oracle = Traces(trace_folder, tmp_path / "train.parquet", [], 0), registry.discover()["reference_sft"]

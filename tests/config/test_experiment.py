@@ -16,7 +16,7 @@ from tests.support.paths import ROOT
 DEFAULT = ROOT / "config/config.yaml"
 
 
-def changed(tmp_path, change):
+def write_changed_config(tmp_path, change):
     content = yaml.safe_load(DEFAULT.read_text())
     change(content)
     path = tmp_path / "config.yaml"
@@ -24,7 +24,7 @@ def changed(tmp_path, change):
     return path
 
 
-def refusal(path):
+def read_refusal(path):
     with pytest.raises(HealError) as refused:
         registry.resolve(config.load(path), where=str(path))
     return str(refused.value)
@@ -64,34 +64,34 @@ def test_every_shipped_config_is_well_formed(path):
     ],
 )
 def test_mistakes_are_refused_with_file_field_and_cure(tmp_path, change, said):
-    path = changed(tmp_path, change)
-    message = refusal(path)
+    path = write_changed_config(tmp_path, change)
+    message = read_refusal(path)
     assert str(path) in message and "Fix" in message
     for part in said:
         assert part in message, message
 
 
 def test_every_mistake_is_told_at_once(tmp_path):
-    message = refusal(changed(tmp_path, lambda c: (c.update(drws=1), c["train"].update(bach=2))))
+    message = read_refusal(write_changed_config(tmp_path, lambda c: (c.update(drws=1), c["train"].update(bach=2))))
     assert "drws" in message and "train.bach" in message and "2 mistakes" in message
 
 
 def test_a_name_that_stands_twice_is_refused_with_its_lines(tmp_path):
     path = tmp_path / "twice.yaml"
     path.write_text(DEFAULT.read_text() + "\nrun: other\n")
-    assert "'run' stands twice (lines" in refusal(path)
+    assert "'run' stands twice (lines" in read_refusal(path)
 
 
 @pytest.mark.parametrize("content", ["", "- a\n- b", "a: [", "\xff"])
 def test_a_file_that_is_no_config_is_refused(tmp_path, content):
     path = tmp_path / "broken.yaml"
     path.write_bytes(content.encode("latin-1"))
-    assert str(path) in refusal(path)
-    assert "no such file" in refusal(tmp_path / "absent.yaml")
+    assert str(path) in read_refusal(path)
+    assert "no such file" in read_refusal(tmp_path / "absent.yaml")
 
 
 def test_options_of_a_method_start_from_the_run_and_change_only_what_they_say(tmp_path):
-    path = changed(tmp_path, lambda c: c["gear"].update(rewind=2))
+    path = write_changed_config(tmp_path, lambda c: c["gear"].update(rewind=2))
     methods = registry.resolve(config.load(path))
     assert methods["heal"].options.gear.rewind == methods["heal_random_cut"].options.gear.rewind == 2
     assert methods["heal_random_cut"].options.gear.detector == "random"

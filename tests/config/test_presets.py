@@ -15,7 +15,7 @@ SECTIONS = ("sampling", "guided", "gear", "scoring", "pure", "pace", "train")
 each = pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 
 
-def hub_sets(problems):
+def list_hub_sets(problems):
     """Every data set of the problems, parts of mixtures included."""
     sets = [problems.train, problems.dev, *problems.test.values()]
     return [part for one in sets for part in (one, *one.parts.values()) if part.source != "mixture"]
@@ -62,7 +62,7 @@ def test_the_paper_preset_trains_for_the_reported_epochs_with_the_reported_teach
 @each
 def test_models_and_data_are_pinned(path):
     preset = config.load(path)
-    for one in [*preset.teachers.values(), *preset.students.values(), *hub_sets(preset.problems)]:
+    for one in [*preset.teachers.values(), *preset.students.values(), *list_hub_sets(preset.problems)]:
         assert COMMIT.fullmatch(one.revision), one.path
 
 

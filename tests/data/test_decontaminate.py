@@ -21,18 +21,18 @@ WORDS = [f"word{n}" for n in range(15)]
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
 
 
-def problem(question, source="x"):
+def make_problem(question, source="x"):
     problem_id = records.content_id(question)
     return {"problem_id": problem_id, "question": question, "answer": "1", "solution": None, "source": source} | {
         "difficulty": "unknown"
     }
 
 
-def removed(train, held_out, **options):
+def list_removed(train, held_out, **options):
     """The training questions that go."""
-    rows = [problem(question) for question in train]
+    rows = [make_problem(question) for question in train]
     instruction = options.pop("instruction", "")
-    held = {"test": [problem(question) for question in held_out]}
+    held = {"test": [make_problem(question) for question in held_out]}
     left, report = decontaminate.decontaminate(rows, held, Decontamination(**options), instruction)
     assert report["removed"] == len(rows) - len(left)
     return [row["question"] for row in rows if row not in left]
@@ -49,42 +49,42 @@ def test_words_are_the_same_whatever_case_punctuation_and_spacing():
 
 def test_n_equal_words_are_an_overlap_and_one_less_is_none():
     held = ["before " + " ".join(WORDS[:13]) + " after"]
-    assert removed([" ".join(WORDS[:13]).upper() + "?"], held)
-    assert not removed([" ".join(WORDS[:12])], held)
-    assert removed([" ".join(WORDS[:12])], held, n=12)
+    assert list_removed([" ".join(WORDS[:13]).upper() + "?"], held)
+    assert not list_removed([" ".join(WORDS[:12])], held)
+    assert list_removed([" ".join(WORDS[:12])], held, n=12)
 
 
 def test_short_questions_are_found_where_they_are_equal():
-    assert removed(["Compute $1+1$.", "Compute $1+2$."], ["compute 1 + 1"]) == ["Compute $1+1$."]
-    assert not removed(["Compute $1+1$ and $2$."], ["compute 1 + 1"]) and not removed(["$$"], ["?"])
+    assert list_removed(["Compute $1+1$.", "Compute $1+2$."], ["compute 1 + 1"]) == ["Compute $1+1$."]
+    assert not list_removed(["Compute $1+1$ and $2$."], ["compute 1 + 1"]) and not list_removed(["$$"], ["?"])
 
 
 def test_a_stock_phrase_is_no_overlap_but_an_equal_question_with_one_is():
     phrase = " ".join(WORDS)
     train = [f"question {n} {phrase}" for n in range(11)]
     held = [f"another one {phrase}"]
-    assert not removed(train, held)
-    assert len(removed(train[:10], held)) == 10
-    assert removed(train, [train[3].upper()]) == [train[3]]
+    assert not list_removed(train, held)
+    assert len(list_removed(train[:10], held)) == 10
+    assert list_removed(train, [train[3].upper()]) == [train[3]]
 
 
 def test_a_held_out_question_that_is_a_stock_phrase_removes_its_equal_only():
     phrase = " ".join(WORDS[:13])
     train = [f"question {n} {phrase}" for n in range(11)] + [phrase]
-    assert removed(train, [phrase]) == [phrase]
+    assert list_removed(train, [phrase]) == [phrase]
 
 
 def test_the_instruction_is_not_compared():
     train, held = [f"How many m + n?\n\n{INSTRUCTION}"], [f"What is n?\n\n{INSTRUCTION}"]
-    assert not removed(train, held, instruction=INSTRUCTION)
-    assert removed(train, held)  # its 12 words and the n before it
+    assert not list_removed(train, held, instruction=INSTRUCTION)
+    assert list_removed(train, held)  # its 12 words and the n before it
 
 
 def test_the_order_of_rows_and_splits_changes_nothing():
     rng = random.Random(0)
     texts = [" ".join(rng.choices(WORDS, k=rng.randint(2, 20))) for _ in range(60)]
-    train = [problem(text) for text in dict.fromkeys(texts[:40])]
-    held = {"a": [problem(text) for text in texts[30:50]], "b": [problem(text) for text in texts[45:]]}
+    train = [make_problem(text) for text in dict.fromkeys(texts[:40])]
+    held = {"a": [make_problem(text) for text in texts[30:50]], "b": [make_problem(text) for text in texts[45:]]}
     options = Decontamination(n=3, common=4)
     left, report = decontaminate.decontaminate(train, held, options)
     assert 0 < report["removed"] < len(train) and left == [row for row in train if row in left]
@@ -96,7 +96,7 @@ def test_the_order_of_rows_and_splits_changes_nothing():
 
 
 def test_nothing_is_removed_for_nothing_held_out():
-    assert removed(["a b c"], []) == []
+    assert list_removed(["a b c"], []) == []
 
 
 def test_real_questions_that_share_13_words_are_found():
@@ -114,9 +114,9 @@ def test_real_questions_that_share_13_words_are_found():
     assert all(len(hit.split()) == 13 for hit in hits)
 
 
-def run(folder, monkeypatch, train, held, *options):
+def run_decontaminate(folder, monkeypatch, train, held, *options):
     for name, rows in (("train", train), ("bench", held)):
-        records.write(folder / f"{name}.parquet", "problems", [problem(text) for text in rows])
+        records.write(folder / f"{name}.parquet", "problems", [make_problem(text) for text in rows])
     arguments = ["--problems", folder / "train.parquet", "--held-out", folder / "bench.parquet", *options]
     arguments += ["--out", folder / "left.parquet", "--report", folder / "report.json"]
     monkeypatch.setattr(sys, "argv", ["heal.data.decontaminate", *map(str, arguments)])
@@ -125,24 +125,24 @@ def run(folder, monkeypatch, train, held, *options):
 
 
 def test_the_command_writes_what_is_left_and_the_list_of_what_is_not(tmp_path, monkeypatch, capsys):
-    report = run(tmp_path, monkeypatch, ["same", "other"], ["Same!"])
+    report = run_decontaminate(tmp_path, monkeypatch, ["same", "other"], ["Same!"])
     assert [row["question"] for row in records.read(tmp_path / "left.parquet", "problems")] == ["other"]
     assert report["problems"] == [
         {
-            "problem_id": problem("same")["problem_id"],
+            "problem_id": make_problem("same")["problem_id"],
             "source": "x",
-            "hits": [{"split": "bench", "problem_id": problem("Same!")["problem_id"], "match": "question"}],
+            "hits": [{"split": "bench", "problem_id": make_problem("Same!")["problem_id"], "match": "question"}],
         }
     ]
     assert "1 of 2 training problems removed" in capsys.readouterr().out
     first = (tmp_path / "report.json").read_bytes()
-    run(tmp_path, monkeypatch, ["same", "other"], ["Same!"])
+    run_decontaminate(tmp_path, monkeypatch, ["same", "other"], ["Same!"])
     assert (tmp_path / "report.json").read_bytes() == first
 
 
 def test_training_problems_that_are_all_held_out_are_an_error(tmp_path, monkeypatch):
     with pytest.raises(HealError, match="every training problem is also held out"):
-        run(tmp_path, monkeypatch, ["same"], ["Same!"])
+        run_decontaminate(tmp_path, monkeypatch, ["same"], ["Same!"])
     assert not (tmp_path / "left.parquet").exists()
 
 
@@ -163,11 +163,13 @@ def test_it_is_on_unless_the_training_problems_are_mini():
 
 def test_the_table_counts_what_was_removed_and_left_out(tmp_path, monkeypatch):
     folder = run_factory.write_run(tmp_path / "run", accuracy={"rs": 0.3, "heal": 0.4, "oracle": 0.5})
-    arguments = run_factory.table_arguments(folder, tmp_path / "main.csv")
+    arguments = run_factory.make_table_arguments(folder, tmp_path / "main.csv")
     monkeypatch.setattr(sys, "argv", ["evals.tables.comparison", *arguments])
     tables.main()
     assert "Decontamination" not in (tmp_path / "main.md").read_text()
-    _, report = decontaminate.decontaminate([problem("a"), problem("b")], {"b": [problem("A")]}, Decontamination())
+    _, report = decontaminate.decontaminate(
+        [make_problem("a"), make_problem("b")], {"b": [make_problem("A")]}, Decontamination()
+    )
     records.write_json(tmp_path / "report.json", report)
     records.write_json(folder / "problems/b.parquet.provenance.json", {"left_out": [{"where": "row 1", "reason": "x"}]})
     monkeypatch.setattr(

@@ -79,11 +79,11 @@ SOURCES = {
 }
 
 
-def dataset(**options):
+def make_dataset(**options):
     return Dataset.model_validate(options)
 
 
-def file_of(folder, rows, suffix=".jsonl"):
+def write_file(folder, rows, suffix=".jsonl"):
     path = folder / f"rows{suffix}"
     if suffix == ".jsonl":
         records.write_jsonl(path, rows)
@@ -97,15 +97,15 @@ def file_of(folder, rows, suffix=".jsonl"):
     return str(path)
 
 
-def of_file(folder, rows, suffix=".jsonl", seed=0, **options):
-    return problems.load(dataset(source="file", path=file_of(folder, rows, suffix), **options), seed)
+def load_file(folder, rows, suffix=".jsonl", seed=0, **options):
+    return problems.load(make_dataset(source="file", path=write_file(folder, rows, suffix), **options), seed)
 
 
-def questions(rows):
+def list_questions(rows):
     return [row["question"] for row in rows]
 
 
-def numbered(count):
+def make_numbered_rows(count):
     return [{"question": f"What is {n}?", "answer": str(n), "kind": "odd" if n % 2 else "even"} for n in range(count)]
 
 
@@ -130,21 +130,21 @@ def hub(monkeypatch):
 def test_a_local_file_gives_the_same_problems_as_the_hub(hub, tmp_path, name, suffix):
     rows, options = SOURCES[name]
     hub(rows)
-    served = problems.load(dataset(source="hub", path="a/b", revision=COMMIT, split="train", **options), 3)
-    local = of_file(tmp_path, rows, suffix, seed=3, **options)
+    served = problems.load(make_dataset(source="hub", path="a/b", revision=COMMIT, split="train", **options), 3)
+    local = load_file(tmp_path, rows, suffix, seed=3, **options)
     assert {row.pop("source") for row in served} == {"a/b"} and {row.pop("source") for row in local} == {"rows"}
     assert local == served and local
 
 
 def test_the_hub_is_asked_for_one_commit_and_runs_no_code(hub):
     calls = hub(GSM8K)
-    problems.load(dataset(source="hub", path="openai/gsm8k", name="main", revision=COMMIT, split="test"), 0)
+    problems.load(make_dataset(source="hub", path="openai/gsm8k", name="main", revision=COMMIT, split="test"), 0)
     assert calls == [(("openai/gsm8k", "main"), {"split": "test", "revision": COMMIT})]
 
 
 def test_answers_are_read_as_each_source_writes_them(tmp_path):
     gsm8k, math, aime = (
-        of_file(tmp_path, *SOURCES[name][:1], **SOURCES[name][1]) for name in ("gsm8k", "math", "aime")
+        load_file(tmp_path, *SOURCES[name][:1], **SOURCES[name][1]) for name in ("gsm8k", "math", "aime")
     )
     assert [row["answer"] for row in gsm8k] == ["4", "1001"]
     assert gsm8k[0]["solution"] == "It is 2 + 2 = 4.\n\nSo 4."
@@ -163,14 +163,14 @@ def test_real_rows_of_gsm8k_and_math_are_usable():
         ("math500_test", {}),
         ("math500_test", SOURCES["math"][1] | {"keep": {"level": [3, 5]}}),
     ):
-        rows = problems.load(dataset(source="file", path=str(FILES / f"{name}.jsonl"), **options), 0)
+        rows = problems.load(make_dataset(source="file", path=str(FILES / f"{name}.jsonl"), **options), 0)
         assert all(row["answer"] and "#" not in row["answer"] and "<<" not in row["solution"] for row in rows)
     plain = [json.loads(line) for line in (FILES / "math500_test.jsonl").read_text().splitlines()]
     assert [row["answer"] for row in rows] == [row["answer"] for row in plain if row["level"] != 1]
 
 
 def test_the_letter_is_that_of_the_right_choice_and_all_letters_occur(tmp_path):
-    rows = of_file(tmp_path, GPQA, columns=GPQA_COLUMNS)
+    rows = load_file(tmp_path, GPQA, columns=GPQA_COLUMNS)
     for row, asked in zip(rows, GPQA, strict=True):
         choices = dict(line[1:].split(") ") for line in row["question"].splitlines() if line.startswith("("))
         assert choices[row["answer"]] == asked["Correct Answer"].strip() and list(choices) == list("ABCD")
@@ -178,11 +178,11 @@ def test_the_letter_is_that_of_the_right_choice_and_all_letters_occur(tmp_path):
 
 
 def test_the_order_of_choices_depends_on_the_seed_and_the_question_alone(tmp_path):
-    rows = of_file(tmp_path, GPQA, columns=GPQA_COLUMNS)
-    assert of_file(tmp_path, GPQA[7:9], columns=GPQA_COLUMNS) == rows[7:9]
+    rows = load_file(tmp_path, GPQA, columns=GPQA_COLUMNS)
+    assert load_file(tmp_path, GPQA[7:9], columns=GPQA_COLUMNS) == rows[7:9]
     turned = GPQA_COLUMNS | {"wrong_choices": GPQA_COLUMNS["wrong_choices"][::-1]}
-    assert of_file(tmp_path, GPQA, columns=turned) == rows
-    assert questions(of_file(tmp_path, GPQA, seed=1, columns=GPQA_COLUMNS)) != questions(rows)
+    assert load_file(tmp_path, GPQA, columns=turned) == rows
+    assert list_questions(load_file(tmp_path, GPQA, seed=1, columns=GPQA_COLUMNS)) != list_questions(rows)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_the_order_of_choices_depends_on_the_seed_and_the_question_alone(tmp_pat
 )
 def test_broken_choices_are_refused(tmp_path, change, said):
     with pytest.raises(HealError, match=said) as refused:
-        of_file(tmp_path, [GPQA[0] | change], columns=GPQA_COLUMNS)
+        load_file(tmp_path, [GPQA[0] | change], columns=GPQA_COLUMNS)
     assert "row 1" in str(refused.value)
 
 
@@ -218,7 +218,7 @@ def test_broken_choices_are_refused(tmp_path, change, said):
 )
 def test_other_fields_answers_and_filters_are_told_with_file_and_row(tmp_path, rows, options, said):
     with pytest.raises(HealError, match=said) as refused:
-        of_file(tmp_path, rows, **options)
+        load_file(tmp_path, rows, **options)
     assert "rows.jsonl" in str(refused.value) and "Fix" in str(refused.value)
 
 
@@ -232,38 +232,45 @@ def test_files_that_cannot_be_read_are_told(tmp_path, name, said):
 
 
 def test_filters_keep_and_drop_by_value(tmp_path):
-    rows = numbered(6)
-    assert questions(of_file(tmp_path, rows, keep={"kind": ["odd"]})) == [f"What is {n}?" for n in (1, 3, 5)]
-    assert questions(of_file(tmp_path, rows, drop={"kind": ["odd"]})) == [f"What is {n}?" for n in (0, 2, 4)]
+    rows = make_numbered_rows(6)
+    assert list_questions(load_file(tmp_path, rows, keep={"kind": ["odd"]})) == [f"What is {n}?" for n in (1, 3, 5)]
+    assert list_questions(load_file(tmp_path, rows, drop={"kind": ["odd"]})) == [f"What is {n}?" for n in (0, 2, 4)]
 
 
 def test_a_shuffled_order_does_not_depend_on_the_files_order(tmp_path):
-    rows = numbered(30)
-    drawn = questions(of_file(tmp_path, rows, order="shuffled", n=10))
-    assert questions(of_file(tmp_path, rows[::-1], order="shuffled", n=10)) == drawn
-    assert drawn != questions(rows)[:10] and questions(of_file(tmp_path, rows, seed=1, order="shuffled", n=10)) != drawn
+    rows = make_numbered_rows(30)
+    drawn = list_questions(load_file(tmp_path, rows, order="shuffled", n=10))
+    assert list_questions(load_file(tmp_path, rows[::-1], order="shuffled", n=10)) == drawn
+    assert (
+        drawn != list_questions(rows)[:10]
+        and list_questions(load_file(tmp_path, rows, seed=1, order="shuffled", n=10)) != drawn
+    )
 
 
 @pytest.mark.parametrize("order", ["given", "shuffled"])
 def test_two_sets_of_one_source_share_nothing_when_the_second_skips_the_first(tmp_path, order):
-    rows = [*numbered(20), {"question": "faulty", "answer": ""}]
+    rows = [*make_numbered_rows(20), {"question": "faulty", "answer": ""}]
     options = {"order": order, "unusable": "leave_out"}
-    dev = questions(of_file(tmp_path, rows, n=5, **options))
-    train = questions(of_file(tmp_path, rows, skip=5, **options))
-    assert len(dev) == 5 and set(dev) | set(train) == set(questions(numbered(20))) and not set(dev) & set(train)
+    dev = list_questions(load_file(tmp_path, rows, n=5, **options))
+    train = list_questions(load_file(tmp_path, rows, skip=5, **options))
+    assert (
+        len(dev) == 5
+        and set(dev) | set(train) == set(list_questions(make_numbered_rows(20)))
+        and not set(dev) & set(train)
+    )
 
 
 def test_unusable_rows_are_refused_or_left_out_and_told(tmp_path):
     rows = [
-        *numbered(2),
+        *make_numbered_rows(2),
         {"question": "What is 1?", "answer": "1"},
         {"question": "?", "answer": "see the figure, dear reader"},
     ]
     with pytest.raises(HealError, match="same question as in row 2"):
-        of_file(tmp_path, rows)
-    chosen = dataset(source="file", path=file_of(tmp_path, rows), unusable="leave_out")
+        load_file(tmp_path, rows)
+    chosen = make_dataset(source="file", path=write_file(tmp_path, rows), unusable="leave_out")
     taken, left_out = problems.collect(chosen, 0)
-    assert questions(taken) == questions(numbered(2))
+    assert list_questions(taken) == list_questions(make_numbered_rows(2))
     assert [row["where"].rpartition(", ")[2] for row in left_out] == ["row 3", "row 4"]
     assert "same question" in left_out[0]["reason"] and "not mathematics" in left_out[1]["reason"]
 
@@ -272,22 +279,22 @@ def test_a_mixture_joins_its_parts_and_takes_every_question_once(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir(), second.mkdir()
     parts = {
-        "small": {"source": "file", "path": file_of(first, numbered(10)), "n": 4},
-        "large": {"source": "file", "path": file_of(second, numbered(12)), "skip": 2},
+        "small": {"source": "file", "path": write_file(first, make_numbered_rows(10)), "n": 4},
+        "large": {"source": "file", "path": write_file(second, make_numbered_rows(12)), "skip": 2},
     }
     with pytest.raises(HealError, match=r"the same question as in .*first.*row 3"):
-        problems.load(dataset(source="mixture", parts=parts), 0)
-    joined = dataset(source="mixture", parts=parts, unusable="leave_out")
+        problems.load(make_dataset(source="mixture", parts=parts), 0)
+    joined = make_dataset(source="mixture", parts=parts, unusable="leave_out")
     rows, left_out = problems.collect(joined, 0)
-    assert questions(rows) == questions(numbered(12)) and len(left_out) == 2
+    assert list_questions(rows) == list_questions(make_numbered_rows(12)) and len(left_out) == 2
     shuffled = problems.load(joined.model_copy(update={"order": "shuffled", "n": 6}), 0)
-    assert len(shuffled) == 6 and questions(shuffled) != questions(rows)[:6]
+    assert len(shuffled) == 6 and list_questions(shuffled) != list_questions(rows)[:6]
 
 
 def test_the_instruction_stands_behind_every_question_and_is_part_of_its_id(tmp_path):
-    chosen = dataset(source="file", path=file_of(tmp_path, numbered(3)))
+    chosen = make_dataset(source="file", path=write_file(tmp_path, make_numbered_rows(3)))
     bare, asked = problems.load(chosen, 0), problems.collect(chosen, 0, "Box it.")[0]
-    assert questions(asked) == [f"{question}\n\nBox it." for question in questions(bare)]
+    assert list_questions(asked) == [f"{question}\n\nBox it." for question in list_questions(bare)]
     assert not {row["problem_id"] for row in bare} & {row["problem_id"] for row in asked}
 
 
@@ -347,7 +354,7 @@ def test_without_a_network_it_is_said_which_file_does_instead(tmp_path):
 
 
 def test_what_was_left_out_stands_in_the_provenance(tmp_path, monkeypatch):
-    path = file_of(tmp_path, [*numbered(2), {"question": "q", "answer": ""}])
+    path = write_file(tmp_path, [*make_numbered_rows(2), {"question": "q", "answer": ""}])
     out = tmp_path / "problems.parquet"
     options = json.dumps({"source": "file", "path": path, "unusable": "leave_out"})
     monkeypatch.setattr(

@@ -27,8 +27,8 @@ from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
 from heal.provenance import dollars
 from heal.worlds.mini import puzzles
-from tests.support.misbehaving_server import Misbehaving, answer
-from tests.support.near_tie import CLOSE, agree_until_a_near_tie
+from tests.support.misbehaving_server import Misbehaving, make_answer
+from tests.support.near_tie import CLOSE, assert_agree_until_near_tie
 
 TEACHER = "heal/worlds/mini/models/teacher"
 needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
@@ -80,7 +80,7 @@ def test_a_served_teacher_samples_and_scores_as_the_reference_engine(served, exa
     for request, (one, _), (other, _) in zip(
         requests, engine.generate(requests, greedy), exact.generate(requests, greedy), strict=True
     ):
-        agree_until_a_near_tie(one, other, exact, request.prompt_ids)
+        assert_agree_until_near_tie(one, other, exact, request.prompt_ids)
     drawn = exact.generate(requests, Sampling(max_new_tokens=160))
     sequences = [(r.prompt_ids, one.token_ids.tolist()) for r, (one, _) in zip(requests, drawn, strict=True)]
     for quick, true in zip(engine.score(sequences), exact.score(sequences), strict=True):
@@ -95,7 +95,7 @@ def test_a_served_teacher_goes_on_from_the_kept_tokens(served, exact, requests) 
     cut = Request((*requests[0].prompt_ids, *map(int, trace.token_ids[:24])), (0,))
     greedy = Sampling(temperature=0.0, max_new_tokens=160)
     ((one,),), ((other,),) = engine.generate([cut], greedy), exact.generate([cut], greedy)
-    agree_until_a_near_tie(one, other, exact, cut.prompt_ids)
+    assert_agree_until_near_tie(one, other, exact, cut.prompt_ids)
 
 
 @pytest.mark.workflow
@@ -135,7 +135,7 @@ ONE = [Request((5, 6), (3,))]
 
 def test_a_busy_server_is_asked_again_and_the_key_comes_from_the_environment(server, monkeypatch) -> None:
     monkeypatch.setenv("A_KEY", "secret")
-    endpoint = server((429, {}), (503, {}), answer("x =", [-0.1, -0.2, -0.3]), key_variable="A_KEY")
+    endpoint = server((429, {}), (503, {}), make_answer("x =", [-0.1, -0.2, -0.3]), key_variable="A_KEY")
     engine = EndpointEngine(TEACHER, endpoint=endpoint)
     ((one,),) = engine.generate(ONE, Sampling(max_new_tokens=9))
     assert [key for key, _ in Misbehaving.sent] == ["Bearer secret"] * 3
@@ -148,9 +148,9 @@ def test_a_busy_server_is_asked_again_and_the_key_comes_from_the_environment(ser
 def test_each_way_of_failing_names_what_to_do(server) -> None:
     for answers, found in (
         ([(500, {})] * 3, "retries included"),
-        ([answer("x =", None)], "no log-probs"),
-        ([answer("x =", [-0.1] * 9)], "9 log-probs, but the text has 2 tokens"),
-        ([answer("x =", [-0.1] * 2, "content_filter")], "content_filter"),
+        ([make_answer("x =", None)], "no log-probs"),
+        ([make_answer("x =", [-0.1] * 9)], "9 log-probs, but the text has 2 tokens"),
+        ([make_answer("x =", [-0.1] * 2, "content_filter")], "content_filter"),
     ):
         engine = EndpointEngine(TEACHER, endpoint=server(*answers))
         with pytest.raises(HealError, match=found):

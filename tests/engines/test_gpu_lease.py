@@ -49,7 +49,7 @@ def here(monkeypatch):
     return monkeypatch
 
 
-def holder(machine, count, seconds, cwd=ROOT, **extra):
+def start_holder(machine, count, seconds, cwd=ROOT, **extra):
     clean = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES" and not k.startswith("SLURM_")}
     arguments = [str(count), str(seconds), *(str(machine / name) for name in ("marks", "dev", "locks"))]
     return subprocess.Popen(
@@ -62,15 +62,15 @@ def holder(machine, count, seconds, cwd=ROOT, **extra):
     )
 
 
-def ended(process):
+def wait_for_end(process):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     return out.split(), err
 
 
 def test_cards_are_counted_by_their_device_files_or_named_by_the_environment(machine):
-    assert devices.visible(machine / "dev", {}) == ["0", "1"]
-    assert devices.visible(machine, {}) == []
+    assert devices.list_visible_gpus(machine / "dev", {}) == ["0", "1"]
+    assert devices.list_visible_gpus(machine, {}) == []
     for named, cards in {
         "": [],
         "-1": [],
@@ -80,7 +80,7 @@ def test_cards_are_counted_by_their_device_files_or_named_by_the_environment(mac
         "0,-1,1": ["0"],
         "GPU-1f,MIG-2a": ["GPU-1f", "MIG-2a"],
     }.items():
-        assert devices.visible(machine / "dev", {"CUDA_VISIBLE_DEVICES": named}) == cards, named
+        assert devices.list_visible_gpus(machine / "dev", {"CUDA_VISIBLE_DEVICES": named}) == cards, named
 
 
 def test_without_a_card_nothing_happens(here, tmp_path):
@@ -98,7 +98,7 @@ def test_a_second_lease_of_one_process_is_the_first_and_a_wish_beyond_the_machin
     here.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     assert devices.lease(3, folder=machine / "locks") == ["5", "7"] == devices.lease(1) == devices.leased()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,7"
-    assert "3 GPUs are asked for, 2 visible" in capsys.readouterr().err
+    assert "3 GPUs requested, 2 visible" in capsys.readouterr().err
 
 
 def test_two_clones_never_share_a_card_and_every_job_gets_its_turn(machine):
@@ -106,44 +106,46 @@ def test_two_clones_never_share_a_card_and_every_job_gets_its_turn(machine):
     clones = [machine / "a", machine / "b"]
     for clone in clones:
         clone.mkdir()
-    jobs = [holder(machine, count, 0.2, cwd=clones[index % 2]) for index, count in enumerate([1, 2, 1, 1, 2, 1, 2, 1])]
-    taken = [ended(job)[0] for job in jobs]
+    jobs = [
+        start_holder(machine, count, 0.2, cwd=clones[index % 2]) for index, count in enumerate([1, 2, 1, 1, 2, 1, 2, 1])
+    ]
+    taken = [wait_for_end(job)[0] for job in jobs]
     assert {card for cards in taken for card in cards} == {"0", "1"}
     assert not list((machine / "marks").iterdir())
 
 
 def test_a_killed_job_frees_its_card_and_the_waiting_one_says_that_it_waits(machine):
-    first = holder(machine, 2, 600)
+    first = start_holder(machine, 2, 600)
     assert first.stdout.readline().split() == ["0", "1"]
-    second = holder(machine, 1, 0)
+    second = start_holder(machine, 1, 0)
     assert "waiting for 1 of 2" in second.stderr.readline()
     assert second.poll() is None
     for mark in (machine / "marks").iterdir():  # which the first can no longer do, and before the second takes over
         mark.unlink()
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    assert len(ended(second)[0]) == 1
+    assert len(wait_for_end(second)[0]) == 1
 
 
 def test_a_job_that_wants_two_cards_is_not_overtaken_by_those_that_want_one(machine):
-    first = holder(machine, 1, 3)
+    first = start_holder(machine, 1, 3)
     first.stdout.readline()
-    both = holder(machine, 2, 0.5)
+    both = start_holder(machine, 2, 0.5)
     assert "waiting for 2 of 2" in both.stderr.readline()
-    last = holder(machine, 1, 0)
+    last = start_holder(machine, 1, 0)
     assert "waiting for 1 of 2" in last.stderr.readline()  # though one card is free
-    assert ended(both)[0] == ["0", "1"]
-    ended(first), ended(last)
+    assert wait_for_end(both)[0] == ["0", "1"]
+    wait_for_end(first), wait_for_end(last)
 
 
 def test_slurm_jobs_each_have_a_first_card_and_one_jobs_processes_do_not_share_it(machine):
     """In SLURM both cards may be called 0: jobs 7 and 8 must not wait for each other, a second process of 7 must."""
-    first = holder(machine, 1, 600, CUDA_VISIBLE_DEVICES="0", SLURM_JOB_ID="7", SLURM_STEP_ID="0")
+    first = start_holder(machine, 1, 600, CUDA_VISIBLE_DEVICES="0", SLURM_JOB_ID="7", SLURM_STEP_ID="0")
     assert first.stdout.readline().split() == ["0"]
     (machine / "marks/0").unlink()
-    other = holder(machine, 1, 0, CUDA_VISIBLE_DEVICES="0", SLURM_JOB_ID="8", SLURM_STEP_ID="0")
-    assert ended(other) == (["0"], "")
-    same = holder(machine, 1, 0, CUDA_VISIBLE_DEVICES="0", SLURM_JOB_ID="7", SLURM_STEP_ID="0")
+    other = start_holder(machine, 1, 0, CUDA_VISIBLE_DEVICES="0", SLURM_JOB_ID="8", SLURM_STEP_ID="0")
+    assert wait_for_end(other) == (["0"], "")
+    same = start_holder(machine, 1, 0, CUDA_VISIBLE_DEVICES="0", SLURM_JOB_ID="7", SLURM_STEP_ID="0")
     assert "waiting" in same.stderr.readline()
     for process in (first, same):
         process.kill()
@@ -178,7 +180,7 @@ def test_a_command_with_a_model_waits_for_its_card(module, tmp_path):
 
     card = f"test-{os.getpid()}"
     records.write(tmp_path / "problems.parquet", "problems", [])
-    held = devices.wait_for([card], 1, devices.lock_folder())
+    held = devices.wait_for([card], 1, devices.make_lock_folder())
     arguments = COMMANDS[module].format(problems=tmp_path / "problems.parquet", out=tmp_path / "out")
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments.split()],
@@ -194,7 +196,7 @@ def test_a_command_with_a_model_waits_for_its_card(module, tmp_path):
         process.communicate()
         for file in held.values():
             file.close()
-        for file in devices.lock_folder().glob(f"*{card}*"):
+        for file in devices.make_lock_folder().glob(f"*{card}*"):
             file.unlink()
 
 

@@ -73,14 +73,14 @@ def engine(make: Callable[..., TransformersEngine]) -> TransformersEngine:
     return make()
 
 
-def prompts(count: int, seed: int = 0) -> list[tuple[int, ...]]:
+def make_prompts(count: int, seed: int = 0) -> list[tuple[int, ...]]:
     rng = np.random.default_rng(seed)
     return [tuple(int(t) for t in rng.integers(3, VOCABULARY, rng.integers(1, 20))) for _ in range(count)]
 
 
-def some_requests() -> list[Request]:
+def make_requests() -> list[Request]:
     """Different lengths, numbers of samples and limits; one prompt comes twice, one request wants nothing."""
-    first = prompts(8)
+    first = make_prompts(8)
     requests = [Request(p, tuple(range(10 * i, 10 * i + 1 + i % 4))) for i, p in enumerate(first)]
     requests += [Request(first[2], (500, 501)), Request(first[3], ())]
     requests[5] = dataclasses.replace(requests[5], max_new_tokens=3)
@@ -96,7 +96,7 @@ def assert_same(one: Sequence[Completion], other: Sequence[Completion]) -> None:
         np.testing.assert_allclose(a.entropies, b.entropies, atol=1e-4)
 
 
-def flat(samples: list[list[Completion]]) -> list[Completion]:
+def flatten(samples: list[list[Completion]]) -> list[Completion]:
     return [completion for row in samples for completion in row]
 
 
@@ -104,28 +104,28 @@ def flat(samples: list[list[Completion]]) -> list[Completion]:
 def test_result_does_not_depend_on_the_batch(
     make: Callable[..., TransformersEngine], sampling: Sampling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    requests = some_requests()
+    requests = make_requests()
     together = make().generate(requests, sampling)
     monkeypatch.setattr(module, "UNIFORMS", 16)  # nor on how many random numbers are drawn at once
     assert [len(row) for row in together] == [len(r.seeds) for r in requests]
-    assert {c.finish_reason for c in flat(together)} == {"stop", "length"}
-    assert max(len(c.token_ids) for c in flat(together)) > 32
+    assert {c.finish_reason for c in flatten(together)} == {"stop", "length"}
+    assert max(len(c.token_ids) for c in flatten(together)) > 32
     for options in ({"batch_size": 1}, {"batch_size": 5}, {"batch_tokens": 200}):
-        assert_same(flat(make(**options).generate(requests, sampling)), flat(together))
+        assert_same(flatten(make(**options).generate(requests, sampling)), flatten(together))
 
 
 def test_result_does_not_depend_on_order_or_shards(engine: TransformersEngine) -> None:
-    requests, sampling = some_requests(), Sampling(max_new_tokens=30)
+    requests, sampling = make_requests(), Sampling(max_new_tokens=30)
     together = engine.generate(requests, sampling)
     order = np.random.default_rng(1).permutation(len(requests)).tolist()
     shuffled = engine.generate([requests[i] for i in order], sampling)
     for i, row in zip(order, shuffled, strict=True):
         assert_same(row, together[i])
     halves = engine.generate(requests[:4], sampling) + engine.generate(requests[4:], sampling)
-    assert_same(flat(halves), flat(together))
+    assert_same(flatten(halves), flatten(together))
     # The samples of one prompt in two requests.
     parts = engine.generate([Request(requests[3].prompt_ids, (s,)) for s in requests[3].seeds], sampling)
-    assert_same(flat(parts), together[3])
+    assert_same(flatten(parts), together[3])
 
 
 def test_seeds_differ_and_repeat(engine: TransformersEngine) -> None:
@@ -137,7 +137,7 @@ def test_seeds_differ_and_repeat(engine: TransformersEngine) -> None:
 
 
 def test_greedy_equals_transformers(engine: TransformersEngine) -> None:
-    requests = [Request(p, (0,)) for p in prompts(12, seed=3)]
+    requests = [Request(p, (0,)) for p in make_prompts(12, seed=3)]
     for request, (ours,) in zip(requests, engine.generate(requests, Sampling(0, 1, 40)), strict=True):
         ids = torch.tensor([request.prompt_ids])
         theirs = engine.model.generate(
@@ -158,11 +158,11 @@ def test_entropy_of_a_uniform_model(tmp_path: Path, make: Callable[..., Transfor
 @pytest.mark.parametrize("sampling", [Sampling(max_new_tokens=40), Sampling(0.5, 0.8, 40)])
 def test_generate_and_score_agree(make: Callable[..., TransformersEngine], sampling: Sampling) -> None:
     """Also with another temperature and top-p: the stored values are those of the raw logits."""
-    engine, requests = make(), some_requests()
+    engine, requests = make(), make_requests()
     samples = engine.generate(requests, sampling)
     pairs = [(r.prompt_ids, c.token_ids) for r, row in zip(requests, samples, strict=True) for c in row]
     for options in ({}, {"batch_size": 3}):
-        for completion, score in zip(flat(samples), make(**options).score(pairs), strict=True):
+        for completion, score in zip(flatten(samples), make(**options).score(pairs), strict=True):
             np.testing.assert_allclose(score.logprobs, completion.logprobs, atol=1e-4)
             np.testing.assert_allclose(score.entropies, completion.entropies, atol=1e-4)
 
@@ -254,12 +254,12 @@ def limit_rows(engine: TransformersEngine, most: int, monkeypatch: pytest.Monkey
 def test_out_of_memory_halves_the_batch(
     make: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    requests, sampling, whole, engine = some_requests(), Sampling(max_new_tokens=20), make(), make()
-    expected = flat(whole.generate(requests, sampling))
+    requests, sampling, whole, engine = make_requests(), Sampling(max_new_tokens=20), make(), make()
+    expected = flatten(whole.generate(requests, sampling))
     pairs = [(r.prompt_ids, [5, 6]) for r in requests]
     scores = whole.score(pairs)
     limit_rows(engine, 3, monkeypatch)
-    assert_same(flat(engine.generate(requests, sampling)), expected)
+    assert_same(flatten(engine.generate(requests, sampling)), expected)
     assert "out of memory" in caplog.text
     assert engine.batch_size == 2  # of 22 rows: 11, 5, 2
     engine.batch_size = 512
@@ -277,7 +277,7 @@ def test_other_errors_are_not_taken_for_memory(engine: TransformersEngine, monke
 
     monkeypatch.setattr(engine.model, "forward", broken)
     with pytest.raises(RuntimeError, match="shapes"):
-        engine.generate(some_requests(), Sampling())
+        engine.generate(make_requests(), Sampling())
 
 
 @pytest.mark.parametrize("batch_size", [512, 2])
@@ -285,7 +285,7 @@ def test_usage_counts_a_shared_prompt_once(make: Callable[..., TransformersEngin
     engine = make(batch_size=batch_size)
     samples = engine.generate([Request((5, 6, 7), (1, 2, 3, 4, 5)), Request((5, 6), (1,))], Sampling())
     assert engine.usage.prefill_tokens == 5
-    assert engine.usage.generated_tokens == sum(len(c.token_ids) for c in flat(samples))
+    assert engine.usage.generated_tokens == sum(len(c.token_ids) for c in flatten(samples))
     engine.score([((5, 6), (7, 8, 9))])
     assert (engine.usage.prefill_tokens, engine.usage.scored_tokens) == (7, 3)
 
@@ -305,10 +305,10 @@ def test_plain_cache_layers_are_replaced(engine: TransformersEngine) -> None:
 def test_sliding_window_model(tmp_path: Path, make: Callable[..., TransformersEngine]) -> None:
     torch.manual_seed(1)
     model = MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=8))
-    engine, requests = make(save_model(tmp_path, model)), some_requests()
+    engine, requests = make(save_model(tmp_path, model)), make_requests()
     samples = engine.generate(requests, Sampling(max_new_tokens=30))
     pairs = [(r.prompt_ids, c.token_ids) for r, row in zip(requests, samples, strict=True) for c in row]
-    for completion, score in zip(flat(samples), engine.score(pairs), strict=True):
+    for completion, score in zip(flatten(samples), engine.score(pairs), strict=True):
         np.testing.assert_allclose(score.logprobs, completion.logprobs, atol=1e-4)
 
 

@@ -24,7 +24,7 @@ from heal.method.gear import Cut, measure
 from heal.pipeline import repair, sample
 from heal.pipeline.runner import pieces
 from heal.worlds.mini import puzzles
-from tests.support.near_tie import CLOSE, agree_until_a_near_tie
+from tests.support.near_tie import CLOSE, assert_agree_until_near_tie
 
 pytestmark = [
     pytest.mark.workflow,
@@ -58,7 +58,7 @@ def test_greedy_gives_the_reference_engines_tokens_and_bounds_its_entropies(fast
     for request, (one,), (other,) in zip(
         requests, fast.generate(requests, greedy), exact.generate(requests, greedy), strict=True
     ):
-        agree_until_a_near_tie(one, other, exact, request.prompt_ids)
+        assert_agree_until_near_tie(one, other, exact, request.prompt_ids)
         assert other.entropies_upper is None  # exact
 
 
@@ -101,7 +101,7 @@ def test_a_repair_goes_on_from_the_same_prefix_with_the_same_words(fast, exact, 
     assert asked[0] == asked[1]
     greedy = Sampling(temperature=0.0, max_new_tokens=160)
     ((one,),), ((other,),) = fast.generate(asked[:1], greedy), exact.generate(asked[1:], greedy)
-    agree_until_a_near_tie(one, other, exact, asked[0].prompt_ids)
+    assert_agree_until_near_tie(one, other, exact, asked[0].prompt_ids)
 
 
 def test_what_the_model_cannot_take_is_refused_before_anything_runs(fast) -> None:

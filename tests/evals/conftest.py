@@ -9,7 +9,7 @@ import pytest
 
 from evals.tables import comparison as tables
 from tests.support.commands import run_main
-from tests.support.run_factory import table_arguments, write_run
+from tests.support.run_factory import make_table_arguments, write_run
 from tests.support.tables import ACCURACY, write_detail_tables
 
 
@@ -25,5 +25,5 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def table(run: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
-    run_main(monkeypatch, tables.main, *table_arguments(run, run / "tables/main.csv"))
+    run_main(monkeypatch, tables.main, *make_table_arguments(run, run / "tables/main.csv"))
     return pd.read_csv(run / "tables/main.csv")

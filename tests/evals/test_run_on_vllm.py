@@ -19,7 +19,7 @@ from heal.config.data import Dataset
 from heal.config.experiment import Engine, Model
 from heal.data.load_problems import load
 from heal.engines.transformers import TransformersEngine
-from tests.support.near_tie import equal_tokens
+from tests.support.near_tie import count_equal_tokens
 
 pytestmark = [
     pytest.mark.workflow,
@@ -73,7 +73,7 @@ def test_greedy_answers_and_their_score_are_those_of_transformers(fast, exact, p
         ids, other_ids = (
             engine.tokenizer.encode(text, add_special_tokens=False) for text in (row["text"], other["text"])
         )
-        if equal_tokens(ids, other_ids, engine, engine.chat_ids(question[row["problem_id"]])) == len(ids):
+        if count_equal_tokens(ids, other_ids, engine, engine.chat_ids(question[row["problem_id"]])) == len(ids):
             assert row == other
     assert results["strict"] == reference["strict"] == results["lm_eval"]["strict"] > 0.9
 

@@ -26,7 +26,7 @@ def tables() -> tuple[np.ndarray, np.ndarray]:
     return a_SQ, np.clip(a_SQ + rng.choice([-0.25, 0.0, 0.0], size=a_SQ.shape), 0, 1)
 
 
-def bounds(interval: stats.Interval | stats.TTest) -> tuple[float, float]:
+def get_bounds(interval: stats.Interval | stats.TTest) -> tuple[float, float]:
     return interval.low, interval.high
 
 
@@ -59,12 +59,12 @@ def test_order_of_seeds_and_questions_does_not_matter(tables):
 def test_a_constant_shifts_and_a_swap_flips(tables):
     a_SQ, b_SQ = tables
     for compare in (stats.compute_paired_t, stats.compute_crossed_bootstrap_difference):
-        low, high = bounds(compare(a_SQ, b_SQ))
+        low, high = get_bounds(compare(a_SQ, b_SQ))
         assert 0 < low < high
-        assert bounds(compare(a_SQ + 0.125, b_SQ)) == pytest.approx((low + 0.125, high + 0.125))
-        assert bounds(compare(b_SQ, a_SQ)) == pytest.approx((-high, -low))
-    low, high = bounds(stats.compute_crossed_bootstrap(a_SQ))
-    assert bounds(stats.compute_crossed_bootstrap(a_SQ + 0.125)) == pytest.approx((low + 0.125, high + 0.125))
+        assert get_bounds(compare(a_SQ + 0.125, b_SQ)) == pytest.approx((low + 0.125, high + 0.125))
+        assert get_bounds(compare(b_SQ, a_SQ)) == pytest.approx((-high, -low))
+    low, high = get_bounds(stats.compute_crossed_bootstrap(a_SQ))
+    assert get_bounds(stats.compute_crossed_bootstrap(a_SQ + 0.125)) == pytest.approx((low + 0.125, high + 0.125))
 
 
 def test_bootstrap_is_deterministic_and_matches_loops(tables):
@@ -75,22 +75,22 @@ def test_bootstrap_is_deterministic_and_matches_loops(tables):
     means = [(a_SQ - b_SQ)[pick(5, size=5)][:, pick(60, size=60)].mean() for _ in range(20_000)]
     wanted = np.quantile(means, [0.05, 0.95])
     interval = stats.compute_crossed_bootstrap_difference(a_SQ, b_SQ, level=0.9, resamples=20_000)
-    assert bounds(interval) == pytest.approx(wanted, abs=0.0015)
+    assert get_bounds(interval) == pytest.approx(wanted, abs=0.0015)
 
 
 def test_each_axis_widens_the_interval():
     by_question, by_seed = np.tile([0.0, 1.0], (3, 50)), np.repeat([[0.0], [1.0]], 100, axis=1)
-    low, high = bounds(stats.compute_crossed_bootstrap(by_question))
+    low, high = get_bounds(stats.compute_crossed_bootstrap(by_question))
     assert (low, high) == pytest.approx((0.4, 0.6), abs=0.011)  # binomial(100, 1/2)
-    assert bounds(stats.compute_crossed_bootstrap(by_seed)) == pytest.approx((0.0, 1.0))
+    assert get_bounds(stats.compute_crossed_bootstrap(by_seed)) == pytest.approx((0.0, 1.0))
     assert math.isnan(stats.compute_crossed_bootstrap([[0.5], [1.0]]).low)
 
 
 def test_a_teacher_seed_is_resampled_with_its_training_seeds():
     """Teacher seeds differ, training seeds do not: resampling pairs of both would hide that only two are independent."""
     by_group = np.repeat([0.0, 1.0], 20)[:, None] * np.ones(100)
-    assert bounds(stats.compute_crossed_bootstrap(by_group, groups=2)) == pytest.approx((0.0, 1.0))
-    low, high = bounds(stats.compute_crossed_bootstrap(by_group))
+    assert get_bounds(stats.compute_crossed_bootstrap(by_group, groups=2)) == pytest.approx((0.0, 1.0))
+    low, high = get_bounds(stats.compute_crossed_bootstrap(by_group))
     assert low > 0.2 and high < 0.8
     one = np.random.default_rng(1).random((4, 30))
     assert stats.compute_crossed_bootstrap(one, groups=1) == stats.compute_crossed_bootstrap(one)
@@ -104,15 +104,15 @@ def test_paired_t_is_scipys(tables):
     ours = stats.compute_paired_t(a_SQ, b_SQ, level=0.9)
     theirs = scipy_stats.ttest_rel(a_SQ.mean(axis=1), b_SQ.mean(axis=1))
     assert (ours.p, ours.dof) == pytest.approx((theirs.pvalue, theirs.df))
-    assert bounds(ours) == pytest.approx(tuple(theirs.confidence_interval(0.9)))
+    assert get_bounds(ours) == pytest.approx(tuple(theirs.confidence_interval(0.9)))
 
 
 def test_paired_t_says_when_it_cannot_say():
     assert math.isnan(stats.compute_paired_t([[1.0, 0.0]], [[1.0, 0.0]]).p)
     one_seed = stats.compute_paired_t([[1.0, 0.0]], [[0.0, 0.0]])
-    assert one_seed.diff == 0.5 and all(map(math.isnan, (one_seed.p, *bounds(one_seed))))
+    assert one_seed.diff == 0.5 and all(map(math.isnan, (one_seed.p, *get_bounds(one_seed))))
     equal = stats.compute_paired_t([[1.0, 0.0], [0.0, 1.0]], np.zeros((2, 2)))
-    assert equal.diff == 0.5 and all(map(math.isnan, (equal.p, *bounds(equal))))
+    assert equal.diff == 0.5 and all(map(math.isnan, (equal.p, *get_bounds(equal))))
     cancelled = stats.compute_paired_t([[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]])
     assert cancelled.p == 1.0 and math.isnan(cancelled.low)
 
@@ -144,7 +144,7 @@ def test_paired_t_covers_the_true_difference():
         difficulty_Q = rng.normal(0, 1.5, 200)
         logits = (shift + rng.normal(0, 0.25, (5, 1)) + difficulty_Q for shift in (0.4, 0.0))
         a_SQ, b_SQ = (rng.random((5, 200)) < expit(logit_SQ) for logit_SQ in logits)
-        low, high = bounds(stats.compute_paired_t(a_SQ, b_SQ))
+        low, high = get_bounds(stats.compute_paired_t(a_SQ, b_SQ))
         hits += low <= mean_a - mean_b <= high
     assert 0.91 <= hits / 300 <= 0.99
 
@@ -175,7 +175,7 @@ def test_paired_t_on_student_s_sleep_data():
     result = stats.compute_paired_t(first[:, None], second[:, None])
     assert (result.diff, result.dof) == (pytest.approx(-1.58), 9)
     assert result.p == pytest.approx(0.002833, abs=5e-7)
-    assert bounds(result) == pytest.approx((-2.4598858, -0.7001142), abs=5e-8)
+    assert get_bounds(result) == pytest.approx((-2.4598858, -0.7001142), abs=5e-8)
 
 
 def test_benjamini_hochberg_1995():
@@ -213,8 +213,8 @@ def test_wilson_newcombe_1998():
     published = {(81, 263): (0.2553, 0.3662), (15, 148): (0.0624, 0.1605)}
     published |= {(0, 20): (0.0, 0.1611), (1, 29): (0.0061, 0.1718)}
     for (k, n), wanted in published.items():
-        assert bounds(stats.compute_wilson_interval(k, n)) == pytest.approx(wanted, abs=5.1e-5)
-        assert bounds(stats.compute_wilson_interval(n - k, n)) == pytest.approx(
+        assert get_bounds(stats.compute_wilson_interval(k, n)) == pytest.approx(wanted, abs=5.1e-5)
+        assert get_bounds(stats.compute_wilson_interval(n - k, n)) == pytest.approx(
             (1 - wanted[1], 1 - wanted[0]), abs=5.1e-5
         )
     assert math.isnan(stats.compute_wilson_interval(0, 0).mean)
@@ -239,7 +239,7 @@ def test_pass_at_k_is_the_code_of_chen_2021():
         assert stats.estimate_pass_at_k(n, c, k) == pytest.approx(printed, abs=1e-12)
 
 
-def majority_by_hand(votes, correct, k):
+def estimate_majority_by_hand(votes, correct, k):
     """Over all subsets, with ties shared out."""
     won = []
     for drawn in combinations(range(len(votes)), k):
@@ -259,7 +259,7 @@ def test_majority_at_k_by_brute_force():
         order = rng.permutation(n)
         for k in range(1, n + 1):
             found = stats.estimate_majority_at_k(votes, correct, k)
-            assert found == pytest.approx(majority_by_hand(votes, correct, k))
+            assert found == pytest.approx(estimate_majority_by_hand(votes, correct, k))
             shuffled = stats.estimate_majority_at_k([votes[i] for i in order], [correct[i] for i in order], k)
             assert shuffled == pytest.approx(found)
         assert stats.estimate_majority_at_k(votes, correct, 1) == pytest.approx(np.mean(correct))
@@ -277,7 +277,7 @@ def test_auroc_is_the_share_of_won_pairs():
         result, flipped = stats.compute_auroc(scores, labels), stats.compute_auroc(scores, ~labels)
         assert result.mean == pytest.approx(np.mean(pairs))
         assert 0 <= result.low <= result.mean <= result.high <= 1
-        assert bounds(flipped) == pytest.approx((1 - result.high, 1 - result.low))
+        assert get_bounds(flipped) == pytest.approx((1 - result.high, 1 - result.low))
     assert all(math.isnan(stats.compute_auroc([1, 2], [c, c]).mean) for c in (0, 1))
     perfect = stats.compute_auroc(range(40), np.arange(40) >= 20)
     assert perfect.high == 1.0 and 0.8 < perfect.low < 0.95
@@ -287,8 +287,8 @@ def test_auroc_interval_newcombe_2006():
     """The printed example of R's SingleCaseES; Hanley & McNeil's variance with both classes of mean size."""
     result = stats.compute_auroc([20, 20, 26, 25, 22, 23, 28, 25, 24, 27, 30, 30, 29], [0] * 6 + [1] * 7)
     assert result.mean == pytest.approx(38.5 / 42)
-    assert bounds(result) == pytest.approx((0.5973406, 0.9860176), abs=5e-5)
-    for t in bounds(result):
+    assert get_bounds(result) == pytest.approx((0.5973406, 0.9860176), abs=5e-5)
+    for t in get_bounds(result):
         q1, q2 = t / (2 - t), 2 * t**2 / (1 + t)
         variance = (t * (1 - t) + (6.5 - 1) * (q1 - t**2 + q2 - t**2)) / 42
         assert abs(result.mean - t) == pytest.approx(scipy_stats.norm.ppf(0.975) * math.sqrt(variance), rel=1e-6)
@@ -309,8 +309,8 @@ def test_auroc_of_groups_counts_groups_not_copies():
     scores = labels + rng.normal(0, 1, 60)
     once = stats.compute_auroc(scores, labels, groups=range(60))
     copied = stats.compute_auroc(np.tile(scores, 8), np.tile(labels, 8), groups=[f"p{i}" for i in range(60)] * 8)
-    assert bounds(copied) == pytest.approx(bounds(once)) and copied.covers == "groups"
-    assert bounds(once) == pytest.approx(bounds(stats.compute_auroc(scores, labels)), abs=0.03)
+    assert get_bounds(copied) == pytest.approx(get_bounds(once)) and copied.covers == "groups"
+    assert get_bounds(once) == pytest.approx(get_bounds(stats.compute_auroc(scores, labels)), abs=0.03)
     assert math.isnan(stats.compute_auroc(scores, labels, groups=[0] * 60).low)
     assert math.isnan(stats.compute_auroc(labels, labels, groups=range(60)).low)
 

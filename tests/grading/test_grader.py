@@ -30,7 +30,7 @@ def grader() -> Iterator[Grader]:
         yield shared
 
 
-def box(answer: str) -> str:
+def put_in_box(answer: str) -> str:
     return f"So the answer is $\\boxed{{{answer}}}$."
 
 
@@ -58,10 +58,10 @@ ANSWERS += [
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_an_answer_equals_itself_and_no_other(grader: Grader, answer: str) -> None:
-    assert grader.grade(box(answer), answer) == grading.Grade(answer, True, True, True, "")
+    assert grader.grade(put_in_box(answer), answer) == grading.Grade(answer, True, True, True, "")
     assert grader.verify(answer, answer) == "correct"
     check_gold(answer, grader)
-    assert grader.grade(box("87654"), answer).reason == "wrong"
+    assert grader.grade(put_in_box("87654"), answer).reason == "wrong"
 
 
 EQUAL = [
@@ -78,9 +78,9 @@ UNEQUAL = [("0.5", "0.51"), ("1234", "1,235"), ("1/3", "0.33"), ("(1,2)", "(2,1)
 
 def test_writing_does_not_matter_but_value_does(grader: Grader) -> None:
     for gold, answer in EQUAL:
-        assert grader.grade(box(answer), gold).correct, (gold, answer)
+        assert grader.grade(put_in_box(answer), gold).correct, (gold, answer)
     for gold, answer in UNEQUAL:
-        assert grader.grade(box(answer), gold).reason == "wrong", (gold, answer)
+        assert grader.grade(put_in_box(answer), gold).reason == "wrong", (gold, answer)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_the_strict_and_the_flexible_reading(grader: Grader) -> None:
     assert grader.grade("<think>\\boxed{5}</think> I give up.", "5").reason == "no_answer"
 
 
-def random_number(rng: random.Random) -> str:
+def make_random_number(rng: random.Random) -> str:
     sign, size = rng.choice(["", "-"]), rng.choice([13, 2000, 10**7, 10**15])
     whole, part = (
         rng.randrange(size),
@@ -140,7 +140,7 @@ def random_number(rng: random.Random) -> str:
     return sign + rng.choice([*forms, f"\\frac{{{whole}}}{{{below}}}", f"\\dfrac{{{whole}}}{{{below}}}"])
 
 
-def same_value(number: str, rng: random.Random) -> str:
+def have_same_value(number: str, rng: random.Random) -> str:
     """Another way to write the number, or one close to it."""
     plain = number.replace("dfrac", "frac").replace("\\frac{", "").replace("}{", "/").replace("}", "").replace(",", "")
     above, _, below = plain.partition("/")
@@ -152,8 +152,8 @@ def same_value(number: str, rng: random.Random) -> str:
 def test_the_fast_path_agrees_with_math_verify(grader: Grader) -> None:
     rng, decided = random.Random(0), {True: 0, False: 0}
     for _ in range(1500):
-        gold = random_number(rng)
-        answer = same_value(gold, rng) if rng.random() < 0.7 else random_number(rng)
+        gold = make_random_number(rng)
+        answer = have_same_value(gold, rng) if rng.random() < 0.7 else make_random_number(rng)
         plain = compare_plain(gold, answer)
         if plain is None or (plain and gold == answer):
             continue
@@ -175,10 +175,10 @@ def test_the_fast_path_agrees_with_math_verify(grader: Grader) -> None:
 def test_the_order_of_questions_does_not_change_verdicts() -> None:
     pairs = [(a, b) for a in ANSWERS[3:12] for b in (*ANSWERS[3:12], "garbage \\frac{")]
     with Grader() as one:
-        apart = {pair: one.grade(box(pair[1]), pair[0]) for pair in pairs}
+        apart = {pair: one.grade(put_in_box(pair[1]), pair[0]) for pair in pairs}
     random.Random(1).shuffle(pairs)
     with Grader() as many:
-        together = many.grade_many([box(answer) for _, answer in pairs], [gold for gold, _ in pairs])
+        together = many.grade_many([put_in_box(answer) for _, answer in pairs], [gold for gold, _ in pairs])
         assert together == [apart[pair] for pair in pairs]
         with pytest.raises(ValueError):
             many.grade_many(["1"], [])
@@ -205,7 +205,7 @@ def test_huge_texts_end_soon_and_well() -> None:
             began = time.process_time()
             assert patient.grade(text, "5").reason == reason, text[:30]
             assert time.process_time() - began < 3, text[:30]
-        assert patient.grade(box("x+1"), "1+x").correct
+        assert patient.grade(put_in_box("x+1"), "1+x").correct
 
 
 TOWERS = ["10^{10^{10}}", "2^{2^{2^{2^{2^{2}}}}}", "100000000!"]
@@ -215,12 +215,12 @@ def test_hostile_answers_end_at_the_cpu_limit_and_the_next_one_is_judged() -> No
     with Grader(cpu_limit_s=0.5) as strict:
         for answer in TOWERS:
             began = time.monotonic()
-            assert strict.grade(box(answer), "5").reason == "timeout", answer
-            assert strict.grade(box("\\dfrac12"), "\\frac{1}{2}").correct
-            assert strict.grade(box(answer), "5").reason == "timeout", "remembered"
+            assert strict.grade(put_in_box(answer), "5").reason == "timeout", answer
+            assert strict.grade(put_in_box("\\dfrac12"), "\\frac{1}{2}").correct
+            assert strict.grade(put_in_box(answer), "5").reason == "timeout", "remembered"
             assert time.monotonic() - began < 30, answer
         for answer in (TOWERS[0], "\\frac{0}{0}"):
-            assert strict.grade(box(answer), answer).correct, "an answer equals itself"
+            assert strict.grade(put_in_box(answer), answer).correct, "an answer equals itself"
 
 
 def test_the_wall_clock_limit_ends_a_worker_that_hangs() -> None:
@@ -276,7 +276,7 @@ def test_an_interrupted_question_leaves_no_reply_for_the_next(monkeypatch: pytes
         assert grader.verify("x+1", "1+x") == "correct"
 
 
-def running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -316,9 +316,9 @@ os.kill(os.getpid(), signal.SIGKILL)
     worker, idle = map(int, output.read_text().split())
     try:
         deadline = time.monotonic() + 15
-        while running(worker) and time.monotonic() < deadline:
+        while is_running(worker) and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert not running(worker)
+        assert not is_running(worker)
     finally:
         os.kill(idle, signal.SIGKILL)
 
@@ -355,7 +355,7 @@ def test_gsm8k_golds() -> None:
             gold_from_gsm8k(broken)
 
 
-def rows(name: str) -> list[dict[str, str]]:
+def read_rows(name: str) -> list[dict[str, str]]:
     path = DATA / name
     if not path.is_file():
         pytest.skip(f"{path} is not on this machine")
@@ -364,16 +364,16 @@ def rows(name: str) -> list[dict[str, str]]:
 
 def test_every_math500_gold_is_found_in_its_solution(grader: Grader) -> None:
     failed = []
-    for row in rows("math500_test.jsonl"):
+    for row in read_rows("math500_test.jsonl"):
         check_gold(row["answer"], grader, where=row["unique_id"])
         grade = grader.grade(row["solution"], row["answer"])
-        if not grade.correct or not grader.grade(box(row["answer"]), row["answer"]).correct:
+        if not grade.correct or not grader.grade(put_in_box(row["answer"]), row["answer"]).correct:
             failed.append((row["unique_id"], row["answer"], grade))
     assert not failed, f"{len(failed)} of 500: {failed}"
 
 
 def test_every_gsm8k_gold_is_a_plain_number(grader: Grader) -> None:
-    for row in rows("gsm8k_test.jsonl"):
+    for row in read_rows("gsm8k_test.jsonl"):
         gold = gold_from_gsm8k(row["answer"])
         check_gold(gold, grader)
         grade = grader.grade(row["answer"], gold)

@@ -37,7 +37,7 @@ def test_rewind(rewind, kept):
     assert gear.kept_steps(1, rewind) >= 0
 
 
-def trace(name, entropies, words=3):
+def make_trace(name, entropies, words=3):
     """A wrong trace with one step per entropy, `words` tokens each."""
     steps = [Step(i * words, (i + 1) * words, f"step {i}") for i in range(len(entropies))]
     row = {"trace_id": name, "problem_id": f"p{name}", "index": 0, "token_ids": list(range(words * len(entropies)))}
@@ -47,7 +47,7 @@ def trace(name, entropies, words=3):
     return gear.WrongTrace(row, "question", steps, entropies_K, surges(entropies_K, 0.0))
 
 
-TRACES = [trace(str(i), np.random.default_rng(i).uniform(0.1, 2, 9)) for i in range(40)]
+TRACES = [make_trace(str(i), np.random.default_rng(i).uniform(0.1, 2, 9)) for i in range(40)]
 
 
 @pytest.mark.parametrize("detector", [name for name in gear.SCORES] + ["random", "position_matched"])
@@ -67,7 +67,7 @@ def test_position_matched_keeps_the_positions_and_loses_the_traces():
 
 
 def test_the_surging_step_is_found_and_dropped():
-    spiked = trace("x", [0.2, 0.2, 2.0, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2])
+    spiked = make_trace("x", [0.2, 0.2, 2.0, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2])
     assert gear.find_breakpoints([spiked], Gear(), seed=0) == [3]
     cut = gear.Cut(spiked, 3, gear.kept_steps(3, 1))
     assert cut.kept_tokens == 6
@@ -79,7 +79,7 @@ def test_oracle_needs_a_checker():
     assert gear.find_breakpoints(TRACES[:2], Gear(detector="oracle"), 0, lambda trace: 7) == [7, 7]
 
 
-def graded(problem, corrects, answers):
+def make_grades(problem, corrects, answers):
     return [
         {"problem_id": problem, "trace_id": f"{problem}{i}", "correct": c, "extracted": a, "reason": ""}
         for i, (c, a) in enumerate(zip(corrects, answers, strict=True))
@@ -87,15 +87,15 @@ def graded(problem, corrects, answers):
 
 
 def test_treated_are_the_problems_at_the_ceiling_and_suspects_are_skipped():
-    grades = graded("solved", [True] * 4, "1111") + graded("once", [True, False, False, False], "1234")
-    grades += graded("never", [False] * 4, "1234") + graded("suspect", [False] * 4, "7777")
+    grades = make_grades("solved", [True] * 4, "1111") + make_grades("once", [True, False, False, False], "1234")
+    grades += make_grades("never", [False] * 4, "1234") + make_grades("suspect", [False] * 4, "7777")
     assert gear.problems_to_treat(grades, 0.0, 0.8) == (["never"], ["suspect"])
     assert gear.problems_to_treat(grades, 0.25, 1.0) == (["once", "never", "suspect"], [])
     assert gear.problems_to_treat(grades[::-1], 0.25, 0.8)[1] == ["suspect"]
 
 
 def test_wrong_traces_are_chosen_in_order_and_truncated_ones_left_out():
-    rows = [trace(str(i), [0.5] * n).row | {"index": i} for i, n in enumerate((5, 2, 4))]
+    rows = [make_trace(str(i), [0.5] * n).row | {"index": i} for i, n in enumerate((5, 2, 4))]
     rows[0]["finish_reason"] = "length"
     chosen = gear.choose_traces(rows, Gear(traces_per_problem=2))
     assert [row["index"] for row in chosen] == [1, 2]
@@ -119,7 +119,7 @@ def test_plan_leaves_solved_problems_alone():
 def test_a_cut_is_certain_where_both_bounds_of_the_entropies_agree(upper, certain):
     """Step 2 surges by the lower bounds; an upper bound of 1 nat in step 3 leaves it there, one of 5 does not."""
     low, high = np.array([0.1, 2.0, 0.1] + [0.1] * 6), np.array([0.1, 2.0, upper] + [0.1] * 6)
-    row = trace("a", low).row | {"entropies_upper": np.repeat(high, 3), "problem_id": "p"}
+    row = make_trace("a", low).row | {"entropies_upper": np.repeat(high, 3), "problem_id": "p"}
     grades = [{"problem_id": "p", "trace_id": "a", "correct": False, "extracted": "1"}]
     options = Gear(min_step_tokens=1, max_wrong_agreement=1.0)
     problems = [{"problem_id": "p", "question": "q"}]

@@ -7,22 +7,22 @@ import pytest
 from heal import registry
 from heal.config import experiment as config
 from tests.support.paths import ROOT
-from tests.support.trace_folder import examples_of
+from tests.support.trace_folder import make_examples
 
 GPU_ONLY = {"teacher"}  # a hint that the mini teacher cannot give
 
 
-def values(options, *fields):
+def list_values(options, *fields):
     """(field, value) for every value that these switches of a group of options can take."""
     return [(field, value) for field in fields for value in get_args(options.model_fields[field].annotation)]
 
 
 @pytest.mark.parametrize(
     ("section", "field", "value"),
-    [("gear", *pair) for pair in values(config.Gear, "detector")]
-    + [("hint", *pair) for pair in values(config.Hint, "source", "place")]
-    + [("pure", *pair) for pair in values(config.Pure, "rule", "scope")]
-    + [("pace", *pair) for pair in values(config.Pace, "schedule")],
+    [("gear", *pair) for pair in list_values(config.Gear, "detector")]
+    + [("hint", *pair) for pair in list_values(config.Hint, "source", "place")]
+    + [("pure", *pair) for pair in list_values(config.Pure, "rule", "scope")]
+    + [("pace", *pair) for pair in list_values(config.Pace, "schedule")],
 )
 def test_every_switch_of_the_method_is_a_named_variant(section, field, value):
     preset = "single_gpu.yaml" if value in GPU_ONLY else "config.yaml"
@@ -33,5 +33,5 @@ def test_every_switch_of_the_method_is_a_named_variant(section, field, value):
 
 
 def test_without_pure_nothing_is_dropped(trace_folder):
-    with_pure, without = examples_of("heal", trace_folder), examples_of("heal_no_pure", trace_folder)
+    with_pure, without = make_examples("heal", trace_folder), make_examples("heal_no_pure", trace_folder)
     assert {e.origin_id for e in with_pure} < {e.origin_id for e in without}

@@ -12,7 +12,7 @@ from heal.method import pure
 from heal.pipeline.score import grid, hold, relative, uncertainty
 
 
-def score(name, nll, u, statement=None, kind="repair"):
+def make_score(name, nll, u, statement=None, kind="repair"):
     values = {key: list(nll) for key in ("nll_mean", "nll_top20", "nll_max")}
     values |= {"uncertainty_product": list(u), "uncertainty_mean": list(u)}
     return {"trace_id": name, "kind": kind, "statement": statement, **values}
@@ -20,7 +20,7 @@ def score(name, nll, u, statement=None, kind="repair"):
 
 SCORES = st.lists(
     st.lists(st.tuples(st.floats(0, 5), st.floats(0, 1.2)), min_size=0, max_size=8), min_size=0, max_size=20
-).map(lambda traces: [score(f"t{i}", [n for n, _ in t], [u for _, u in t]) for i, t in enumerate(traces)])
+).map(lambda traces: [make_score(f"t{i}", [n for n, _ in t], [u for _, u in t]) for i, t in enumerate(traces)])
 RULES = st.sampled_from(["quantile", "calibrated", "random", "oracle"])
 
 
@@ -60,21 +60,21 @@ def test_scored_until_the_answer_is_certain_and_never_the_statement():
     assert pure.last_scored_step(u, 5, -math.inf) == 4
     assert pure.last_scored_step(u, None, -math.inf) == 5
     assert pure.last_scored_step([1.0], 1, 0.1) == 0
-    surprising_statement = score("t", [0.1, 0.1, 9.0], [1.0, 1.0, 0.0], statement=3)
+    surprising_statement = make_score("t", [0.1, 0.1, 9.0], [1.0, 1.0, 0.0], statement=3)
     assert pure.anomaly(surprising_statement, Pure()) == pytest.approx(0.1 - math.log(1.01))
-    surprising_check = score("t", [0.1, 0.1, 9.0, 0.1], [1.0, 0.0, 0.0, 0.0], statement=4)
+    surprising_check = make_score("t", [0.1, 0.1, 9.0, 0.1], [1.0, 0.0, 0.0, 0.0], statement=4)
     assert pure.anomaly(surprising_check, Pure()) < pure.anomaly(surprising_check, Pure(scope="all"))
 
 
 def test_a_jump_is_more_anomalous_than_the_same_step_without_certainty():
-    jump, work = score("j", [0.1, 3.0], [1.0, 0.01]), score("w", [0.1, 3.0], [1.0, 1.0])
+    jump, work = make_score("j", [0.1, 3.0], [1.0, 0.01]), make_score("w", [0.1, 3.0], [1.0, 1.0])
     assert pure.anomaly(jump, Pure()) > pure.anomaly(work, Pure())
     assert pure.kept([jump, work], Pure(drop_share=0.5)) == {"w"}
 
 
 def test_calibrated_limits_come_from_the_same_distance_to_certainty():
-    own = [score(f"o{i}", [0.1, 1.0 + 0.01 * i], [1.0, 0.01], kind="sample") for i in range(100)]
-    like, unlike = score("like", [0.1, 1.5], [1.0, 0.01]), score("unlike", [1.5, 1.5], [1.0, 0.01])
+    own = [make_score(f"o{i}", [0.1, 1.0 + 0.01 * i], [1.0, 0.01], kind="sample") for i in range(100)]
+    like, unlike = make_score("like", [0.1, 1.5], [1.0, 0.01]), make_score("unlike", [1.5, 1.5], [1.0, 0.01])
     options = Pure(rule="calibrated", drop_share=0.4)
     assert pure.kept([like, unlike], options, own=own) == {"like"}
     assert pure.kept([like, unlike], options, own=[]) == {"like", "unlike"}

@@ -50,7 +50,7 @@ def row(engine: TransformersEngine, problem: dict[str, Any]) -> dict[str, Any]:
     return same | {"entropies": [0.5] * len(ids), "logprobs": [-0.5] * len(ids), "finish_reason": "stop"}
 
 
-def cuts(engine: TransformersEngine, row: dict[str, Any], problem: dict[str, Any]) -> list[gear.Cut]:
+def make_cuts(engine: TransformersEngine, row: dict[str, Any], problem: dict[str, Any]) -> list[gear.Cut]:
     """At every step of the trace, with every rewind."""
     options = Gear(min_step_tokens=1)
     trace = gear.measure(row, problem["question"], pieces(engine, row["token_ids"]), options, 0.0)
@@ -60,7 +60,7 @@ def cuts(engine: TransformersEngine, row: dict[str, Any], problem: dict[str, Any
 
 
 def test_steps_are_those_of_the_thinking_block(engine, row, problem) -> None:
-    steps = cuts(engine, row, problem)[0].trace.steps
+    steps = make_cuts(engine, row, problem)[0].trace.steps
     assert "".join(step.text for step in steps) == row["text"].partition("</think>")[0]
 
 
@@ -71,7 +71,7 @@ def test_a_token_that_holds_part_of_the_tag_is_in_no_step() -> None:
 @pytest.mark.parametrize("place", ["assistant", "user"])
 def test_a_repair_is_asked_for_inside_the_block_wherever_the_cut_is(engine, row, problem, place) -> None:
     options = Gear(hint=Hint(place=place))
-    for cut in cuts(engine, row, problem):
+    for cut in make_cuts(engine, row, problem):
         asked = engine.tokenizer.decode(repair.request(engine, cut, HINT, options, (0, 0)).prompt_ids)
         assert asked.count("<think>") == 1 and "</think>" not in asked
         inside = asked.partition("<think>\n")[2]
@@ -81,7 +81,7 @@ def test_a_repair_is_asked_for_inside_the_block_wherever_the_cut_is(engine, row,
 
 def test_a_repairs_text_begins_as_its_trace_does_and_its_answer_is_new(engine, row, problem) -> None:
     options = Gear(repairs_per_trace=2)
-    every = cuts(engine, row, problem)
+    every = make_cuts(engine, row, problem)
     work = repair.repairer(engine, {problem["problem_id"]: problem}, options, Sampling(max_new_tokens=6), (0, 0))
     rows, _ = work([every])
     assert len(rows) == 2 * len(every)
@@ -107,7 +107,7 @@ def test_the_cue_of_pure_closes_the_block_that_is_open(engine, row, problem, mon
         assert text.index("<think>") < text.index("</think>")
 
 
-def conversation(row: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:
+def make_conversation(row: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:
     (made,) = curriculum.rows([Example(problem["problem_id"], row["text"], 1, "sample", "t")], [problem], "test")
     return made
 
@@ -115,7 +115,7 @@ def conversation(row: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]
 @pytest.mark.parametrize("template", [CHAT_TEMPLATE, OPENS], ids=["says", "opens"])
 def test_a_training_conversation_has_one_block_whatever_teacher_and_student(engine, row, problem, template) -> None:
     tokenizer = build_student(engine, template)
-    made = conversation(row, problem)
+    made = make_conversation(row, problem)
     assert made["messages"][1]["content"].startswith(OPENING)
     (example,) = encode(tokenizer, [made], "test")
     text, learnt = (tokenizer.decode([i for i in ids if i >= 0]) for ids in (example.ids, example.labels))
@@ -130,7 +130,7 @@ def test_a_training_conversation_has_one_block_whatever_teacher_and_student(engi
 def test_a_template_that_spoils_the_block_is_refused(engine, row, problem, template, message) -> None:
     assert template != CHAT_TEMPLATE
     with pytest.raises(HealError, match=message):
-        encode(build_student(engine, template), [conversation(row, problem)], "test")
+        encode(build_student(engine, template), [make_conversation(row, problem)], "test")
 
 
 def build_student(engine: TransformersEngine, template: str) -> Any:

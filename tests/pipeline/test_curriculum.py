@@ -7,7 +7,7 @@ import pytest
 from heal.errors import HealError
 from heal.method.base import Example
 from heal.pipeline import curriculum
-from tests.support.trace_folder import problem_rows
+from tests.support.trace_folder import make_problems
 
 
 @pytest.mark.parametrize(
@@ -15,11 +15,11 @@ from tests.support.trace_folder import problem_rows
 )
 def test_what_cannot_be_trained_on_is_refused(example):
     with pytest.raises(HealError, match="example 1"):
-        curriculum.rows([example], problem_rows(), "method m")
+        curriculum.rows([example], make_problems(), "method m")
     with pytest.raises(HealError, match="no training example"):
-        curriculum.rows([], problem_rows(), "method m")
+        curriculum.rows([], make_problems(), "method m")
 
 
 def test_what_is_given_holds_the_opening_of_a_thinking_block():
     example = Example("p0", "one\n\ntwo</think>three", 1, "continued", "x", given="one\n\n")
-    assert curriculum.rows([example], problem_rows(), "m")[0]["given"] == "<think>\none\n\n"
+    assert curriculum.rows([example], make_problems(), "m")[0]["given"] == "<think>\none\n\n"

@@ -25,7 +25,7 @@ def engine() -> TransformersEngine:
     return TransformersEngine(TEACHER, device="cpu", threads=1)
 
 
-def write(path: Path, rows: list[dict]) -> str:
+def write_traces(path: Path, rows: list[dict]) -> str:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
 
@@ -35,7 +35,7 @@ def test_own_samples_taken_back_in_have_the_values_they_were_sampled_with(engine
     draw = sample.sampler(engine, SamplingOptions(n=3, max_new_tokens=160), (0, 0, "base"), range(3), sample.question)
     sampled = [row for row in draw(asked)[0] if row["finish_reason"] == "stop"]
     kept = {p["question"]: [r["text"] for r in sampled if r["problem_id"] == p["problem_id"]] for p in asked}
-    path = write(tmp_path / "t.jsonl", [{"question": q, "answer": "1", "traces": t} for q, t in kept.items()])
+    path = write_traces(tmp_path / "t.jsonl", [{"question": q, "answer": "1", "traces": t} for q, t in kept.items()])
     rows, usage = measurer(engine, read_traces(path), path)(asked)
     records.write(tmp_path / "samples.parquet", "samples", rows, usage=usage)
     assert [row["token_ids"] for row in rows] == [row["token_ids"] for row in sampled]
@@ -46,12 +46,12 @@ def test_own_samples_taken_back_in_have_the_values_they_were_sampled_with(engine
 
 
 def test_the_runs_instruction_stands_behind_every_question(tmp_path: Path) -> None:
-    path = write(tmp_path / "t.jsonl", [{"problem": "1+1?", "answer": "2", "trace": "2"}])
+    path = write_traces(tmp_path / "t.jsonl", [{"problem": "1+1?", "answer": "2", "trace": "2"}])
     assert read_traces(path, "Box it.") == {"1+1?\n\nBox it.": ["2"]}
 
 
 def test_import_checks_traces_and_problems_and_prints_the_config(tmp_path: Path, capsys) -> None:
-    cli.import_traces(write(tmp_path / "t.jsonl", [{"question": "1+1?", "answer": "2", "traces": ["2", "3"]}]))
+    cli.import_traces(write_traces(tmp_path / "t.jsonl", [{"question": "1+1?", "answer": "2", "traces": ["2", "3"]}]))
     assert "1 problems with 2 traces" in capsys.readouterr().out
 
 
@@ -65,7 +65,7 @@ def test_import_checks_traces_and_problems_and_prints_the_config(tmp_path: Path,
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, row: dict, field: str) -> None:
-    path = write(tmp_path / "t.jsonl", [{"question": "1+1?", "answer": "2", "trace": "2"}, row])
+    path = write_traces(tmp_path / "t.jsonl", [{"question": "1+1?", "answer": "2", "trace": "2"}, row])
     with pytest.raises(HealError, match=field):
         cli.import_traces(path)
 

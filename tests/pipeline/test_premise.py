@@ -13,32 +13,32 @@ from heal.errors import HealError
 from heal.pipeline import premise
 from heal.records import Row
 from heal.worlds.mini import puzzles
-from tests.support.run_factory import problem, repair, trace
+from tests.support.run_factory import make_problem, make_repair, make_trace
 
 STEPS = 4
 USAGES = {name: {"prefill": 300, "generated": 0, "scored": 0} for name in ("samples", "guided", "repairs")}
 
 
-def traces(correct: list[list[bool]]) -> tuple[list[Row], list[Row], list[Row]]:
+def make_traces(correct: list[list[bool]]) -> tuple[list[Row], list[Row], list[Row]]:
     """Problems, samples and grades; correct[i][j]: sample j of problem i. Samples have 4 tokens and own texts."""
-    problems = [problem(puzzle) for puzzle in puzzles.generate("hard", len(correct), seed=0)]
+    problems = [make_problem(puzzle) for puzzle in puzzles.generate("hard", len(correct), seed=0)]
     samples, grades = [], []
     for row, flags in zip(problems, correct, strict=True):
         for index, right in enumerate(flags):
-            one = trace(row, index, [f"step {k} of {index}" for k in range(STEPS)], [0.1] * STEPS)
+            one = make_trace(row, index, [f"step {k} of {index}" for k in range(STEPS)], [0.1] * STEPS)
             samples.append(one)
             ids = {key: one[key] for key in ("trace_id", "problem_id")}
             grades.append(ids | {"extracted": str(index), "correct": right, "reason": ""})
     return problems, samples, grades
 
 
-def measured(correct: list[list[bool]], accepted: int, tried: int, options: Premise | None = None) -> dict:
+def measure_premise(correct: list[list[bool]], accepted: int, tried: int, options: Premise | None = None) -> dict:
     """The premise where each treated problem has `tried` repairs of which `accepted` verify, 2 new tokens each."""
-    problems, samples, grades = traces(correct)
+    problems, samples, grades = make_traces(correct)
     treated = {row["problem_id"] for row, flags in zip(problems, correct, strict=True) if not any(flags)}
     first = {row["problem_id"]: row for row in reversed(samples)}
     repairs = [
-        repair(first[i], 2, [*["x"] * 2, f"new {n}", "end"], n < accepted, n)
+        make_repair(first[i], 2, [*["x"] * 2, f"new {n}", "end"], n < accepted, n)
         for i in sorted(treated)
         for n in range(tried)
     ]
@@ -49,7 +49,7 @@ def measured(correct: list[list[bool]], accepted: int, tried: int, options: Prem
 
 
 def test_counts_of_a_small_case():
-    found = measured([[False] * 4] * 2 + [[True, False, False, False]], accepted=1, tried=5)
+    found = measure_premise([[False] * 4] * 2 + [[True, False, False, False]], accepted=1, tried=5)
     assert (found["problems"], found["unsolved"], found["treated"]) == (3, 2, 2)
     assert found["pass_rates"] == [
         {"samples": 4, "correct": 0, "problems": 2},
@@ -64,22 +64,22 @@ def test_counts_of_a_small_case():
 def test_luck_is_counted_where_selection_has_not_looked():
     # never right in the first half, always in the second: selected, and counted
     late, early = [False, False, True, True], [True, True, False, False]
-    found = measured([late] * 3 + [early] * 2, accepted=0, tried=1)
+    found = measure_premise([late] * 3 + [early] * 2, accepted=0, tried=1)
     without = found["resampling"]
     assert (without["problems"], without["correct"]) == (3, 6)
     assert without["tokens"] == 3 * (2 * STEPS + 300 / 5)  # two samples each, and each problem's prompt once
 
 
 def test_equal_samples_count_once():
-    problems, samples, grades = traces([[False, False, True, True]])
+    problems, samples, grades = make_traces([[False, False, True, True]])
     samples[3]["text"] = samples[2]["text"]
     found = premise.resampling(samples, grades, 0.0, Gear())
     assert found["correct"] == 1
 
 
 def test_a_hint_s_own_tokens_are_paid_for():
-    problems, samples, grades = traces([[False] * 4])
-    repairs = [repair(samples[0], 2, ["a", "b", "c", "d"])]
+    problems, samples, grades = make_traces([[False] * 4])
+    repairs = [make_repair(samples[0], 2, ["a", "b", "c", "d"])]
     treated = {problems[0]["problem_id"]}
     plain = premise.hinted(repairs, {"prefill": 10, "generated": 2}, treated)
     asked = premise.hinted(repairs, {"prefill": 10, "generated": 52}, treated)
@@ -88,29 +88,29 @@ def test_a_hint_s_own_tokens_are_paid_for():
 
 def test_the_premise_holds_and_fails_for_each_reason():
     unsolved = [[False] * 4] * Premise().min_unsolved
-    assert measured(unsolved, accepted=1, tried=2)["holds"]
-    few = measured(unsolved[1:], accepted=1, tried=2)
+    assert measure_premise(unsolved, accepted=1, tried=2)["holds"]
+    few = measure_premise(unsolved[1:], accepted=1, tried=2)
     assert not few["holds"] and "unsolved problems, fewer than" in few["reasons"][0]
-    useless = measured(unsolved, accepted=0, tried=2)
+    useless = measure_premise(unsolved, accepted=0, tried=2)
     assert any("no hint uplift" in reason for reason in useless["reasons"])
     assert any("have an accepted repair" in reason for reason in useless["reasons"])
-    lucky = measured([[False, False, True, True]] * 30 + unsolved, accepted=1, tried=2000)
+    lucky = measure_premise([[False, False, True, True]] * 30 + unsolved, accepted=1, tried=2000)
     assert lucky["uplift"] < 1 and any("no hint uplift" in reason for reason in lucky["reasons"])
 
 
 def test_a_pass_rate_outside_its_bounds_and_few_points_are_told():
     traces = [[False] * 4] * 20 + [[False, False, True, True]] * 20
-    found = measured(traces, accepted=1, tried=2)
+    found = measure_premise(traces, accepted=1, tried=2)
     # half of the repairs are accepted; of the second halves of all 40 problems, half of the samples are correct
     assert (found["pass_rate"], found["points"]) == (0.25, 0.0) and found["holds"]
-    bounded = measured(traces, accepted=1, tried=2, options=Premise(min_pass_rate=0.3, max_pass_rate=0.8))
+    bounded = measure_premise(traces, accepted=1, tried=2, options=Premise(min_pass_rate=0.3, max_pass_rate=0.8))
     assert bounded["reasons"] == ["the teacher's pass rate is 25.0%, not between 30% and 80%"]
-    wanted = measured(traces, accepted=1, tried=2, options=Premise(min_points=0.1))
+    wanted = measure_premise(traces, accepted=1, tried=2, options=Premise(min_points=0.1))
     assert len(wanted["reasons"]) == 1 and "0.0 points more" in wanted["reasons"][0]
 
 
 def test_a_problem_whose_wrong_answers_agree_is_suspect():
-    problems, samples, grades = traces([[False] * 4, [False] * 4])
+    problems, samples, grades = make_traces([[False] * 4, [False] * 4])
     for grade in grades[:4]:
         grade["extracted"] = "17"
     found = premise.premise(problems, samples, grades, [], [], Gear(), USAGES, Premise())
@@ -123,7 +123,7 @@ def test_more_questions_show_smaller_differences():
 
 
 def test_a_sample_without_grade_is_named():
-    problems, samples, grades = traces([[False] * 4])
+    problems, samples, grades = make_traces([[False] * 4])
     with pytest.raises(HealError, match="no grade"):
         premise.premise(problems, samples, grades[1:], [], [], Gear(), USAGES, Premise())
     with pytest.raises(HealError, match="no problem"):
@@ -131,8 +131,8 @@ def test_a_sample_without_grade_is_named():
 
 
 def test_the_command_gives_equal_bytes_for_shuffled_files(tmp_path: Path, monkeypatch):
-    problems, samples, grades = traces([[False] * 4] * 3 + [[False, False, True, True]] * 2 + [[True] * 4])
-    repairs = [repair(row, 2, ["a", "b", f"c {row['index']}", "d"]) for row in samples[:20]]
+    problems, samples, grades = make_traces([[False] * 4] * 3 + [[False, False, True, True]] * 2 + [[True] * 4])
+    repairs = [make_repair(row, 2, ["a", "b", f"c {row['index']}", "d"]) for row in samples[:20]]
     tables = {"problems": problems, "samples": samples, "grades": grades, "guided": [], "repairs": repairs}
     contents = []
     for name, order in (("one", 1), ("two", -1)):

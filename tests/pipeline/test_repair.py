@@ -11,13 +11,13 @@ from heal.pipeline import repair
 from tests.support.mini_teacher import GEAR, SAMPLING, SEED
 
 
-def repaired(engine, problems, cuts, options=GEAR):
+def make_repairs(engine, problems, cuts, options=GEAR):
     by_id = {problem["problem_id"]: problem for problem in problems}
     return repair.repairer(engine, by_id, options, SAMPLING, SEED)([cuts])
 
 
 def test_a_repair_keeps_the_tokens_before_the_cut_and_tells_its_story(engine, problems, cuts):
-    rows, used = repaired(engine, problems, cuts)
+    rows, used = make_repairs(engine, problems, cuts)
     sources = {cut.trace.row["trace_id"]: cut for cut in cuts}
     tried = [row for row in rows if row["trace_id"]]
     assert len(tried) == GEAR.repairs_per_trace * sum(cut.breakpoint is not None for cut in cuts)
@@ -33,8 +33,8 @@ def test_a_repair_keeps_the_tokens_before_the_cut_and_tells_its_story(engine, pr
 
 
 def test_repairs_do_not_depend_on_the_batch(engine, problems, cuts):
-    together, _ = repaired(engine, problems, cuts[:4])
-    apart = [row for cut in cuts[:4] for row in repaired(engine, problems, [cut])[0]]
+    together, _ = make_repairs(engine, problems, cuts[:4])
+    apart = [row for cut in cuts[:4] for row in make_repairs(engine, problems, [cut])[0]]
     ids = lambda rows: sorted(str(row["trace_id"]) for row in rows)  # noqa: E731
     assert ids(together) == ids(apart)
 
@@ -51,7 +51,7 @@ def test_repairs_do_not_depend_on_the_batch(engine, problems, cuts):
 )
 def test_every_hint_source_and_place(engine, problems, cuts, hint, expected):
     cuts = [cut for cut in cuts if cut.breakpoint is not None][:2]
-    rows, _ = repaired(engine, problems, cuts, GEAR.model_copy(update={"hint": hint}))
+    rows, _ = make_repairs(engine, problems, cuts, GEAR.model_copy(update={"hint": hint}))
     assert len(rows) == 2 * GEAR.repairs_per_trace
     if expected is not None:
         assert all(row["hint"].startswith(expected) and bool(row["hint"]) == bool(expected) for row in rows)

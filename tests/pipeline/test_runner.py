@@ -19,7 +19,7 @@ def test_shards_joined_in_order_are_the_whole():
             shard_of(items, wrong)
 
 
-def batch_runner(path, fail_at=None):
+def run_in_batches(path, fail_at=None):
     done = []
 
     def work(batch):
@@ -34,11 +34,11 @@ def batch_runner(path, fail_at=None):
 
 def test_a_killed_stage_goes_on_and_counts_nothing_twice(tmp_path):
     whole, resumed = tmp_path / "whole.parquet", tmp_path / "resumed.parquet"
-    _, usage = batch_runner(whole)
+    _, usage = run_in_batches(whole)
     with pytest.raises(KeyboardInterrupt):
-        batch_runner(resumed, fail_at=6)
+        run_in_batches(resumed, fail_at=6)
     assert not resumed.exists()
-    done, again = batch_runner(resumed)
+    done, again = run_in_batches(resumed)
     assert done == [[6, 7, 8], [9]] and again == usage == {"generated": 10}
     assert resumed.read_bytes() == whole.read_bytes()
     assert sorted(os.listdir(tmp_path)) == ["resumed.parquet", "whole.parquet"]

@@ -37,14 +37,14 @@ def batch(problems):
     return rows
 
 
-def by_id(problems):
+def index_problems(problems):
     return {problem["problem_id"]: problem for problem in problems}
 
 
-def continued(engine, problems, batch, **options):
+def make_continuations(engine, problems, batch, **options):
     chosen = OPTIONS.model_copy(update=options)
     patterns = Gear().leak_patterns
-    return student_pass.continued(engine, by_id(problems), chosen, SAMPLING, patterns, (0, 0), batch)
+    return student_pass.continued(engine, index_problems(problems), chosen, SAMPLING, patterns, (0, 0), batch)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 8])
@@ -55,7 +55,7 @@ def test_cuts_are_spread_and_leave_the_last_step_to_the_student(steps):
 
 
 def test_the_likeliest_token_has_rank_one_and_every_rank_follows_from_the_logits(engine, problems, batch):
-    rows = student_pass.ranks_of(engine, by_id(problems), batch)
+    rows = student_pass.ranks_of(engine, index_problems(problems), batch)
     assert [row["trace_id"] for row in rows] == ["t0", "t1", "t2", "t3"]  # the odd one cannot be read
     row, problem = rows[0], problems[0]
     prompt = engine.chat_ids(problem["question"])
@@ -64,12 +64,12 @@ def test_the_likeliest_token_has_rank_one_and_every_rank_follows_from_the_logits
     own = logits.gather(-1, torch.tensor(new)[:, None])
     assert row["ranks"].tolist() == (1 + (logits > own).sum(-1)).tolist() and (row["ranks"] == 1).any()
     assert row["logprobs"] == pytest.approx((own[:, 0] - logits.logsumexp(-1)).tolist(), abs=1e-5)
-    alone = [one for part in batch[::-1] for one in student_pass.ranks_of(engine, by_id(problems), [part])]
+    alone = [one for part in batch[::-1] for one in student_pass.ranks_of(engine, index_problems(problems), [part])]
     assert {one["trace_id"]: list(one["ranks"]) for one in alone} == {r["trace_id"]: list(r["ranks"]) for r in rows}
 
 
 def test_a_continuation_begins_where_the_source_was_cut_and_is_judged(engine, problems, batch):
-    rows = continued(engine, problems, batch)
+    rows = make_continuations(engine, problems, batch)
     assert len(rows) == 4 * OPTIONS.cuts * OPTIONS.continuations
     solutions = {f"t{n}": problem["solution"] for n, problem in enumerate(problems)}
     for row in rows:
@@ -82,8 +82,8 @@ def test_a_continuation_begins_where_the_source_was_cut_and_is_judged(engine, pr
 
 
 def test_continuations_do_not_depend_on_the_batch_and_differ_by_seed(engine, problems, batch):
-    rows = continued(engine, problems, batch)
-    alone = [row for part in batch[::-1] for row in continued(engine, problems, [part])]
+    rows = make_continuations(engine, problems, batch)
+    alone = [row for part in batch[::-1] for row in make_continuations(engine, problems, [part])]
     assert sorted(row["trace_id"] for row in alone) == sorted(row["trace_id"] for row in rows)
-    fewer = {row["trace_id"] for row in continued(engine, problems, batch, continuations=1)}
+    fewer = {row["trace_id"] for row in make_continuations(engine, problems, batch, continuations=1)}
     assert fewer < {row["trace_id"] for row in rows}

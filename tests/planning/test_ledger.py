@@ -8,15 +8,15 @@ from heal.errors import HealError
 from heal.planning import assumptions
 from heal.planning import costs as plan
 from heal.planning import ledger as plan_ledger
-from tests.support.planning import run_cli, setting
+from tests.support.planning import make_settings, run_cli
 
 
-def trace(tokens):
+def make_trace(tokens):
     one = {"trace_id": "t", "problem_id": "p", "index": 0, "text": "x", "finish_reason": "stop"}
     return one | {"token_ids": [1] * tokens, "logprobs": [0.0] * tokens, "entropies": [0.0] * tokens}
 
 
-def finished_run(folder, planned, factor):
+def write_finished_run(folder, planned, factor):
     """A run whose ledger says `factor` times what a plan says; each rule's jobs, in one student, teacher and draw."""
     outputs = {
         "base_samples": ("heal.pipeline.sample", "traces/default/draw0/shards/samples/{}.parquet"),
@@ -63,9 +63,9 @@ PREMISE = {
 
 
 def test_a_run_that_took_what_was_planned_has_ratios_of_one_and_half_of_it_two(capsys, tmp_path):
-    planned = plan.plan(setting(card="cpu"))
+    planned = plan.plan(make_settings(card="cpu"))
     for factor in (1, 2):
-        run = finished_run(tmp_path / f"{factor}/mini", planned, factor)
+        run = write_finished_run(tmp_path / f"{factor}/mini", planned, factor)
         records.write_json(run / "traces/default/draw0/premise.json", PREMISE)
         status, output, error = run_cli(capsys, "plan", "--from", run, "--csv", tmp_path / "c.csv")
         assert status == 0, error
@@ -81,11 +81,11 @@ def test_a_run_that_took_what_was_planned_has_ratios_of_one_and_half_of_it_two(c
 
 
 def test_the_runs_own_shares_are_those_of_its_premise(tmp_path):
-    run = finished_run(tmp_path / "mini", plan.plan(setting(card="cpu")), 1)
+    run = write_finished_run(tmp_path / "mini", plan.plan(make_settings(card="cpu")), 1)
     with pytest.raises(HealError, match=r"no premise.json"):
-        plan_ledger.own_shares(run, setting())
+        plan_ledger.own_shares(run, make_settings())
     records.write_json(run / "traces/default/draw0/premise.json", PREMISE)
-    shares = plan_ledger.own_shares(run, setting())
+    shares = plan_ledger.own_shares(run, make_settings())
     assert shares == pytest.approx(
         {
             "treated_share": 0.5,
@@ -107,6 +107,6 @@ def test_a_folder_that_is_no_run_or_of_no_known_config_is_refused(capsys, tmp_pa
 def test_bytes_per_token_are_measured_where_a_run_lies(tmp_path):
     assert assumptions.bytes_per_token(tmp_path) is None
     path = tmp_path / "a/traces/default/draw0/samples.parquet"
-    records.write(path, "samples", [trace(100)], usage={"generated": 100})
+    records.write(path, "samples", [make_trace(100)], usage={"generated": 100})
     found = assumptions.bytes_per_token(tmp_path)
     assert found.value == pytest.approx(path.stat().st_size / 100, abs=0.1) and "measured" in found.source

@@ -20,7 +20,7 @@ from heal.config import experiment as config
 from heal.errors import HealError
 from heal.planning import preflight as checks
 from heal.worlds.mini.tokenizer import CHAT_TEMPLATE
-from tests.support.misbehaving_server import answer
+from tests.support.misbehaving_server import make_answer
 from tests.support.paths import ROOT
 from tests.support.thinking_model import STRIPS, save_model
 
@@ -50,12 +50,12 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return load
 
 
-def told(experiment: config.Experiment) -> str:
+def collect_faults(experiment: config.Experiment) -> str:
     return "\n".join(map(str, checks.faults(experiment)))
 
 
 def test_the_mini_experiment_has_no_fault(experiment, tmp_path: Path, capsys) -> None:
-    assert told(experiment()) == ""
+    assert collect_faults(experiment()) == ""
     cli.check(str(tmp_path / "config.yaml"), fields_only=False)
     assert "all there" in capsys.readouterr().out
 
@@ -68,7 +68,7 @@ def test_every_fault_is_told_at_once(experiment, tmp_path: Path, capsys) -> None
         content["teachers"]["gone"] = {"path": str(tmp_path / "nowhere")}
         content["problems"]["test"]["hard"] = {"source": "file", "path": str(tmp_path / "bad.jsonl")}
 
-    said = told(experiment(change))
+    said = collect_faults(experiment(change))
     for part in (
         "teachers.gone",
         "students.tiny",
@@ -84,14 +84,16 @@ def test_every_fault_is_told_at_once(experiment, tmp_path: Path, capsys) -> None
 
 def test_weights_that_are_pickled_or_missing(experiment, tmp_path: Path) -> None:
     (tmp_path / "student/model.safetensors").rename(tmp_path / "student/pytorch_model.bin")
-    assert "no safetensors among" in told(experiment())
+    assert "no safetensors among" in collect_faults(experiment())
 
 
 def test_a_tokenizer_that_does_not_round_trip_its_template(experiment, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "heal/worlds/mini/models/teacher", tmp_path / "teacher")
     template = tmp_path / "teacher/chat_template.jinja"
     template.write_text("Донау " + template.read_text())
-    said = told(experiment(lambda content: content["teachers"]["default"].update(path=str(tmp_path / "teacher"))))
+    said = collect_faults(
+        experiment(lambda content: content["teachers"]["default"].update(path=str(tmp_path / "teacher")))
+    )
     assert "teachers.default" in said and "its tokens" in said
 
 
@@ -99,7 +101,7 @@ def test_a_hub_model_without_a_network_says_what_to_fetch(experiment, monkeypatc
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     revision = "0" * 40
     hub = {"path": "somebody/model", "revision": revision}
-    said = told(experiment(lambda content: content["teachers"].update(hub=hub)))
+    said = collect_faults(experiment(lambda content: content["teachers"].update(hub=hub)))
     assert f"hf download somebody/model --revision {revision}" in said and "set path: DIR" in said
 
 
@@ -138,7 +140,7 @@ def test_the_cure_for_a_small_gpu_names_the_settings(experiment, monkeypatch: py
         for model in (*content["teachers"].values(), *content["students"].values()):
             model["gpus"] = 1
 
-    said = told(experiment(change))
+    said = collect_faults(experiment(change))
     assert "teachers.default" in said and "use dtype bfloat16, more gpus, or a smaller model" in said
     assert "students.tiny" in said and "more gpus, train.lora, or a smaller student" in said
 
@@ -150,7 +152,7 @@ def test_vllm_shares_attention_heads_out_among_gpus_evenly(experiment, gpus: int
         content["teachers"]["default"]["gpus"] = gpus
         content["students"]["tiny"]["gpus"] = 3
 
-    said = told(experiment(change))
+    said = collect_faults(experiment(change))
     complaint = f"4 attention heads, 4 for keys, cannot be shared out among {gpus} GPUs"
     assert (complaint in said.partition("students.tiny")[0]) == (not fits), said
     assert "among 3 GPUs" in said.partition("students.tiny")[2] and "set its gpus to one of 1, 2, 4" in said
@@ -159,7 +161,7 @@ def test_vllm_shares_attention_heads_out_among_gpus_evenly(experiment, gpus: int
         change(content)
         content["engine"]["kind"] = "transformers"
 
-    assert "attention heads" not in told(experiment(on_transformers))
+    assert "attention heads" not in collect_faults(experiment(on_transformers))
 
 
 def test_heads_for_keys_count_too(experiment, tmp_path: Path) -> None:
@@ -221,33 +223,33 @@ def test_an_endpoint_without_log_probs(experiment, server) -> None:
 
         return served
 
-    said = told(experiment(change(answer(" Undo", None, "length"))))
+    said = collect_faults(experiment(change(make_answer(" Undo", None, "length"))))
     assert "teachers.default" in said and "the endpoint gives no log-probs" in said and "--max-logprobs" in said
-    with_sample = answer(" Undo", [-0.1], "length")
-    assert "gives no log-probs of a prompt" in told(experiment(change(with_sample)))
+    with_sample = make_answer(" Undo", [-0.1], "length")
+    assert "gives no log-probs of a prompt" in collect_faults(experiment(change(with_sample)))
 
     def without_pure(content):
         change(with_sample)(content)
         content["methods"] = {"rejection_sampling": {"kind": "rejection_sampling"}}
         content["ablations"], content["comparisons"] = {}, {}
 
-    assert told(experiment(without_pure)) == ""
+    assert collect_faults(experiment(without_pure)) == ""
 
 
 def test_a_student_whose_template_strips_what_a_thinking_teacher_thought(experiment, tmp_path: Path) -> None:
     def thinking(content):
         content["scoring"]["cue"] = "</think>\n\nx = \\boxed{"
 
-    assert "changes the text" in told(experiment(thinking))  # the mini student has no tokens for the tags
+    assert "changes the text" in collect_faults(experiment(thinking))  # the mini student has no tokens for the tags
     folder = save_model(tmp_path / "thinker", STRIPS)
 
     def stripping(content):
         thinking(content)
         content["students"]["tiny"]["path"] = str(folder)
 
-    assert "does it strip <think>?" in told(experiment(stripping))
+    assert "does it strip <think>?" in collect_faults(experiment(stripping))
     save_model(folder, CHAT_TEMPLATE)
-    assert told(experiment(stripping)) == ""
+    assert collect_faults(experiment(stripping)) == ""
 
 
 def test_a_word_is_of_the_tokenizers_own_vocabulary() -> None:

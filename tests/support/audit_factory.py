@@ -14,17 +14,17 @@ from evals.audits.checker_truth import Truth
 from heal import records
 from heal.records import Row
 from heal.worlds.mini import puzzles
-from tests.support.run_factory import problem, repair, score, trace, wrong_steps
+from tests.support.run_factory import make_problem, make_repair, make_score, make_trace, make_wrong_steps
 
 ERROR = 3  # the first wrong step of every wrong trace, from 1
 N = 24
 PUZZLES = puzzles.generate("train", N, seed=1)
-PROBLEMS = [problem(puzzle) for puzzle in PUZZLES]
+PROBLEMS = [make_problem(puzzle) for puzzle in PUZZLES]
 TRUTH = Truth(PROBLEMS)
 USAGE = {"prefill": 500, "generated": 2000, "scored": 0}
 
 
-def entropies(steps: int, peak: int, rng: np.random.Generator) -> list[float]:
+def make_entropies(steps: int, peak: int, rng: np.random.Generator) -> list[float]:
     """Step entropies around 0.3 nats, 2 nats at the peak step (from 1)."""
     values = rng.uniform(0.25, 0.35, steps)
     values[peak - 1] = 2.0
@@ -33,37 +33,37 @@ def entropies(steps: int, peak: int, rng: np.random.Generator) -> list[float]:
 
 RNG = np.random.default_rng(0)
 SAMPLES = [
-    trace(row, 0, steps := wrong_steps(puzzle, ERROR), entropies(len(steps), ERROR, RNG))
+    make_trace(row, 0, steps := make_wrong_steps(puzzle, ERROR), make_entropies(len(steps), ERROR, RNG))
     for row, puzzle in zip(PROBLEMS, PUZZLES, strict=True)
 ]
 BY_ID = {row["trace_id"]: row for row in SAMPLES}
 
 
-def jump(puzzle: puzzles.Puzzle, kept: list[str]) -> list[str]:
+def make_jump(puzzle: puzzles.Puzzle, kept: list[str]) -> list[str]:
     """Kept steps, then the answer out of nowhere: verifies, but is not valid."""
     return [*kept, f"The start must be {puzzle.answer}.", puzzles.answer_text(puzzle.answer)]
 
 
-def repaired(kept: int, how: str) -> list[Row]:
+def make_repairs(kept: int, how: str) -> list[Row]:
     """One accepted repair per problem, cut after `kept` steps; how: valid | jump | alternate."""
     rows = []
     for number, (puzzle, source) in enumerate(zip(PUZZLES, SAMPLES, strict=True)):
-        before = wrong_steps(puzzle, ERROR)[:kept]
+        before = make_wrong_steps(puzzle, ERROR)[:kept]
         right = before + puzzles.worked_steps(puzzle)[kept:]
         mended = how == "valid" or (how == "alternate" and number % 2)
-        rows.append(repair(source, kept, right if mended else jump(puzzle, before)))
+        rows.append(make_repair(source, kept, right if mended else make_jump(puzzle, before)))
     return rows
 
 
-def value(found: cut_audit.Quantities, name: str) -> float:
+def get_value(found: cut_audit.Quantities, name: str) -> float:
     return found[name][0].mean
 
 
-def scored(rows: list[Row], jumps: float, insights: float) -> list[Row]:
-    return [score(row, insights if TRUTH.is_valid(row) else jumps) for row in rows]
+def make_scores(rows: list[Row], jumps: float, insights: float) -> list[Row]:
+    return [make_score(row, insights if TRUTH.is_valid(row) else jumps) for row in rows]
 
 
-def guided(rows: list[Row]) -> list[Row]:
+def make_guided(rows: list[Row]) -> list[Row]:
     keep = ("problem_id", "index", "text", "token_ids", "finish_reason", "extracted", "accepted", "reason")
     own = {"logprobs": [-0.1], "entropies": [0.2]}
     return [{key: row[key] for key in keep} | own | {"trace_id": f"guided {row['trace_id']}"} for row in rows]
@@ -73,23 +73,23 @@ def write_traces(folder: Path, start: str, jumps: float, peak: int, order: int =
     """A run's traces: valid and jumping mid-trace repairs, guided samples as `start` says, entropy peaks at `peak`."""
     traces, rng = folder / "traces/t/draw0", np.random.default_rng(5)
     records.write(folder / "problems/train.parquet", "problems", PROBLEMS)
-    samples = [row | {"entropies": entropies(len(row["entropies"]), peak, rng)} for row in SAMPLES]
-    rows = repaired(2, "alternate")
-    rows += [row | {"trace_id": row["trace_id"] + "2"} for row in repaired(2, "valid")]
+    samples = [row | {"entropies": make_entropies(len(row["entropies"]), peak, rng)} for row in SAMPLES]
+    rows = make_repairs(2, "alternate")
+    rows += [row | {"trace_id": row["trace_id"] + "2"} for row in make_repairs(2, "valid")]
     mine = {row["trace_id"]: np.array(row["entropies"]) for row in samples}
     rows = [
         row | {"step_entropies": mine[row["source_id"]], "surges": np.diff(mine[row["source_id"]], prepend=0.3)}
         for row in rows
     ]
     records.write(traces / "samples.parquet", "samples", samples[::order], usage=USAGE)
-    records.write(traces / "guided.parquet", "guided", guided(repaired(0, start))[::order], usage=USAGE)
+    records.write(traces / "guided.parquet", "guided", make_guided(make_repairs(0, start))[::order], usage=USAGE)
     records.write(traces / "repairs/main.parquet", "repairs", rows[::order], usage=USAGE)
-    records.write(traces / "repairs/late.parquet", "repairs", repaired(4, "valid")[::order], usage=USAGE)
-    records.write(traces / "scores/main.parquet", "scores", scored(rows, jumps, 0.5)[::order], usage=USAGE)
+    records.write(traces / "repairs/late.parquet", "repairs", make_repairs(4, "valid")[::order], usage=USAGE)
+    records.write(traces / "scores/main.parquet", "scores", make_scores(rows, jumps, 0.5)[::order], usage=USAGE)
     return folder
 
 
-def audited(run: Path, monkeypatch) -> dict[str, str]:
+def run_audits(run: Path, monkeypatch) -> dict[str, str]:
     out = run / "tables/audits_t.csv"
     arguments = ["--run", str(run), "--teacher", "t", "--repairs-variants", "main", "late", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["audits", *arguments])

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from heal.worlds.mini import puzzles
-from tests.support.run_factory import problem, repair, trace, wrong_steps
+from tests.support.run_factory import make_problem, make_repair, make_trace, make_wrong_steps
 
 PUZZLES = puzzles.generate("hard", 6, seed=3)
-PROBLEMS = [problem(puzzle) for puzzle in PUZZLES]
+PROBLEMS = [make_problem(puzzle) for puzzle in PUZZLES]
 
 
-def make_repairs(cuts: list[int | None]) -> list[dict]:
+def make_cut_repairs(cuts: list[int | None]) -> list[dict]:
     """One wrong trace per puzzle; two repairs of each, the first accepted and valid, the second accepted and wrong."""
     rows = []
     for row, puzzle, kept in zip(PROBLEMS, PUZZLES, cuts, strict=True):
-        source = trace(row, 0, wrong_steps(puzzle, 3), [0.2] * len(wrong_steps(puzzle, 3)))
-        rows += [repair(source, kept, row["solution"].split(puzzles.BLANK), index=0)]
-        rows += [repair(source, kept, wrong_steps(puzzle, 2), index=1)]
+        source = make_trace(row, 0, make_wrong_steps(puzzle, 3), [0.2] * len(make_wrong_steps(puzzle, 3)))
+        rows += [make_repair(source, kept, row["solution"].split(puzzles.BLANK), index=0)]
+        rows += [make_repair(source, kept, make_wrong_steps(puzzle, 2), index=1)]
     return rows

@@ -9,9 +9,9 @@ from matplotlib.collections import PathCollection
 from evals.figures.style import plt
 
 
-def points(axis: plt.Axes) -> list[PathCollection]:
+def find_points(axis: plt.Axes) -> list[PathCollection]:
     return [item for item in axis.collections if isinstance(item, PathCollection)]
 
 
-def cost_table(numbers: pd.DataFrame) -> pd.DataFrame:
+def make_cost_table(numbers: pd.DataFrame) -> pd.DataFrame:
     return numbers.assign(teacher_tokens=np.arange(len(numbers)) * 1000.0)

@@ -21,7 +21,7 @@ from heal.training import train
 begin, prepare, write = AcceleratorState.__init__, Trainer._prepare_for_training, records.write_json
 
 
-def sharding(self: AcceleratorState, *arguments: Any, fsdp_plugin: Any = None, **options: Any) -> None:
+def init_sharded(self: AcceleratorState, *arguments: Any, fsdp_plugin: Any = None, **options: Any) -> None:
     begin(self, *arguments, fsdp_plugin=fsdp_plugin, **options)
     if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
         if self.mixed_precision != "no":
@@ -30,14 +30,14 @@ def sharding(self: AcceleratorState, *arguments: Any, fsdp_plugin: Any = None, *
         self.fsdp_plugin = fsdp_plugin
 
 
-def telling(self: Trainer, *arguments: Any, **options: Any) -> Any:
+def prepare_and_print(self: Trainer, *arguments: Any, **options: Any) -> Any:
     prepared = prepare(self, *arguments, **options)
     layouts = {(type(weight).__name__, str(weight.dtype)) for weight in self.model.parameters()}
     print("weights:", *(" ".join(layout) for layout in layouts), flush=True)
     return prepared
 
 
-def dying(path: Any, content: Any) -> None:
+def die_at_third_checkpoint(path: Any, content: Any) -> None:
     if "checkpoint-15" in str(path):
         os.kill(os.getpid(), signal.SIGKILL)
     write(path, content)
@@ -46,7 +46,7 @@ def dying(path: Any, content: Any) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "killed":
         sys.argv.pop(1)
-        records.write_json = dying
-    AcceleratorState.__init__, Trainer._prepare_for_training = sharding, telling
+        records.write_json = die_at_third_checkpoint
+    AcceleratorState.__init__, Trainer._prepare_for_training = init_sharded, prepare_and_print
     train.CHECKPOINTING_FROM = 0  # as for a real student
     train.main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 
-def ledger(gpus: float) -> pd.DataFrame:
+def make_ledger(gpus: float) -> pd.DataFrame:
     outputs = {
         "traces/t/draw0/shards/samples/0.parquet": "heal.pipeline.sample",
         "traces/t/draw0/samples.parquet": "heal.pipeline.merge",

@@ -34,7 +34,7 @@ class Misbehaving(BaseHTTPRequestHandler):
         pass
 
 
-def answer(text: str, logprobs: list[float] | None, reason: str = "stop") -> tuple[int, Any]:
+def make_answer(text: str, logprobs: list[float] | None, reason: str = "stop") -> tuple[int, Any]:
     told = None if logprobs is None else {"tokens": ["?"] * len(logprobs), "token_logprobs": logprobs}
     if told:
         told["top_logprobs"] = [{"a": value, "b": value - 1} for value in logprobs]

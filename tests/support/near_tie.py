@@ -11,7 +11,7 @@ from heal.engines.base import Completion, Engine
 CLOSE = 1e-3  # nats: how far log-probs and entropies may differ, and what is a near-tie
 
 
-def equal_tokens(one: Sequence[int], other: Sequence[int], exact: Engine, prompt_ids: Sequence[int]) -> int:
+def count_equal_tokens(one: Sequence[int], other: Sequence[int], exact: Engine, prompt_ids: Sequence[int]) -> int:
     """How many tokens are equal; all of them, unless the first that differ are a near-tie."""
     shortest = min(len(one), len(other))
     differ = np.flatnonzero(np.asarray(one[:shortest]) != np.asarray(other[:shortest]))
@@ -25,9 +25,9 @@ def equal_tokens(one: Sequence[int], other: Sequence[int], exact: Engine, prompt
     return same
 
 
-def agree_until_a_near_tie(one: Completion, other: Completion, exact: Engine, prompt_ids: Sequence[int]) -> None:
+def assert_agree_until_near_tie(one: Completion, other: Completion, exact: Engine, prompt_ids: Sequence[int]) -> None:
     """`one`, with entropy bounds, has the tokens, log-probs and entropies of `other`, which is exact."""
-    same = equal_tokens(one.token_ids, other.token_ids, exact, prompt_ids)
+    same = count_equal_tokens(one.token_ids, other.token_ids, exact, prompt_ids)
     if same == len(one.token_ids):
         assert one.finish_reason == other.finish_reason
     np.testing.assert_allclose(one.logprobs[:same], other.logprobs[:same], atol=CLOSE)

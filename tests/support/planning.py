@@ -13,14 +13,14 @@ from tests.support.paths import ROOT
 MINI = ROOT / "config/config.yaml"
 
 
-def experiment(change=lambda content: None, path=MINI):
+def make_experiment(change=lambda content: None, path=MINI):
     content = yaml.safe_load(path.read_text())
     change(content)
     return validate(config.Experiment, content, where=str(path))
 
 
-def setting(change=lambda content: None, **options):
-    return plan.settings(experiment(change), where="config", **options)
+def make_settings(change=lambda content: None, **options):
+    return plan.settings(make_experiment(change), where="config", **options)
 
 
 def run_cli(capsys, *words):

@@ -18,7 +18,7 @@ METHODS = {"rs": {"kind": "rejection_sampling"}, "heal": {"kind": "heal"}, "orac
 USAGE = {"prefill": 1000, "generated": 5000, "scored": 0}
 
 
-def problem(puzzle: puzzles.Puzzle) -> Row:
+def make_problem(puzzle: puzzles.Puzzle) -> Row:
     return {
         "problem_id": content_id(puzzle.question),
         "question": puzzle.question,
@@ -29,7 +29,7 @@ def problem(puzzle: puzzles.Puzzle) -> Row:
     }
 
 
-def answers(ids: list[str], solved_QR: np.ndarray) -> list[Row]:
+def make_answers(ids: list[str], solved_QR: np.ndarray) -> list[Row]:
     told = {"gold": "1", "text": "", "truncated": False, "n_tokens": 3}
     verdicts = {True: {"extracted": "1", "reason": ""}, False: {"extracted": "7", "reason": "wrong"}}
     return [
@@ -57,9 +57,9 @@ def write_run(
     """
     from heal.registry import build
 
-    train = [problem(puzzle) for puzzle in puzzles.generate("train", 12, seed=0)]
+    train = [make_problem(puzzle) for puzzle in puzzles.generate("train", 12, seed=0)]
     records.write(folder / "problems/train.parquet", "problems", train)
-    test = [problem(puzzle) for puzzle in puzzles.generate("hard", questions, seed=0)]
+    test = [make_problem(puzzle) for puzzle in puzzles.generate("hard", questions, seed=0)]
     records.write(folder / "problems/hard.parquet", "problems", test)
     ids = [row["problem_id"] for row in test]
     hardness = np.random.default_rng(1).uniform(size=(questions, 1))
@@ -69,7 +69,7 @@ def write_run(
         noise = np.random.default_rng([5, *seed]).normal(0, 0.15, size=(questions, repeats))
         solved_QR = share + noise > hardness
         for benchmark, columns in (("b", solved_QR), ("greedy", solved_QR[:, :1])):
-            records.write(path / benchmark / "answers.parquet", "answers", order(answers(ids, columns)))
+            records.write(path / benchmark / "answers.parquet", "answers", order(make_answers(ids, columns)))
             records.write_json(path / benchmark / "results.json", {"settings": {"temperature": 1.0, "repeats": 4}})
 
     evaluate(folder / "evals/t/teacher", 0.45, 0)
@@ -83,7 +83,7 @@ def write_run(
                 kind = {"grades.parquet": "grades", "guided.parquet": "guided"}.get(file, kind)
                 records.write(traces / file, kind, [], usage={} if kind == "grades" else USAGE)
             place = f"t/draw{draw}/s/{name}"
-            curriculum = [conversation(row, 1 + i % 3) for i, row in enumerate(train)]
+            curriculum = [make_conversation(row, 1 + i % 3) for i, row in enumerate(train)]
             records.write_jsonl(folder / "curricula" / place / "curriculum.jsonl", curriculum)
             for seed in range(seeds):
                 evaluate(folder / "evals" / place / f"seed{seed}", share, 2 + draw, seed)
@@ -94,7 +94,7 @@ def write_run(
     return folder
 
 
-def conversation(row: Row, stage: int) -> Row:
+def make_conversation(row: Row, stage: int) -> Row:
     roles = [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["solution"]}]
     return {
         "id": row["problem_id"],
@@ -105,7 +105,7 @@ def conversation(row: Row, stage: int) -> Row:
     }
 
 
-def table_arguments(
+def make_table_arguments(
     run: Path, out: Path, *, seeds: int = 3, draws: int = 1, methods: Mapping[str, Any] = METHODS
 ) -> list[str]:
     axes = ["--run", run, "--teachers", "t", "--students", "s", "--benchmarks", "b", "greedy", "--methods", *methods]
@@ -113,7 +113,7 @@ def table_arguments(
     return [*map(str, axes), "--seeds", str(seeds), "--draws", str(draws), *costs, "--out", str(out)]
 
 
-def wrong_steps(puzzle: puzzles.Puzzle, error: int) -> list[str]:
+def make_wrong_steps(puzzle: puzzles.Puzzle, error: int) -> list[str]:
     """A worked solution whose step `error` (from 1) states a wrong number, with consistent arithmetic after it."""
     steps, value = [], puzzle.result
     for number, op in enumerate(reversed(puzzle.ops), 1):
@@ -124,7 +124,7 @@ def wrong_steps(puzzle: puzzles.Puzzle, error: int) -> list[str]:
     return [*steps, puzzles.answer_text(value)]
 
 
-def trace(row: Row, index: int, steps: list[str], entropies: list[float]) -> Row:
+def make_trace(row: Row, index: int, steps: list[str], entropies: list[float]) -> Row:
     """A sample with one token per step; `entropies` in nats, one per step."""
     return {
         "trace_id": content_id("sample", row["problem_id"], index),
@@ -139,7 +139,7 @@ def trace(row: Row, index: int, steps: list[str], entropies: list[float]) -> Row
     }
 
 
-def repair(source: Row, kept: int | None, steps: list[str], accepted: bool = True, index: int = 0) -> Row:
+def make_repair(source: Row, kept: int | None, steps: list[str], accepted: bool = True, index: int = 0) -> Row:
     """A repair of a sample that keeps `kept` steps (None: no breakpoint was found); `steps`: the whole text."""
     tried = kept is not None
     text = puzzles.BLANK.join(steps) if tried else ""
@@ -171,7 +171,7 @@ def repair(source: Row, kept: int | None, steps: list[str], accepted: bool = Tru
     }
 
 
-def score(row: Row, surprise: float, kind: str = "repair") -> Row:
+def make_score(row: Row, surprise: float, kind: str = "repair") -> Row:
     """Scores of a trace whose most surprising step (the second) has the given NLL per token."""
     steps = [step + puzzles.BLANK for step in split_text(row["text"])]
     nll = [0.1] * len(steps)

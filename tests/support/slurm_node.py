@@ -50,13 +50,13 @@ PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 
 
-def program(name):
+def find_program(name):
     found = shutil.which(name, path=f"{os.environ['PATH']}:{SBIN}")
     assert found, f"{name} is not installed: make test-slurm installs it"
     return found
 
 
-def free_ports(count):
+def find_free_ports(count):
     """Ports of 127.0.0.1 that nothing listens on."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
@@ -66,7 +66,7 @@ def free_ports(count):
 
 
 @contextmanager
-def slurm_node(folder):
+def start_slurm_node(folder):
     """Starts the node in an empty folder and yields its users' environment; stops it and its jobs at the end."""
     folder = Path(folder)
     for name in ("state", "spool"):
@@ -78,11 +78,11 @@ def slurm_node(folder):
         (folder / f"card{card}").symlink_to(device)
     host = socket.gethostname().partition(".")[0]
     facts = {"host": host, "user": getpass.getuser(), "folder": folder, "cpus": CPUS, "cards": len(CARDS)}
-    (folder / "slurm.conf").write_text(CONF.format(**facts, ports=free_ports(2)))
+    (folder / "slurm.conf").write_text(CONF.format(**facts, ports=find_free_ports(2)))
     (folder / "gres.conf").write_text(f"Name=gpu Type=fake File={folder}/card[0-{len(CARDS) - 1}]\n")
     srun = folder / "bin/srun"  # the plugin's job step drops SLURM_CONF from the environment of its srun
     srun.parent.mkdir()
-    srun.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {program("srun")} "$@"\n')
+    srun.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {find_program("srun")} "$@"\n')
     srun.chmod(0o755)
     path = f"{srun.parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "SLURM_CONF": str(folder / "slurm.conf")}
@@ -90,11 +90,11 @@ def slurm_node(folder):
     munge += [f"--seed-file={folder}/munge.seed", "--force", "--foreground"]
     with ExitStack() as stack:
         for name, arguments in (("munged", munge), ("slurmctld", ["-D"]), ("slurmd", ["-D", "-N", host])):
-            stack.enter_context(daemon(program(name), arguments, environment, folder / f"{name}.out"))
+            stack.enter_context(daemon(find_program(name), arguments, environment, folder / f"{name}.out"))
             if name == "munged":
                 wait(lambda: (folder / "munge.socket").exists(), folder)
         stack.callback(stop_jobs, environment)
-        wait(lambda: "idle" in output(["sinfo", "-h", "-o", "%T"], environment), folder)
+        wait(lambda: "idle" in read_output(["sinfo", "-h", "-o", "%T"], environment), folder)
         yield environment
 
 
@@ -113,15 +113,15 @@ def daemon(name, arguments, environment, log):
             process.wait()
 
 
-def output(command, environment):
+def read_output(command, environment):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60).stdout
 
 
 def stop_jobs(environment):
-    for job in output(["squeue", "-h", "-o", "%i"], environment).split():
-        output(["scancel", job], environment)
+    for job in read_output(["squeue", "-h", "-o", "%i"], environment).split():
+        read_output(["scancel", job], environment)
     until = time.monotonic() + 20
-    while output(["squeue", "-h"], environment).strip() and time.monotonic() < until:
+    while read_output(["squeue", "-h"], environment).strip() and time.monotonic() < until:
         time.sleep(0.5)
 
 

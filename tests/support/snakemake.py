@@ -12,25 +12,25 @@ from tests.support.paths import ROOT
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".snakemake", "results", "__pycache__", ".*_cache", ".hypothesis")
 
 
-def command(*arguments, cores="all"):
+def make_command(*arguments, cores="all"):
     program = [sys.executable, "-m", "snakemake", "--cores", cores, "--nocolor", *arguments]
     return program
 
 
-def environment(path=os.environ["PATH"]):
+def make_environment(path=os.environ["PATH"]):
     """Stages run `python`, so the environment's own must come first."""
     return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{path}", "PYTHONPATH": ""}
 
 
-def snakemake(folder, *arguments, cores="all", **variables):
-    program, variables = command(*arguments, cores=cores), environment() | variables
+def run_snakemake(folder, *arguments, cores="all", **variables):
+    program, variables = make_command(*arguments, cores=cores), make_environment() | variables
     run = subprocess.run(program, cwd=folder, env=variables, capture_output=True, text=True, timeout=900)
     return run.returncode, run.stdout + run.stderr
 
 
-def planned(folder, *arguments):
+def plan_jobs(folder, *arguments):
     """Rule → number of jobs that a dry run plans; {} where there is nothing to be done."""
-    status, output = snakemake(folder, "--dry-run", *arguments)
+    status, output = run_snakemake(folder, "--dry-run", *arguments)
     assert status == 0, output
     if "Nothing to be done" in output:
         return {}
@@ -38,5 +38,5 @@ def planned(folder, *arguments):
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE) if rule != "total"}
 
 
-def copy(folder):
+def copy_repository(folder):
     return Path(shutil.copytree(ROOT, folder / "copy", ignore=LEFT_OUT))

@@ -12,14 +12,14 @@ from evals import check_reference as check
 from evals.tables import comparison as tables
 from evals.tables import details
 from heal import records
-from tests.support.run_factory import table_arguments
+from tests.support.run_factory import make_table_arguments
 
 ACCURACY = {"rs": 0.3, "heal": 0.6, "oracle": 0.3}
 
 
 def write_detail_tables(monkeypatch: pytest.MonkeyPatch, run: Path, **axes: int) -> Path:
     """The folder with the comparison and its details."""
-    arguments = table_arguments(run, run / "tables/main.csv", **axes)
+    arguments = make_table_arguments(run, run / "tables/main.csv", **axes)
     monkeypatch.setattr(sys, "argv", ["command", *arguments])
     tables.main()
     costs = arguments.index("--methods-json")

@@ -19,7 +19,7 @@ OPTIONS = Train(steps=20, batch=4, learning_rate=1e-2, save_steps=5)
 WORDS = [word for word in vocabulary() if word.startswith(" ") and word[1:].isalpha()]
 
 
-def conversation(number: int, length: int = 6) -> dict[str, Any]:
+def make_conversation(number: int, length: int = 6) -> dict[str, Any]:
     draw = random.Random(number)
     messages = [
         {"role": "user", "content": "".join(draw.choices(WORDS, k=4))},
@@ -36,13 +36,13 @@ def conversation(number: int, length: int = 6) -> dict[str, Any]:
     }
 
 
-def written(path: Path, rows: list[dict[str, Any]]) -> Path:
+def write_curriculum(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
 @contextmanager
-def watched() -> Iterator[list[torch.Tensor]]:
+def watch_forward_passes() -> Iterator[list[torch.Tensor]]:
     """The token ids of every forward pass, as the model's embedding sees them."""
     seen: list[torch.Tensor] = []
 
@@ -55,10 +55,10 @@ def watched() -> Iterator[list[torch.Tensor]]:
     handle.remove()
 
 
-def contents(out: Path) -> dict[str, bytes]:
+def read_contents(out: Path) -> dict[str, bytes]:
     return {str(file.relative_to(out)): file.read_bytes() for file in sorted(out.rglob("*")) if file.is_file()}
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
+def read_csv_rows(path: Path) -> list[dict[str, str]]:
     with open(path, newline="") as stream:
         return list(csv.DictReader(stream))

@@ -20,7 +20,7 @@ N = 12
 STUDENT = "tiny"
 
 
-def problem_rows():
+def make_problems():
     return [
         {
             "problem_id": f"p{i}",
@@ -34,12 +34,12 @@ def problem_rows():
     ]
 
 
-def trace(problem, name, text):
+def make_trace(problem, name, text):
     empty = {"token_ids": [1], "logprobs": [-0.1], "entropies": [0.1], "finish_reason": "stop"}
     return {"trace_id": name, "problem_id": problem["problem_id"], "index": 0, "text": text, **empty}
 
 
-def graded(row, correct=True):
+def make_grade(row, correct=True):
     return {
         "trace_id": row["trace_id"],
         "problem_id": row["problem_id"],
@@ -49,7 +49,7 @@ def graded(row, correct=True):
     }
 
 
-def repair(row):
+def make_repair(row):
     story = {
         "source_id": "s",
         "detector": "d",
@@ -62,7 +62,7 @@ def repair(row):
     return row | story | {"extracted": "1", "accepted": True, "reason": ""}
 
 
-def score(row):
+def make_score(row):
     lists = {key: [0.1, 0.2] for key in ("nll_mean", "nll_top20", "nll_max", "uncertainty_product", "uncertainty_mean")}
     about = {"kind": "repair", "steps": ["a", "b"], "statement": 2, "statement_nll": 0.1}
     return {"trace_id": row["trace_id"], "problem_id": row["problem_id"], **about, **lists}
@@ -73,14 +73,14 @@ def write_trace_folder(folder):
 
     The last problem, which is repaired, was solved once.
     """
-    problems = problem_rows()
+    problems = make_problems()
     records.write(folder / "train.parquet", "problems", problems)
-    samples = [trace(p, f"s{i}{p['problem_id']}", p["solution"] + " " * i) for p in problems for i in range(2)]
+    samples = [make_trace(p, f"s{i}{p['problem_id']}", p["solution"] + " " * i) for p in problems for i in range(2)]
     lucky = samples[-1]["trace_id"]
-    grades = [graded(row, int(row["problem_id"][1:]) < N // 3 or row["trace_id"] == lucky) for row in samples]
+    grades = [make_grade(row, int(row["problem_id"][1:]) < N // 3 or row["trace_id"] == lucky) for row in samples]
     rest = problems[N // 3 :]
-    guided = [trace(p, f"g{i}{p['problem_id']}", f"{p['solution']} {i}") for p in rest for i in range(6)]
-    repairs = [repair(trace(p, f"r{p['problem_id']}", p["solution"])) for p in rest]
+    guided = [make_trace(p, f"g{i}{p['problem_id']}", f"{p['solution']} {i}") for p in rest for i in range(6)]
+    repairs = [make_repair(make_trace(p, f"r{p['problem_id']}", p["solution"])) for p in rest]
     records.write(folder / "samples.parquet", "samples", samples)
     records.write(folder / "grades.parquet", "grades", grades)
     accepted = {"extracted": "1", "accepted": True, "reason": ""}
@@ -89,16 +89,16 @@ def write_trace_folder(folder):
         if file.startswith("repairs/"):
             records.write(folder / file, "repairs", repairs)
         elif file.startswith("scores/"):
-            records.write(folder / file, "scores", [score(row) for row in repairs])
+            records.write(folder / file, "scores", [make_score(row) for row in repairs])
         elif file.endswith(".grades.parquet"):
             records.write(folder / file, "grades", grades)
         elif file.startswith("extra/"):
             records.write(folder / file, "samples", samples)
     own = folder / f"students/{STUDENT}"
-    attempts = [trace(p, f"o{i}{p['problem_id']}", f"x = \\boxed{{{i}}}") for p in problems for i in range(4)]
+    attempts = [make_trace(p, f"o{i}{p['problem_id']}", f"x = \\boxed{{{i}}}") for p in problems for i in range(4)]
     records.write(own / "samples.parquet", "samples", attempts)
     # The student solves problem i in i of its 4 attempts, and never answers the same twice otherwise.
-    verdicts = [graded(row, n % 4 < n // 4) | {"extracted": str(n % 4 + 1)} for n, row in enumerate(attempts)]
+    verdicts = [make_grade(row, n % 4 < n // 4) | {"extracted": str(n % 4 + 1)} for n, row in enumerate(attempts)]
     records.write(own / "grades.parquet", "grades", verdicts)
     right = [row for row, grade in zip(samples, grades, strict=True) if grade["correct"]]
     ranks = [
@@ -106,11 +106,13 @@ def write_trace_folder(folder):
         for i, row in enumerate(right)
     ]
     records.write(own / "ranks.parquet", "ranks", ranks)
-    records.write(own / "continued.parquet", "continued", [row for source in right[::2] for row in ends(source)])
+    records.write(
+        own / "continued.parquet", "continued", [row for source in right[::2] for row in make_continuations(source)]
+    )
     return folder
 
 
-def ends(source, first=2):
+def make_continuations(source, first=2):
     """Continuations of a correct sample, two from each of three cuts; right from cut `first` on, half of them there."""
     steps = [step + "\n\n" for step in split_text(source["text"])]
     rows = []
@@ -125,6 +127,6 @@ def ends(source, first=2):
     return rows
 
 
-def examples_of(name, folder):
+def make_examples(name, folder):
     method = METHODS[name]
     return method.curriculum(Traces(folder, folder / "train.parquet", method.needs(), 0, STUDENT))

@@ -16,7 +16,7 @@ from heal.method.steps import split_text
 from heal.records import Row, content_id
 from heal.viewer import __main__ as viewer
 from heal.worlds.mini import puzzles
-from tests.support.run_factory import wrong_steps
+from tests.support.run_factory import make_wrong_steps
 
 END = "\n\n"
 SCRIPT = "So <script>window.ran = 1</script> & <img src=x onerror='window.ran = 2'> </script><!-- is 7."
@@ -39,7 +39,7 @@ class Story:
     surprise: float = 1.0  # NLL of the first new step, nats per token
 
 
-def stories(count: int = 1) -> list[Story]:
+def make_stories(count: int = 1) -> list[Story]:
     """Of every kind of verdict, under two detectors, with text that would be html, and text from right to left."""
     told = []
     for i in range(count):
@@ -55,15 +55,15 @@ def stories(count: int = 1) -> list[Story]:
     return told
 
 
-def checked_stories() -> list[Story]:
+def make_checked_stories() -> list[Story]:
     """Mini puzzles: repaired, repaired behind the error, and repaired with a new error."""
     puzzle = puzzles.generate("hard", 1, seed=0)[0]
-    right, wrong = split_text(puzzles.solution(puzzle)), wrong_steps(puzzle, 2)
+    right, wrong = split_text(puzzles.solution(puzzle)), make_wrong_steps(puzzle, 2)
     common = {"question": puzzle.question, "answer": puzzle.answer, "source": "mini/train"}
     return [
         Story(wrong=wrong, kept=1, new=right[1:], **common),
         Story(wrong=wrong, kept=2, new=wrong[2:], detector="random", **common),
-        Story(wrong=wrong, kept=1, new=wrong_steps(puzzle, 3)[1:], detector="first_step", **common),
+        Story(wrong=wrong, kept=1, new=make_wrong_steps(puzzle, 3)[1:], detector="first_step", **common),
     ]
 
 
@@ -80,11 +80,11 @@ def save_tokenizer(folder: Path) -> Callable[[str], list[int]]:
     return lambda text: tokenizer.encode(text).ids
 
 
-def gear(detector: str) -> Gear:
+def make_gear(detector: str) -> Gear:
     return Gear(detector=detector, min_step_tokens=1)
 
 
-def entropies(ids: Sequence[int]) -> np.ndarray:
+def make_entropies(ids: Sequence[int]) -> np.ndarray:
     """Some nats for every token, from 0 to 5, the same for the same tokens."""
     return np.random.default_rng(list(ids)).uniform(0, 5**0.25, len(ids)) ** 4
 
@@ -101,7 +101,7 @@ def write_run(
     repairs: dict[str, list[Row]] = {}
     scored: dict[str, list[Row]] = {}
     for story in told:
-        rows = rows_of(story, encode)
+        rows = make_rows(story, encode)
         problems[rows["problem"]["problem_id"]] = rows["problem"]
         samples[rows["sample"]["trace_id"]] = rows["sample"]
         grades[rows["sample"]["trace_id"]] = rows["grade"]
@@ -112,7 +112,7 @@ def write_run(
     records.write(here / "grades.parquet", "grades", order(list(grades.values())))
     for detector in repairs:
         records.write(here / f"repairs/{detector}-0.parquet", "repairs", order(repairs[detector]))
-        made = {"stage": "heal.pipeline.repair", "options": {"options": json.dumps(gear(detector).model_dump())}}
+        made = {"stage": "heal.pipeline.repair", "options": {"options": json.dumps(make_gear(detector).model_dump())}}
         made["engine"] = {"model": str(folder / "tokenizer"), "revision": None, "engine": "transformers"}
         records.write_json(here / f"repairs/{detector}-0.parquet.provenance.json", made)
         if scores:
@@ -120,7 +120,7 @@ def write_run(
     return folder
 
 
-def rows_of(story: Story, encode: Callable[[str], list[int]]) -> dict[str, Row]:
+def make_rows(story: Story, encode: Callable[[str], list[int]]) -> dict[str, Row]:
     """problem, sample, grade, repair, score."""
     tried = story.reason != "no_breakpoint"
     problem_id = content_id(story.question)
@@ -128,7 +128,7 @@ def rows_of(story: Story, encode: Callable[[str], list[int]]) -> dict[str, Row]:
     wrong = [step + END for step in story.wrong[:-1]] + [story.wrong[-1]]
     ids = encode("".join(wrong))
     ends = np.cumsum([len(encode(step)) for step in wrong])
-    nats = entropies(ids)
+    nats = make_entropies(ids)
     step_nats = np.array([part.mean() for part in np.split(nats, ends[:-1])])
     sample = {
         "trace_id": content_id("sample", problem_id),
@@ -160,8 +160,8 @@ def rows_of(story: Story, encode: Callable[[str], list[int]]) -> dict[str, Row]:
         "continuation": new,
         "text": kept + new,
         "token_ids": encode(kept) + new_ids if tried else [],
-        "logprobs": -entropies(new_ids),
-        "entropies": entropies(new_ids),
+        "logprobs": -make_entropies(new_ids),
+        "entropies": make_entropies(new_ids),
         "finish_reason": "stop" if tried else "none",
         "extracted": story.answer if tried else None,
         "accepted": not story.reason,
@@ -189,7 +189,7 @@ def rows_of(story: Story, encode: Callable[[str], list[int]]) -> dict[str, Row]:
     }
 
 
-def view(run, *options):
+def write_page(run, *options):
     """The page of a run, written as the command does."""
     out = run / "page.html"
     arguments = sys.argv
@@ -201,6 +201,6 @@ def view(run, *options):
     return out.read_text(encoding="utf-8")
 
 
-def data_of(html):
+def read_page_data(html):
     """The data on a page, as a browser would read it: the block ends at the first end tag."""
     return json.loads(html.partition('<script type="application/json" id="data">')[2].partition("</script>")[0])

@@ -22,7 +22,7 @@ PAGES = [file for file in TRACKED if file.endswith(".md") and (ROOT / file).exis
 CLEANED = re.compile(r"`|\*|\[([^]]*)\]\([^)]*\)")
 
 
-def anchors(page: Path) -> set[str]:
+def list_anchors(page: Path) -> set[str]:
     """What a page's headings are called in a link."""
     text = hooks.CODE.sub(lambda code: "" if code[0].startswith("```") else code[0], page.read_text(encoding="utf-8"))
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
@@ -36,9 +36,9 @@ def test_no_link_is_dead(page):
         path = ROOT / hooks.target(PurePosixPath(page), link[1])
         assert path.is_file(), f"{page}: {link[0]}"
         if link[2]:
-            assert link[2][1:] in anchors(path), f"{page}: {link[0]}"
+            assert link[2][1:] in list_anchors(path), f"{page}: {link[0]}"
     for anchor in re.findall(r"\]\(#([^)]+)\)", text):
-        assert anchor in anchors(ROOT / page), f"{page}: #{anchor}"
+        assert anchor in list_anchors(ROOT / page), f"{page}: #{anchor}"
     for address in re.findall(r"\]\(([a-z]+:[^)]*)\)", text):
         parts = urlparse(address)
         assert parts.scheme == "https" and "." in parts.netloc and " " not in address, f"{page}: {address}"

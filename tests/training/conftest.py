@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 from heal.training.train import train
 from heal.worlds.mini.tokenizer import build_tokenizer
 from tests.support.paths import ROOT
-from tests.support.tiny_training import OPTIONS, conversation, watched, written
+from tests.support.tiny_training import OPTIONS, make_conversation, watch_forward_passes, write_curriculum
 
 # The process is killed when it is about to declare its third checkpoint whole: that one must not be trusted.
 KILLED = """
@@ -46,13 +46,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def curriculum(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return written(tmp_path_factory.mktemp("curriculum") / "c.jsonl", [conversation(n) for n in range(9)])
+    return write_curriculum(tmp_path_factory.mktemp("curriculum") / "c.jsonl", [make_conversation(n) for n in range(9)])
 
 
 @pytest.fixture(scope="session")
 def trained(model: Path, curriculum: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[torch.Tensor]]:
     out = tmp_path_factory.mktemp("trained") / "seed0"
-    with watched() as batches:
+    with watch_forward_passes() as batches:
         train(curriculum, str(model), OPTIONS, "cumulative", 0, out)
     return out, batches
 

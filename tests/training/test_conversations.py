@@ -9,12 +9,12 @@ from transformers import AutoTokenizer
 
 from heal.errors import HealError
 from heal.training.train import NOT_SUPERVISED, encode, end_of_turn
-from tests.support.tiny_training import conversation
+from tests.support.tiny_training import make_conversation
 
 
 def test_labels_cover_the_answer_and_end_with_eos(model: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model)
-    row = conversation(1)
+    row = make_conversation(1)
     (example,) = encode(tokenizer, [row], "test")
     supervised = [token for token in example.labels if token != NOT_SUPERVISED]
     assert tokenizer.decode(supervised) == row["messages"][1]["content"] + tokenizer.eos_token
@@ -24,7 +24,7 @@ def test_labels_cover_the_answer_and_end_with_eos(model: Path) -> None:
 
 def test_what_is_given_is_read_and_not_learnt(model: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model)
-    row = conversation(1)
+    row = make_conversation(1)
     words = row["messages"][1]["content"].split(" ")
     given = " ".join(words[:3])
     (plain,), (example,) = (encode(tokenizer, [one], "test") for one in (row, row | {"given": given}))
@@ -38,10 +38,10 @@ def test_what_is_given_is_read_and_not_learnt(model: Path) -> None:
 
 def test_what_a_template_writes_after_eos_is_not_trained_on(model: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model)
-    plain = encode(tokenizer, [conversation(1)], "test")
+    plain = encode(tokenizer, [make_conversation(1)], "test")
     tokenizer.chat_template = tokenizer.chat_template.replace("{{ '<|end|>' }}", "{{ '<|end|>\n\n' }}")
     assert end_of_turn(tokenizer, "test") == "<|end|>"
-    assert encode(tokenizer, [conversation(1)], "test") == plain
+    assert encode(tokenizer, [make_conversation(1)], "test") == plain
 
 
 def test_the_token_that_the_template_ends_with_becomes_eos(model: Path) -> None:
@@ -71,11 +71,11 @@ def test_a_template_that_spoils_the_mask_is_told(model: Path, old: str, new: str
     assert old in tokenizer.chat_template
     tokenizer.chat_template = tokenizer.chat_template.replace(old, new, 1)
     with pytest.raises(HealError, match=message):
-        encode(tokenizer, [conversation(0)], "test")
+        encode(tokenizer, [make_conversation(0)], "test")
 
 
 def test_words_that_the_tokenizer_does_not_know_are_told(model: Path) -> None:
-    row = conversation(0)
+    row = make_conversation(0)
     row["messages"][0]["content"] = "Schadenfreude"
     with pytest.raises(HealError, match="decoding changes the text"):
         encode(AutoTokenizer.from_pretrained(model), [row], "test")

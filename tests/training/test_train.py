@@ -16,15 +16,22 @@ from heal.errors import HealError
 from heal.method.pace import exposures
 from heal.training.train import encode, optimizer_steps, train
 from heal.worlds.mini.tokenizer import build_tokenizer
-from tests.support.tiny_training import OPTIONS, contents, conversation, rows_of, watched, written
+from tests.support.tiny_training import (
+    OPTIONS,
+    make_conversation,
+    read_contents,
+    read_csv_rows,
+    watch_forward_passes,
+    write_curriculum,
+)
 
 
-def as_exposures(batches: list[torch.Tensor], model: Path) -> list[list[int]]:
+def list_exposures(batches: list[torch.Tensor], model: Path) -> list[list[int]]:
     pad = AutoTokenizer.from_pretrained(model).pad_token_id
     return [[token for token in row if token != pad] for batch in batches for row in batch.tolist()]
 
 
-def expected_exposures(model: Path, curriculum: Path, options: Train, first_step: int = 1) -> list[list[int]]:
+def compute_expected_exposures(model: Path, curriculum: Path, options: Train, first_step: int = 1) -> list[list[int]]:
     rows = [json.loads(line) for line in curriculum.read_text().splitlines()]
     stages = [row["stage"] for row in rows]
     order, _ = exposures(stages, schedule="cumulative", steps=options.steps, batch=options.batch, seed=0)
@@ -33,47 +40,47 @@ def expected_exposures(model: Path, curriculum: Path, options: Train, first_step
 
 
 def test_the_order_of_exposures_reaches_the_model(model: Path, curriculum: Path, trained: Any) -> None:
-    assert as_exposures(trained[1], model) == expected_exposures(model, curriculum, OPTIONS)
+    assert list_exposures(trained[1], model) == compute_expected_exposures(model, curriculum, OPTIONS)
 
 
 def test_a_micro_batch_keeps_the_order_and_the_loss(
     model: Path, curriculum: Path, trained: Any, tmp_path: Path
 ) -> None:
     options = OPTIONS.model_copy(update={"steps": 20, "micro_batch": 2})
-    with watched() as batches:
+    with watch_forward_passes() as batches:
         train(curriculum, str(model), options, "cumulative", 0, tmp_path / "s")
     assert {len(batch) for batch in batches} == {2}
-    assert as_exposures(batches, model) == expected_exposures(model, curriculum, options)
-    whole, halves = rows_of(trained[0] / "loss.csv"), rows_of(tmp_path / "s" / "loss.csv")
+    assert list_exposures(batches, model) == compute_expected_exposures(model, curriculum, options)
+    whole, halves = read_csv_rows(trained[0] / "loss.csv"), read_csv_rows(tmp_path / "s" / "loss.csv")
     assert [float(row["loss"]) for row in halves] == pytest.approx([float(row["loss"]) for row in whole], rel=1e-3)
 
 
 def test_the_loss_is_the_mean_over_completion_tokens(model: Path, curriculum: Path, trained: Any) -> None:
     network, tokenizer = AutoModelForCausalLM.from_pretrained(model), AutoTokenizer.from_pretrained(model)
     nll = []
-    for ids in expected_exposures(model, curriculum, OPTIONS)[: OPTIONS.batch]:
+    for ids in compute_expected_exposures(model, curriculum, OPTIONS)[: OPTIONS.batch]:
         start = ids.index(tokenizer.convert_tokens_to_ids("<|assistant|>")) + 1
         logprobs = network(torch.tensor([ids])).logits[0].log_softmax(-1)
         nll += [-logprobs[place - 1, ids[place]].item() for place in range(start, len(ids))]
-    assert float(rows_of(trained[0] / "loss.csv")[0]["loss"]) == pytest.approx(sum(nll) / len(nll), rel=1e-4)
+    assert float(read_csv_rows(trained[0] / "loss.csv")[0]["loss"]) == pytest.approx(sum(nll) / len(nll), rel=1e-4)
 
 
 def test_the_number_of_steps_does_not_depend_on_the_curriculum(model: Path, trained: Any, tmp_path: Path) -> None:
-    small = written(tmp_path / "small.jsonl", [conversation(0)])
+    small = write_curriculum(tmp_path / "small.jsonl", [make_conversation(0)])
     summary = train(small, str(model), OPTIONS, "cumulative", 0, tmp_path / "s")
-    losses = rows_of(tmp_path / "s" / "loss.csv")
-    assert summary["steps"] == len(losses) == len(rows_of(trained[0] / "loss.csv")) == 20
+    losses = read_csv_rows(tmp_path / "s" / "loss.csv")
+    assert summary["steps"] == len(losses) == len(read_csv_rows(trained[0] / "loss.csv")) == 20
     assert optimizer_steps(OPTIONS, 1) == optimizer_steps(OPTIONS, 1000) == 20
     assert optimizer_steps(Train(steps=None, epochs=5.0, batch=8), 20) == 13
 
 
 def test_the_rate_warms_up_stays_and_decays(trained: Any) -> None:
-    rates = [float(row["learning_rate"]) for row in rows_of(trained[0] / "loss.csv")]
+    rates = [float(row["learning_rate"]) for row in read_csv_rows(trained[0] / "loss.csv")]
     assert rates[0] == 0 and rates[1:19] == [1e-2] * 18 and 0 < rates[19] < 1e-2
 
 
 def test_exposures_are_counted(trained: Any) -> None:
-    counts = [int(row["exposures"]) for row in rows_of(trained[0] / "exposures.csv")]
+    counts = [int(row["exposures"]) for row in read_csv_rows(trained[0] / "exposures.csv")]
     assert len(counts) == 9 and sum(counts) == OPTIONS.steps * OPTIONS.batch
     summary = json.loads((trained[0] / "training.json").read_text())
     assert 0 < summary["tokens"]["supervised"] < summary["tokens"]["total"]
@@ -82,32 +89,32 @@ def test_exposures_are_counted(trained: Any) -> None:
 
 def test_two_runs_are_byte_identical(model: Path, curriculum: Path, trained: Any, tmp_path: Path) -> None:
     train(curriculum, str(model), OPTIONS, "cumulative", 0, tmp_path / "seed0")
-    assert contents(tmp_path / "seed0") == contents(trained[0])
+    assert read_contents(tmp_path / "seed0") == read_contents(trained[0])
 
 
 def test_resume_equals_no_interruption(
     model: Path, curriculum: Path, trained: Any, killed: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
-    with watched() as batches:
+    with watch_forward_passes() as batches:
         train(curriculum, str(model), OPTIONS, "cumulative", 0, tmp_path / "seed0")
-    assert as_exposures(batches, model) == expected_exposures(model, curriculum, OPTIONS, first_step=11)
-    assert contents(tmp_path / "seed0") == contents(trained[0])
+    assert list_exposures(batches, model) == compute_expected_exposures(model, curriculum, OPTIONS, first_step=11)
+    assert read_contents(tmp_path / "seed0") == read_contents(trained[0])
     assert [path.name for path in tmp_path.iterdir()] == ["seed0"]  # no checkpoint is left
 
 
 def test_another_learning_rate_does_not_resume(model: Path, curriculum: Path, killed: Path, tmp_path: Path) -> None:
     shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
-    with watched() as batches:
+    with watch_forward_passes() as batches:
         options = OPTIONS.model_copy(update={"learning_rate": 2e-2})
         train(curriculum, str(model), options, "cumulative", 0, tmp_path / "seed0")
     assert len(batches) == OPTIONS.steps
 
 
 def test_a_small_task_is_memorised(model: Path, tmp_path: Path) -> None:
-    few = written(tmp_path / "few.jsonl", [conversation(n) | {"stage": 1} for n in range(4)])
+    few = write_curriculum(tmp_path / "few.jsonl", [make_conversation(n) | {"stage": 1} for n in range(4)])
     train(few, str(model), OPTIONS.model_copy(update={"steps": 60}), "cumulative", 0, tmp_path / "s")
-    losses = [float(row["loss"]) for row in rows_of(tmp_path / "s" / "loss.csv")]
+    losses = [float(row["loss"]) for row in read_csv_rows(tmp_path / "s" / "loss.csv")]
     assert losses[-1] < 0.3 * losses[0]
 
 
@@ -134,9 +141,9 @@ def test_the_model_knows_how_to_end(model: Path, trained: Any) -> None:
 
 
 def test_long_conversations_are_left_out_and_counted(model: Path, tmp_path: Path) -> None:
-    rows = [conversation(0), conversation(1, length=40), conversation(2)]
+    rows = [make_conversation(0), make_conversation(1, length=40), make_conversation(2)]
     options = OPTIONS.model_copy(update={"max_length": 20, "steps": 2})
-    summary = train(written(tmp_path / "c", rows), str(model), options, "mixed", 0, tmp_path / "s")
+    summary = train(write_curriculum(tmp_path / "c", rows), str(model), options, "mixed", 0, tmp_path / "s")
     assert summary["left_out_too_long"] == ["e1"] and summary["examples"] == 2
     with pytest.raises(HealError, match="longer than max_length 3"):
         options = OPTIONS.model_copy(update={"max_length": 3})
@@ -145,19 +152,19 @@ def test_long_conversations_are_left_out_and_counted(model: Path, tmp_path: Path
 
 def test_a_text_without_tokens_is_left_out_and_many_are_refused(model: Path, tmp_path: Path) -> None:
     """One slip of a teacher with another vocabulary costs one example, not the student."""
-    rows = [conversation(number) for number in range(30)]
+    rows = [make_conversation(number) for number in range(30)]
     rows[4]["messages"][1]["content"] = "Donaudampfschiff"
     options = OPTIONS.model_copy(update={"steps": 2})
-    summary = train(written(tmp_path / "c", rows), str(model), options, "mixed", 0, tmp_path / "s")
+    summary = train(write_curriculum(tmp_path / "c", rows), str(model), options, "mixed", 0, tmp_path / "s")
     assert summary["left_out_unreadable"] == ["e4"] and summary["examples"] == 29
     for row in rows[:3]:
         row["messages"][1]["content"] = "Donaudampfschiff"
     with pytest.raises(HealError, match="changes the text"):
-        train(written(tmp_path / "c", rows), str(model), options, "mixed", 0, tmp_path / "none")
+        train(write_curriculum(tmp_path / "c", rows), str(model), options, "mixed", 0, tmp_path / "none")
 
 
-def broken(**changes: Any) -> str:
-    return "\n".join(json.dumps(row) for row in [conversation(0), conversation(1) | changes])
+def make_broken_curriculum(**changes: Any) -> str:
+    return "\n".join(json.dumps(row) for row in [make_conversation(0), make_conversation(1) | changes])
 
 
 @pytest.mark.parametrize(
@@ -165,18 +172,21 @@ def broken(**changes: Any) -> str:
     [
         (None, "no such file"),
         ("", "no training conversation"),
-        (broken()[:-20], "line 2: not valid JSON"),
-        (broken(stage=4), "row 2: stage"),
-        (broken(stage=None), "row 2: stage"),
-        (broken(weight=-0.5), "row 2: weight"),
-        (broken(weight=float("nan")), "row 2: weight"),
-        (json.dumps(conversation(0) | {"weight": 0}), "every weight is 0"),
-        (broken(id=7), "row 2: id"),
-        (broken(messages=[]), "row 2: messages"),
-        (broken(messages=[{"role": "user", "content": "x"}, {"role": "assistant"}]), "row 2: messages"),
-        (broken(messages=[{"role": "user", "content": "x"}, {"role": "assistant", "content": " "}]), "row 2.*empty"),
-        (broken(given="not its beginning"), "row 2: given"),
-        (broken(given=conversation(1)["messages"][1]["content"]), "row 2: given"),
+        (make_broken_curriculum()[:-20], "line 2: not valid JSON"),
+        (make_broken_curriculum(stage=4), "row 2: stage"),
+        (make_broken_curriculum(stage=None), "row 2: stage"),
+        (make_broken_curriculum(weight=-0.5), "row 2: weight"),
+        (make_broken_curriculum(weight=float("nan")), "row 2: weight"),
+        (json.dumps(make_conversation(0) | {"weight": 0}), "every weight is 0"),
+        (make_broken_curriculum(id=7), "row 2: id"),
+        (make_broken_curriculum(messages=[]), "row 2: messages"),
+        (make_broken_curriculum(messages=[{"role": "user", "content": "x"}, {"role": "assistant"}]), "row 2: messages"),
+        (
+            make_broken_curriculum(messages=[{"role": "user", "content": "x"}, {"role": "assistant", "content": " "}]),
+            "row 2.*empty",
+        ),
+        (make_broken_curriculum(given="not its beginning"), "row 2: given"),
+        (make_broken_curriculum(given=make_conversation(1)["messages"][1]["content"]), "row 2: given"),
         ('{"id": "a"}', "row 1: origin: missing"),
     ],
 )

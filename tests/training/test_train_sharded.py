@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from tests.support.paths import ROOT
-from tests.support.tiny_training import OPTIONS, rows_of
+from tests.support.tiny_training import OPTIONS, read_csv_rows
 
 pytestmark = pytest.mark.workflow
 
 
-def sharded(out: Path, *arguments: str) -> str:
+def run_sharded(out: Path, *arguments: str) -> str:
     """heal.training.train in two processes, started by torchrun as for two GPUs; what they print."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command = [*torchrun, "tests/support/fsdp_on_cpu.py", *arguments, "--out", str(out)]
@@ -36,11 +36,11 @@ def test_a_student_that_is_sharded_over_processes_and_killed_trains_as_one(
     """FSDP with recomputed activations: the same exposures, losses and weights as one process, up to rounding."""
     options = OPTIONS.model_copy(update={"micro_batch": 1}).model_dump_json()
     given = ["--options", options, "--curriculum", str(curriculum), "--model", str(model)]
-    assert "exitcode: -9" in sharded(tmp_path / "s", "killed", *given)
-    said = sharded(tmp_path / "s", *given)
+    assert "exitcode: -9" in run_sharded(tmp_path / "s", "killed", *given)
+    said = run_sharded(tmp_path / "s", *given)
     assert said.count("weights: DTensor torch.float32") == 2 and "goes on from checkpoint-10" in said, said
     assert (trained[0] / "exposures.csv").read_bytes() == (tmp_path / "s/exposures.csv").read_bytes()
-    losses = [[float(row["loss"]) for row in rows_of(out / "loss.csv")] for out in (trained[0], tmp_path / "s")]
+    losses = [[float(row["loss"]) for row in read_csv_rows(out / "loss.csv")] for out in (trained[0], tmp_path / "s")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     one, other = (load_file(out / "model/model.safetensors") for out in (trained[0], tmp_path / "s"))
     assert all(torch.allclose(one[name], other[name], atol=1e-5) for name in one.keys() | other.keys())
@@ -54,6 +54,6 @@ def test_a_sharded_student_keeps_float32_weights_where_it_trains_in_bfloat16(
     tmp_path: Path,
 ) -> None:
     options = OPTIONS.model_copy(update={"steps": 2, "dtype": "bfloat16"}).model_dump_json()
-    said = sharded(tmp_path / "s", "--options", options, "--curriculum", str(curriculum), "--model", str(model))
+    said = run_sharded(tmp_path / "s", "--options", options, "--curriculum", str(curriculum), "--model", str(model))
     assert said.count("weights: DTensor torch.float32") == 2, said
     assert {weight.dtype for weight in load_file(tmp_path / "s/model/model.safetensors").values()} == {torch.bfloat16}

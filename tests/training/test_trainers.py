@@ -22,14 +22,14 @@ from heal.training.conversations import NOT_SUPERVISED, encode
 from heal.training.train import train
 from heal.training.trainers import Teaching, trainer_of
 from heal.worlds.mini.tokenizer import build_tokenizer
-from tests.support.tiny_training import OPTIONS, contents, conversation, rows_of, written
+from tests.support.tiny_training import OPTIONS, make_conversation, read_contents, read_csv_rows, write_curriculum
 
 FEW = OPTIONS.model_copy(update={"steps": 4, "save_steps": 2})
 WEIGHTS = (3.0, 0.0, 1.0, 1.0, 2.0)
 
 
-def weighing(path: Path, weights: tuple[float, ...]) -> Path:
-    return written(path, [conversation(n) | {"weight": weight} for n, weight in enumerate(weights)])
+def write_weighted_curriculum(path: Path, weights: tuple[float, ...]) -> Path:
+    return write_curriculum(path, [make_conversation(n) | {"weight": weight} for n, weight in enumerate(weights)])
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def teacher(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_weight_multiplies_the_loss_of_its_tokens_whose_number_divides_it(teacher: Path, tmp_path: Path) -> None:
-    rows = [conversation(n) for n in range(len(WEIGHTS))]
+    rows = [make_conversation(n) for n in range(len(WEIGHTS))]
     order, _ = exposures([row["stage"] for row in rows], schedule="mixed", steps=FEW.steps, batch=FEW.batch, seed=0)
     weights = np.array(WEIGHTS)[order] / np.array(WEIGHTS)[order].mean()
     network, tokenizer = AutoModelForCausalLM.from_pretrained(teacher), AutoTokenizer.from_pretrained(teacher)
@@ -59,21 +59,35 @@ def test_a_weight_multiplies_the_loss_of_its_tokens_whose_number_divides_it(teac
         tokens += len(ids) - start
     for micro in (None, 2):
         options = FEW.model_copy(update={"micro_batch": micro})
-        train(weighing(tmp_path / "c", WEIGHTS), str(teacher), options, "mixed", 0, tmp_path / f"s{micro}")
-        (first, *_) = rows_of(tmp_path / f"s{micro}/loss.csv")
+        train(
+            write_weighted_curriculum(tmp_path / "c", WEIGHTS),
+            str(teacher),
+            options,
+            "mixed",
+            0,
+            tmp_path / f"s{micro}",
+        )
+        (first, *_) = read_csv_rows(tmp_path / f"s{micro}/loss.csv")
         assert float(first["loss"]) == pytest.approx(total / tokens, rel=1e-4)
 
 
 def test_the_scale_of_the_weights_changes_nothing_and_equal_weights_are_none(model: Path, tmp_path: Path) -> None:
     for name, weights in (("a", WEIGHTS), ("b", tuple(4 * w for w in WEIGHTS)), ("c", (1.0,) * 5), ("d", (0.5,) * 5)):
-        train(weighing(tmp_path / "c.jsonl", weights), str(model), FEW, "cumulative", 0, tmp_path / name / "s")
-    assert contents(tmp_path / "a/s") == contents(tmp_path / "b/s")
-    assert contents(tmp_path / "c/s") == contents(tmp_path / "d/s") != contents(tmp_path / "a/s")
+        train(
+            write_weighted_curriculum(tmp_path / "c.jsonl", weights),
+            str(model),
+            FEW,
+            "cumulative",
+            0,
+            tmp_path / name / "s",
+        )
+    assert read_contents(tmp_path / "a/s") == read_contents(tmp_path / "b/s")
+    assert read_contents(tmp_path / "c/s") == read_contents(tmp_path / "d/s") != read_contents(tmp_path / "a/s")
 
 
 def test_weights_of_one_give_the_same_bits_as_none(model: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model)
-    examples = encode(tokenizer, [conversation(n) for n in range(8)], "test")
+    examples = encode(tokenizer, [make_conversation(n) for n in range(8)], "test")
     columns = {"input_ids": [e.ids for e in examples], "labels": [e.labels for e in examples]}
     found = []
     for further in ({}, {"weight": [1.0] * 8}):
@@ -88,7 +102,7 @@ def test_weights_of_one_give_the_same_bits_as_none(model: Path, tmp_path: Path) 
     assert all(torch.equal(found[0][1][name], found[1][1][name]) for name in found[0][1])
 
 
-def distilled(model: Path, teacher: Path, path: Path, out: Path, steps: int = 4, **how: Any) -> Path:
+def distill(model: Path, teacher: Path, path: Path, out: Path, steps: int = 4, **how: Any) -> Path:
     options = FEW.model_copy(update={"steps": steps})
     teaching = Teaching(teacher, Distillation(max_new_tokens=6, **how))
     train(path, str(model), options, "mixed", 0, out, teaching=teaching)
@@ -96,9 +110,9 @@ def distilled(model: Path, teacher: Path, path: Path, out: Path, steps: int = 4,
 
 
 def test_a_distilled_student_comes_nearer_to_its_teacher(model: Path, teacher: Path, tmp_path: Path) -> None:
-    path = written(tmp_path / "c.jsonl", [conversation(n) for n in range(6)])
-    out = distilled(model, teacher, path, tmp_path / "s", steps=30, on_policy_share=0.0, beta=0.0)
-    losses = [float(row["loss"]) for row in rows_of(out / "loss.csv")]
+    path = write_curriculum(tmp_path / "c.jsonl", [make_conversation(n) for n in range(6)])
+    out = distill(model, teacher, path, tmp_path / "s", steps=30, on_policy_share=0.0, beta=0.0)
+    losses = [float(row["loss"]) for row in read_csv_rows(out / "loss.csv")]
     assert len(losses) == 30 and losses[-1] < 0.7 * losses[0]
     told = json.loads((out / "training.json").read_text())
     assert told["distillation"]["beta"] == 0 and told["steps"] == 30 and told["teacher"] != told["model"]
@@ -106,14 +120,20 @@ def test_a_distilled_student_comes_nearer_to_its_teacher(model: Path, teacher: P
 
 def test_fully_on_policy_the_answers_of_the_curriculum_are_not_read(model: Path, teacher: Path, tmp_path: Path) -> None:
     """And half on policy they are: the law is not empty."""
-    asked = [conversation(n)["messages"][0] for n in range(4)]
-    said = [conversation(n + shift)["messages"][1] for shift in (0, 40) for n in range(4)]
+    asked = [make_conversation(n)["messages"][0] for n in range(4)]
+    said = [make_conversation(n + shift)["messages"][1] for shift in (0, 40) for n in range(4)]
     weights = {}
     for share in (1.0, 0.5):
         for name, answers in (("a", said[:4]), ("b", said[4:])):
-            rows = [conversation(n) | {"messages": [q, a]} for n, (q, a) in enumerate(zip(asked, answers, strict=True))]
-            out = distilled(
-                model, teacher, written(tmp_path / name, rows), tmp_path / f"{name}{share}/s", on_policy_share=share
+            rows = [
+                make_conversation(n) | {"messages": [q, a]} for n, (q, a) in enumerate(zip(asked, answers, strict=True))
+            ]
+            out = distill(
+                model,
+                teacher,
+                write_curriculum(tmp_path / name, rows),
+                tmp_path / f"{name}{share}/s",
+                on_policy_share=share,
             )
             weights[name, share] = load_file(out / "model/model.safetensors")
     same = lambda share: all(torch.equal(weights["a", share][n], weights["b", share][n]) for n in weights["a", share])  # noqa: E731
@@ -126,40 +146,40 @@ def test_a_distillation_that_stopped_goes_on_as_if_it_had_not(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    path, whole = written(tmp_path / "c.jsonl", [conversation(n) for n in range(6)]), training.watcher
+    path, whole = write_curriculum(tmp_path / "c.jsonl", [make_conversation(n) for n in range(6)]), training.watcher
 
     class Stop(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.global_step == 3:
                 raise KeyboardInterrupt
 
-    distilled(model, teacher, path, tmp_path / "a/s")
+    distill(model, teacher, path, tmp_path / "a/s")
     # on_save of the usual watcher has marked checkpoint-2 as whole by then
     monkeypatch.setattr(training, "watcher", lambda *given: type("Both", (type(whole(*given)), Stop), {})())
     with pytest.raises(KeyboardInterrupt):
-        distilled(model, teacher, path, tmp_path / "b/s")
+        distill(model, teacher, path, tmp_path / "b/s")
     assert list((tmp_path / "b").glob(".partial-*/checkpoint-2/complete.json"))
     monkeypatch.setattr(training, "watcher", whole)
-    distilled(model, teacher, path, tmp_path / "b/s")
-    assert contents(tmp_path / "a/s") == contents(tmp_path / "b/s")
+    distill(model, teacher, path, tmp_path / "b/s")
+    assert read_contents(tmp_path / "a/s") == read_contents(tmp_path / "b/s")
 
 
 def test_what_cannot_be_distilled_is_told_before_training(model: Path, teacher: Path, tmp_path: Path) -> None:
     other, tokenizer = shutil.copytree(teacher, tmp_path / "other"), build_tokenizer()
     tokenizer.add_tokens(["Schadenfreude"])
     tokenizer.save_pretrained(other)
-    path = written(tmp_path / "c.jsonl", [conversation(n) for n in range(2)])
+    path = write_curriculum(tmp_path / "c.jsonl", [make_conversation(n) for n in range(2)])
     with pytest.raises(HealError, match="other vocabularies: 1 tokens differ, as 'Schadenfreude'"):
-        distilled(model, other, path, tmp_path / "s")
+        distill(model, other, path, tmp_path / "s")
     with pytest.raises(HealError, match="knows no weights"):
-        distilled(model, teacher, weighing(tmp_path / "w.jsonl", WEIGHTS), tmp_path / "s")
+        distill(model, teacher, write_weighted_curriculum(tmp_path / "w.jsonl", WEIGHTS), tmp_path / "s")
     assert not (tmp_path / "s").exists() and not list(tmp_path.glob(".partial*"))
 
 
 def test_the_training_options_are_the_run_s_in_every_trainer(model: Path, teacher: Path, tmp_path: Path) -> None:
-    path = written(tmp_path / "c.jsonl", [conversation(n) for n in range(6)])
-    distilled(model, teacher, path, tmp_path / "a")
+    path = write_curriculum(tmp_path / "c.jsonl", [make_conversation(n) for n in range(6)])
+    distill(model, teacher, path, tmp_path / "a")
     train(path, str(model), FEW, "mixed", 0, tmp_path / "b")
-    rates = [[row["learning_rate"] for row in rows_of(tmp_path / name / "loss.csv")] for name in "ab"]
+    rates = [[row["learning_rate"] for row in read_csv_rows(tmp_path / name / "loss.csv")] for name in "ab"]
     assert rates[0] == rates[1]
     assert (tmp_path / "a/exposures.csv").read_bytes() == (tmp_path / "b/exposures.csv").read_bytes()

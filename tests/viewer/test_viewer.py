@@ -21,10 +21,10 @@ from heal.viewer.found import labels, read_run
 from heal.viewer.page import FILES, HERE, embedded, render
 from heal.viewer.story import Storyteller
 from tests.support.paths import ROOT
-from tests.support.viewer_run import Story, checked_stories, data_of, stories, view, write_run
+from tests.support.viewer_run import Story, make_checked_stories, make_stories, read_page_data, write_page, write_run
 
 
-def told_by(run, options=Pure()):  # noqa: B008
+def tell_repairs(run, options=Pure()):  # noqa: B008
     found = read_run(run, "t", 0, options, 0)
     teller = Storyteller(found, load_tokenizer(str(run / "tokenizer")), options)
     return [(repair, teller.tell(repair)) for repair in found.repairs]
@@ -32,12 +32,12 @@ def told_by(run, options=Pure()):  # noqa: B008
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return write_run(tmp_path_factory.mktemp("run"), stories(3))
+    return write_run(tmp_path_factory.mktemp("run"), make_stories(3))
 
 
 @pytest.fixture(scope="module")
 def page(run):
-    return view(run)
+    return write_page(run)
 
 
 @settings(max_examples=200)
@@ -48,7 +48,7 @@ def test_any_text_comes_back_and_none_ends_its_block(text):
     block = embedded({text: [text]})
     assert json.loads(block) == {text: [text]}
     assert not re.search("[<>&\u2028\u2029]", block)
-    assert data_of(render({"text": text})) == {"text": text}
+    assert read_page_data(render({"text": text})) == {"text": text}
 
 
 def test_the_policy_allows_the_page_s_own_blocks_and_nothing_else(page):
@@ -71,7 +71,7 @@ def test_nothing_on_the_page_can_make_html_of_a_text_or_load_a_file():
 
 
 def test_a_trace_is_told_whole_in_any_script(run):
-    for repair, tables in told_by(run):
+    for repair, tables in tell_repairs(run):
         row, text = repair.row, tables["texts"]
         source = text[row["source_id"]]
         assert len(source["pieces"]) == len(source["centinats"])
@@ -86,7 +86,7 @@ def test_a_trace_is_told_whole_in_any_script(run):
 
 
 def test_what_repairs_share_stands_on_the_page_once(page):
-    data = data_of(page)
+    data = read_page_data(page)
     assert len(data["repairs"]) == 18
     sources = {cut["text"] for cut in data["cuts"].values()}
     assert len(sources) == 15, "two repairs of every sixth trace"
@@ -94,7 +94,7 @@ def test_what_repairs_share_stands_on_the_page_once(page):
 
 
 def test_every_verdict_of_every_detector_is_there(page):
-    data = data_of(page)
+    data = read_page_data(page)
     kinds = Counter((data["about"]["variants"][one["variant"]], one["verdict"]) for one in data["repairs"].values())
     assert kinds == {
         ("entropy_surge", "accepted"): 9,
@@ -108,7 +108,7 @@ def test_every_verdict_of_every_detector_is_there(page):
 
 def test_the_numbers_of_pure_are_pure_s(run):
     options = Pure(drop_share=0.4)
-    told = told_by(run, options)
+    told = tell_repairs(run, options)
     for variant in {repair.variant for repair, _ in told}:
         scores = records.read(run / f"traces/t/draw0/scores/{variant}.parquet", "scores")
         kept = {repair.row["trace_id"] for repair, _ in told if repair.variant == variant and repair.pure == "kept"}
@@ -124,9 +124,9 @@ def test_the_numbers_of_pure_are_pure_s(run):
 
 
 def test_the_first_wrong_step_is_the_checker_s(tmp_path):
-    run = write_run(tmp_path, checked_stories())
+    run = write_run(tmp_path, make_checked_stories())
     found = {}
-    for repair, tables in told_by(run):
+    for repair, tables in tell_repairs(run):
         (cut,), told = tables["cuts"].values(), tables["repairs"][repair.id]
         assert cut["first_wrong"] == 2
         found[repair.row["detector"]] = told["checker"], told["first_wrong"]
@@ -134,23 +134,23 @@ def test_the_first_wrong_step_is_the_checker_s(tmp_path):
 
 
 def test_without_a_checker_nothing_is_said_of_steps(run, page):
-    assert not data_of(page)["about"]["checked"]
-    assert {one["checker"] for one in data_of(page)["repairs"].values()} == {None}
+    assert not read_page_data(page)["about"]["checked"]
+    assert {one["checker"] for one in read_page_data(page)["repairs"].values()} == {None}
 
 
-def chosen_ids(run):
+def list_chosen_ids(run):
     return [repair.id for repair in spread(read_run(run, "t", 0, Pure(), 0).repairs)]
 
 
 def test_neither_rows_nor_their_order_change_the_choice_or_a_byte(run, page, tmp_path):
-    other = write_run(tmp_path, stories(3), order=lambda rows: rows[::-1])
-    assert chosen_ids(other) == chosen_ids(run)
-    one, two = data_of(page), data_of(view(other))
+    other = write_run(tmp_path, make_stories(3), order=lambda rows: rows[::-1])
+    assert list_chosen_ids(other) == list_chosen_ids(run)
+    one, two = read_page_data(page), read_page_data(write_page(other))
     for data in (one, two):
         for place in ("command", "model", "run"):
             data["about"].pop(place)
     assert embedded(one) == embedded(two)
-    assert view(run) == view(run)
+    assert write_page(run) == write_page(run)
 
 
 @given(st.lists(st.lists(st.integers(), max_size=5), max_size=5))
@@ -165,7 +165,7 @@ def test_taking_in_turn_takes_all_and_never_two_more_of_one_than_of_another(grou
 
 
 def test_a_smaller_page_is_spread_too_and_a_part_of_a_larger_one(run):
-    few, more = (data_of(view(run, "--traces", str(count))) for count in (5, 9))
+    few, more = (read_page_data(write_page(run, "--traces", str(count))) for count in (5, 9))
     assert len(few["repairs"]) == 5 and set(few["repairs"]) < set(more["repairs"])
     kinds = {(one["variant"], one["verdict"], one["pure"]) for one in few["repairs"].values()}
     assert len(kinds) == 5
@@ -184,24 +184,24 @@ def long_run(tmp_path_factory):
 
 
 def test_200_traces_are_at_most_2_megabytes(long_run):
-    html = view(long_run)
-    assert len(data_of(html)["repairs"]) == 200
+    html = write_page(long_run)
+    assert len(read_page_data(html)["repairs"]) == 200
     assert len(html.encode()) <= 2e6
 
 
 def test_where_traces_are_too_long_there_are_fewer_and_page_and_command_say_so(long_run, capsys):
-    html = view(long_run, "--max-mb", "0.3")
-    data = data_of(html)
+    html = write_page(long_run, "--max-mb", "0.3")
+    data = read_page_data(html)
     assert 250_000 < len(html.encode()) <= 300_000
     assert 0 < len(data["repairs"]) < data["about"]["asked"] == 200
     assert f"{len(data['repairs'])} of 200 repairs (more than" in capsys.readouterr().err
     with pytest.raises(HealError, match="not one repair fits"):
-        view(long_run, "--max-mb", "0.01")
+        write_page(long_run, "--max-mb", "0.01")
 
 
 def test_a_run_that_has_no_scores_yet_is_shown_without(tmp_path):
-    run = write_run(tmp_path, stories(), scores=False)
-    data = data_of(view(run))
+    run = write_run(tmp_path, make_stories(), scores=False)
+    data = read_page_data(write_page(run))
     assert {one["pure"] for one in data["repairs"].values()} == {"not scored"}
     assert {one.get("score") for one in data["repairs"].values()} == {None}
 
@@ -217,18 +217,18 @@ def test_a_run_that_has_no_scores_yet_is_shown_without(tmp_path):
     ],
 )
 def test_what_is_missing_is_told_with_a_cure(tmp_path, break_it, said):
-    run = write_run(tmp_path, stories())
+    run = write_run(tmp_path, make_stories())
     break_it(run / "traces/t/draw0")
     with pytest.raises(HealError, match=said) as told:
-        view(run)
+        write_page(run)
     assert told.value.fix and told.value.where
     assert not (run / "page.html").exists()
 
 
 def test_another_tokenizer_is_refused(tmp_path):
-    run = write_run(tmp_path, stories())
+    run = write_run(tmp_path, make_stories())
     with pytest.raises(HealError, match="steps by this tokenizer"):
-        view(run, "--tokenizer", str(ROOT / "heal/worlds/mini/models/teacher"))
+        write_page(run, "--tokenizer", str(ROOT / "heal/worlds/mini/models/teacher"))
 
 
 def test_variants_of_one_detector_are_told_apart_by_what_differs():
@@ -253,7 +253,7 @@ def test_the_page_s_files_are_installed_with_the_package():
 
 
 def test_page_and_provenance_say_where_they_come_from(run):
-    about = data_of(view(run, "--seed", "3"))["about"]
+    about = read_page_data(write_page(run, "--seed", "3"))["about"]
     beside = json.loads((run / "page.html.provenance.json").read_text())
     assert about["command"].split() == beside["command"] and about["command"].endswith("--seed 3")
     assert about["git"] == beside["git"]

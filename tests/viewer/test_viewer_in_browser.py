@@ -8,7 +8,16 @@ import shutil
 import pytest
 
 from heal import records
-from tests.support.viewer_run import ARABIC, HEBREW, SCRIPT, checked_stories, data_of, stories, view, write_run
+from tests.support.viewer_run import (
+    ARABIC,
+    HEBREW,
+    SCRIPT,
+    make_checked_stories,
+    make_stories,
+    read_page_data,
+    write_page,
+    write_run,
+)
 
 pytestmark = pytest.mark.browser
 HOSTILE, RIGHT_TO_LEFT = "window.ran", HEBREW.split()[0]
@@ -57,8 +66,8 @@ def browser():
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    run = write_run(tmp_path_factory.mktemp("run"), stories(2))
-    view(run)
+    run = write_run(tmp_path_factory.mktemp("run"), make_stories(2))
+    write_page(run)
     return run / "page.html"
 
 
@@ -88,29 +97,29 @@ def page(visit, file):
     return visit(file.as_uri())
 
 
-def options(page):
+def find_options(page):
     return page.get_by_role("option").and_(page.locator("#list > *"))
 
 
 def choose(page, words):
     """Shows the first trace whose problem has these words."""
     page.get_by_label("Problem (").fill(words)
-    options(page).first.click()
+    find_options(page).first.click()
 
 
 def test_every_filter_leaves_what_it_says_and_all_come_back(page, file):
-    data = data_of(file.read_text(encoding="utf-8"))
+    data = read_page_data(file.read_text(encoding="utf-8"))
     repairs = list(data["repairs"].values())
     status = page.get_by_role("status")
-    assert options(page).count() == len(repairs) == 12
+    assert find_options(page).count() == len(repairs) == 12
 
     def left(name, choice, test):
         page.get_by_label(name, exact=True).select_option(label=choice)
         expected = sum(map(test, repairs))
         assert f"({expected})" in choice and 0 < expected < 12
-        assert options(page).count() == expected and status.inner_text() == f"{expected} of 12 traces"
+        assert find_options(page).count() == expected and status.inner_text() == f"{expected} of 12 traces"
         page.get_by_role("button", name="Show all").click()
-        assert options(page).count() == 12
+        assert find_options(page).count() == 12
 
     left("Detector", "random (6)", lambda one: one["variant"] == "random-0")
     left("Verdict", "accepted (8)", lambda one: one["verdict"] == "accepted")
@@ -118,31 +127,31 @@ def test_every_filter_leaves_what_it_says_and_all_come_back(page, file):
     left("PURE", "dropped (1)", lambda one: one["pure"] == "dropped")
     left("PURE", "kept (7)", lambda one: one["pure"] == "kept")
     page.get_by_label("Problem (").fill("asked 1?")
-    assert options(page).count() == 2
+    assert find_options(page).count() == 2
     page.get_by_label("Verdict", exact=True).select_option(label="wrong (2)")
-    assert options(page).count() == 1
+    assert find_options(page).count() == 1
     page.get_by_label("Problem (").fill("nobody asked this")
-    assert options(page).count() == 0 and status.inner_text() == "0 of 12 traces"
+    assert find_options(page).count() == 0 and status.inner_text() == "0 of 12 traces"
     assert "No trace fits" in page.get_by_role("main").inner_text()
 
 
 def test_a_click_shows_a_trace_and_its_address_shows_it_again(page, visit, file):
-    data = data_of(file.read_text(encoding="utf-8"))
+    data = read_page_data(file.read_text(encoding="utf-8"))
     for place in (7, 2):
-        options(page).nth(place).click()
-        assert options(page).nth(place).get_attribute("aria-selected") == "true"
+        find_options(page).nth(place).click()
+        assert find_options(page).nth(place).get_attribute("aria-selected") == "true"
         assert page.locator("[aria-selected=true]").count() == 1
         shown = list(data["repairs"].values())[place]
         assert shown["problem"][:6] in page.get_by_role("heading", level=2).inner_text()
         assert page.locator("article .question").inner_text() == data["problems"][shown["problem"]]["question"]
     again = visit(page.url)
-    assert options(again).nth(2).get_attribute("aria-selected") == "true"
+    assert find_options(again).nth(2).get_attribute("aria-selected") == "true"
     assert visit(f"{file.as_uri()}#no-such-trace").locator("[aria-selected=true]").count() == 1
 
 
 def test_keys_move_through_the_list_and_the_focus_is_seen(page):
     def selected():
-        return options(page).evaluate_all("items => items.findIndex(item => item.ariaSelected === 'true')")
+        return find_options(page).evaluate_all("items => items.findIndex(item => item.ariaSelected === 'true')")
 
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "skip"
@@ -163,7 +172,7 @@ def test_keys_move_through_the_list_and_the_focus_is_seen(page):
     page.get_by_role("button", name="Next").click()
     assert selected() == 1
     page.get_by_label("Problem (").press_sequentially("jk")
-    assert options(page).count() == 0, "letters in a field are letters"
+    assert find_options(page).count() == 0, "letters in a field are letters"
 
 
 def test_html_in_a_trace_is_text_and_does_not_run(page):
@@ -214,19 +223,19 @@ def test_entropies_are_backgrounds_tooltips_and_numbers(page):
 
 
 def test_the_checker_s_verdict_is_shown_and_filtered_by(visit, tmp_path):
-    run = write_run(tmp_path, checked_stories())
-    view(run)
+    run = write_run(tmp_path, make_checked_stories())
+    write_page(run)
     page = visit((run / "page.html").as_uri())
     page.get_by_label("Step checker").select_option(label="error was kept (1)")
-    assert options(page).count() == 1
+    assert find_options(page).count() == 1
     assert page.locator(".part:not(.new, .dropped) li", has_text="first wrong step").inner_text().startswith("Step 2")
 
 
 def test_a_run_without_repairs_says_so(visit, tmp_path):
-    run = write_run(tmp_path, stories())
+    run = write_run(tmp_path, make_stories())
     for path in run.glob("traces/t/draw0/*/*.parquet"):
         records.write(path, path.parent.name, [])
-    view(run)
+    write_page(run)
     page = visit((run / "page.html").as_uri())
     assert "This run has no repairs." in page.get_by_role("main").inner_text()
 
@@ -239,7 +248,7 @@ def test_every_text_has_contrast(visit, file, scheme):
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, dark[4:-1].split(","))) < 200) == (scheme == "dark")
     for place in (0, 3, 8):
-        options(page).nth(place).click()
+        find_options(page).nth(place).click()
         seen, faint = page.evaluate(CONTRASTS, LOWEST_CONTRAST)
         assert seen > 100 and faint == []
 

@@ -8,14 +8,14 @@ import sys
 import pytest
 
 from tests.support.paths import ROOT
-from tests.support.snakemake import copy, environment, planned, snakemake
+from tests.support.snakemake import copy_repository, make_environment, plan_jobs, run_snakemake
 
 pytestmark = pytest.mark.workflow
 
 
-def a_baseline(folder, **changes):
+def copy_with_baseline(folder, **changes):
     """A copy of the repository with TEMPLATE.py as a new baseline and three lines of config."""
-    repository = copy(folder)
+    repository = copy_repository(folder)
     content = (repository / "baselines/TEMPLATE.py").read_text().replace('kind = "template"', 'kind = "mine"')
     for old, new in changes.items():
         content = content.replace(old, new)
@@ -29,17 +29,22 @@ def a_baseline(folder, **changes):
 
 def test_a_new_baseline_is_one_file_and_three_lines(tmp_path):
     """As a new user would: found by itself, checked, tried by the tests without being listed, planned and tabulated."""
-    repository = a_baseline(tmp_path)
+    repository = copy_with_baseline(tmp_path)
     run = lambda *words: subprocess.run(  # noqa: E731
-        [sys.executable, "-m", *words], cwd=repository, env=environment(), capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", *words],
+        cwd=repository,
+        env=make_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert "mine: what `heal methods` says of it" in run("heal.cli", "methods").stdout
     checked = run("heal.cli", "check", "--fields-only", "--config", "config/mine.yaml")
     assert checked.returncode == 0 and "my_name" in checked.stdout, checked.stderr
     tried = run("pytest", "-n", "0", "tests/test_registry.py", "-k", "mine", "-p", "no:cacheprovider")
     assert tried.returncode == 0 and "2 passed" in tried.stdout, tried.stdout
-    jobs = planned(repository, "ablations", "--configfile", "config/mine.yaml")
-    before = planned(repository, "ablations", "--configfile", "tests/configs/smoke.yaml")
+    jobs = plan_jobs(repository, "ablations", "--configfile", "config/mine.yaml")
+    before = plan_jobs(repository, "ablations", "--configfile", "tests/configs/smoke.yaml")
     assert jobs["curriculum"] == before["curriculum"] + 1 and jobs["student"] == before["student"] + 2
     assert run("tools.docs.config").returncode == 0
     assert "| `mine` |" in (repository / "baselines/README.md").read_text()
@@ -48,7 +53,7 @@ def test_a_new_baseline_is_one_file_and_three_lines(tmp_path):
 def test_only_a_distilled_student_is_trained_beside_its_teacher():
     models = [f"results/mini_baselines/students/default/draw0/tiny/{name}/seed0/model" for name in ("on_policy", "rsr")]
     arguments = [*models, "--configfile", "config/mini_baselines.yaml"]
-    status, output = snakemake(ROOT, "--dry-run", "--printshellcmds", "--forceall", "--nolock", *arguments)
+    status, output = run_snakemake(ROOT, "--dry-run", "--printshellcmds", "--forceall", "--nolock", *arguments)
     commands = [line for line in output.splitlines() if "python -m heal.training.train" in line]
     assert status == 0 and len(commands) == 2, output
     for line in commands:
@@ -58,9 +63,9 @@ def test_only_a_distilled_student_is_trained_beside_its_teacher():
 
 
 def test_a_broken_baseline_is_told_before_anything_runs(tmp_path):
-    repository = a_baseline(tmp_path, **{"return [*files.base]": 'return [*files.base, "sampels.parquet"]'})
+    repository = copy_with_baseline(tmp_path, **{"return [*files.base]": 'return [*files.base, "sampels.parquet"]'})
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--configfile", "config/mine.yaml"]
-    run = subprocess.run(command, cwd=repository, env=environment(), capture_output=True, text=True, timeout=300)
+    run = subprocess.run(command, cwd=repository, env=make_environment(), capture_output=True, text=True, timeout=300)
     told = run.stdout + run.stderr
     assert run.returncode != 0 and "Traceback" not in told
     for word in ("baselines/mine.py", "my_name", "no rule makes 'sampels.parquet'", "did you mean 'samples.parquet'?"):

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.support.paths import ROOT, SMOKE
-from tests.support.snakemake import LEFT_OUT, planned, snakemake
+from tests.support.snakemake import LEFT_OUT, plan_jobs, run_snakemake
 
 pytestmark = pytest.mark.workflow
 STAND_IN = """#!{python}
@@ -62,7 +62,7 @@ def test_every_rule_with_a_command_names_the_environment():
 def test_the_environment_is_the_repositorys_for_the_configured_engine(config, file, conda, tmp_path):
     folder = shutil.copytree(ROOT, tmp_path / "copy", ignore=LEFT_OUT)
     arguments = ["--sdm", "conda", "--conda-create-envs-only", "--configfile", config]
-    status, output = snakemake(folder, *arguments, PATH=os.environ["PATH"])
+    status, output = run_snakemake(folder, *arguments, PATH=os.environ["PATH"])
     assert status == 0, output
     (call,) = map(json.loads, (conda / "calls").read_text().splitlines())
     given = Path(call[call.index("--file") + 1]).read_text()
@@ -72,12 +72,12 @@ def test_the_environment_is_the_repositorys_for_the_configured_engine(config, fi
 def test_jobs_run_in_the_environment_and_only_another_environment_reruns_them(conda, tmp_path):
     folder = shutil.copytree(ROOT, tmp_path / "copy", ignore=LEFT_OUT)
     arguments = ["--configfile", SMOKE, "--sdm", "conda"]
-    status, output = snakemake(folder, "problems", *arguments, PATH=os.environ["PATH"])
+    status, output = run_snakemake(folder, "problems", *arguments, PATH=os.environ["PATH"])
     assert status == 0, output
     assert set((conda / "ran").read_text().split()) == {"heal.data.load_problems"}
     plain = ["problems", "--configfile", SMOKE]
-    assert "problem_set" in planned(folder, *plain)
-    assert planned(folder, *plain, "--rerun-triggers", "code", "input", "mtime", "params") == {}
+    assert "problem_set" in plan_jobs(folder, *plain)
+    assert plan_jobs(folder, *plain, "--rerun-triggers", "code", "input", "mtime", "params") == {}
 
 
 def test_another_working_directory_is_refused_with_what_to_do(tmp_path):

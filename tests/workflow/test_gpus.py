@@ -4,14 +4,14 @@ import pytest
 import yaml
 
 from tests.support.paths import ROOT, SMOKE
-from tests.support.snakemake import snakemake
+from tests.support.snakemake import run_snakemake
 
 pytestmark = pytest.mark.workflow
 
 
-def planned_commands(config, **variables):
+def plan_commands(config, **variables):
     arguments = ["ablations", "--configfile", str(config), "--forceall", "--dry-run", "--printshellcmds"]
-    status, output = snakemake(ROOT, *arguments, **variables)
+    status, output = run_snakemake(ROOT, *arguments, **variables)
     assert status == 0, output
     return [line for line in output.splitlines() if line.startswith("Shell command: python -m ")]
 
@@ -21,12 +21,12 @@ def test_every_job_with_a_model_asks_for_a_card_and_gets_no_more_than_there_are(
     content["teachers"]["default"]["gpus"] = 4
     content["students"]["tiny"]["gpus"] = 1
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
-    commands = planned_commands(tmp_path / "config.yaml", CUDA_VISIBLE_DEVICES="0,1")
+    commands = plan_commands(tmp_path / "config.yaml", CUDA_VISIBLE_DEVICES="0,1")
     with_model = [line for line in commands if "--model " in line]
     assert len(with_model) > 10 and not any("--gpus" in line for line in commands if "--model " not in line)
     for line in with_model:
         assert f"--gpus {2 if 'models/teacher' in line else 1} " in line, line
     content["engine"]["device"] = "cpu"
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
-    commands = planned_commands(tmp_path / "config.yaml", CUDA_VISIBLE_DEVICES="0,1")
+    commands = plan_commands(tmp_path / "config.yaml", CUDA_VISIBLE_DEVICES="0,1")
     assert all("--gpus 0 " in line for line in commands if "--model " in line)

@@ -9,7 +9,7 @@ import pytest
 from heal import records
 from heal.config import experiment as config
 from tests.support.paths import ROOT
-from tests.support.snakemake import LEFT_OUT, planned, snakemake
+from tests.support.snakemake import LEFT_OUT, plan_jobs, run_snakemake
 
 pytestmark = pytest.mark.workflow
 LOCAL = "tests/configs/local_files.yaml"
@@ -18,7 +18,7 @@ LOCAL = "tests/configs/local_files.yaml"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("made") / "copy", ignore=LEFT_OUT))
-    status, output = snakemake(folder, "problems", "--configfile", LOCAL)
+    status, output = run_snakemake(folder, "problems", "--configfile", LOCAL)
     assert status == 0, output[-4000:]
     return folder
 
@@ -38,16 +38,16 @@ def test_problems_come_from_local_files_and_are_decontaminated(made):
 
 
 def test_an_edited_data_file_makes_its_problems_again_and_no_others(made):
-    assert planned(made, "problems", "--configfile", LOCAL) == {}
+    assert plan_jobs(made, "problems", "--configfile", LOCAL) == {}
     path = made / "tests/files/gsm8k_test.jsonl"
     path.write_text(path.read_text() + '{"question": "One more?", "answer": "1"}\n')
-    jobs = planned(made, "problems", "--configfile", LOCAL)
+    jobs = plan_jobs(made, "problems", "--configfile", LOCAL)
     assert jobs == {"problem_set": 1, "decontaminated_problems": 1, "problems": 1}
 
 
 def test_the_table_is_given_the_report_and_mini_has_none():
     plan = ["--dry-run", "--forceall", "--printshellcmds"]
     report = "--decontamination results/local_files/problems/decontamination.json"
-    assert report in snakemake(ROOT, *plan, "--configfile", LOCAL)[1]
-    status, output = snakemake(ROOT, *plan, "--configfile", "tests/configs/smoke.yaml")
+    assert report in run_snakemake(ROOT, *plan, "--configfile", LOCAL)[1]
+    status, output = run_snakemake(ROOT, *plan, "--configfile", "tests/configs/smoke.yaml")
     assert status == 0 and "--decontamination" not in output and "decontaminated_problems" not in output

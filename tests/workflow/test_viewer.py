@@ -3,13 +3,13 @@
 import pytest
 
 from tests.support.paths import ROOT, SMOKE
-from tests.support.snakemake import planned
+from tests.support.snakemake import plan_jobs
 
 pytestmark = pytest.mark.workflow
 
 
 def test_the_workflow_makes_the_page_when_it_is_asked_for():
     arguments = ["--configfile", SMOKE, "--forceall"]
-    jobs = planned(ROOT, "viewer", *arguments)
+    jobs = plan_jobs(ROOT, "viewer", *arguments)
     assert jobs["trace_viewer"] == 1 and "repairs" in jobs and "student" not in jobs
-    assert "trace_viewer" not in planned(ROOT, *arguments)
+    assert "trace_viewer" not in plan_jobs(ROOT, *arguments)

@@ -14,12 +14,12 @@ import yte
 
 from heal.config.experiment import load
 from tests.support.paths import ROOT, SMOKE
-from tests.support.snakemake import command, copy, environment, planned, snakemake
+from tests.support.snakemake import copy_repository, make_command, make_environment, plan_jobs, run_snakemake
 
 pytestmark = pytest.mark.workflow
 
 
-def tables(folder):
+def read_tables(folder):
     """Name → bytes of every table and figure of the smoke run, but for costs and hours: seconds differ."""
     found = [path for kind in ("tables", "figures") for path in (folder / "results/smoke" / kind).rglob("*")]
     return {
@@ -32,13 +32,13 @@ def tables(folder):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A copy of the repository with a complete smoke run, ablations included."""
-    folder = copy(tmp_path_factory.mktemp("finished"))
-    status, output = snakemake(folder, "ablations", "--configfile", SMOKE)
+    folder = copy_repository(tmp_path_factory.mktemp("finished"))
+    status, output = run_snakemake(folder, "ablations", "--configfile", SMOKE)
     assert status == 0, output[-6000:]
     return folder
 
 
-def otherwise_trained(experiment):
+def list_separately_trained(experiment):
     """Comparison → its methods, where their students are trained otherwise than the main ones."""
     return {
         kind: chosen.methods or list(experiment.methods)
@@ -54,35 +54,35 @@ CONFIGS = sorted([*ROOT.glob("config/*.yaml"), *ROOT.glob("tests/configs/*.yaml"
 def test_every_config_plans_its_whole_comparison(config):
     experiment, arguments = load(config), ["--configfile", str(config), "--forceall"]
     each = len(experiment.teachers) * experiment.draws * len(experiment.students) * experiment.seeds
-    jobs = planned(ROOT, *arguments)
+    jobs = plan_jobs(ROOT, *arguments)
     assert {"base_samples", "repairs", "premise", "comparison", "figure_accuracy"} <= set(jobs)
     assert jobs["student"] == jobs["evaluate_student"] == each * len(experiment.methods)
     every = len(experiment.methods) + len(experiment.ablations)
-    assert planned(ROOT, "ablations", *arguments)["student"] == each * every
-    trained_apart = sum(len(methods) for methods in otherwise_trained(experiment).values())
-    assert planned(ROOT, "comparisons", *arguments)["student"] >= each * (len(experiment.methods) + trained_apart)
+    assert plan_jobs(ROOT, "ablations", *arguments)["student"] == each * every
+    trained_apart = sum(len(methods) for methods in list_separately_trained(experiment).values())
+    assert plan_jobs(ROOT, "comparisons", *arguments)["student"] >= each * (len(experiment.methods) + trained_apart)
     for target in ("problems", "traces", "curricula", "students", "scores", "tables"):
-        assert planned(ROOT, target, *arguments), target
+        assert plan_jobs(ROOT, target, *arguments), target
 
 
 def test_limit_shrinks_a_run_and_a_mistake_is_told_before_any_job():
-    assert planned(ROOT, "problems", "--configfile", SMOKE, "--forceall", "--config", "limit=3")
-    status, output = snakemake(ROOT, "--dry-run", "--configfile", SMOKE, "--config", "sedes=3")
+    assert plan_jobs(ROOT, "problems", "--configfile", SMOKE, "--forceall", "--config", "limit=3")
+    status, output = run_snakemake(ROOT, "--dry-run", "--configfile", SMOKE, "--config", "sedes=3")
     assert status != 0 and "sedes: unknown key" in output and "Traceback" not in output
 
 
 def test_the_slurm_profile_plans_the_same_jobs_and_knows_every_rule_with_a_model():
     arguments = ["ablations", "--configfile", SMOKE, "--forceall"]
-    assert planned(ROOT, "--workflow-profile", "slurm", *arguments) == planned(ROOT, *arguments)
+    assert plan_jobs(ROOT, "--workflow-profile", "slurm", *arguments) == plan_jobs(ROOT, *arguments)
     arguments = ["ablations", "--configfile", "config/paper.yaml", "--forceall"]
-    assert sum(planned(ROOT, "--workflow-profile", "slurm", *arguments).values()) >= 1000
+    assert sum(plan_jobs(ROOT, "--workflow-profile", "slurm", *arguments).values()) >= 1000
     profile = yte.process_yaml((ROOT / "profiles/slurm/profile.yaml").read_text(), require_use_yte=True)
     rules = [rule for path in ROOT.glob("workflow/rules/*.smk") for rule in path.read_text().split("rule ")]
     assert set(profile["set-resources"]) == {rule.partition(":")[0] for rule in rules if "\n        gpu=" in rule}
 
 
 def test_a_finished_run_has_every_table_and_figure_and_shows_the_main_table(finished):
-    made = tables(finished)
+    made = read_tables(finished)
     for name in (
         "tables/main.csv",
         "tables/main.md",
@@ -98,13 +98,13 @@ def test_a_finished_run_has_every_table_and_figure_and_shows_the_main_table(fini
         assert made[f"results/smoke/{name}"], name
     text = made["results/smoke/tables/main.txt"].decode()
     assert all(word in text for word in ("heal", "rs_matched", "teacher", "untrained"))
-    assert "Nothing to be done" in snakemake(finished, "ablations", "--configfile", SMOKE)[1]
+    assert "Nothing to be done" in run_snakemake(finished, "ablations", "--configfile", SMOKE)[1]
 
 
 def test_snakemake_s_own_report_has_the_answer_and_every_figure(finished):
     """With the assets that come with Snakemake: it needs no network."""
     told = (finished / "results/smoke/report/main.txt").read_text()
-    status, output = snakemake(finished, "ablations", "--configfile", SMOKE, "--report", "report.html")
+    status, output = run_snakemake(finished, "ablations", "--configfile", SMOKE, "--report", "report.html")
     assert status == 0 and "downloading" not in output, output[-6000:]
     html = (finished / "report.html").read_text()
     assert told.split("\n\n")[1].split(" (")[0] in html
@@ -130,9 +130,9 @@ def test_touching_files_reruns_nothing(finished):
         path.touch()
     for path in finished.glob("results/smoke/problems/*.parquet"):
         path.touch()
-    assert planned(finished, "ablations", "--configfile", SMOKE) == {}
+    assert plan_jobs(finished, "ablations", "--configfile", SMOKE) == {}
     # Another number of GPUs is another way to the same files.
-    assert planned(finished, "ablations", "--configfile", SMOKE, "--resources", "gpu=3") == {}
+    assert plan_jobs(finished, "ablations", "--configfile", SMOKE, "--resources", "gpu=3") == {}
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_an_edit_reruns_its_rules_and_no_others(finished, file, rerun, kept):
     before = path.read_text()
     path.write_text(before + "\n# edited\n")
     try:
-        jobs = set(planned(finished, "ablations", "--configfile", SMOKE, "--rerun-triggers", "mtime", "input"))
+        jobs = set(plan_jobs(finished, "ablations", "--configfile", SMOKE, "--rerun-triggers", "mtime", "input"))
     finally:
         path.write_text(before)
     assert rerun <= jobs and not kept & jobs
@@ -159,13 +159,13 @@ def test_an_edit_reruns_its_rules_and_no_others(finished, file, rerun, kept):
 def test_another_option_reruns_only_what_depends_on_it(finished):
     other = finished / "other.yaml"
     other.write_text((finished / SMOKE).read_text().replace("train: {steps: 8,", "train: {steps: 9,"))
-    jobs = planned(finished, "--configfile", str(other))
+    jobs = plan_jobs(finished, "--configfile", str(other))
     assert "student" in jobs and not {"base_samples", "repairs", "curriculum"} & set(jobs)
 
 
 def test_a_killed_run_on_one_core_ends_with_the_same_tables(finished, tmp_path):
     """SIGKILL to everything in the middle of sampling, repairing and training; then once more to the end."""
-    folder = copy(tmp_path)
+    folder = copy_repository(tmp_path)
     arguments = ["--nolock", "--configfile", SMOKE]
     results = folder / "results/smoke"
     waits = [
@@ -175,9 +175,9 @@ def test_a_killed_run_on_one_core_ends_with_the_same_tables(finished, tmp_path):
     ]
     for wait in waits:
         kill_when(wait, folder, arguments)
-    status, output = snakemake(folder, "ablations", *arguments, cores="1")
+    status, output = run_snakemake(folder, "ablations", *arguments, cores="1")
     assert status == 0, output[-6000:]
-    assert tables(folder) == tables(finished)
+    assert read_tables(folder) == read_tables(finished)
 
 
 def kill_when(ready, folder, arguments):
@@ -185,9 +185,9 @@ def kill_when(ready, folder, arguments):
     log = folder / "killed.log"
     with open(log, "w") as stream:
         run = subprocess.Popen(
-            command("ablations", *arguments, cores="1"),
+            make_command("ablations", *arguments, cores="1"),
             cwd=folder,
-            env=environment(),
+            env=make_environment(),
             stdout=stream,
             stderr=stream,
             start_new_session=True,

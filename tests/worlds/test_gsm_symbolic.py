@@ -200,7 +200,7 @@ def curriculum(tmp_path_factory) -> list[Row]:
     return read_curriculum(out)
 
 
-def worked(row: Row) -> tuple[Row, list[str]]:
+def split_example(row: Row) -> tuple[Row, list[str]]:
     """The problem of an example as its text has it, and the steps behind what is given."""
     answer = row["messages"][1]["content"]
     gold = re.findall(r"boxed\{(.*)\}", answer)[-1]
@@ -221,7 +221,7 @@ def test_the_share_of_hints_is_as_asked_and_weak_templates_have_none(curriculum)
 @needs_package
 def test_hints_stand_where_the_teacher_is_asked_with_them(curriculum):
     for row in curriculum:
-        problem, rest = worked(row)
+        problem, rest = split_example(row)
         hint = HINT.format(answer=problem["answer"])
         given = row.get("given", "")
         assert BOX in problem["question"]
@@ -234,7 +234,7 @@ def test_hints_stand_where_the_teacher_is_asked_with_them(curriculum):
 @needs_package
 def test_only_behind_a_wrong_prefix_something_is_wrong_and_it_is_the_last_step_given(curriculum):
     for row in curriculum:
-        problem, rest = worked(row)
+        problem, rest = split_example(row)
         kept = split_text(row.get("given", ""))[:-1]
         right = kept[:-1] if row["origin"] == "hint_wrong" else kept
         problem["solution"] = "\n\n".join([*right, *rest])

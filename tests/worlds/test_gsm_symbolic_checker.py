@@ -29,7 +29,7 @@ SHELLS: Row = {
 STEPS = split_text(SHELLS["solution"])
 
 
-def truths(text: str) -> list[bool]:
+def check_claims(text: str) -> list[bool]:
     return [claim.true for claim in claims(text)]
 
 
@@ -55,10 +55,10 @@ def truths(text: str) -> list[bool]:
     ],
 )
 def test_equations_are_read_as_people_write_them_and_a_changed_result_is_untrue(text):
-    assert truths(text) == [True]
+    assert check_claims(text) == [True]
     last = list(re.finditer(r"\d+", text.partition("=")[2] if text.count("=") == 1 else text.rpartition("=")[2]))[0]
     at = text.rfind("=") + 1 + last.start()
-    assert truths(f"{text[:at]}9{text[at:]}") == [False]
+    assert check_claims(f"{text[:at]}9{text[at:]}") == [False]
 
 
 @pytest.mark.parametrize(
@@ -74,15 +74,15 @@ def test_equations_are_read_as_people_write_them_and_a_changed_result_is_untrue(
     ],
 )
 def test_what_cannot_be_computed_is_no_claim(text):
-    assert truths(text) == []
+    assert check_claims(text) == []
 
 
-def rendered(tree) -> tuple[str, Fraction]:
+def render(tree) -> tuple[str, Fraction]:
     """An expression tree as text with units, and its value."""
     if isinstance(tree, int):
         return f"{tree:,} apples", Fraction(tree)
     sign, *parts = tree
-    (left, a), (right, b) = map(rendered, parts)
+    (left, a), (right, b) = map(render, parts)
     return f"({left} {sign} {right})", {"+": a + b, "-": a - b, "*": a * b}[sign]
 
 
@@ -94,10 +94,10 @@ TREES = st.recursive(
 @settings(max_examples=200, deadline=None)
 @given(TREES.filter(lambda tree: not isinstance(tree, int)), st.integers(1, 50))
 def test_an_expression_has_the_value_that_arithmetic_gives(tree, slip):
-    text, value = rendered(tree)
+    text, value = render(tree)
     if len(str(value)) <= 15:
-        assert truths(f"That is {text} = {value} apples in all") == [True]
-        assert truths(f"That is {text} = {value + slip} apples in all") == [False]
+        assert check_claims(f"That is {text} = {value} apples in all") == [True]
+        assert check_claims(f"That is {text} = {value + slip} apples in all") == [False]
     assert compute([token for token in tokens(text) if token[0] != "w"]) == value
 
 
@@ -153,7 +153,7 @@ def test_each_world_has_its_checker_and_others_have_none():
             worlds.check_steps(other, STEPS)
 
 
-def repaired(kept: int, text: str, name: str) -> Row:
+def make_repair(kept: int, text: str, name: str) -> Row:
     before = "\n\n".join(STEPS[:kept])
     wrong = [0.1, 0.1, 0.1, 2.0, 0.1]
     return {"problem_id": "shells", "source_id": "s", "trace_id": name, "kept": before, "text": text} | {
@@ -164,7 +164,7 @@ def repaired(kept: int, text: str, name: str) -> Row:
 def test_audits_judge_word_problems_and_leave_out_what_only_mini_has():
     truth = Truth([SHELLS])
     wrong = "\n\n".join([*STEPS[:3], "So she has 42 + 112 = 150 shells", "The answer is \\boxed{150}."])
-    rows = [repaired(3, SHELLS["solution"], "valid"), repaired(3, f"{STEPS[0]}\n\n{STEPS[4]}", "jump")]
+    rows = [make_repair(3, SHELLS["solution"], "valid"), make_repair(3, f"{STEPS[0]}\n\n{STEPS[4]}", "jump")]
     samples = {"s": {"trace_id": "s", "problem_id": "shells", "text": wrong}}
     found = cut_audit.entropy_quantities(rows, samples, truth)
     assert not any("withheld" in name for name in found)

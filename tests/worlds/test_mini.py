@@ -272,7 +272,7 @@ def test_only_tokens_after_the_hint_are_trained():
     assert set(labels[:-after]) == {build.IGNORED}
 
 
-def share_right(name: str, split: str, n: int, sampled: bool) -> float:
+def measure_share_right(name: str, split: str, n: int, sampled: bool) -> float:
     """Share of right final answers on `n` puzzles; one answer each, greedy or at temperature 1."""
     tokenizer = AutoTokenizer.from_pretrained(build.MODELS / name)
     model = AutoModelForCausalLM.from_pretrained(build.MODELS / name, dtype=torch.float32)
@@ -293,9 +293,9 @@ def share_right(name: str, split: str, n: int, sampled: bool) -> float:
 @pytest.mark.workflow
 @pytest.mark.parametrize("name", MODEL_NAMES)
 def test_models_do_easy_puzzles_and_fail_at_hard_ones(name):
-    assert share_right(name, "easy", 50, sampled=False) >= (0.9 if name == "student" else 0.95)
+    assert measure_share_right(name, "easy", 50, sampled=False) >= (0.9 if name == "student" else 0.95)
     # sampled: the default teacher's guess is nearly uniform, but its most probable guess is often the truth
-    assert share_right(name, "hard", 40, sampled=True) <= 0.1
+    assert measure_share_right(name, "hard", 40, sampled=True) <= 0.1
 
 
 @pytest.mark.parametrize("name", MODEL_NAMES)

@@ -11,14 +11,14 @@ from evals.audits.checker_truth import Truth, mean, ratio
 from heal.errors import HealError
 from tests.support.audit_factory import (
     TRUTH,
-    repaired,
+    make_repairs,
 )
 
 
 def test_errors_are_inherited_or_fresh_by_where_the_cut_was():
-    assert {TRUTH.origin_of_error(row) for row in repaired(2, "valid")} == {"valid"}
-    assert {TRUTH.origin_of_error(row) for row in repaired(2, "jump")} == {"fresh"}
-    assert {TRUTH.origin_of_error(row) for row in repaired(3, "valid")} == {"inherited"}
+    assert {TRUTH.origin_of_error(row) for row in make_repairs(2, "valid")} == {"valid"}
+    assert {TRUTH.origin_of_error(row) for row in make_repairs(2, "jump")} == {"fresh"}
+    assert {TRUTH.origin_of_error(row) for row in make_repairs(3, "valid")} == {"inherited"}
 
 
 def test_shares_of_zero_and_one_keep_a_width_and_groups_count():

@@ -11,7 +11,7 @@ import pytest
 from evals.audits import combine_draws as audit_draws
 from evals.audits import run as audits
 from heal import records
-from tests.support.audit_rows import ONE, TWO, audit_rows
+from tests.support.audit_rows import ONE, TWO, make_audit_rows
 from tests.support.commands import run_main
 
 
@@ -48,7 +48,7 @@ def test_the_joined_interval_covers_a_mean_of_draws_that_share_all_or_nothing():
     for _ in range(300):
         shared, own = rng.normal(size=1), rng.normal(size=3)
         for values in (np.repeat(shared, 3), own):
-            draws = [audit_rows(exact=(value, value - 1.96, value + 1.96)) for value in values]
+            draws = [make_audit_rows(exact=(value, value - 1.96, value + 1.96)) for value in values]
             row = quantity(audit_draws.joined(draws), "exact")
             kept += row["low"] <= 0 <= row["high"]
     assert kept / 600 > 0.93
@@ -59,7 +59,7 @@ def test_premises_are_told_by_the_mean_and_by_each_draw(tmp_path, monkeypatch):
     paths = []
     for draw, value in enumerate((0.9, 0.5)):
         paths.append(tmp_path / f"draw{draw}/audits_t.csv")
-        frame = audit_rows(exact=(value, 0.0, 1.0)).assign(**surge)
+        frame = make_audit_rows(exact=(value, 0.0, 1.0)).assign(**surge)
         records.write_text(paths[-1], frame.to_csv(index=False))
         records.write_text(paths[-1].with_suffix(".md"), "# Audits\n\n* the first draw's note\n")
     run_main(monkeypatch, audit_draws.main, "--teacher", "t", "--audits", *paths, "--out", tmp_path / "audits_t.csv")

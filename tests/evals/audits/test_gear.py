@@ -15,72 +15,75 @@ from tests.support.audit_factory import (
     TRUTH,
     USAGE,
     N,
-    entropies,
-    repaired,
-    value,
+    get_value,
+    make_entropies,
+    make_repairs,
 )
-from tests.support.run_factory import repair
+from tests.support.run_factory import make_repair
 
 
 @pytest.mark.parametrize(
     ("kept", "distance", "prefix"), [(0, -2, 0.0), (1, -1, 0.5), (2, 0, 1.0), (3, 1, 1.0), (4, 2, 1.0)]
 )
 def test_cuts_are_measured_against_the_first_wrong_step(kept, distance, prefix):
-    found = cut_audit.cut_quantities(repaired(kept, "valid"), BY_ID, TRUTH)
-    assert value(found, "exact") == (distance == 0)
-    assert value(found, "distance in steps") == distance
-    assert value(found, "after the error") == (distance > 0)
-    assert value(found, "share of right prefix kept") == prefix
-    assert value(found, "restart") == (kept == 0)
-    assert math.isnan(value(found, "exact, without restarts")) == (kept == 0)
-    assert value(found, f"distance {distance:+d}" if distance else "distance 0") == 1
+    found = cut_audit.cut_quantities(make_repairs(kept, "valid"), BY_ID, TRUTH)
+    assert get_value(found, "exact") == (distance == 0)
+    assert get_value(found, "distance in steps") == distance
+    assert get_value(found, "after the error") == (distance > 0)
+    assert get_value(found, "share of right prefix kept") == prefix
+    assert get_value(found, "restart") == (kept == 0)
+    assert math.isnan(get_value(found, "exact, without restarts")) == (kept == 0)
+    assert get_value(found, f"distance {distance:+d}" if distance else "distance 0") == 1
 
 
 def test_repairs_of_one_trace_share_one_cut_and_traces_without_breakpoint_are_no_cuts():
-    twice = repaired(2, "valid") + repaired(2, "jump")
-    none = [repair(SAMPLES[0], None, [])]
+    twice = make_repairs(2, "valid") + make_repairs(2, "jump")
+    none = [make_repair(SAMPLES[0], None, [])]
     assert cut_audit.cut_quantities(twice, BY_ID, TRUTH)["exact"][1] == N
     found = cut_audit.cut_quantities(twice[1:N] + none, BY_ID, TRUTH)
     assert found["exact"][1] == N - 1
-    assert value(found, "breakpoint found") == pytest.approx((N - 1) / N)
+    assert get_value(found, "breakpoint found") == pytest.approx((N - 1) / N)
 
 
 def test_valid_repairs_per_token_count_rejected_repairs_tokens():
-    rows = repaired(2, "alternate")
+    rows = make_repairs(2, "alternate")
     found = cut_audit.repair_quantities(rows, USAGE, TRUTH)
-    assert value(found, "valid of accepted") == 0.5
-    assert value(found, "fresh error of accepted") == 0.5
-    assert value(found, "inherited error of accepted") == 0
-    assert value(found, "valid repairs per 1,000 teacher tokens") == pytest.approx(1000 * N / 2 / 2500)
-    rejected = [row | {"accepted": False} for row in repaired(2, "jump")]
+    assert get_value(found, "valid of accepted") == 0.5
+    assert get_value(found, "fresh error of accepted") == 0.5
+    assert get_value(found, "inherited error of accepted") == 0
+    assert get_value(found, "valid repairs per 1,000 teacher tokens") == pytest.approx(1000 * N / 2 / 2500)
+    rejected = [row | {"accepted": False} for row in make_repairs(2, "jump")]
     more = cut_audit.repair_quantities(rows + rejected, {"prefill": 500, "generated": 4000}, TRUTH)
-    assert value(more, "valid repairs per 1,000 teacher tokens") == pytest.approx(1000 * N / 2 / 4500)
-    assert value(more, "accepted") == 0.5
+    assert get_value(more, "valid repairs per 1,000 teacher tokens") == pytest.approx(1000 * N / 2 / 4500)
+    assert get_value(more, "accepted") == 0.5
 
 
 def test_cut_at_the_error_beats_other_cuts_and_order_does_not_matter():
-    exact = cut_audit.repair_quantities(repaired(2, "valid"), USAGE, TRUTH)
-    late = cut_audit.repair_quantities(repaired(4, "valid"), USAGE, TRUTH)
+    exact = cut_audit.repair_quantities(make_repairs(2, "valid"), USAGE, TRUTH)
+    late = cut_audit.repair_quantities(make_repairs(4, "valid"), USAGE, TRUTH)
     primary = "valid repairs per 1,000 teacher tokens"
-    assert value(exact, primary) > value(late, primary) == 0
-    assert cut_audit.repair_quantities(repaired(2, "valid")[::-1], USAGE, TRUTH) == exact
+    assert get_value(exact, primary) > get_value(late, primary) == 0
+    assert cut_audit.repair_quantities(make_repairs(2, "valid")[::-1], USAGE, TRUTH) == exact
 
 
 def test_a_repairs_file_without_costs_is_refused():
     with pytest.raises(HealError, match="does not say what it cost"):
-        cut_audit.repair_quantities(repaired(2, "valid"), {}, TRUTH)
+        cut_audit.repair_quantities(make_repairs(2, "valid"), {}, TRUTH)
 
 
 def test_entropy_marks_the_error_only_where_it_does():
-    marked = cut_audit.entropy_quantities(repaired(2, "valid"), BY_ID, TRUTH)
-    assert value(marked, "AUROC of step entropy for the first wrong step") == 1
-    assert value(marked, "largest surge is a wrong step") == 1
+    marked = cut_audit.entropy_quantities(make_repairs(2, "valid"), BY_ID, TRUTH)
+    assert get_value(marked, "AUROC of step entropy for the first wrong step") == 1
+    assert get_value(marked, "largest surge is a wrong step") == 1
     rng = np.random.default_rng(3)
     loud = [
         row
-        | {"step_entropies": np.array(e := entropies(len(row["step_entropies"]), 1, rng)), "surges": np.array(e) - 0.3}
-        for row in repaired(2, "valid")
+        | {
+            "step_entropies": np.array(e := make_entropies(len(row["step_entropies"]), 1, rng)),
+            "surges": np.array(e) - 0.3,
+        }
+        for row in make_repairs(2, "valid")
     ]
     quiet = cut_audit.entropy_quantities(loud, BY_ID, TRUTH)
-    assert value(quiet, "largest surge is a wrong step") == 0
-    assert value(quiet, "AUROC of step entropy for the first wrong step") < 0.7
+    assert get_value(quiet, "largest surge is a wrong step") == 0
+    assert get_value(quiet, "AUROC of step entropy for the first wrong step") < 0.7

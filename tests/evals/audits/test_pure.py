@@ -13,30 +13,32 @@ from tests.support.audit_factory import (
     SAMPLES,
     TRUTH,
     N,
-    repaired,
-    scored,
-    value,
+    get_value,
+    make_repairs,
+    make_scores,
 )
-from tests.support.run_factory import score
+from tests.support.run_factory import make_score
 
 
-def separation(rows: list[Row], jumps: float, insights: float) -> cut_audit.Quantities:
+def measure_separation(rows: list[Row], jumps: float, insights: float) -> cut_audit.Quantities:
     gold = {row["problem_id"]: row["answer"] for row in PROBLEMS}
-    return pure_audit.separation_quantities(scored(rows, jumps, insights), rows, TRUTH, Pure(), gold, 0)
+    return pure_audit.separation_quantities(make_scores(rows, jumps, insights), rows, TRUTH, Pure(), gold, 0)
 
 
 def test_pure_is_judged_for_fresh_and_inherited_errors_apart():
-    rows = repaired(2, "alternate") + [row | {"trace_id": row["trace_id"] + "i"} for row in repaired(3, "valid")]
-    found = separation(rows, jumps=3.0, insights=0.5)
-    assert value(found, "AUROC fresh: anomaly") == value(found, "AUROC inherited: anomaly") == 1
-    assert value(separation(rows, 0.5, 3.0), "AUROC fresh: anomaly") == 0
-    assert value(separation(rows, 1.0, 1.0), "AUROC fresh: max step perplexity") == 0.5
+    rows = make_repairs(2, "alternate") + [
+        row | {"trace_id": row["trace_id"] + "i"} for row in make_repairs(3, "valid")
+    ]
+    found = measure_separation(rows, jumps=3.0, insights=0.5)
+    assert get_value(found, "AUROC fresh: anomaly") == get_value(found, "AUROC inherited: anomaly") == 1
+    assert get_value(measure_separation(rows, 0.5, 3.0), "AUROC fresh: anomaly") == 0
+    assert get_value(measure_separation(rows, 1.0, 1.0), "AUROC fresh: max step perplexity") == 0.5
     assert found["AUROC fresh: anomaly"][1] == found["AUROC inherited: anomaly"][1] / 2 == N / 2
-    assert math.isnan(value(separation(repaired(2, "jump"), 3.0, 0.5), "AUROC fresh: anomaly"))
+    assert math.isnan(get_value(measure_separation(make_repairs(2, "jump"), 3.0, 0.5), "AUROC fresh: anomaly"))
 
 
 def test_an_early_mention_of_the_answer_is_suspect():
-    told = score(SAMPLES[0], 1.0)
+    told = make_score(SAMPLES[0], 1.0)
     steps = ["It is 7 at once.\n\n", "So.\n\n", "x = \\boxed{7}"]
     early = pure_audit.first_mention(told | {"steps": steps, "statement": 3}, "7")
     late = pure_audit.first_mention(told | {"steps": steps[1:2] + steps[:1] + steps[2:], "statement": 3}, "7")
@@ -45,11 +47,11 @@ def test_an_early_mention_of_the_answer_is_suspect():
 
 
 def test_rules_keep_what_they_say():
-    rows = repaired(2, "alternate")
-    found = pure_audit.rule_quantities(scored(rows, 3.0, 0.5), rows, TRUTH, Pure(drop_share=0.5), 0)
-    assert value(found, "valid, no rule") == 0.5
-    assert value(found, "valid of kept, quantile") == value(found, "valid of kept, oracle") == 1
-    assert value(found, "valid ones kept, oracle") == 1
-    assert value(found, "kept, random") == 0.5
-    blind = pure_audit.rule_quantities(scored(rows, 1.0, 1.0), rows, TRUTH, Pure(drop_share=0.5), 0)
-    assert value(blind, "valid of kept, random") < 1
+    rows = make_repairs(2, "alternate")
+    found = pure_audit.rule_quantities(make_scores(rows, 3.0, 0.5), rows, TRUTH, Pure(drop_share=0.5), 0)
+    assert get_value(found, "valid, no rule") == 0.5
+    assert get_value(found, "valid of kept, quantile") == get_value(found, "valid of kept, oracle") == 1
+    assert get_value(found, "valid ones kept, oracle") == 1
+    assert get_value(found, "kept, random") == 0.5
+    blind = pure_audit.rule_quantities(make_scores(rows, 1.0, 1.0), rows, TRUTH, Pure(drop_share=0.5), 0)
+    assert get_value(blind, "valid of kept, random") < 1

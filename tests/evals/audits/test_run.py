@@ -13,13 +13,13 @@ from tests.support.audit_factory import (
     ERROR,
     TRUTH,
     N,
-    audited,
-    guided,
-    repaired,
-    value,
+    get_value,
+    make_guided,
+    make_repairs,
+    run_audits,
     write_traces,
 )
-from tests.support.run_factory import problem, score
+from tests.support.run_factory import make_problem, make_score
 
 
 @pytest.mark.parametrize(
@@ -32,14 +32,14 @@ from tests.support.run_factory import problem, score
     ],
 )
 def test_the_flipped_premise_is_named(tmp_path, monkeypatch, start, jumps, peak, holds):
-    assert audited(write_traces(tmp_path, start, jumps, peak), monkeypatch) == holds
+    assert run_audits(write_traces(tmp_path, start, jumps, peak), monkeypatch) == holds
 
 
 def test_shuffled_files_give_the_same_values_and_variants_stand_side_by_side(tmp_path, monkeypatch):
     tables = []
     for order in (1, -1):
         run = write_traces(tmp_path / str(order), "jump", 3.0, ERROR, order)
-        audited(run, monkeypatch)
+        run_audits(run, monkeypatch)
         tables.append((run / "tables/audits_t.csv").read_bytes())
     assert tables[0] == tables[1]
     markdown = (run / "tables/audits_t.md").read_text()
@@ -48,20 +48,20 @@ def test_shuffled_files_give_the_same_values_and_variants_stand_side_by_side(tmp
 
 
 def test_restarts_and_cuts_after_the_error_are_no_mid_trace_repairs():
-    start, mid = guided(repaired(0, "jump")), repaired(2, "valid")
-    others = [row for kept, how in ((0, "jump"), (3, "valid")) for row in repaired(kept, how)]
+    start, mid = make_guided(make_repairs(0, "jump")), make_repairs(2, "valid")
+    others = [row for kept, how in ((0, "jump"), (3, "valid")) for row in make_repairs(kept, how)]
     found = audits.start_or_mid(start, mid + others, TRUTH)
     assert found["valid of accepted, hint at mid"][1] == N
-    assert value(found, "gap, mean over problems") == 1
+    assert get_value(found, "gap, mean over problems") == 1
     assert audits.start_or_mid(start, others, TRUTH)["gap, mean over problems"][1] == 0
 
 
 def test_scores_of_other_repairs_are_refused(tmp_path, monkeypatch):
     run = write_traces(tmp_path, "jump", 3.0, ERROR)
     path = run / "traces/t/draw0/scores/main.parquet"
-    records.write(path, "scores", [score(repaired(2, "valid")[0], 1.0) | {"trace_id": "foreign"}])
+    records.write(path, "scores", [make_score(make_repairs(2, "valid")[0], 1.0) | {"trace_id": "foreign"}])
     with pytest.raises(HealError, match="a score of no repair"):
-        audited(run, monkeypatch)
+        run_audits(run, monkeypatch)
 
 
 @pytest.mark.parametrize("world", ["mini", "gsm_symbolic"])
@@ -70,7 +70,7 @@ def test_a_teacher_without_repairs_is_audited_and_nothing_is_said(world):
         {"problem_id": "a", "question": "q", "answer": "5", "solution": "2 + 3 = 5", "source": "gsm_symbolic/template1"}
     ]
     if world == "mini":
-        problems = [problem(puzzle) for puzzle in puzzles.generate("hard", 2, seed=0)]
+        problems = [make_problem(puzzle) for puzzle in puzzles.generate("hard", 2, seed=0)]
     empty = audits.Variant("none", [], {}, [])
     frame = audits.audit(problems, [], [], {}, [empty], Pure(), 0)
     assert len(frame) and frame["value"].isna().all()

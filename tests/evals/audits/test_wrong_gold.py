@@ -20,20 +20,20 @@ from tests.support.audit_factory import (
     SAMPLES,
     USAGE,
     N,
-    audited,
-    jump,
-    repaired,
-    scored,
-    value,
+    get_value,
+    make_jump,
+    make_repairs,
+    make_scores,
+    run_audits,
     write_traces,
 )
-from tests.support.run_factory import repair, wrong_steps
+from tests.support.run_factory import make_repair, make_wrong_steps
 
 WRONG = 8  # the first so many problems get a wrong gold answer
 GEAR = Gear(max_pass_rate=0.0, max_wrong_agreement=0.8)
 
 
-def with_wrong_gold() -> list[Row]:
+def make_wrong_gold() -> list[Row]:
     shifted = [str((puzzle.start + 1) % puzzles.MODULUS) for puzzle in PUZZLES]
     return [
         row | {"answer": other if number < WRONG else row["answer"]}
@@ -41,7 +41,7 @@ def with_wrong_gold() -> list[Row]:
     ]
 
 
-def graded(agreeing: int) -> list[Row]:
+def make_grades(agreeing: int) -> list[Row]:
     """Four wrong answers per problem; of the first problems they agree, so that their gold answer is suspect."""
     return [
         {
@@ -56,34 +56,37 @@ def graded(agreeing: int) -> list[Row]:
     ]
 
 
-def of_gold(agreeing: int, rows: list[Row], kept: dict[str, set[str]]) -> dict[str, cut_audit.Quantities]:
-    return gold_audit.gold_quantities(with_wrong_gold(), graded(agreeing), [], rows, kept, GEAR)
+def measure_gold(agreeing: int, rows: list[Row], kept: dict[str, set[str]]) -> dict[str, cut_audit.Quantities]:
+    return gold_audit.gold_quantities(make_wrong_gold(), make_grades(agreeing), [], rows, kept, GEAR)
 
 
 def test_what_filters_let_through_is_counted_for_wrong_and_right_gold_apart():
-    treated = repaired(2, "valid")[2:]
+    treated = make_repairs(2, "valid")[2:]
     leaked = [row | {"accepted": False, "reason": "leak", "trace_id": row["trace_id"] + "l"} for row in treated[:3]]
     rows = treated + leaked
     kept = {"all": {row["trace_id"] for row in treated}, "right": {row["trace_id"] for row in treated[WRONG - 2 :]}}
-    found = of_gold(2, rows, kept)
-    assert gold_audit.wrong_gold(with_wrong_gold()) == {row["problem_id"] for row in PROBLEMS[:WRONG]}
+    found = measure_gold(2, rows, kept)
+    assert gold_audit.wrong_gold(make_wrong_gold()) == {row["problem_id"] for row in PROBLEMS[:WRONG]}
     wrong, right = found["wrong gold"], found["right gold"]
-    assert value(wrong, "unsolved, of problems") == 1 and wrong["unsolved, of problems"][1] == WRONG
-    assert value(wrong, "wrong answers differ enough, of unsolved") == (WRONG - 2) / WRONG
-    assert value(right, "wrong answers differ enough, of unsolved") == 1
-    assert value(wrong, "no leak, of verified") == (WRONG - 2) / (WRONG + 1)
-    assert value(right, "no leak, of verified") == value(wrong, "no duplicate, of those") == 1
-    assert value(wrong, "kept by PURE all, of accepted") == 1 and value(wrong, "kept by PURE right, of accepted") == 0
-    assert value(wrong, "a repair is left after PURE all, of problems") == (WRONG - 2) / WRONG
-    assert value(wrong, "share of the repairs left after PURE right") == 0
-    assert value(wrong, "share of the repairs accepted") == pytest.approx((WRONG - 2) / (N - 2))
+    assert get_value(wrong, "unsolved, of problems") == 1 and wrong["unsolved, of problems"][1] == WRONG
+    assert get_value(wrong, "wrong answers differ enough, of unsolved") == (WRONG - 2) / WRONG
+    assert get_value(right, "wrong answers differ enough, of unsolved") == 1
+    assert get_value(wrong, "no leak, of verified") == (WRONG - 2) / (WRONG + 1)
+    assert get_value(right, "no leak, of verified") == get_value(wrong, "no duplicate, of those") == 1
+    assert (
+        get_value(wrong, "kept by PURE all, of accepted") == 1
+        and get_value(wrong, "kept by PURE right, of accepted") == 0
+    )
+    assert get_value(wrong, "a repair is left after PURE all, of problems") == (WRONG - 2) / WRONG
+    assert get_value(wrong, "share of the repairs left after PURE right") == 0
+    assert get_value(wrong, "share of the repairs accepted") == pytest.approx((WRONG - 2) / (N - 2))
 
 
 def test_every_row_that_comes_to_a_filter_has_wrong_or_right_gold_and_order_does_not_matter():
-    rows = repaired(2, "alternate")
+    rows = make_repairs(2, "alternate")
     kept = {"some": {row["trace_id"] for row in rows[::3]}}
-    found = of_gold(4, rows, kept)
-    assert found == of_gold(4, rows[::-1], kept)
+    found = measure_gold(4, rows, kept)
+    assert found == measure_gold(4, rows[::-1], kept)
     for name in found["wrong gold"]:
         (wrong, n_wrong), (right, n_right) = (found[f"{gold} gold"][name] for gold in ("wrong", "right"))
         if name.startswith("share"):
@@ -94,17 +97,19 @@ def test_every_row_that_comes_to_a_filter_has_wrong_or_right_gold_and_order_does
 
 def test_wrong_gold_is_audited_where_there_is_some_and_the_oracle_lets_none_through(tmp_path, monkeypatch):
     run = write_traces(tmp_path, "jump", 3.0, ERROR)
-    audited(run, monkeypatch)
+    run_audits(run, monkeypatch)
     assert "wrong gold" not in set(pd.read_csv(run / "tables/audits_t.csv")["audit"])
-    records.write(run / "problems/train.parquet", "problems", with_wrong_gold())
-    records.write(run / "traces/t/draw0/grades.parquet", "grades", graded(2))
+    records.write(run / "problems/train.parquet", "problems", make_wrong_gold())
+    records.write(run / "traces/t/draw0/grades.parquet", "grades", make_grades(2))
     jumps = [
-        repair(source, 2, jump(replace(puzzle, start=int(row["answer"])), wrong_steps(puzzle, ERROR)[:2]))
-        for row, puzzle, source in zip(with_wrong_gold(), PUZZLES, SAMPLES, strict=True)
+        make_repair(
+            source, 2, make_jump(replace(puzzle, start=int(row["answer"])), make_wrong_steps(puzzle, ERROR)[:2])
+        )
+        for row, puzzle, source in zip(make_wrong_gold(), PUZZLES, SAMPLES, strict=True)
     ]
     records.write(run / "traces/t/draw0/repairs/main.parquet", "repairs", jumps, usage=USAGE)
-    records.write(run / "traces/t/draw0/scores/main.parquet", "scores", scored(jumps, 3.0, 0.5), usage=USAGE)
-    audited(run, monkeypatch)
+    records.write(run / "traces/t/draw0/scores/main.parquet", "scores", make_scores(jumps, 3.0, 0.5), usage=USAGE)
+    run_audits(run, monkeypatch)
     table = pd.read_csv(run / "tables/audits_t.csv").set_index(["audit", "variant", "quantity"])["value"]
     assert table["wrong gold", "wrong gold", "kept by PURE oracle, of accepted"] == 0
     assert table["wrong gold", "wrong gold", "kept by PURE quantile, of accepted"] > 0

@@ -14,9 +14,9 @@ from evals.tables import exposures as doses
 from heal import records
 from tests.support.commands import run_main
 from tests.support.figure_data import (
-    axes,
+    make_axes_arguments,
 )
-from tests.support.run_factory import METHODS, table_arguments, write_run
+from tests.support.run_factory import METHODS, make_table_arguments, write_run
 
 ACCURACY = {"rs": 0.3, "heal": 0.6, "oracle": 0.9}
 
@@ -25,9 +25,9 @@ ACCURACY = {"rs": 0.3, "heal": 0.6, "oracle": 0.9}
 def study_run(tmp_path: Path, monkeypatch) -> Path:
     """A run of two draws with its table and exposures."""
     folder = write_run(tmp_path / "run", accuracy=ACCURACY, draws=2)
-    run_main(monkeypatch, tables.main, *table_arguments(folder, folder / "tables/main.csv", draws=2))
+    run_main(monkeypatch, tables.main, *make_table_arguments(folder, folder / "tables/main.csv", draws=2))
     outputs = ("--coverage", folder / "coverage.csv", "--exposures", folder / "exposures.csv")
-    run_main(monkeypatch, doses.main, *axes(folder), *outputs)
+    run_main(monkeypatch, doses.main, *make_axes_arguments(folder), *outputs)
     return folder
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from evals.figures import accuracy as figures
 from tests.support.commands import run_main
-from tests.support.run_factory import table_arguments
+from tests.support.run_factory import make_table_arguments
 from tests.support.tables import get_row
 
 
@@ -29,7 +29,9 @@ def test_ceiling_counts_every_problem():
 
 
 def test_accuracy_figure_has_equal_bytes_and_the_table_s_numbers(run, table, monkeypatch):
-    axes = table_arguments(run, run / "unused")[: -len(["--methods-json", "", "--reference-method", "", "--out", ""])]
+    axes = make_table_arguments(run, run / "unused")[
+        : -len(["--methods-json", "", "--reference-method", "", "--out", ""])
+    ]
     for name in ("one", "two"):
         run_main(monkeypatch, figures.main, "accuracy", *axes, "--out", str(run / name / "accuracy.svg"))
     for suffix in ("svg", "png", "csv"):

@@ -19,7 +19,7 @@ from tests.support.figure_data import (
     GOLD,
     PROBLEMS,
     N,
-    scored_draw,
+    make_scored_repairs,
 )
 
 
@@ -42,19 +42,22 @@ def test_cuts_are_the_audits_numbers():
         mechanism_figures.cuts_numbers({"t": ONE[ONE["quantity"] == "after"]}, {})
 
 
-def roc(*draws: tuple[list, list]) -> pd.DataFrame:
+def compute_roc(*draws: tuple[list, list]) -> pd.DataFrame:
     return mechanism_figures.roc_numbers(draws, Truth(PROBLEMS), Pure(), GOLD, 0)
 
 
-def curve_of(numbers: pd.DataFrame, name: str, error: str = "fresh") -> pd.DataFrame:
+def select_curve(numbers: pd.DataFrame, name: str, error: str = "fresh") -> pd.DataFrame:
     return numbers[(numbers["error"] == error) & (numbers["score"] == name)]
 
 
 def test_a_score_that_tells_jumps_finds_them_all_and_a_blind_one_lies_on_the_diagonal():
-    told, blind = curve_of(roc(scored_draw(3.0, 0.5)), "anomaly"), curve_of(roc(scored_draw(1.0, 1.0)), "anomaly")
+    told, blind = (
+        select_curve(compute_roc(make_scored_repairs(3.0, 0.5)), "anomaly"),
+        select_curve(compute_roc(make_scored_repairs(1.0, 1.0)), "anomaly"),
+    )
     assert (told["auroc"] == 1).all() and (told["true_positive_rate"].iloc[1:] == 1).all()
     assert blind["true_positive_rate"].tolist() == pytest.approx(blind["false_positive_rate"].tolist())
-    assert (curve_of(roc(scored_draw(0.5, 3.0)), "anomaly")["auroc"] == 0).all()
+    assert (select_curve(compute_roc(make_scored_repairs(0.5, 3.0)), "anomaly")["auroc"] == 0).all()
     assert told[["invalid", "valid"]].iloc[0].tolist() == [N / 2, N / 2]
 
 
@@ -69,20 +72,20 @@ def test_the_area_under_every_curve_is_its_auroc_and_no_curve_falls():
 
 
 def test_draws_are_one_sample_and_neither_their_order_nor_that_of_their_rows_matters():
-    one, two = scored_draw(3.0, 0.5), tuple(rows[::-1] for rows in scored_draw(0.2, 0.5))
-    pooled = [roc(*draws) for draws in permutations([one, two])]
+    one, two = make_scored_repairs(3.0, 0.5), tuple(rows[::-1] for rows in make_scored_repairs(0.2, 0.5))
+    pooled = [compute_roc(*draws) for draws in permutations([one, two])]
     pd.testing.assert_frame_equal(*pooled)
-    pd.testing.assert_frame_equal(roc((one[0][::-1], one[1][::-1])), roc(one))
-    first = curve_of(pooled[0], "max step perplexity").iloc[0]
+    pd.testing.assert_frame_equal(compute_roc((one[0][::-1], one[1][::-1])), compute_roc(one))
+    first = select_curve(pooled[0], "max step perplexity").iloc[0]
     assert first["auroc"] == pytest.approx(0.5)  # one draw tells, one tells wrongly
     assert first["invalid"] == N
-    both = roc(one, tuple(rows[::-1] for rows in scored_draw(5.0, 0.5)))
-    assert (curve_of(both, "max step perplexity")["auroc"] == 1).all()
+    both = compute_roc(one, tuple(rows[::-1] for rows in make_scored_repairs(5.0, 0.5)))
+    assert (select_curve(both, "max step perplexity")["auroc"] == 1).all()
 
 
 def test_a_kind_of_error_that_does_not_occur_is_said_to_be_empty():
-    numbers = roc(scored_draw(3.0, 0.5))
-    inherited = curve_of(numbers, "anomaly", "inherited")
+    numbers = compute_roc(make_scored_repairs(3.0, 0.5))
+    inherited = select_curve(numbers, "anomaly", "inherited")
     assert len(inherited) == 1 and inherited["true_positive_rate"].isna().all() and inherited["invalid"].iloc[0] == 0
     figure = mechanism_figures.roc_figure(numbers.assign(teacher="t"))
     assert "cannot say" in " ".join(text.get_text() for axis in figure.axes for text in axis.texts)

@@ -13,15 +13,15 @@ from evals.results import UNSOLVED
 from heal import records
 from heal.errors import HealError
 from tests.support.figure_data import (
-    dose_numbers,
-    table_of,
+    compute_dose_numbers,
+    read_main_table,
 )
-from tests.support.figures import cost_table, points
+from tests.support.figures import find_points, make_cost_table
 from tests.support.run_factory import METHODS
 
 
 def test_costs_and_means_are_the_table_s_own_and_of_the_unsolved_questions_only(study_run):
-    table, numbers = table_of(study_run), outcome_figures.cost_numbers(table_of(study_run))
+    table, numbers = read_main_table(study_run), outcome_figures.cost_numbers(read_main_table(study_run))
     assert set(numbers["benchmark"]) == {f"b{UNSOLVED}"}
     assert set(numbers["method"]) == {"untrained", *METHODS}
     merged = numbers.merge(table, on=["benchmark", "method"])
@@ -36,7 +36,7 @@ def test_costs_and_means_are_the_table_s_own_and_of_the_unsolved_questions_only(
 
 
 def test_doses_are_what_students_were_shown(study_run):
-    numbers = dose_numbers(study_run)
+    numbers = compute_dose_numbers(study_run)
     assert numbers["exposures_per_example"].tolist() == pytest.approx([30 / 12] * 3)
     assert numbers["supervised_tokens"].tolist() == [50] * 3
     assert numbers["rank_exposures"].isna().all()  # a dose that does not vary explains nothing
@@ -46,14 +46,14 @@ def test_a_dose_that_rises_with_accuracy_is_told_and_a_missing_one_refused(study
     for tokens, name in enumerate(METHODS):  # accuracies rise in this order
         for path in (study_run / "students/t").glob(f"*/s/{name}/*/training.json"):
             records.write_json(path, {"tokens": {"total": 100, "supervised": 50 + tokens}})
-    numbers = dose_numbers(study_run)
+    numbers = compute_dose_numbers(study_run)
     assert numbers["supervised_tokens"].tolist() == [50, 51, 52]
     assert numbers["rank_supervised"].tolist() == [1, 1, 1]
     with pytest.raises(HealError, match="no dose of method 'oracle'"):
-        dose_numbers(study_run, ["rs", "heal"])
+        compute_dose_numbers(study_run, ["rs", "heal"])
     next((study_run / "students/t/draw1/s/heal").glob("*/training.json")).unlink()
     with pytest.raises(HealError, match="no such file"):
-        dose_numbers(study_run)
+        compute_dose_numbers(study_run)
 
 
 def test_marks_of_equal_cost_stand_side_by_side_and_others_where_they_are():
@@ -65,11 +65,11 @@ def test_marks_of_equal_cost_stand_side_by_side_and_others_where_they_are():
 
 
 def test_a_method_without_teacher_tokens_stretches_no_axis(compared_run):
-    cost = cost_table(figures.accuracy_numbers(compared_run).query("benchmark == 'b' and method != 'teacher'"))
+    cost = make_cost_table(figures.accuracy_numbers(compared_run).query("benchmark == 'b' and method != 'teacher'"))
     cost.loc[cost["method"] == "oracle", ["mean", "teacher_tokens"]] = [0.99, 0.0]
     figure = outcome_figures.cost_figure(cost, [])
     (axis,) = figure.axes
     assert "without teacher tokens:\noracle 0.990" in axis.get_title(loc="left")
-    assert len(points(axis)) == 2 and axis.get_ylim()[1] < 0.99
+    assert len(find_points(axis)) == 2 and axis.get_ylim()[1] < 0.99
     alone = cost.assign(teacher_tokens=0.0)
-    assert len(points(outcome_figures.cost_figure(alone, []).axes[0])) == 3
+    assert len(find_points(outcome_figures.cost_figure(alone, []).axes[0])) == 3

@@ -15,8 +15,8 @@ from heal.errors import HealError
 from tests.support.audit_rows import ONE, TWO
 from tests.support.commands import run_main
 from tests.support.figure_data import (
-    axes,
-    dose_numbers,
+    compute_dose_numbers,
+    make_axes_arguments,
     write_traces,
 )
 
@@ -29,7 +29,7 @@ def test_every_figure_has_equal_bytes_and_its_numbers_beside_it(study_run, monke
     table = ["--table", study_run / "tables/main.csv"]
     given = {
         "cost": [*table, "--more-samples", "rs"],
-        "doses": [*axes(study_run), *table, "--exposures", study_run / "exposures.csv"],
+        "doses": [*make_axes_arguments(study_run), *table, "--exposures", study_run / "exposures.csv"],
         "cuts": ["--teachers", "t", "--audits", study_run / "audits_t.csv"],
         "roc": ["--run", study_run, "--teachers", "t", "--draws", 2, "--variant", "v"],
     }
@@ -41,7 +41,7 @@ def test_every_figure_has_equal_bytes_and_its_numbers_beside_it(study_run, monke
             assert one == two and one, (name, suffix)
         assert (study_run / f"one/{name}.svg.provenance.json").exists()
     assert set(pd.read_csv(study_run / "one/roc.csv")["teacher"]) == {"t"}
-    written, numbers = pd.read_csv(study_run / "one/doses.csv"), dose_numbers(study_run)
+    written, numbers = pd.read_csv(study_run / "one/doses.csv"), compute_dose_numbers(study_run)
     pd.testing.assert_frame_equal(written, numbers, check_dtype=False, atol=1e-4)
     with pytest.raises(HealError, match="1 teachers, 2 files"):
         twice = ["--teachers", "t", "--audits", study_run / "audits_t.csv", study_run / "audits_t.csv"]

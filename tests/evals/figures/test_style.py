@@ -17,9 +17,9 @@ from evals.figures import traces as trace_figures
 from evals.figures import training as training_figures
 from evals.figures.style import plt
 from heal.config import experiment as config
-from tests.support.cut_repairs import PROBLEMS, make_repairs
-from tests.support.figures import cost_table, points
-from tests.support.ledger import ledger
+from tests.support.cut_repairs import PROBLEMS, make_cut_repairs
+from tests.support.figures import find_points, make_cost_table
+from tests.support.ledger import make_ledger
 from tests.support.paths import ROOT
 
 
@@ -45,7 +45,7 @@ WHITE = np.array([0.95047, 1.0, 1.08883])
 APART = 10  # CIE 1976 ΔE; 2.3 is just noticeable side by side
 
 
-def lab(color: str, seen: np.ndarray) -> np.ndarray:
+def convert_to_lab(color: str, seen: np.ndarray) -> np.ndarray:
     rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     x, y, z = np.clip(XYZ @ np.clip(np.asarray(seen) @ linear, 0, 1) / WHITE, 1e-9, None)
@@ -55,12 +55,15 @@ def lab(color: str, seen: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("seen", SEEN_BY)
 def test_colours_can_be_told_apart_by_every_eye(seen):
-    colors = {color for color, _ in style.METHODS.values()} | {color for color, _ in training_colors()}
+    colors = {color for color, _ in style.METHODS.values()} | {color for color, _ in list_training_colors()}
     for one, other in itertools.combinations(sorted(colors), 2):
-        assert np.linalg.norm(lab(one, SEEN_BY[seen]) - lab(other, SEEN_BY[seen])) > APART, (one, other)
+        assert np.linalg.norm(convert_to_lab(one, SEEN_BY[seen]) - convert_to_lab(other, SEEN_BY[seen])) > APART, (
+            one,
+            other,
+        )
 
 
-def training_colors() -> list[tuple[str, str]]:
+def list_training_colors() -> list[tuple[str, str]]:
     return [look[:2] for look in (*trace_figures.ORIGINS.values(), *trace_figures.SUCCESS.values())]
 
 
@@ -75,7 +78,7 @@ def test_a_method_has_its_colour_in_every_figure(compared_run, monkeypatch):
     own = "#123456"
     monkeypatch.setitem(style.METHODS, "heal", (own, "o"))
     accuracy, loss = figures.accuracy_numbers(compared_run), training_figures.loss_numbers(compared_run)
-    cost = cost_table(accuracy[accuracy["benchmark"] == "b"])
+    cost = make_cost_table(accuracy[accuracy["benchmark"] == "b"])
     drawn = [figures.accuracy(accuracy), training_figures.loss_figure(loss), outcome_figures.cost_figure(cost, [])]
     for figure in drawn:
         colors = [item.get_color() for axis in figure.axes for item in axis.get_lines()]
@@ -86,8 +89,8 @@ def test_a_method_has_its_colour_in_every_figure(compared_run, monkeypatch):
 
 def test_what_is_drawn_is_what_the_csv_says(compared_run, tmp_path):
     accuracy, loss = figures.accuracy_numbers(compared_run), training_figures.loss_numbers(compared_run)
-    positions = trace_figures.positions_numbers(make_repairs([0, 0, 1, 2, 2, 1]), Truth(PROBLEMS))
-    hours = training_figures.hours_numbers(ledger(1))
+    positions = trace_figures.positions_numbers(make_cut_repairs([0, 0, 1, 2, 2, 1]), Truth(PROBLEMS))
+    hours = training_figures.hours_numbers(make_ledger(1))
     made = {
         "accuracy": (figures.accuracy(accuracy), accuracy),
         "loss": (training_figures.loss_figure(loss), loss),
@@ -103,7 +106,7 @@ def test_what_is_drawn_is_what_the_csv_says(compared_run, tmp_path):
 
     panels = [panel for _, panel in read["accuracy"].groupby(["teacher", "student", "benchmark"], sort=False)]
     for axis, panel in zip(made["accuracy"][0].axes, panels, strict=False):
-        marks = [item.get_offsets()[0][0] for item in points(axis) if len(item.get_offsets()) == 1]
+        marks = [item.get_offsets()[0][0] for item in find_points(axis) if len(item.get_offsets()) == 1]
         assert marks == pytest.approx(panel["mean"].tolist(), **close)
     methods = [panel for _, panel in read["loss"].groupby("method", sort=False)]
     for axis, panel in zip(made["loss"][0].axes, methods, strict=False):

@@ -13,15 +13,15 @@ from heal.worlds.mini import puzzles
 from tests.support.audit_factory import (
     ERROR,
     SAMPLES,
-    repaired,
+    make_repairs,
     write_traces,
 )
 from tests.support.commands import run_main
-from tests.support.cut_repairs import PROBLEMS, make_repairs
+from tests.support.cut_repairs import PROBLEMS, make_cut_repairs
 
 
 def test_positions_count_every_cut_trace_once_and_valid_is_a_part_of_accepted():
-    rows = make_repairs([0, 0, 1, 2, 2, None])
+    rows = make_cut_repairs([0, 0, 1, 2, 2, None])
     numbers = trace_figures.positions_numbers(rows, Truth(PROBLEMS))
     assert numbers["traces"].sum() == 5 and numbers["repairs"].sum() == 10
     assert numbers.iloc[0][["from_share", "to_share", "traces"]].tolist() == [0, 0, 2]
@@ -30,13 +30,13 @@ def test_positions_count_every_cut_trace_once_and_valid_is_a_part_of_accepted():
     pd.testing.assert_frame_equal(trace_figures.positions_numbers(rows[::-1], Truth(PROBLEMS)), numbers)
     unchecked = trace_figures.positions_numbers(rows, None)
     assert unchecked["valid"].isna().all() and (unchecked["accepted"] == numbers["accepted"]).all()
-    shown = trace_figures.positions_figure(trace_figures.positions_numbers(make_repairs([None] * 6), None))
+    shown = trace_figures.positions_figure(trace_figures.positions_numbers(make_cut_repairs([None] * 6), None))
     assert not shown.axes
 
 
 def test_trace_figure_knows_kept_and_new_tokens():
     source = SAMPLES[0]
-    row = repaired(2, "valid")[0]
+    row = make_repairs(2, "valid")[0]
     pieces = [[step + puzzles.BLANK for step in text.split(puzzles.BLANK)] for text in (source["text"], row["text"])]
     numbers = trace_figures.trace_numbers(source, row, pieces, 1)
     steps = len(pieces[0])

@@ -8,7 +8,7 @@ import pytest
 
 from evals.figures import training as training_figures
 from heal.errors import HealError
-from tests.support.ledger import ledger
+from tests.support.ledger import make_ledger
 from tests.support.run_factory import METHODS
 
 
@@ -28,12 +28,19 @@ def test_losses_are_averaged_in_blocks_of_one_stage(compared_run):
 
 
 def test_hours_add_up_and_what_is_made_of_results_is_left_out():
-    numbers = training_figures.hours_numbers(ledger(2))
+    numbers = training_figures.hours_numbers(make_ledger(2))
     assert numbers["part"].tolist() == ["samples", "extra", "repairs", "passes", "students", "evals"]
-    assert numbers["seconds"].sum() == ledger(2)["seconds"][:7].sum() and numbers["jobs"].tolist() == [2, 1, 1, 1, 1, 1]
-    shuffled = training_figures.hours_numbers(ledger(2).sample(frac=1, random_state=0))
+    assert numbers["seconds"].sum() == make_ledger(2)["seconds"][:7].sum() and numbers["jobs"].tolist() == [
+        2,
+        1,
+        1,
+        1,
+        1,
+        1,
+    ]
+    shuffled = training_figures.hours_numbers(make_ledger(2).sample(frac=1, random_state=0))
     pd.testing.assert_frame_equal(shuffled, numbers)
     assert len(training_figures.hours_figure(numbers).axes) == 2
-    assert len(training_figures.hours_figure(training_figures.hours_numbers(ledger(0))).axes) == 1
+    assert len(training_figures.hours_figure(training_figures.hours_numbers(make_ledger(0))).axes) == 1
     with pytest.raises(HealError, match="no provenance"):
-        training_figures.hours_numbers(ledger(0)[7:])
+        training_figures.hours_numbers(make_ledger(0)[7:])

@@ -36,14 +36,14 @@ def run(tmp_path: Path) -> card.Run:
     return card.Run(folder, ["t"], ["s"], ["heal"], ["b", "greedy"], 1, 1)
 
 
-def text_of(run: card.Run, **student: str) -> str:
+def render_card(run: card.Run, **student: str) -> str:
     models = {"teacher": Model(path=".", license="mit"), "student": Model(path=".", **student)}
     method = build(METHODS["heal"], where="test", field="heal")
     return card.card(run, 0, 0, method, models, Dataset(split="train", n=3), None)
 
 
 def test_numbers_are_those_of_the_files(run: card.Run) -> None:
-    text = text_of(run)
+    text = render_card(run)
     share = run.answers(run.student_paths("t", "s", "heal", "b")[0][0], "b").scores_Q.mean()
     [line] = [line for line in text.splitlines() if line.startswith("| b ")]
     assert line.split("|")[4].strip().startswith(f"{share:.3f}")
@@ -53,10 +53,10 @@ def test_numbers_are_those_of_the_files(run: card.Run) -> None:
 
 
 def test_the_front_matter_is_yaml_and_claims_no_more_than_the_config(run: card.Run) -> None:
-    fields = yaml.safe_load(text_of(run, license="Apache-2.0").split("---")[1])
+    fields = yaml.safe_load(render_card(run, license="Apache-2.0").split("---")[1])
     assert fields["license"] == "apache-2.0" and fields["library_name"] == "transformers"
     assert "base_model" not in fields, "a local folder is no model of the hub"
-    unstated = text_of(run)
+    unstated = render_card(run)
     assert "license" not in yaml.safe_load(unstated.split("---")[1])
     assert unstated.count(card.UNSTATED) == 2, "the student's and the problems'; the teacher's is given"
     hub = Model(path="Qwen/Qwen3-0.6B", revision="a" * 40)
@@ -69,13 +69,13 @@ def test_a_question_with_quotes_leaves_the_code_valid(run: card.Run) -> None:
     rows = records.read(path, "problems")
     rows[0]["question"] = 'What\'s "2"\n{x}?'
     records.write(path, "problems", rows)
-    compile(text_of(run).split("```python")[1].split("```")[0], "card", "exec")
+    compile(render_card(run).split("```python")[1].split("```")[0], "card", "exec")
 
 
 def test_a_student_without_answers_is_refused(run: card.Run) -> None:
     run.student_paths("t", "s", "heal", "b")[0][0].unlink()
     with pytest.raises(HealError, match="Fix"):
-        text_of(run)
+        render_card(run)
 
 
 def test_the_command_writes_the_card(run: card.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,14 +19,16 @@ from heal import records
 from heal.errors import HealError
 from tests.support.commands import run_main
 from tests.support.paths import ROOT
-from tests.support.run_factory import table_arguments, write_run
+from tests.support.run_factory import make_table_arguments, write_run
 
 REFERENCE = ROOT / "results/reference/mini"
 
 
 def write_tables(folder: Path, monkeypatch, accuracy: dict[str, float], **options) -> Path:
     run = write_run(folder, accuracy=accuracy, **options)
-    run_main(monkeypatch, tables.main, *table_arguments(run, run / "tables/main.csv", seeds=options.get("seeds", 3)))
+    run_main(
+        monkeypatch, tables.main, *make_table_arguments(run, run / "tables/main.csv", seeds=options.get("seeds", 3))
+    )
     return run
 
 
@@ -34,20 +36,20 @@ def write_tables(folder: Path, monkeypatch, accuracy: dict[str, float], **option
 def run(tmp_path: Path, monkeypatch) -> Path:
     """A run in which heal is better than the reference rs, with its main table and accuracy figure only."""
     run = write_tables(tmp_path / "run", monkeypatch, {"rs": 0.2, "heal": 0.8, "oracle": 0.9}, seeds=5)
-    axes = table_arguments(run, run / "unused", seeds=5)[
+    axes = make_table_arguments(run, run / "unused", seeds=5)[
         : -len(["--methods-json", "", "--reference-method", "", "--out", ""])
     ]
     run_main(monkeypatch, figures.main, "accuracy", *axes, "--out", run / "figures/main/accuracy.svg")
     return run
 
 
-def table_of(run: Path) -> pd.DataFrame:
+def read_table(run: Path) -> pd.DataFrame:
     return pd.read_csv(run / "tables/main.csv", keep_default_na=False, na_values=[""]).fillna(
         {"student": "", "verdict": "", "diff_covers": ""}
     )
 
 
-def changed(table: pd.DataFrame, method: str, **values) -> pd.DataFrame:
+def change_method(table: pd.DataFrame, method: str, **values) -> pd.DataFrame:
     table = table.copy()
     table.loc[table["method"] == method, list(values)] = list(values.values())
     return table
@@ -55,7 +57,7 @@ def changed(table: pd.DataFrame, method: str, **values) -> pd.DataFrame:
 
 def test_the_answer_comes_first_and_has_the_table_s_numbers(run):
     html, text = report.page(run, run)
-    row = table_of(run).query(f"method == 'heal' and benchmark == 'b{UNSOLVED}'").iloc[0]
+    row = read_table(run).query(f"method == 'heal' and benchmark == 'b{UNSOLVED}'").iloc[0]
     first = text.split("\n\n")[1]
     assert row["verdict"] == "higher" and first.startswith(f"Yes, on b{UNSOLVED} ({row['n_questions']} questions")
     assert f"difference {row['diff']:.3f} [{row['diff_low']:.3f}, {row['diff_high']:.3f}]" in first
@@ -65,7 +67,7 @@ def test_the_answer_comes_first_and_has_the_table_s_numbers(run):
 
 @pytest.mark.parametrize("verdict", answer.SAID)
 def test_a_verdict_is_said_as_it_is_and_other_rows_do_not_change_it(run, verdict):
-    table = changed(table_of(run), "heal", verdict=verdict)
+    table = change_method(read_table(run), "heal", verdict=verdict)
     first = answer.answer(table, "heal")[0]
     assert first.startswith(f"{answer.SAID[verdict]}, on b{UNSOLVED}")
     assert answer.answer(table[table["method"] != "oracle"], "heal")[0] == first
@@ -73,22 +75,22 @@ def test_a_verdict_is_said_as_it_is_and_other_rows_do_not_change_it(run, verdict
 
 
 def test_who_differs_is_named_and_who_does_not_is_not(run):
-    table = changed(table_of(run), "oracle", verdict="lower")
+    table = change_method(read_table(run), "oracle", verdict="lower")
     assert any(told.startswith("oracle is lower than rs on b ") for told in answer.answer(table, "heal"))
-    none = answer.answer(changed(table, "oracle", verdict="not distinguishable"), "heal")
+    none = answer.answer(change_method(table, "oracle", verdict="not distinguishable"), "heal")
     assert "No other method differs from rs on any benchmark, as far as this design can see." in none
     assert not any("oracle" in told for told in none)
-    silent = answer.answer(changed(table, "oracle", verdict="cannot say"), "heal")
+    silent = answer.answer(change_method(table, "oracle", verdict="cannot say"), "heal")
     assert (
         "Nothing can be said of any other method beside rs on any benchmark, as far as this design can see." in silent
     )
 
 
 def test_the_highest_mean_of_each_benchmark_is_told_with_ties(run):
-    table = table_of(run)
-    wins = answer.wins(changed(table, "oracle", mean=0.99), "heal").set_index("benchmark")
+    table = read_table(run)
+    wins = answer.wins(change_method(table, "oracle", mean=0.99), "heal").set_index("benchmark")
     assert set(wins["highest mean"]) == {"oracle (0.990)"}
-    tied = answer.wins(changed(changed(table, "oracle", mean=0.99), "heal", mean=0.99), "heal")
+    tied = answer.wins(change_method(change_method(table, "oracle", mean=0.99), "heal", mean=0.99), "heal")
     assert set(tied["highest mean"]) == {"heal, oracle (0.990)"}
     assert wins.loc["b", "verdict"] == table.query("method == 'heal' and benchmark == 'b'")["verdict"].iloc[0]
 

@@ -14,7 +14,7 @@ from evals.tables import comparison as tables
 from heal import records
 from heal.errors import HealError
 from tests.support.commands import run_main
-from tests.support.run_factory import table_arguments, write_run
+from tests.support.run_factory import make_table_arguments, write_run
 from tests.support.tables import ACCURACY, get_row
 
 FILES = ("main.csv", "main.md", "main.tex", "main.txt")
@@ -27,7 +27,7 @@ def test_shuffled_answers_give_the_same_bytes(tmp_path, monkeypatch):
     contents = []
     for name, order in (("one", list), ("two", shuffled)):
         folder = write_run(tmp_path / name / "run", accuracy=ACCURACY, order=order)
-        run_main(monkeypatch, tables.main, *table_arguments(folder, folder / "tables/main.csv"))
+        run_main(monkeypatch, tables.main, *make_table_arguments(folder, folder / "tables/main.csv"))
         contents.append([(folder / "tables" / file).read_bytes() for file in FILES])
     assert contents[0] == contents[1]
 
@@ -92,7 +92,7 @@ def test_costs_follow_from_what_a_method_needs(table):
 
 def test_several_draws_are_compared_by_their_means(tmp_path, monkeypatch):
     run = write_run(tmp_path / "run", accuracy=ACCURACY, draws=3, seeds=2)
-    run_main(monkeypatch, tables.main, *table_arguments(run, run / "main.csv", draws=3, seeds=2))
+    run_main(monkeypatch, tables.main, *make_table_arguments(run, run / "main.csv", draws=3, seeds=2))
     scores = {
         name: outcomes.Run(run, "t", "s", [name], ["b"], 3, 2).scores("t", "s", name, "b") for name in ("heal", "rs")
     }
@@ -108,12 +108,12 @@ def test_several_draws_are_compared_by_their_means(tmp_path, monkeypatch):
 
 def test_one_seed_says_nothing_about_differences(tmp_path, monkeypatch):
     run = write_run(tmp_path / "run", accuracy=ACCURACY, seeds=1)
-    run_main(monkeypatch, tables.main, *table_arguments(run, run / "main.csv", seeds=1))
+    run_main(monkeypatch, tables.main, *make_table_arguments(run, run / "main.csv", seeds=1))
     row = get_row(pd.read_csv(run / "main.csv"), "heal")
     assert row["verdict"] == "cannot say" and pd.isna(row["p"]) and row["diff"] > 0
 
 
-def damage(run: Path, change) -> str:
+def damage_answers(run: Path, change) -> str:
     path = run / "evals/t/draw0/s/heal/seed1/b/answers.parquet"
     rows = change(records.read(path, "answers"))
     records.write(path, "answers", rows)
@@ -133,9 +133,9 @@ def damage(run: Path, change) -> str:
     ],
 )
 def test_answers_that_do_not_pair_up_are_refused(run, monkeypatch, change, said):
-    where = damage(run, change)
+    where = damage_answers(run, change)
     with pytest.raises(HealError, match=said) as refused:
-        run_main(monkeypatch, tables.main, *table_arguments(run, run / "main.csv"))
+        run_main(monkeypatch, tables.main, *make_table_arguments(run, run / "main.csv"))
     assert where in str(refused.value)
 
 
@@ -153,21 +153,21 @@ def test_answers_that_do_not_pair_up_are_refused(run, monkeypatch, change, said)
 def test_a_missing_file_is_named(run, monkeypatch, file):
     (run / file).unlink()
     with pytest.raises(HealError, match="no such file") as refused:
-        run_main(monkeypatch, tables.main, *table_arguments(run, run / "main.csv"))
+        run_main(monkeypatch, tables.main, *make_table_arguments(run, run / "main.csv"))
     assert refused.value.where.endswith(file)
 
 
 def test_a_problem_that_nobody_was_asked_is_found(run, monkeypatch):
     problems = records.read(run / "problems/hard.parquet", "problems")
     records.write(run / "problems/hard.parquet", "problems", [*problems, problems[0] | {"problem_id": "new"}])
-    arguments = table_arguments(run, run / "main.csv")
+    arguments = make_table_arguments(run, run / "main.csv")
     with pytest.raises(HealError, match="no answer to 1 of 41 problems, the first is new"):
         run_main(monkeypatch, tables.main, *arguments, "--questions", '{"b": "hard"}')
 
 
 def test_what_stands_under_the_table(tmp_path, monkeypatch):
     run = write_run(tmp_path / "run", accuracy=ACCURACY, holds=False)
-    run_main(monkeypatch, tables.main, *table_arguments(run, run / "main.csv"))
+    run_main(monkeypatch, tables.main, *make_table_arguments(run, run / "main.csv"))
     for file in ("main.md", "main.txt"):
         text = (run / file).read_text()
         assert "premise absent: not a test of HEAL (t, draw 0: no hint uplift)" in text
@@ -182,7 +182,7 @@ def test_what_stands_under_the_table(tmp_path, monkeypatch):
 def test_different_settings_are_refused(run, monkeypatch):
     records.write_json(run / "evals/t/draw0/s/heal/seed1/b/results.json", {"settings": {"temperature": 0.0}})
     with pytest.raises(HealError, match="settings.temperature is 0.0, but 1.0"):
-        run_main(monkeypatch, tables.main, *table_arguments(run, run / "main.csv"))
+        run_main(monkeypatch, tables.main, *make_table_arguments(run, run / "main.csv"))
 
 
 def test_models_may_have_templates_of_their_own(run, monkeypatch):
@@ -191,5 +191,5 @@ def test_models_may_have_templates_of_their_own(run, monkeypatch):
     records.write_json(
         run / "evals/students/s/b/results.json", {"settings": settings | {"chat_template_sha256": "def"}}
     )
-    run_main(monkeypatch, tables.main, *table_arguments(run, run / "main.csv"))
+    run_main(monkeypatch, tables.main, *make_table_arguments(run, run / "main.csv"))
     assert 'chat_template_sha256 "abc | def"' in (run / "main.md").read_text()

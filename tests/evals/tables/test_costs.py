@@ -12,12 +12,12 @@ from evals.tables import costs
 from heal import records
 from heal.errors import HealError
 from heal.provenance import SUFFIX
-from tests.support.run_factory import METHODS, table_arguments, write_run
+from tests.support.run_factory import METHODS, make_table_arguments, write_run
 
 ACCURACY = {"rs": 0.3, "heal": 0.6, "oracle": 0.3}
 
 
-def provenance(output: Path, seconds: float, gpus: int = 0) -> None:
+def write_provenance(output: Path, seconds: float, gpus: int = 0) -> None:
     record = {"stage": "x", "seconds": seconds, "gpu_seconds": seconds * gpus}
     records.write_json(f"{output}{SUFFIX}", record)
 
@@ -28,23 +28,23 @@ def run(tmp_path: Path) -> Path:
     folder = write_run(tmp_path / "run", accuracy=ACCURACY, draws=2, seeds=2)
     for traces in folder.glob("traces/t/draw*"):
         for file in list(traces.rglob("*.parquet")):
-            provenance(file, 10)
+            write_provenance(file, 10)
             if file.name != "grades.parquet":
                 shards = traces / "shards" / file.relative_to(traces).with_suffix("")
                 for shard in range(2):
-                    provenance(shards / f"{shard}.parquet", 100, gpus=2)
+                    write_provenance(shards / f"{shard}.parquet", 100, gpus=2)
     for curriculum in folder.glob("curricula/*/*/*/*/curriculum.jsonl"):
-        provenance(curriculum, 1)
+        write_provenance(curriculum, 1)
     for seed, seconds in ((0, 7), (1, 9)):
         for student in folder.glob(f"students/*/*/*/*/seed{seed}"):
-            provenance(student, seconds, gpus=1)
+            write_provenance(student, seconds, gpus=1)
         for answers in folder.glob(f"evals/*/draw*/*/*/seed{seed}"):
-            provenance(answers / "evaluation", 1)
+            write_provenance(answers / "evaluation", 1)
     return folder
 
 
-def table(run: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
-    arguments = table_arguments(run, run / "tables/main_costs.csv", draws=2, seeds=2)
+def build_table(run: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
+    arguments = make_table_arguments(run, run / "tables/main_costs.csv", draws=2, seeds=2)
     reference = arguments.index("--reference-method")
     monkeypatch.setattr(sys, "argv", ["command", *arguments[:reference], *arguments[reference + 2 :]])
     costs.main()
@@ -52,7 +52,7 @@ def table(run: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
 
 
 def test_costs_add_up_what_a_method_needs(run, monkeypatch):
-    found = table(run, monkeypatch)
+    found = build_table(run, monkeypatch)
     assert list(found.index) == list(METHODS)
     assert found.loc["rs", "teacher_seconds"] == 10 + 200 + 10 + 1  # samples with their shards, grades, the curriculum
     assert found.loc["rs", "teacher_gpu_seconds"] == 400
@@ -71,5 +71,5 @@ def test_costs_add_up_what_a_method_needs(run, monkeypatch):
 def test_missing_provenance_is_named(run, monkeypatch, output):
     (run / f"{output}{SUFFIX}").unlink()
     with pytest.raises(HealError, match="no such file") as refused:
-        table(run, monkeypatch)
+        build_table(run, monkeypatch)
     assert refused.value.where.endswith(f"{output}{SUFFIX}")

@@ -6,11 +6,13 @@ import pandas as pd
 
 from evals.tables import exposures as doses
 from tests.support.commands import run_main
-from tests.support.run_factory import METHODS, table_arguments
+from tests.support.run_factory import METHODS, make_table_arguments
 
 
 def test_doses(run, monkeypatch):
-    axes = table_arguments(run, run / "unused")[: -len(["--methods-json", "", "--reference-method", "", "--out", ""])]
+    axes = make_table_arguments(run, run / "unused")[
+        : -len(["--methods-json", "", "--reference-method", "", "--out", ""])
+    ]
     outputs = ["--coverage", str(run / "coverage.csv"), "--exposures", str(run / "exposures.csv")]
     run_main(monkeypatch, doses.main, *axes, *outputs)
     coverage = pd.read_csv(run / "coverage.csv")

@@ -23,7 +23,7 @@ METHODS = {name: {"kind": name} for name in ("rejection_sampling", "heal")}
 GAIN, UNSOLVED = "HEAL's gain on challenging math benchmarks", "AIME 2025 unsolved by the teacher at N = 64"
 
 
-def setting(folder, heal=0.4, draws=5, seeds=1, repeats=4):
+def make_setting(folder, heal=0.4, draws=5, seeds=1, repeats=4):
     """A run whose benchmark `b` asks AIME 2024 and `greedy` AIME 2025, of the paper's teacher and its 4B student."""
     accuracy = {"rejection_sampling": 0.3, "heal": heal}
     write_run(folder, accuracy=accuracy, methods=METHODS, draws=draws, seeds=seeds, repeats=repeats, questions=60)
@@ -35,18 +35,18 @@ def setting(folder, heal=0.4, draws=5, seeds=1, repeats=4):
     )
 
 
-def rows(chosen, changed=None):
+def build_rows(chosen, changed=None):
     numbers = [number.model_copy(update=(changed or {}).get(number.item, {})) for number in PAPER.numbers]
     return paper.table(PAPER.model_copy(update={"numbers": numbers}), chosen).set_index("item")
 
 
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory):
-    return setting(tmp_path_factory.mktemp("paper") / "run")
+    return make_setting(tmp_path_factory.mktemp("paper") / "run")
 
 
 def test_settings_agree_where_they_are_the_paper_s_and_differ_where_not(chosen):
-    found = rows(chosen)
+    found = build_rows(chosen)
     for item in (
         "samples per problem",
         "part of the trace searched",
@@ -62,14 +62,14 @@ def test_settings_agree_where_they_are_the_paper_s_and_differ_where_not(chosen):
     other = e.model_copy(
         update={"sampling": e.sampling.model_copy(update={"n": 8}), "train": e.train.model_copy(update={"steps": 300})}
     )
-    found = rows(replace(chosen, experiment=other))
+    found = build_rows(replace(chosen, experiment=other))
     assert found.loc["samples per problem", ["ours", "verdict"]].tolist() == ["8", "differs"]
     assert found.loc["passes over the data", ["ours", "verdict"]].tolist() == ["300 steps", "differs"]
     assert found.loc["GPUs", "verdict"] == "cannot say" and found.loc["GPUs", "why"]
 
 
 def test_every_verdict_has_a_source_and_every_silence_a_reason(chosen):
-    found = rows(chosen)
+    found = build_rows(chosen)
     assert set(found["verdict"]) <= {"agrees", "differs", "cannot say"}
     assert (found.loc[found["verdict"] == "cannot say", "why"] != "").all()
     assert (found["source"] != "").all() and set(found["confidence"]) <= {"high", "medium", "low"}
@@ -77,15 +77,15 @@ def test_every_verdict_has_a_source_and_every_silence_a_reason(chosen):
 
 
 def test_a_gain_is_judged_by_its_interval(chosen):
-    gain = rows(chosen).loc[GAIN]
+    gain = build_rows(chosen).loc[GAIN]
     ours = float(gain["ours"])
     assert 0 < gain["low"] < ours < gain["high"] and gain["covers"] == "draws, seeds; these questions"
     for value, verdict in ((ours, "agrees"), (gain["high"] + 0.05, "differs"), (gain["low"] - 0.05, "differs")):
-        assert rows(chosen, {GAIN: {"paper": value}}).loc[GAIN, "verdict"] == verdict
-    assert rows(chosen, {GAIN: {"paper": gain["high"] + 0.05, "rounding": 0.06}}).loc[GAIN, "verdict"] == "agrees"
-    helps = rows(chosen).loc["HEAL helps the 4B base model"]
+        assert build_rows(chosen, {GAIN: {"paper": value}}).loc[GAIN, "verdict"] == verdict
+    assert build_rows(chosen, {GAIN: {"paper": gain["high"] + 0.05, "rounding": 0.06}}).loc[GAIN, "verdict"] == "agrees"
+    helps = build_rows(chosen).loc["HEAL helps the 4B base model"]
     assert helps["verdict"] == "agrees" and helps["low"] > 0
-    opposite = rows(chosen, {"HEAL helps the 4B base model": {"paper": "negative"}})
+    opposite = build_rows(chosen, {"HEAL helps the 4B base model": {"paper": "negative"}})
     assert opposite.loc["HEAL helps the 4B base model", "verdict"] == "differs"
 
 
@@ -99,7 +99,7 @@ def test_an_interval_that_holds_no_difference_too_says_nothing():
 
 
 def test_one_draw_of_the_teacher_says_nothing_of_the_paper(tmp_path):
-    gain = rows(setting(tmp_path / "run", draws=1, seeds=5)).loc[GAIN]
+    gain = build_rows(make_setting(tmp_path / "run", draws=1, seeds=5)).loc[GAIN]
     assert gain["verdict"] == "cannot say" and "one draw of the teacher" in gain["why"]
     assert gain["low"] < float(gain["ours"]) < gain["high"] and gain["covers"].endswith("this draw")
 
@@ -114,21 +114,21 @@ def test_other_models_benchmarks_methods_and_a_broken_premise_say_nothing(chosen
         "no method rejection_sampling": replace(chosen, run=replace(chosen.run, methods=["heal"])),
     }
     for why, case in cases.items():
-        gain = rows(case).loc[GAIN]
+        gain = build_rows(case).loc[GAIN]
         assert gain["verdict"] == "cannot say" and why in gain["why"], why
-    assert "no method limo" in rows(chosen).loc["LIMO helps the 4B base model", "why"]
+    assert "no method limo" in build_rows(chosen).loc["LIMO helps the 4B base model", "why"]
     results = chosen.run.folder / "evals/t/draw1/s/heal/seed0/b/results.json"
     before = results.read_text()
     records.write_json(results, {"settings": {"engine": "vllm 0.32"}})
     fresh = replace(chosen, run=replace(chosen.run))
-    assert rows(fresh).loc[GAIN, "why"] == "answered on different engines"
+    assert build_rows(fresh).loc[GAIN, "why"] == "answered on different engines"
     results.write_text(before)
 
 
 def test_the_teacher_s_unsolved_share_needs_as_many_repeats(tmp_path, chosen):
-    assert rows(chosen).loc[UNSOLVED, "why"] == "1 repeats of greedy, where 64 are needed"
-    enough = setting(tmp_path / "run", repeats=64, draws=1)
-    found = rows(replace(enough, asked={"b": "aime25", "greedy": "aime24"})).loc[UNSOLVED]
+    assert build_rows(chosen).loc[UNSOLVED, "why"] == "1 repeats of greedy, where 64 are needed"
+    enough = make_setting(tmp_path / "run", repeats=64, draws=1)
+    found = build_rows(replace(enough, asked={"b": "aime25", "greedy": "aime24"})).loc[UNSOLVED]
     scores = enough.run.answers(enough.run.teacher_path("t", "b"), "b").scores_QR
     assert float(found["ours"]) == pytest.approx((~scores.any(axis=1)).mean(), abs=1e-3)
     assert found["low"] < float(found["ours"]) < found["high"] and found["covers"] == "questions"
@@ -174,4 +174,4 @@ def test_a_mistake_in_the_paper_s_numbers_is_told(change, said):
 
 def test_a_field_that_is_not_in_the_config_is_told(chosen):
     with pytest.raises(HealError, match="no field 'samplng.n' in the config"):
-        rows(chosen, {"samples per problem": {"ours": paper.Ours(option="samplng.n")}})
+        build_rows(chosen, {"samples per problem": {"ours": paper.Ours(option="samplng.n")}})
