@@ -65,7 +65,7 @@ def test_damaged_files_are_told_with_file_row_and_field(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         ([{"question": "q", "answer": "1"}, {"question": "r"}], "row 2, field answer"),
         ([{"question": " ", "answer": "1"}], "row 1, field question"),
@@ -74,10 +74,10 @@ def test_damaged_files_are_told_with_file_row_and_field(tmp_path):
         ([], "no rows"),
     ],
 )
-def test_bad_problems_are_refused_with_row_and_field(tmp_path, lines, said):
+def test_bad_problems_are_refused_with_row_and_field(tmp_path, lines, message):
     path = tmp_path / "mine.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with pytest.raises(HealError, match=said) as refused:
+    with pytest.raises(HealError, match=message) as refused:
         load(Dataset(source="file", path=str(path)), 0)
     assert str(path) in str(refused.value)
 

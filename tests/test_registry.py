@@ -40,7 +40,7 @@ TEMPLATE = (ROOT / "baselines/TEMPLATE.py").read_text()
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("import nothing_like_this", "does not import"),
         ("x = 1", "defines 0 methods"),
@@ -51,9 +51,9 @@ TEMPLATE = (ROOT / "baselines/TEMPLATE.py").read_text()
         (TEMPLATE.replace('"template"', '"heal"'), "exists already"),
     ],
 )
-def test_a_broken_baseline_file_is_told_with_its_name(tmp_path, content, said):
+def test_a_broken_baseline_file_is_told_with_its_name(tmp_path, content, message):
     (tmp_path / "mine.py").write_text(content)
-    with pytest.raises(HealError, match=said) as refused:
+    with pytest.raises(HealError, match=message) as refused:
         registry.discover(tmp_path)
     assert "mine.py" in str(refused.value)
 
@@ -61,12 +61,12 @@ def test_a_broken_baseline_file_is_told_with_its_name(tmp_path, content, said):
 def test_the_template_is_a_method(tmp_path, trace_folder):
     (tmp_path / "mine.py").write_text(TEMPLATE)
     method = registry.discover(tmp_path)["template"]
-    made = method(method.Options())
-    assert made.curriculum(Traces(trace_folder, trace_folder / "train.parquet", made.needs(), 0))
+    template = method(method.Options())
+    assert template.curriculum(Traces(trace_folder, trace_folder / "train.parquet", template.needs(), 0))
 
 
 @pytest.mark.parametrize(
-    ("returned", "said"),
+    ("returned", "message"),
     [
         ("None", "returns None, no list of examples"),
         ("[]", "no training example"),
@@ -78,16 +78,16 @@ def test_the_template_is_a_method(tmp_path, trace_folder):
         ('[Example("p0", "x", 1, "sample", "i", given="y")]', "example 1: given 'y'"),
     ],
 )
-def test_what_a_baseline_returns_wrongly_is_told_with_its_file(tmp_path, trace_folder, returned, said):
+def test_what_a_baseline_returns_wrongly_is_told_with_its_file(tmp_path, trace_folder, returned, message):
     from heal.registry import load_method
 
     content = (ROOT / "baselines/TEMPLATE.py").read_text().rpartition("        correct =")[0]
     (tmp_path / "mine.py").write_text(f"{content}        return {returned}\n")
     method = load_method(tmp_path / "mine.py")
-    made = method(method.Options())
+    baseline = method(method.Options())
     with pytest.raises(HealError) as refused:
-        curriculum.make(made, Traces(trace_folder, trace_folder / "train.parquet", made.needs(), 0, STUDENT))
-    assert said in str(refused.value) and "mine.py" in str(refused.value)
+        curriculum.make(baseline, Traces(trace_folder, trace_folder / "train.parquet", baseline.needs(), 0, STUDENT))
+    assert message in str(refused.value) and "mine.py" in str(refused.value)
 
 
 @pytest.mark.parametrize("needs", [None, "samples.parquet", ("samples.parquet",), [1], ["repairs/other.parquet"]])

@@ -26,15 +26,17 @@ def make_row(name, tokens, problem="p"):
 
 
 def test_star_rationalizes_what_is_unsolved_and_nothing_else(trace_folder):
-    found, usual = make_examples("star", trace_folder), make_examples("rejection_sampling", trace_folder)
-    assert [e for e in found if e.origin == "sample"] == usual
-    rationalized = {e.problem_id for e in found if e.origin == "guided"}
+    examples, usual = make_examples("star", trace_folder), make_examples("rejection_sampling", trace_folder)
+    assert [e for e in examples if e.origin == "sample"] == usual
+    rationalized = {e.problem_id for e in examples if e.origin == "guided"}
     assert rationalized and not rationalized & {e.problem_id for e in usual}
 
 
 def test_limo_takes_few_of_the_hardest_and_one_trace_of_each(trace_folder):
-    found = make_examples("limo", trace_folder)
-    assert [e.problem_id for e in found] == ["p11"]  # a fifth of the five solved, the one that was solved once of twice
+    examples = make_examples("limo", trace_folder)
+    assert [e.problem_id for e in examples] == [
+        "p11"
+    ]  # a fifth of the five solved, the one that was solved once of twice
     assert METHODS["limo"].options.share == 0.2
 
 
@@ -53,10 +55,10 @@ def test_s1_leaves_out_what_the_student_solves(trace_folder):
 def test_s1_spreads_over_kinds_and_prefers_long_traces():
     rows = [make_row(f"a{n}", n, f"a{n}") for n in range(1, 31)] + [make_row(f"b{n}", n, f"b{n}") for n in range(1, 4)]
     kinds = [0] * 30 + [1] * 3
-    drawn = [s1.spread(rows, kinds, 6, seed) for seed in range(40)]
-    share = np.mean([one["trace_id"][0] == "b" for chosen in drawn for one in chosen])
+    selections = [s1.spread(rows, kinds, 6, seed) for seed in range(40)]
+    share = np.mean([one["trace_id"][0] == "b" for chosen in selections for one in chosen])
     assert 0.3 < share < 0.6  # by problems it would be 3 of 33
-    assert np.mean([len(one["token_ids"]) for chosen in drawn for one in chosen if one["trace_id"][0] == "a"]) > 25
+    assert np.mean([len(one["token_ids"]) for chosen in selections for one in chosen if one["trace_id"][0] == "a"]) > 25
     assert len({one["trace_id"] for one in s1.spread(rows, kinds, 99, 0)}) == 33
     kinds = s1.clusters(["red apple tree", "red apple pie", "blue sea water", "blue sea salt"], 2, 0)
     assert kinds[0] == kinds[1] != kinds[2] == kinds[3]
@@ -97,8 +99,8 @@ def test_paced_weighs_the_edge_of_what_the_student_can_most(trace_folder):
     weights = [paced.weight(rate, 8, 0.5) for rate in (0, 1 / 8, 1 / 2, 7 / 8, 1)]
     assert max(weights) == weights[2] == 0.25 and weights == pytest.approx(weights[::-1]) and min(weights) > 0
     assert [paced.weight(rate, 8, 0) for rate in (0, 0.5, 1)] == [0, 0.25, 0]
-    found = {e.problem_id: e.weight for e in make_examples("paced", trace_folder)}
-    assert max(found, key=found.get) == "p2"  # solved in 2 of 4 attempts
+    weight_by_problem = {e.problem_id: e.weight for e in make_examples("paced", trace_folder)}
+    assert max(weight_by_problem, key=weight_by_problem.get) == "p2"  # solved in 2 of 4 attempts
 
 
 def test_east_weighs_disagreement_and_counts_equal_answers_as_one():
@@ -110,18 +112,18 @@ def test_east_weighs_disagreement_and_counts_equal_answers_as_one():
 
 
 def test_bread_branches_at_the_first_cut_that_succeeds_and_does_not_learn_the_prefix(trace_folder):
-    found = make_examples("bread", trace_folder)
+    examples = make_examples("bread", trace_folder)
     rows = {one["trace_id"]: one for one in records.read(trace_folder / "students/tiny/continued.parquet", "continued")}
-    assert found and all(rows[e.origin_id]["kept_steps"] == 2 and rows[e.origin_id]["accepted"] for e in found)
-    assert all(e.given == rows[e.origin_id]["kept"] and e.text.startswith(e.given) for e in found)
-    (one, *_) = curriculum.rows(found, make_problems(), "bread")
-    assert one["given"] == found[0].given
+    assert examples and all(rows[e.origin_id]["kept_steps"] == 2 and rows[e.origin_id]["accepted"] for e in examples)
+    assert all(e.given == rows[e.origin_id]["kept"] and e.text.startswith(e.given) for e in examples)
+    (one, *_) = curriculum.rows(examples, make_problems(), "bread")
+    assert one["given"] == examples[0].given
 
 
 def test_p_align_wants_more_than_one_success_and_else_the_whole_trace(trace_folder):
     """From the second cut half of the continuations are right: enough for branching, not for a majority."""
-    found = make_examples("p_align", trace_folder)
-    assert {e.origin for e in found} == {"sample"} and not any(e.given for e in found)
+    examples = make_examples("p_align", trace_folder)
+    assert {e.origin for e in examples} == {"sample"} and not any(e.given for e in examples)
     rows = records.read(trace_folder / "students/tiny/continued.parquet", "continued")
     assert {one["kept_steps"] for one in bread.shortest(rows, 0.4)} == {2} and not bread.shortest(rows, 0.5)
     always = [one | {"accepted": True} for one in rows]
@@ -162,5 +164,5 @@ def test_training_on_references_refuses_a_problem_without_one_or_leaves_it_out(t
     with pytest.raises(HealError, match="no worked solution") as refused:
         oracle(oracle.Options()).curriculum(traces)
     assert "row 4" in str(refused.value)
-    left = oracle(oracle.Options(missing="leave_out")).curriculum(traces)
-    assert [e.problem_id for e in left] == [p["problem_id"] for p in problems if p["solution"]]
+    examples = oracle(oracle.Options(missing="leave_out")).curriculum(traces)
+    assert [e.problem_id for e in examples] == [p["problem_id"] for p in problems if p["solution"]]

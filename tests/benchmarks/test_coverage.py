@@ -40,9 +40,9 @@ def test_claims_cover_what_they_say_and_no_more(coverage):
 
 def test_the_simulated_truth_is_the_mean_of_many_tables(coverage):
     design = replace(coverage.Design(1, 400, 30), draw=0.0, method_draw=0.0)
-    drawn = coverage.simulate(design, 3, np.random.default_rng(0))
-    true = coverage.truths(design, drawn)
-    assert drawn.scores_MTDSQ.mean(axis=(2, 3, 4)) == pytest.approx(true["these questions, this draw"], abs=0.02)
+    simulated = coverage.simulate(design, 3, np.random.default_rng(0))
+    true = coverage.truths(design, simulated)
+    assert simulated.scores_MTDSQ.mean(axis=(2, 3, 4)) == pytest.approx(true["these questions, this draw"], abs=0.02)
     assert true["these questions, this draw"] == pytest.approx(true["these questions, all draws"])
     assert (np.ptp(true["all questions, all draws"], axis=1) == 0).all()
     same = replace(design.equal, questions=50_000, seeds=1)

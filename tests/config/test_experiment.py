@@ -36,7 +36,7 @@ def test_every_shipped_config_is_well_formed(path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "parts"),
     [
         (lambda c: c.update(drws=2), ["drws: unknown key", "did you mean 'draws'?"]),
         (lambda c: c["gear"].update(detectr="random"), ["gear.detectr: unknown key", "did you mean 'detector'?"]),
@@ -63,11 +63,11 @@ def test_every_shipped_config_is_well_formed(path):
         (lambda c: c["problems"]["train"].pop("n"), ["problems.train", "`n`"]),
     ],
 )
-def test_mistakes_are_refused_with_file_field_and_cure(tmp_path, change, said):
+def test_mistakes_are_refused_with_file_field_and_cure(tmp_path, change, parts):
     path = write_changed_config(tmp_path, change)
     message = read_refusal(path)
     assert str(path) in message and "Fix" in message
-    for part in said:
+    for part in parts:
         assert part in message, message
 
 
@@ -101,12 +101,14 @@ def test_options_of_a_method_start_from_the_run_and_change_only_what_they_say(tm
 
 def test_a_comparison_trains_its_methods_apart_only_where_it_trains_them_otherwise():
     experiment = config.load(DEFAULT)
-    methods, found = registry.resolve(experiment), registry.comparisons(experiment)
-    assert list(found["main"].methods) == list(experiment.methods)
-    assert list(found["ablations"].methods) == [*experiment.methods, *experiment.ablations]
-    assert found["tokens"].train == experiment.train and set(found["tokens"].methods) <= set(found["ablations"].methods)
-    apart = found["epochs"]
-    assert not set(apart.methods) & set(found["ablations"].methods) and apart.reference == "rs_matched_epochs"
+    methods, comparisons = registry.resolve(experiment), registry.comparisons(experiment)
+    assert list(comparisons["main"].methods) == list(experiment.methods)
+    assert list(comparisons["ablations"].methods) == [*experiment.methods, *experiment.ablations]
+    assert comparisons["tokens"].train == experiment.train and set(comparisons["tokens"].methods) <= set(
+        comparisons["ablations"].methods
+    )
+    apart = comparisons["epochs"]
+    assert not set(apart.methods) & set(comparisons["ablations"].methods) and apart.reference == "rs_matched_epochs"
     assert {base: methods[name] for name, base in apart.methods.items()} == {
         name: methods[name] for name in experiment.methods
     }

@@ -25,11 +25,11 @@ def list_hub_sets(problems):
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_field_is_given(path, section):
     cls = Experiment.model_fields[section].annotation
-    given = yaml.safe_load(path.read_text())[section]
+    fields = yaml.safe_load(path.read_text())[section]
     fix = f"add it to {path.name} with its source: # reported, or # ours"
-    assert set(given) == set(cls.model_fields), fix
+    assert set(fields) == set(cls.model_fields), fix
     if section == "gear":
-        assert set(given["hint"]) == set(cls.model_fields["hint"].annotation.model_fields), fix
+        assert set(fields["hint"]) == set(cls.model_fields["hint"].annotation.model_fields), fix
 
 
 @each

@@ -33,9 +33,9 @@ def list_removed(train, held_out, **options):
     rows = [make_problem(question) for question in train]
     instruction = options.pop("instruction", "")
     held = {"test": [make_problem(question) for question in held_out]}
-    left, report = decontaminate.decontaminate(rows, held, Decontamination(**options), instruction)
-    assert report["removed"] == len(rows) - len(left)
-    return [row["question"] for row in rows if row not in left]
+    remaining, report = decontaminate.decontaminate(rows, held, Decontamination(**options), instruction)
+    assert report["removed"] == len(rows) - len(remaining)
+    return [row["question"] for row in rows if row not in remaining]
 
 
 def test_words_are_the_same_whatever_case_punctuation_and_spacing():
@@ -86,13 +86,13 @@ def test_the_order_of_rows_and_splits_changes_nothing():
     train = [make_problem(text) for text in dict.fromkeys(texts[:40])]
     held = {"a": [make_problem(text) for text in texts[30:50]], "b": [make_problem(text) for text in texts[45:]]}
     options = Decontamination(n=3, common=4)
-    left, report = decontaminate.decontaminate(train, held, options)
-    assert 0 < report["removed"] < len(train) and left == [row for row in train if row in left]
+    remaining, report = decontaminate.decontaminate(train, held, options)
+    assert 0 < report["removed"] < len(train) and remaining == [row for row in train if row in remaining]
     for _ in range(3):
         rng.shuffle(train)
         shuffled = {split: rng.sample(rows, len(rows)) for split, rows in reversed(held.items())}
         again, same = decontaminate.decontaminate(train, shuffled, options)
-        assert same == report and {row["problem_id"] for row in again} == {row["problem_id"] for row in left}
+        assert same == report and {row["problem_id"] for row in again} == {row["problem_id"] for row in remaining}
 
 
 def test_nothing_is_removed_for_nothing_held_out():
@@ -105,10 +105,10 @@ def test_real_questions_that_share_13_words_are_found():
         for name in ("train", "test")
     }
     math = problems.load(Dataset(source="file", path=str(FILES / "math500_test.jsonl")), 0)
-    left, report = decontaminate.decontaminate(
+    remaining, report = decontaminate.decontaminate(
         gsm8k["train"], {"gsm8k": gsm8k["test"], "math500": math}, Decontamination()
     )
-    assert report["removed_for"] == {"gsm8k": 4, "math500": 0} and len(left) == 12
+    assert report["removed_for"] == {"gsm8k": 4, "math500": 0} and len(remaining) == 12
     hits = [hit["match"] for one in report["problems"] for hit in one["hits"]]
     assert "the first movie is 1 hour and 30 minutes long while the second" in hits
     assert all(len(hit.split()) == 13 for hit in hits)
@@ -176,5 +176,5 @@ def test_the_table_counts_what_was_removed_and_left_out(tmp_path, monkeypatch):
         sys, "argv", ["evals.tables.comparison", *arguments, "--decontamination", str(tmp_path / "report.json")]
     )
     tables.main()
-    said = (tmp_path / "main.md").read_text()
-    assert "1 of 2 training problems removed" in said and "(b 1)" in said and "Problems of b: 1 rows" in said
+    text = (tmp_path / "main.md").read_text()
+    assert "1 of 2 training problems removed" in text and "(b 1)" in text and "Problems of b: 1 rows" in text

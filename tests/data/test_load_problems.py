@@ -171,9 +171,9 @@ def test_real_rows_of_gsm8k_and_math_are_usable():
 
 def test_the_letter_is_that_of_the_right_choice_and_all_letters_occur(tmp_path):
     rows = load_file(tmp_path, GPQA, columns=GPQA_COLUMNS)
-    for row, asked in zip(rows, GPQA, strict=True):
+    for row, source in zip(rows, GPQA, strict=True):
         choices = dict(line[1:].split(") ") for line in row["question"].splitlines() if line.startswith("("))
-        assert choices[row["answer"]] == asked["Correct Answer"].strip() and list(choices) == list("ABCD")
+        assert choices[row["answer"]] == source["Correct Answer"].strip() and list(choices) == list("ABCD")
     assert {row["answer"] for row in rows} == set("ABCD")
 
 
@@ -186,21 +186,21 @@ def test_the_order_of_choices_depends_on_the_seed_and_the_question_alone(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"Incorrect Answer 2": "0"}, "choices, of which some are equal"),
         ({"Incorrect Answer 2": " "}, "no Incorrect Answer 2"),
         ({"Correct Answer": None}, "no answer"),
     ],
 )
-def test_broken_choices_are_refused(tmp_path, change, said):
-    with pytest.raises(HealError, match=said) as refused:
+def test_broken_choices_are_refused(tmp_path, change, message):
+    with pytest.raises(HealError, match=message) as refused:
         load_file(tmp_path, [GPQA[0] | change], columns=GPQA_COLUMNS)
     assert "row 1" in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("rows", "options", "said"),
+    ("rows", "options", "message"),
     [
         ([{"question": "q", "answer": "no number"}], {"answer": "gsm8k"}, "no final answer after '####'"),
         ([{"question": "q", "answer": "no box"}], {"answer": "boxed"}, "no .boxed"),
@@ -216,18 +216,18 @@ def test_broken_choices_are_refused(tmp_path, change, said):
         ([{"question": "q", "answer": "1"}], {"skip": 1}, "no problem is left of 1 rows"),
     ],
 )
-def test_other_fields_answers_and_filters_are_told_with_file_and_row(tmp_path, rows, options, said):
-    with pytest.raises(HealError, match=said) as refused:
+def test_other_fields_answers_and_filters_are_told_with_file_and_row(tmp_path, rows, options, message):
+    with pytest.raises(HealError, match=message) as refused:
         load_file(tmp_path, rows, **options)
     assert "rows.jsonl" in str(refused.value) and "Fix" in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("a.txt", "unknown kind"), ("a.csv", "no such file"), ("b.csv", "readable")]
+    ("name", "message"), [("a.txt", "unknown kind"), ("a.csv", "no such file"), ("b.csv", "readable")]
 )
-def test_files_that_cannot_be_read_are_told(tmp_path, name, said):
+def test_files_that_cannot_be_read_are_told(tmp_path, name, message):
     (tmp_path / "b.csv").write_bytes(b'question,answer\n"\xff')
-    with pytest.raises(HealError, match=said):
+    with pytest.raises(HealError, match=message):
         problems.read_file(str(tmp_path / name))
 
 
@@ -239,11 +239,11 @@ def test_filters_keep_and_drop_by_value(tmp_path):
 
 def test_a_shuffled_order_does_not_depend_on_the_files_order(tmp_path):
     rows = make_numbered_rows(30)
-    drawn = list_questions(load_file(tmp_path, rows, order="shuffled", n=10))
-    assert list_questions(load_file(tmp_path, rows[::-1], order="shuffled", n=10)) == drawn
+    shuffled = list_questions(load_file(tmp_path, rows, order="shuffled", n=10))
+    assert list_questions(load_file(tmp_path, rows[::-1], order="shuffled", n=10)) == shuffled
     assert (
-        drawn != list_questions(rows)[:10]
-        and list_questions(load_file(tmp_path, rows, seed=1, order="shuffled", n=10)) != drawn
+        shuffled != list_questions(rows)[:10]
+        and list_questions(load_file(tmp_path, rows, seed=1, order="shuffled", n=10)) != shuffled
     )
 
 
@@ -293,13 +293,13 @@ def test_a_mixture_joins_its_parts_and_takes_every_question_once(tmp_path):
 
 def test_the_instruction_stands_behind_every_question_and_is_part_of_its_id(tmp_path):
     chosen = make_dataset(source="file", path=write_file(tmp_path, make_numbered_rows(3)))
-    bare, asked = problems.load(chosen, 0), problems.collect(chosen, 0, "Box it.")[0]
-    assert list_questions(asked) == [f"{question}\n\nBox it." for question in list_questions(bare)]
-    assert not {row["problem_id"] for row in bare} & {row["problem_id"] for row in asked}
+    bare, instructed = problems.load(chosen, 0), problems.collect(chosen, 0, "Box it.")[0]
+    assert list_questions(instructed) == [f"{question}\n\nBox it." for question in list_questions(bare)]
+    assert not {row["problem_id"] for row in bare} & {row["problem_id"] for row in instructed}
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (
             {"source": "hub", "path": "openai/gsm8k", "split": "test"},
@@ -322,11 +322,11 @@ def test_the_instruction_stands_behind_every_question_and_is_part_of_its_id(tmp_
         ({"source": "file", "path": "a.csv", "colums": {}}, "did you mean 'columns'"),
     ],
 )
-def test_options_that_do_not_fit_their_source_are_refused(options, said):
+def test_options_that_do_not_fit_their_source_are_refused(options, message):
 
     with pytest.raises(HealError) as refused:
         validate(Dataset, options, where="my.yaml")
-    assert said in str(refused.value), str(refused.value)
+    assert message in str(refused.value), str(refused.value)
 
 
 def test_without_a_network_it_is_said_which_file_does_instead(tmp_path):
@@ -362,5 +362,5 @@ def test_what_was_left_out_stands_in_the_provenance(tmp_path, monkeypatch):
     )
     problems.main()
     assert len(records.read(out, "problems")) == 2
-    said = json.loads((tmp_path / "problems.parquet.provenance.json").read_text())
-    assert said["instruction"] == "Box it." and [row["reason"] for row in said["left_out"]] == ["no answer"]
+    provenance = json.loads((tmp_path / "problems.parquet.provenance.json").read_text())
+    assert provenance["instruction"] == "Box it." and [row["reason"] for row in provenance["left_out"]] == ["no answer"]

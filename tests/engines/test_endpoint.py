@@ -81,8 +81,8 @@ def test_a_served_teacher_samples_and_scores_as_the_reference_engine(served, exa
         requests, engine.generate(requests, greedy), exact.generate(requests, greedy), strict=True
     ):
         assert_agree_until_near_tie(one, other, exact, request.prompt_ids)
-    drawn = exact.generate(requests, Sampling(max_new_tokens=160))
-    sequences = [(r.prompt_ids, one.token_ids.tolist()) for r, (one, _) in zip(requests, drawn, strict=True)]
+    sampled = exact.generate(requests, Sampling(max_new_tokens=160))
+    sequences = [(r.prompt_ids, one.token_ids.tolist()) for r, (one, _) in zip(requests, sampled, strict=True)]
     for quick, true in zip(engine.score(sequences), exact.score(sequences), strict=True):
         np.testing.assert_allclose(quick.logprobs, true.logprobs, atol=CLOSE)
 
@@ -120,13 +120,16 @@ def test_benchmarks_of_a_served_teacher_give_the_answers_of_the_local_one(served
     for split in ("easy", "hard"):
         rows = problems.load(Dataset(source="mini", split=split, n=8), 0)
         records.write(tmp_path / f"{split}.parquet", "problems", rows)
-    asked = (str(tmp_path), ["mini_easy", "mini_hard_sampled"], Engine(rows=64), 0)
-    there, here = evaluate(Model(path=TEACHER, endpoint=served), *asked), evaluate(Model(path=TEACHER), *asked)
-    assert [row["text"].strip() for row in there["mini_easy"][0]] == [
-        row["text"].strip() for row in here["mini_easy"][0]
+    arguments = (str(tmp_path), ["mini_easy", "mini_hard_sampled"], Engine(rows=64), 0)
+    remote, local = (
+        evaluate(Model(path=TEACHER, endpoint=served), *arguments),
+        evaluate(Model(path=TEACHER), *arguments),
+    )
+    assert [row["text"].strip() for row in remote["mini_easy"][0]] == [
+        row["text"].strip() for row in local["mini_easy"][0]
     ]
-    assert there["mini_easy"][1]["settings"]["engine"] == "endpoint"
-    answers = [row["text"] for row in there["mini_hard_sampled"][0]]
+    assert remote["mini_easy"][1]["settings"]["engine"] == "endpoint"
+    answers = [row["text"] for row in remote["mini_hard_sampled"][0]]
     assert len(set(answers)) > len(answers) / 2  # the repeats of a question are not one answer told four times
 
 
@@ -146,14 +149,14 @@ def test_a_busy_server_is_asked_again_and_the_key_comes_from_the_environment(ser
 
 
 def test_each_way_of_failing_names_what_to_do(server) -> None:
-    for answers, found in (
+    for answers, message in (
         ([(500, {})] * 3, "retries included"),
         ([make_answer("x =", None)], "no log-probs"),
         ([make_answer("x =", [-0.1] * 9)], "9 log-probs, but the text has 2 tokens"),
         ([make_answer("x =", [-0.1] * 2, "content_filter")], "content_filter"),
     ):
         engine = EndpointEngine(TEACHER, endpoint=server(*answers))
-        with pytest.raises(HealError, match=found):
+        with pytest.raises(HealError, match=message):
             engine.generate(ONE, Sampling(max_new_tokens=9))
     with pytest.raises(HealError, match="no log-probs of a prompt"):
         engine.score([((5,), (6,))])

@@ -40,7 +40,7 @@ def machine(tmp_path):
 
 
 @pytest.fixture
-def here(monkeypatch):
+def clean_process(monkeypatch):
     """This process without cards in its environment or in its hands."""
     for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "SLURM_STEP_ID"):
         monkeypatch.setenv(name, "")  # so that it is put back at the end
@@ -83,19 +83,21 @@ def test_cards_are_counted_by_their_device_files_or_named_by_the_environment(mac
         assert devices.list_visible_gpus(machine / "dev", {"CUDA_VISIBLE_DEVICES": named}) == cards, named
 
 
-def test_without_a_card_nothing_happens(here, tmp_path):
+def test_without_a_card_nothing_happens(clean_process, tmp_path):
     assert devices.lease(1, dev=tmp_path, folder=tmp_path / "locks") == []
     assert "CUDA_VISIBLE_DEVICES" not in os.environ and not (tmp_path / "locks").exists()
 
 
-def test_a_job_that_wants_no_card_sees_none(here, machine):
-    here.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+def test_a_job_that_wants_no_card_sees_none(clean_process, machine):
+    clean_process.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     assert devices.lease(0, folder=machine / "locks") == []
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
 
-def test_a_second_lease_of_one_process_is_the_first_and_a_wish_beyond_the_machine_is_capped(here, machine, capsys):
-    here.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+def test_a_second_lease_of_one_process_is_the_first_and_a_wish_beyond_the_machine_is_capped(
+    clean_process, machine, capsys
+):
+    clean_process.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     assert devices.lease(3, folder=machine / "locks") == ["5", "7"] == devices.lease(1) == devices.leased()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,7"
     assert "3 GPUs requested, 2 visible" in capsys.readouterr().err
@@ -152,8 +154,8 @@ def test_slurm_jobs_each_have_a_first_card_and_one_jobs_processes_do_not_share_i
         process.communicate()
 
 
-def test_a_lock_folder_that_others_can_change_is_refused(here, tmp_path):
-    here.setenv("CUDA_VISIBLE_DEVICES", "0")
+def test_a_lock_folder_that_others_can_change_is_refused(clean_process, tmp_path):
+    clean_process.setenv("CUDA_VISIBLE_DEVICES", "0")
     shared, link, file = tmp_path / "shared", tmp_path / "link", tmp_path / "file"
     shared.mkdir()
     shared.chmod(0o777)
@@ -200,21 +202,23 @@ def test_a_command_with_a_model_waits_for_its_card(module, tmp_path):
             file.unlink()
 
 
-def test_a_killed_job_goes_on_with_another_number_of_cards(here, tmp_path):
+def test_a_killed_job_goes_on_with_another_number_of_cards(clean_process, tmp_path):
     from types import SimpleNamespace
 
     from heal import records
     from heal.pipeline import sample
 
     records.write(tmp_path / "problems.parquet", "problems", [])
-    kept = []
-    here.setattr(sample, "open_engine", lambda arguments: SimpleNamespace(settings={}))
-    here.setattr(sample, "run_batches", lambda *_, fingerprint, **__: kept.append(records.content_id(fingerprint)))
+    fingerprints = []
+    clean_process.setattr(sample, "open_engine", lambda arguments: SimpleNamespace(settings={}))
+    clean_process.setattr(
+        sample, "run_batches", lambda *_, fingerprint, **__: fingerprints.append(records.content_id(fingerprint))
+    )
     for gpus, seed in ((1, 0), (2, 0), (2, 1)):
         arguments = f"sample base --problems {tmp_path}/problems.parquet --out {tmp_path}/out --model m --gpus {gpus}"
-        here.setattr(sys, "argv", [*arguments.split(), "--seed", str(seed)])
+        clean_process.setattr(sys, "argv", [*arguments.split(), "--seed", str(seed)])
         sample.main()
-    assert kept[0] == kept[1] != kept[2]
+    assert fingerprints[0] == fingerprints[1] != fingerprints[2]
 
 
 @pytest.mark.parametrize("config", ["config.yaml", *sorted(path.name for path in ROOT.glob("config/mini_*.yaml"))])

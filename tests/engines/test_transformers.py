@@ -200,12 +200,12 @@ def test_frequencies_follow_the_distribution(engine: TransformersEngine, tempera
     with torch.inference_mode():
         p = (engine.model(torch.tensor([prompt])).logits[0, -1].double() / temperature).softmax(-1).numpy()
     order = np.argsort(-p)
-    kept = order[: int(np.searchsorted(np.cumsum(p[order]), top_p)) + 1]  # the fewest that reach top_p
-    assert top_p == 1 or 1 < len(kept) < VOCABULARY
-    assert counts[kept].sum() == count
-    expected = count * p[kept] / p[kept].sum()
+    nucleus = order[: int(np.searchsorted(np.cumsum(p[order]), top_p)) + 1]  # the fewest that reach top_p
+    assert top_p == 1 or 1 < len(nucleus) < VOCABULARY
+    assert counts[nucleus].sum() == count
+    expected = count * p[nucleus] / p[nucleus].sum()
     often = expected >= 5
-    observed = np.append(counts[kept][often], counts[kept][~often].sum())
+    observed = np.append(counts[nucleus][often], counts[nucleus][~often].sum())
     expected = np.append(expected[often], expected[~often].sum())
     assert chisquare(observed[expected > 0], expected[expected > 0]).pvalue > 1e-3
 

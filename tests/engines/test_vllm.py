@@ -95,13 +95,13 @@ def test_a_repair_goes_on_from_the_same_prefix_with_the_same_words(fast, exact, 
     (trace,) = exact.generate(requests[:1], Sampling(max_new_tokens=160))[0]
     row = sample.trace_row("p", "base", 0, "", trace) | {"problem_id": "p"}
     cut = Cut(measure(row, puzzle.question, pieces(exact, row["token_ids"]), gear, 0.0), 3, 2)
-    asked = [
+    requests = [
         repair.request(engine, cut, f"Hint: the answer is {puzzle.answer}.", gear, (0, 0)) for engine in (fast, exact)
     ]
-    assert asked[0] == asked[1]
+    assert requests[0] == requests[1]
     greedy = Sampling(temperature=0.0, max_new_tokens=160)
-    ((one,),), ((other,),) = fast.generate(asked[:1], greedy), exact.generate(asked[1:], greedy)
-    assert_agree_until_near_tie(one, other, exact, asked[0].prompt_ids)
+    ((one,),), ((other,),) = fast.generate(requests[:1], greedy), exact.generate(requests[1:], greedy)
+    assert_agree_until_near_tie(one, other, exact, requests[0].prompt_ids)
 
 
 def test_what_the_model_cannot_take_is_refused_before_anything_runs(fast) -> None:
@@ -132,8 +132,8 @@ def test_a_stage_runs_on_vllm_to_its_file(tmp_path: Path, fast, monkeypatch: pyt
 
     rows = problems.load(Dataset(source="mini", split="train", n=6), 0)
     draw = sample.sampler(fast, SamplingOptions(n=2, max_new_tokens=160), (0, 0, "base"), range(2), sample.question)
-    made, usage = draw(rows)
-    records.write(tmp_path / "samples.parquet", "samples", made, usage=usage)
+    rows_made, usage = draw(rows)
+    records.write(tmp_path / "samples.parquet", "samples", rows_made, usage=usage)
     samples = records.read(tmp_path / "samples.parquet", "samples")
     assert all(len(row["entropies_upper"]) == len(row["entropies"]) for row in samples)
     grades = [

@@ -16,16 +16,16 @@ from tests.support.tables import ACCURACY, run_check, write_detail_tables
 def test_the_tables_follow_from_the_outcomes_alone(tmp_path, monkeypatch, capsys, draws, seeds):
     run = write_run(tmp_path / "run", accuracy=ACCURACY, draws=draws, seeds=seeds)
     tables_of = write_detail_tables(monkeypatch, run, draws=draws, seeds=seeds)
-    kept = tmp_path / "reference/kept"
-    kept.mkdir(parents=True)
-    tables_of.rename(kept / "tables")
-    run_check(monkeypatch, kept, tmp_path)
-    said = capsys.readouterr().out
-    assert "all reproduced" in said and f"{tmp_path}: no raw answers" in said
+    reference = tmp_path / "reference/kept"
+    reference.mkdir(parents=True)
+    tables_of.rename(reference / "tables")
+    run_check(monkeypatch, reference, tmp_path)
+    output = capsys.readouterr().out
+    assert "all reproduced" in output and f"{tmp_path}: no raw answers" in output
 
 
 @pytest.mark.parametrize(
-    ("file", "change", "said"),
+    ("file", "change", "message"),
     [
         ("main.csv", lambda f: f.assign(mean=f["mean"] + 0.001 * (f["method"] == "heal")), r"heal b\), mean: found"),
         (
@@ -39,10 +39,10 @@ def test_the_tables_follow_from_the_outcomes_alone(tmp_path, monkeypatch, capsys
         ("main_ranks.csv", lambda f: f.assign(rank_best=1), "rank_best: found 1, expected nothing"),
     ],
 )
-def test_a_changed_number_is_found_with_file_row_and_column(detail_folder, monkeypatch, file, change, said):
+def test_a_changed_number_is_found_with_file_row_and_column(detail_folder, monkeypatch, file, change, message):
     run_check(monkeypatch, detail_folder.parent)
     change(pd.read_csv(detail_folder / file)).to_csv(detail_folder / file, index=False)
-    with pytest.raises(HealError, match=said) as refused:
+    with pytest.raises(HealError, match=message) as refused:
         run_check(monkeypatch, detail_folder.parent)
     assert f"tables/{file}" in str(refused.value) and "not reproduced" in str(refused.value)
 
@@ -55,7 +55,7 @@ def test_rounding_is_no_difference(detail_folder, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             lambda rows: [row | {"strict": not row["strict"]} if i == 70 else row for i, row in enumerate(rows)],
@@ -65,12 +65,12 @@ def test_rounding_is_no_difference(detail_folder, monkeypatch):
         (lambda rows: rows[:-1], "has no answer|questions do not pair up"),
     ],
 )
-def test_changed_answers_are_found(detail_folder, monkeypatch, change, said):
+def test_changed_answers_are_found(detail_folder, monkeypatch, change, message):
     path = detail_folder / "main_outcomes.parquet"
     metadata = records.open_table(path).schema.metadata
     changed = details.pa.Table.from_pylist(change(records.read(path, "outcomes")), schema=records.schema("outcomes"))
     records.write_table(path, changed.replace_schema_metadata(metadata))
-    with pytest.raises(HealError, match=said):
+    with pytest.raises(HealError, match=message):
         run_check(monkeypatch, detail_folder.parent)
 
 

@@ -88,6 +88,6 @@ def test_repeats_are_drawn_anew_and_all_kept(fast) -> None:
 
 def test_results_differ_in_the_engine_that_they_name_only(fast, exact) -> None:
     for benchmark in BENCHMARKS:
-        named, other = (dict(found[benchmark][1]["settings"]) for found in (fast, exact))
+        named, other = (dict(results[benchmark][1]["settings"]) for results in (fast, exact))
         assert named.pop("engine").split()[0] == "vllm"
         assert other.pop("engine").split()[0] == "transformers" and named == other

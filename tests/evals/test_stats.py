@@ -73,9 +73,9 @@ def test_bootstrap_is_deterministic_and_matches_loops(tables):
     assert first == again != other
     pick = np.random.default_rng(3).integers
     means = [(a_SQ - b_SQ)[pick(5, size=5)][:, pick(60, size=60)].mean() for _ in range(20_000)]
-    wanted = np.quantile(means, [0.05, 0.95])
+    expected = np.quantile(means, [0.05, 0.95])
     interval = stats.compute_crossed_bootstrap_difference(a_SQ, b_SQ, level=0.9, resamples=20_000)
-    assert get_bounds(interval) == pytest.approx(wanted, abs=0.0015)
+    assert get_bounds(interval) == pytest.approx(expected, abs=0.0015)
 
 
 def test_each_axis_widens_the_interval():
@@ -212,10 +212,10 @@ def test_wilson_newcombe_1998():
     """Newcombe 1998, table I, method 3: 81/263, 15/148, 0/20 and 1/29."""
     published = {(81, 263): (0.2553, 0.3662), (15, 148): (0.0624, 0.1605)}
     published |= {(0, 20): (0.0, 0.1611), (1, 29): (0.0061, 0.1718)}
-    for (k, n), wanted in published.items():
-        assert get_bounds(stats.compute_wilson_interval(k, n)) == pytest.approx(wanted, abs=5.1e-5)
+    for (k, n), expected in published.items():
+        assert get_bounds(stats.compute_wilson_interval(k, n)) == pytest.approx(expected, abs=5.1e-5)
         assert get_bounds(stats.compute_wilson_interval(n - k, n)) == pytest.approx(
-            (1 - wanted[1], 1 - wanted[0]), abs=5.1e-5
+            (1 - expected[1], 1 - expected[0]), abs=5.1e-5
         )
     assert math.isnan(stats.compute_wilson_interval(0, 0).mean)
     with pytest.raises(HealError):
@@ -225,8 +225,8 @@ def test_wilson_newcombe_1998():
 def test_pass_at_k_by_brute_force():
     for n in range(1, 8):
         for c, k in product(range(n + 1), range(1, n + 1)):
-            wanted = np.mean([min(subset) < c for subset in combinations(range(n), k)])
-            assert stats.estimate_pass_at_k(n, c, k) == pytest.approx(wanted)
+            expected = np.mean([min(subset) < c for subset in combinations(range(n), k)])
+            assert stats.estimate_pass_at_k(n, c, k) == pytest.approx(expected)
     assert stats.estimate_pass_at_k(30, 3, 1) == pytest.approx(0.1)
     with pytest.raises(HealError):
         stats.estimate_pass_at_k(4, 1, 5)
@@ -242,8 +242,8 @@ def test_pass_at_k_is_the_code_of_chen_2021():
 def estimate_majority_by_hand(votes, correct, k):
     """Over all subsets, with ties shared out."""
     won = []
-    for drawn in combinations(range(len(votes)), k):
-        classes = ["right" if correct[i] else f"wrong {votes[i]}" for i in drawn if correct[i] or votes[i] is not None]
+    for subset in combinations(range(len(votes)), k):
+        classes = ["right" if correct[i] else f"wrong {votes[i]}" for i in subset if correct[i] or votes[i] is not None]
         counts = {name: classes.count(name) for name in classes}
         top = [name for name, count in counts.items() if count == max(counts.values())]
         won.append(("right" in top) / len(top) if top else 0.0)
@@ -258,10 +258,10 @@ def test_majority_at_k_by_brute_force():
         correct = [vote in ("7", "7.0") for vote in votes]
         order = rng.permutation(n)
         for k in range(1, n + 1):
-            found = stats.estimate_majority_at_k(votes, correct, k)
-            assert found == pytest.approx(estimate_majority_by_hand(votes, correct, k))
+            estimate = stats.estimate_majority_at_k(votes, correct, k)
+            assert estimate == pytest.approx(estimate_majority_by_hand(votes, correct, k))
             shuffled = stats.estimate_majority_at_k([votes[i] for i in order], [correct[i] for i in order], k)
-            assert shuffled == pytest.approx(found)
+            assert shuffled == pytest.approx(estimate)
         assert stats.estimate_majority_at_k(votes, correct, 1) == pytest.approx(np.mean(correct))
     assert stats.estimate_majority_at_k(["7", "8", None, None], [True, False, False, False], 4) == 0.5
     assert stats.estimate_majority_at_k(["7"] * 33 + ["8"] * 31, [True] * 33 + [False] * 31, 64) == 1.0
@@ -321,8 +321,8 @@ def test_partial_rank_correlation():
     x, y = z + rng.normal(size=400), z + rng.normal(size=400)
     result = stats.compute_partial_rank_correlation(x, y, z)
     r = scipy_stats.spearmanr(np.column_stack([x, y, z])).statistic
-    wanted = (r[0, 1] - r[0, 2] * r[1, 2]) / math.sqrt((1 - r[0, 2] ** 2) * (1 - r[1, 2] ** 2))
-    assert result.mean == pytest.approx(wanted) and result.low < 0 < result.high and r[0, 1] > 0.4
+    expected = (r[0, 1] - r[0, 2] * r[1, 2]) / math.sqrt((1 - r[0, 2] ** 2) * (1 - r[1, 2] ** 2))
+    assert result.mean == pytest.approx(expected) and result.low < 0 < result.high and r[0, 1] > 0.4
     assert stats.compute_partial_rank_correlation(np.exp(x), y, z**3) == result
     assert stats.compute_partial_rank_correlation(x, x, z).mean == pytest.approx(1.0)
     assert stats.compute_partial_rank_correlation(x, y, np.ones(400)).mean == pytest.approx(r[0, 1])

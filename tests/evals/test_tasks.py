@@ -39,7 +39,7 @@ def test_a_benchmark_asks_the_runs_questions_and_grades_the_box(tasks, name):
 
 
 def test_the_public_benchmarks_are_there():
-    wanted = {"gsm8k", "math500", "aime24", "aime25", "gpqa_diamond"}
-    assert wanted <= set(registry.benchmarks())
-    for name in wanted:
+    expected = {"gsm8k", "math500", "aime24", "aime25", "gpqa_diamond"}
+    assert expected <= set(registry.benchmarks())
+    for name in expected:
         assert registry.benchmarks()[name] == name and (registry.TASKS / name / f"{name}.yaml").exists()

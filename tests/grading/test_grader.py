@@ -324,18 +324,18 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_threads_and_forks_share_a_grader(grader: Grader) -> None:
-    found: list[bool] = []
+    verdicts: list[bool] = []
 
     def work(start: int) -> None:
         for k in range(start, start + 20):
-            found.append(grader.verify(f"x+{k}", f"{k}+x") == "correct" and grader.verify("x", f"x+{k}") == "wrong")
+            verdicts.append(grader.verify(f"x+{k}", f"{k}+x") == "correct" and grader.verify("x", f"x+{k}") == "wrong")
 
     threads = [threading.Thread(target=work, args=(100 * start + 1,)) for start in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [True] * 80
+    assert verdicts == [True] * 80
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,9 @@ def test_surge_of_the_first_step_is_taken_against_correct_traces():
     assert surges(np.array([2.0, 3.0, 1.0]), 1.5).tolist() == [0.5, 1.0, -2.0]
 
 
-@pytest.mark.parametrize(("rewind", "kept"), [(1, 3), (0, 4), (2, 2)])
-def test_rewind(rewind, kept):
-    assert gear.kept_steps(4, rewind) == kept
+@pytest.mark.parametrize(("rewind", "kept_steps"), [(1, 3), (0, 4), (2, 2)])
+def test_rewind(rewind, kept_steps):
+    assert gear.kept_steps(4, rewind) == kept_steps
     assert gear.kept_steps(1, rewind) >= 0
 
 
@@ -53,10 +53,10 @@ TRACES = [make_trace(str(i), np.random.default_rng(i).uniform(0.1, 2, 9)) for i 
 @pytest.mark.parametrize("detector", [name for name in gear.SCORES] + ["random", "position_matched"])
 def test_every_detector_stays_in_the_window_and_does_not_depend_on_the_other_traces_order(detector):
     options = Gear(detector=detector, min_surge_nats=-math.inf)
-    found = gear.find_breakpoints(TRACES, options, seed=1)
-    assert all(1 <= k <= 3 for k in found)
+    breakpoints = gear.find_breakpoints(TRACES, options, seed=1)
+    assert all(1 <= k <= 3 for k in breakpoints)
     if detector != "position_matched":
-        assert gear.find_breakpoints(TRACES[::-1], options, seed=1) == found[::-1]
+        assert gear.find_breakpoints(TRACES[::-1], options, seed=1) == breakpoints[::-1]
 
 
 def test_position_matched_keeps_the_positions_and_loses_the_traces():

@@ -28,20 +28,20 @@ RULES = st.sampled_from(["quantile", "calibrated", "random", "oracle"])
 def test_a_filter_only_removes_and_does_not_look_at_the_order(scores, rule, share):
     options = Pure(rule=rule, drop_share=share)
     context = {"own": scores[:5], "seed": 1, "valid": {"t1", "t3"}}
-    kept = pure.kept(scores, options, **context)
-    assert kept <= {s["trace_id"] for s in scores}
-    assert kept == pure.kept(scores[::-1], options, **context)
+    kept_ids = pure.kept(scores, options, **context)
+    assert kept_ids <= {s["trace_id"] for s in scores}
+    assert kept_ids == pure.kept(scores[::-1], options, **context)
 
 
 @given(SCORES, st.floats(0, 1))
 def test_quantile_and_random_drop_the_same_share_and_quantile_the_most_anomalous(scores, share):
     options = Pure(drop_share=share)
-    kept = pure.kept(scores, options)
-    assert len(kept) == len(pure.kept(scores, Pure(rule="random", drop_share=share), seed=3))
-    assert len(scores) - len(kept) <= share * len(scores) + 1e-6
+    kept_ids = pure.kept(scores, options)
+    assert len(kept_ids) == len(pure.kept(scores, Pure(rule="random", drop_share=share), seed=3))
+    assert len(scores) - len(kept_ids) <= share * len(scores) + 1e-6
     values = {s["trace_id"]: pure.anomaly(s, options) for s in scores}
-    dropped = [values[name] for name in values if name not in kept]
-    assert not dropped or not kept or min(dropped) >= max(values[name] for name in kept)
+    dropped = [values[name] for name in values if name not in kept_ids]
+    assert not dropped or not kept_ids or min(dropped) >= max(values[name] for name in kept_ids)
 
 
 @given(SCORES)

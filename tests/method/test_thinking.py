@@ -56,7 +56,7 @@ def make_cuts(engine: TransformersEngine, row: dict[str, Any], problem: dict[str
     trace = gear.measure(row, problem["question"], pieces(engine, row["token_ids"]), options, 0.0)
     places = {gear.kept_steps(k, rewind) for k in range(1, 1 + len(trace.steps)) for rewind in (0, 1, 2)}
     assert max(places) == len(trace.steps) > 3
-    return [gear.Cut(trace, 1 + kept, kept) for kept in sorted(places)]
+    return [gear.Cut(trace, 1 + kept_steps, kept_steps) for kept_steps in sorted(places)]
 
 
 def test_steps_are_those_of_the_thinking_block(engine, row, problem) -> None:
@@ -72,11 +72,11 @@ def test_a_token_that_holds_part_of_the_tag_is_in_no_step() -> None:
 def test_a_repair_is_asked_for_inside_the_block_wherever_the_cut_is(engine, row, problem, place) -> None:
     options = Gear(hint=Hint(place=place))
     for cut in make_cuts(engine, row, problem):
-        asked = engine.tokenizer.decode(repair.request(engine, cut, HINT, options, (0, 0)).prompt_ids)
-        assert asked.count("<think>") == 1 and "</think>" not in asked
-        inside = asked.partition("<think>\n")[2]
-        kept = "".join(step.text for step in cut.trace.steps[: cut.kept_steps]).removeprefix(OPENING)
-        assert inside == kept + (f"{HINT}\n\n" if place == "assistant" else "")
+        prompt = engine.tokenizer.decode(repair.request(engine, cut, HINT, options, (0, 0)).prompt_ids)
+        assert prompt.count("<think>") == 1 and "</think>" not in prompt
+        inside = prompt.partition("<think>\n")[2]
+        kept_text = "".join(step.text for step in cut.trace.steps[: cut.kept_steps]).removeprefix(OPENING)
+        assert inside == kept_text + (f"{HINT}\n\n" if place == "assistant" else "")
 
 
 def test_a_repairs_text_begins_as_its_trace_does_and_its_answer_is_new(engine, row, problem) -> None:
@@ -85,39 +85,39 @@ def test_a_repairs_text_begins_as_its_trace_does_and_its_answer_is_new(engine, r
     work = repair.repairer(engine, {problem["problem_id"]: problem}, options, Sampling(max_new_tokens=6), (0, 0))
     rows, _ = work([every])
     assert len(rows) == 2 * len(every)
-    for made in rows:
-        assert made["text"] == made["kept"] + made["continuation"] and "</think>" not in made["kept"]
-        assert made["text"].startswith(OPENING) == row["text"].startswith(OPENING)
+    for new_row in rows:
+        assert new_row["text"] == new_row["kept"] + new_row["continuation"] and "</think>" not in new_row["kept"]
+        assert new_row["text"].startswith(OPENING) == row["text"].startswith(OPENING)
 
 
 def test_the_cue_of_pure_closes_the_block_that_is_open(engine, row, problem, monkeypatch) -> None:
-    asked: list[str] = []
+    prompts: list[str] = []
     score_branches = engine.score_branches
 
     def noting(trunks: Any) -> Any:
-        asked.extend(engine.tokenizer.decode([*t[: b.at], *b.cue]) for t, branches in trunks for b in branches)
+        prompts.extend(engine.tokenizer.decode([*t[: b.at], *b.cue]) for t, branches in trunks for b in branches)
         return score_branches(trunks)
 
     monkeypatch.setattr(engine, "score_branches", noting)
     cue = "</think>\n\nx = \\boxed{"
     (scores,) = scoring.score_batch(engine, [row], {problem["problem_id"]: problem}, Scoring(cue=cue), 1)
-    assert len(asked) == 1 + len(scores["steps"])
-    for text in asked:
+    assert len(prompts) == 1 + len(scores["steps"])
+    for text in prompts:
         assert text.count("<think>") == text.count("</think>") == 1 and text.endswith(cue)
         assert text.index("<think>") < text.index("</think>")
 
 
 def make_conversation(row: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:
-    (made,) = curriculum.rows([Example(problem["problem_id"], row["text"], 1, "sample", "t")], [problem], "test")
-    return made
+    (one_row,) = curriculum.rows([Example(problem["problem_id"], row["text"], 1, "sample", "t")], [problem], "test")
+    return one_row
 
 
 @pytest.mark.parametrize("template", [CHAT_TEMPLATE, OPENS], ids=["says", "opens"])
 def test_a_training_conversation_has_one_block_whatever_teacher_and_student(engine, row, problem, template) -> None:
     tokenizer = build_student(engine, template)
-    made = make_conversation(row, problem)
-    assert made["messages"][1]["content"].startswith(OPENING)
-    (example,) = encode(tokenizer, [made], "test")
+    example_row = make_conversation(row, problem)
+    assert example_row["messages"][1]["content"].startswith(OPENING)
+    (example,) = encode(tokenizer, [example_row], "test")
     text, learnt = (tokenizer.decode([i for i in ids if i >= 0]) for ids in (example.ids, example.labels))
     assert text.count("<think>") == text.count("</think>") == 1
     assert learnt.removeprefix(OPENING) == row["text"].removeprefix(OPENING) + tokenizer.eos_token

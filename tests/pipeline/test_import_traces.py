@@ -31,12 +31,16 @@ def write_traces(path: Path, rows: list[dict]) -> str:
 
 
 def test_own_samples_taken_back_in_have_the_values_they_were_sampled_with(engine, tmp_path: Path) -> None:
-    asked = problems.load(Dataset(source="mini", split="train", n=4), 0)
+    rows_asked = problems.load(Dataset(source="mini", split="train", n=4), 0)
     draw = sample.sampler(engine, SamplingOptions(n=3, max_new_tokens=160), (0, 0, "base"), range(3), sample.question)
-    sampled = [row for row in draw(asked)[0] if row["finish_reason"] == "stop"]
-    kept = {p["question"]: [r["text"] for r in sampled if r["problem_id"] == p["problem_id"]] for p in asked}
-    path = write_traces(tmp_path / "t.jsonl", [{"question": q, "answer": "1", "traces": t} for q, t in kept.items()])
-    rows, usage = measurer(engine, read_traces(path), path)(asked)
+    sampled = [row for row in draw(rows_asked)[0] if row["finish_reason"] == "stop"]
+    traces_by_question = {
+        p["question"]: [r["text"] for r in sampled if r["problem_id"] == p["problem_id"]] for p in rows_asked
+    }
+    path = write_traces(
+        tmp_path / "t.jsonl", [{"question": q, "answer": "1", "traces": t} for q, t in traces_by_question.items()]
+    )
+    rows, usage = measurer(engine, read_traces(path), path)(rows_asked)
     records.write(tmp_path / "samples.parquet", "samples", rows, usage=usage)
     assert [row["token_ids"] for row in rows] == [row["token_ids"] for row in sampled]
     for one, other in zip(rows, sampled, strict=True):
@@ -71,8 +75,8 @@ def test_a_bad_row_is_named(tmp_path: Path, row: dict, field: str) -> None:
 
 
 def test_a_problem_without_traces_and_words_that_the_tokenizer_does_not_know(engine, tmp_path: Path) -> None:
-    (asked,) = problems.load(Dataset(source="mini", split="train", n=1), 0)
+    (problem,) = problems.load(Dataset(source="mini", split="train", n=1), 0)
     with pytest.raises(HealError, match="no traces of a problem"):
-        measurer(engine, {"another": ["1"]}, "t.jsonl")([asked])
+        measurer(engine, {"another": ["1"]}, "t.jsonl")([problem])
     with pytest.raises(HealError, match="changes the trace"):
-        measurer(engine, {asked["question"]: ["Donau­dampfschiff"]}, "t.jsonl")([asked])
+        measurer(engine, {problem["question"]: ["Donau­dampfschiff"]}, "t.jsonl")([problem])

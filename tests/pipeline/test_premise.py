@@ -49,23 +49,23 @@ def measure_premise(correct: list[list[bool]], accepted: int, tried: int, option
 
 
 def test_counts_of_a_small_case():
-    found = measure_premise([[False] * 4] * 2 + [[True, False, False, False]], accepted=1, tried=5)
-    assert (found["problems"], found["unsolved"], found["treated"]) == (3, 2, 2)
-    assert found["pass_rates"] == [
+    summary = measure_premise([[False] * 4] * 2 + [[True, False, False, False]], accepted=1, tried=5)
+    assert (summary["problems"], summary["unsolved"], summary["treated"]) == (3, 2, 2)
+    assert summary["pass_rates"] == [
         {"samples": 4, "correct": 0, "problems": 2},
         {"samples": 4, "correct": 1, "problems": 1},
     ]
     # 2 problems × 5 repairs × 2 new tokens + 100 of prompts, rejected ones included; 2 accepted
-    assert found["repairs"]["tokens"] == 120
-    assert found["repairs"]["per_1000_tokens"] == pytest.approx(1000 * 2 / 120)
-    assert found["repairs"]["share_of_treated"] == 1.0
+    assert summary["repairs"]["tokens"] == 120
+    assert summary["repairs"]["per_1000_tokens"] == pytest.approx(1000 * 2 / 120)
+    assert summary["repairs"]["share_of_treated"] == 1.0
 
 
 def test_luck_is_counted_where_selection_has_not_looked():
     # never right in the first half, always in the second: selected, and counted
     late, early = [False, False, True, True], [True, True, False, False]
-    found = measure_premise([late] * 3 + [early] * 2, accepted=0, tried=1)
-    without = found["resampling"]
+    summary = measure_premise([late] * 3 + [early] * 2, accepted=0, tried=1)
+    without = summary["resampling"]
     assert (without["problems"], without["correct"]) == (3, 6)
     assert without["tokens"] == 3 * (2 * STEPS + 300 / 5)  # two samples each, and each problem's prompt once
 
@@ -73,8 +73,8 @@ def test_luck_is_counted_where_selection_has_not_looked():
 def test_equal_samples_count_once():
     problems, samples, grades = make_traces([[False, False, True, True]])
     samples[3]["text"] = samples[2]["text"]
-    found = premise.resampling(samples, grades, 0.0, Gear())
-    assert found["correct"] == 1
+    summary = premise.resampling(samples, grades, 0.0, Gear())
+    assert summary["correct"] == 1
 
 
 def test_a_hint_s_own_tokens_are_paid_for():
@@ -82,8 +82,8 @@ def test_a_hint_s_own_tokens_are_paid_for():
     repairs = [make_repair(samples[0], 2, ["a", "b", "c", "d"])]
     treated = {problems[0]["problem_id"]}
     plain = premise.hinted(repairs, {"prefill": 10, "generated": 2}, treated)
-    asked = premise.hinted(repairs, {"prefill": 10, "generated": 52}, treated)
-    assert (plain["tokens"], asked["tokens"]) == (12, 62)
+    hinted = premise.hinted(repairs, {"prefill": 10, "generated": 52}, treated)
+    assert (plain["tokens"], hinted["tokens"]) == (12, 62)
 
 
 def test_the_premise_holds_and_fails_for_each_reason():
@@ -100,21 +100,21 @@ def test_the_premise_holds_and_fails_for_each_reason():
 
 def test_a_pass_rate_outside_its_bounds_and_few_points_are_told():
     traces = [[False] * 4] * 20 + [[False, False, True, True]] * 20
-    found = measure_premise(traces, accepted=1, tried=2)
+    summary = measure_premise(traces, accepted=1, tried=2)
     # half of the repairs are accepted; of the second halves of all 40 problems, half of the samples are correct
-    assert (found["pass_rate"], found["points"]) == (0.25, 0.0) and found["holds"]
+    assert (summary["pass_rate"], summary["points"]) == (0.25, 0.0) and summary["holds"]
     bounded = measure_premise(traces, accepted=1, tried=2, options=Premise(min_pass_rate=0.3, max_pass_rate=0.8))
     assert bounded["reasons"] == ["the teacher's pass rate is 25.0%, not between 30% and 80%"]
-    wanted = measure_premise(traces, accepted=1, tried=2, options=Premise(min_points=0.1))
-    assert len(wanted["reasons"]) == 1 and "0.0 points more" in wanted["reasons"][0]
+    with_margin = measure_premise(traces, accepted=1, tried=2, options=Premise(min_points=0.1))
+    assert len(with_margin["reasons"]) == 1 and "0.0 points more" in with_margin["reasons"][0]
 
 
 def test_a_problem_whose_wrong_answers_agree_is_suspect():
     problems, samples, grades = make_traces([[False] * 4, [False] * 4])
     for grade in grades[:4]:
         grade["extracted"] = "17"
-    found = premise.premise(problems, samples, grades, [], [], Gear(), USAGES, Premise())
-    assert found["suspect"] == [problems[0]["problem_id"]] and found["treated"] == 1
+    summary = premise.premise(problems, samples, grades, [], [], Gear(), USAGES, Premise())
+    assert summary["suspect"] == [problems[0]["problem_id"]] and summary["treated"] == 1
 
 
 def test_more_questions_show_smaller_differences():

@@ -23,10 +23,10 @@ def test_a_repair_keeps_the_tokens_before_the_cut_and_tells_its_story(engine, pr
     assert len(tried) == GEAR.repairs_per_trace * sum(cut.breakpoint is not None for cut in cuts)
     for row in tried:
         cut = sources[row["source_id"]]
-        kept = cut.trace.row["token_ids"][: cut.kept_tokens]
-        assert row["token_ids"][: len(kept)] == kept and row["text"] == row["kept"] + row["continuation"]
+        kept_ids = cut.trace.row["token_ids"][: cut.kept_tokens]
+        assert row["token_ids"][: len(kept_ids)] == kept_ids and row["text"] == row["kept"] + row["continuation"]
         assert row["kept_steps"] == row["breakpoint"] - 1 and row["hint"] and row["hint"] not in row["text"]
-        assert len(row["logprobs"]) == len(row["token_ids"]) - len(kept)
+        assert len(row["logprobs"]) == len(row["token_ids"]) - len(kept_ids)
     assert {row["reason"] for row in rows if not row["trace_id"]} <= {"no_breakpoint"}
     assert any(row["accepted"] for row in tried)
     assert used["generated"] == sum(len(row["logprobs"]) for row in tried)

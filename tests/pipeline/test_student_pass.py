@@ -49,8 +49,8 @@ def make_continuations(engine, problems, batch, **options):
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 8])
 def test_cuts_are_spread_and_leave_the_last_step_to_the_student(steps):
-    found = student_pass.cuts(steps, 4)
-    assert found[0] == 0 and max(found) < steps and len(found) == min(steps, 4) == len(set(found))
+    cuts = student_pass.cuts(steps, 4)
+    assert cuts[0] == 0 and max(cuts) < steps and len(cuts) == min(steps, 4) == len(set(cuts))
     assert student_pass.cuts(0, 4) == []
 
 

@@ -20,5 +20,5 @@ from heal.pipeline import sample
 )
 def test_verdicts(text, finish, reason):
     with Grader() as grader:
-        found = sample.verdict(text, "5", finish, Gear().leak_patterns, grader)
-    assert found["reason"] == reason and found["accepted"] == (reason == "")
+        verdict = sample.verdict(text, "5", finish, Gear().leak_patterns, grader)
+    assert verdict["reason"] == reason and verdict["accepted"] == (reason == "")

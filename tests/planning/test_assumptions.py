@@ -17,36 +17,36 @@ from tests.support.planning import MINI, run_cli
 
 
 def test_parameters_come_from_the_command_line_the_folder_or_the_name(tmp_path):
-    def size(path, given=None):
-        return sized(path, given).total
+    def get_total(path, assumed=None):
+        return get_size(path, assumed).total
 
-    def sized(path, given=None):
+    def get_size(path, assumed=None):
         revision = None if Path(path).is_dir() else "0" * 40
-        return assumptions.size_of(Model(path=path, revision=revision), "teachers.big", given)
+        return assumptions.size_of(Model(path=path, revision=revision), "teachers.big", assumed)
 
-    assert size("Qwen/Qwen3-32B") == 32e9 and size("Qwen/Qwen3-0.6B-Base") == 0.6e9
-    assert size("HuggingFaceTB/SmolLM2-135M-Instruct") == 135e6 and size("meta-llama/Llama-3.1-8B") == 8e9
-    moe = sized("Qwen/Qwen3-30B-A3B")
+    assert get_total("Qwen/Qwen3-32B") == 32e9 and get_total("Qwen/Qwen3-0.6B-Base") == 0.6e9
+    assert get_total("HuggingFaceTB/SmolLM2-135M-Instruct") == 135e6 and get_total("meta-llama/Llama-3.1-8B") == 8e9
+    moe = get_size("Qwen/Qwen3-30B-A3B")
     assert (moe.total, moe.active) == (30e9, 3e9)
-    assert size("Qwen/Qwen3-32B", 7.0) == 7
+    assert get_total("Qwen/Qwen3-32B", 7.0) == 7
     folder = tmp_path / "Model-70B"
     folder.mkdir()
     save_file({"w": np.zeros((3, 4)), "b": np.zeros(5)}, folder / "model.safetensors", metadata={"a": "b"})
-    assert size(str(folder)) == 17
+    assert get_total(str(folder)) == 17
     for damaged in (b"", b"\xff" * 8, struct.pack("<Q", 5) + b"{]"):
         (folder / "model.safetensors").write_bytes(damaged)
         with pytest.raises(HealError, match="no safetensors header"):
-            size(str(folder))
+            get_total(str(folder))
 
 
 def test_an_unknown_model_size_is_refused_with_the_cure(capsys, tmp_path):
     path = tmp_path / "config.yaml"
     hub = f"somebody/nameless, revision: {'a' * 40}"
     path.write_text(MINI.read_text().replace("heal/worlds/mini/models/teacher", hub))
-    status, output, said = run_cli(capsys, "plan", "--config", path)
+    status, output, error = run_cli(capsys, "plan", "--config", path)
     assert status == 2 and output == ""
     for part in (str(path), "teachers.default.path", "somebody/nameless", "--assume params.default="):
-        assert part in said
+        assert part in error
     assert run_cli(capsys, "plan", "--config", path, "--assume", "params.default=8e9")[0] == 0
 
 
@@ -70,14 +70,14 @@ def test_problems_of_a_file_are_counted_and_an_absent_one_is_refused_with_the_cu
 
 
 def test_benchmarks_are_read_as_lm_eval_reads_them():
-    found = assumptions.benchmarks(["mini_hard", "mini_hard_sampled"])
-    assert found["mini_hard"] == assumptions.Benchmark("hard", 1, 160)
-    assert found["mini_hard_sampled"] == assumptions.Benchmark("hard", 4, 160)
+    benchmarks = assumptions.benchmarks(["mini_hard", "mini_hard_sampled"])
+    assert benchmarks["mini_hard"] == assumptions.Benchmark("hard", 1, 160)
+    assert benchmarks["mini_hard_sampled"] == assumptions.Benchmark("hard", 4, 160)
     assert assumptions.benchmarks(registry.benchmarks()).keys() == registry.benchmarks().keys()
 
 
 @pytest.mark.parametrize(
-    ("word", "said"),
+    ("word", "message"),
     [
         ("treated_shar=0.3", "did you mean 'treated_share'?"),
         ("problems.trian=3", "did you mean 'problems.train'?"),
@@ -90,9 +90,9 @@ def test_benchmarks_are_read_as_lm_eval_reads_them():
         ("treated_share=nan", "KEY=VALUE"),
     ],
 )
-def test_a_wrong_assumption_is_refused(capsys, word, said):
+def test_a_wrong_assumption_is_refused(capsys, word, message):
     status, output, error = run_cli(capsys, "plan", "--config", MINI, "--assume", word)
-    assert status == 2 and output == "" and "--assume" in error and said in error
+    assert status == 2 and output == "" and "--assume" in error and message in error
 
 
 def test_an_unknown_card_is_refused(capsys):

@@ -27,9 +27,11 @@ READING = ("trace_scores", "student_ranks", "student", "warm_up")  # the stages 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 @pytest.mark.parametrize("ablations", [False, True])
 def test_every_shipped_config_can_be_planned(path, ablations):
-    found = plan.plan(plan.settings(config.load(path), where=str(path), ablations=ablations))
-    assert {"base_samples", "repairs", "student", "evaluate_student", "evaluate_teacher"} <= {one.rule for one in found}
-    for one in found:
+    stages = plan.plan(plan.settings(config.load(path), where=str(path), ablations=ablations))
+    assert {"base_samples", "repairs", "student", "evaluate_student", "evaluate_teacher"} <= {
+        one.rule for one in stages
+    }
+    for one in stages:
         assert one.jobs > 0 and one.prompts > 0 and one.tokens_read > 0 and one.hours > 0 and one.disk_bytes > 0, one
         assert (one.tokens_written > 0) == (one.rule not in READING), one
 
@@ -70,24 +72,24 @@ def test_another_cut_adds_repairs_of_its_own():
 
 
 def test_extra_samples_spend_what_heal_spends_beyond_the_base_samples():
-    for given in ({}, {"treated_share": 0.5, "guided_share": 0.9, "prompt_tokens": 1000}):
-        found = plan_stages(given=given)
-        heal = [found[rule] for rule in ("guided_samples", "repairs", "trace_scores")]
-        extra = found["extra_samples"]
+    for assumed in ({}, {"treated_share": 0.5, "guided_share": 0.9, "prompt_tokens": 1000}):
+        stages = plan_stages(given=assumed)
+        heal = [stages[rule] for rule in ("guided_samples", "repairs", "trace_scores")]
+        extra = stages["extra_samples"]
         spent = sum(one.tokens_read + one.tokens_written for one in heal)
         assert extra.tokens_read + extra.tokens_written == pytest.approx(spent)
 
 
 def test_no_treated_problem_is_no_repair():
-    found = plan_stages(given={"treated_share": 0})
-    assert found["repairs"].tokens_written == found["repairs"].prompts == 0
+    stages = plan_stages(given={"treated_share": 0})
+    assert stages["repairs"].tokens_written == stages["repairs"].prompts == 0
     assert plan_stages(given={"treated_share": 0.2})["repairs"].prompts == pytest.approx(500 * 0.2 * 2 * 0.9)
 
 
 def test_hints_of_the_teacher_are_asked_for_before_the_repairs():
-    once, asked = plan_stages(), plan_stages(lambda c: c["gear"]["hint"].update(source="teacher"))
-    assert asked["repairs"].prompts == pytest.approx(2 * once["repairs"].prompts)
-    assert asked["repairs"].tokens_written > once["repairs"].tokens_written
+    once, with_hints = plan_stages(), plan_stages(lambda c: c["gear"]["hint"].update(source="teacher"))
+    assert with_hints["repairs"].prompts == pytest.approx(2 * once["repairs"].prompts)
+    assert with_hints["repairs"].tokens_written > once["repairs"].tokens_written
 
 
 def test_training_follows_the_steps_or_else_the_epochs_over_what_a_method_has():
@@ -128,13 +130,15 @@ def test_time_follows_from_flops_and_half_the_use_is_twice_the_time():
         c["teachers"]["default"]["gpus"] = 2
         c["engine"]["dtype"] = "bfloat16"
 
-    given = {"params.default": 32e9, "start_s": 0, "use_writing": 0.1, "use_reading": 0.5}
-    one = plan_stages(on_card, given=given)["base_samples"]
+    assumed = {"params.default": 32e9, "start_s": 0, "use_writing": 0.1, "use_reading": 0.5}
+    one = plan_stages(on_card, given=assumed)["base_samples"]
     seconds = 2 * 32e9 * (one.tokens_written / 0.1 + one.tokens_read / 0.5) / (2 * 989e12)
     assert one.hours == pytest.approx(seconds / 3600) and one.gpu_hours == pytest.approx(2 * one.hours)
-    slower = plan_stages(on_card, given=given | {"use_writing": 0.05, "use_reading": 0.25})["base_samples"]
+    slower = plan_stages(on_card, given=assumed | {"use_writing": 0.05, "use_reading": 0.25})["base_samples"]
     assert slower.hours == pytest.approx(2 * one.hours)
-    assert plan_stages(on_card, given=given, card="A100")["base_samples"].hours == pytest.approx(one.hours * 989 / 312)
+    assert plan_stages(on_card, given=assumed, card="A100")["base_samples"].hours == pytest.approx(
+        one.hours * 989 / 312
+    )
     assert plan_stages(on_card, card="cpu")["base_samples"].gpu_hours == 0
     student = plan_stages(given={"start_s": 0, "use_cpu": 0.5, "tflops_cpu": 1})["student"]
     assert student.hours == pytest.approx(6 * 242_016 * student.tokens_read / 0.5e12 / 3600)

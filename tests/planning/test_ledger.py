@@ -35,15 +35,15 @@ def write_finished_run(folder, planned, factor):
             output, share = pattern.format(job), factor / one.jobs
             kinds = {"trained": one.tokens_read} if one.rule == "student" else {"prefill": one.tokens_read}
             tokens = {name: value * share for name, value in (kinds | {"generated": one.tokens_written}).items()}
-            told = {"stage": stage, "seconds": 3600 * one.hours * share, "gpu_seconds": 0.0}
+            provenance = {"stage": stage, "seconds": 3600 * one.hours * share, "gpu_seconds": 0.0}
             if stage == "evals.run":
                 answer = {"problem_id": "p", "repeat": 0, "gold": "1", "text": "", "extracted": None, "reason": ""}
                 answer |= {"strict": True, "flexible": True, "truncated": False}
                 row = answer | {"n_tokens": round(tokens["generated"])}
                 records.write((folder / output).parent / "b/answers.parquet", "answers", [row])
             else:
-                told["tokens"] = tokens
-            records.write_json(folder / f"{output}.provenance.json", told)
+                provenance["tokens"] = tokens
+            records.write_json(folder / f"{output}.provenance.json", provenance)
     other = {"stage": "heal.pipeline.grade", "seconds": 1000.0, "gpu_seconds": 0.0}
     records.write_json(folder / "traces/default/draw0/grades.parquet.provenance.json", other)
     return folder
@@ -97,9 +97,9 @@ def test_the_runs_own_shares_are_those_of_its_premise(tmp_path):
 
 
 def test_a_folder_that_is_no_run_or_of_no_known_config_is_refused(capsys, tmp_path):
-    for folder, said in ((tmp_path / "absent", "no file in config/"), (tmp_path / "mini", "no such folder")):
+    for folder, message in ((tmp_path / "absent", "no file in config/"), (tmp_path / "mini", "no such folder")):
         status, _, error = run_cli(capsys, "plan", "--from", folder)
-        assert status == 2 and said in error and "Fix" in error
+        assert status == 2 and message in error and "Fix" in error
     (tmp_path / "mini").mkdir()
     assert "no provenance" in run_cli(capsys, "plan", "--from", tmp_path / "mini")[2]
 
@@ -108,5 +108,5 @@ def test_bytes_per_token_are_measured_where_a_run_lies(tmp_path):
     assert assumptions.bytes_per_token(tmp_path) is None
     path = tmp_path / "a/traces/default/draw0/samples.parquet"
     records.write(path, "samples", [make_trace(100)], usage={"generated": 100})
-    found = assumptions.bytes_per_token(tmp_path)
-    assert found.value == pytest.approx(path.stat().st_size / 100, abs=0.1) and "measured" in found.source
+    measured = assumptions.bytes_per_token(tmp_path)
+    assert measured.value == pytest.approx(path.stat().st_size / 100, abs=0.1) and "measured" in measured.source

@@ -68,7 +68,7 @@ def test_every_fault_is_told_at_once(experiment, tmp_path: Path, capsys) -> None
         content["teachers"]["gone"] = {"path": str(tmp_path / "nowhere")}
         content["problems"]["test"]["hard"] = {"source": "file", "path": str(tmp_path / "bad.jsonl")}
 
-    said = collect_faults(experiment(change))
+    text = collect_faults(experiment(change))
     for part in (
         "teachers.gone",
         "students.tiny",
@@ -76,7 +76,7 @@ def test_every_fault_is_told_at_once(experiment, tmp_path: Path, capsys) -> None
         "problems.test.hard",
         "bad.jsonl, row 1, field answer",
     ):
-        assert part in said, said
+        assert part in text, text
     with pytest.raises(HealError, match="3 faults"):
         cli.check(str(tmp_path / "config.yaml"), fields_only=False)
     cli.check(str(tmp_path / "config.yaml"), fields_only=True)
@@ -91,30 +91,30 @@ def test_a_tokenizer_that_does_not_round_trip_its_template(experiment, tmp_path:
     shutil.copytree(ROOT / "heal/worlds/mini/models/teacher", tmp_path / "teacher")
     template = tmp_path / "teacher/chat_template.jinja"
     template.write_text("Донау " + template.read_text())
-    said = collect_faults(
+    text = collect_faults(
         experiment(lambda content: content["teachers"]["default"].update(path=str(tmp_path / "teacher")))
     )
-    assert "teachers.default" in said and "its tokens" in said
+    assert "teachers.default" in text and "its tokens" in text
 
 
 def test_a_hub_model_without_a_network_says_what_to_fetch(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     revision = "0" * 40
     hub = {"path": "somebody/model", "revision": revision}
-    said = collect_faults(experiment(lambda content: content["teachers"].update(hub=hub)))
-    assert f"hf download somebody/model --revision {revision}" in said and "set path: DIR" in said
+    text = collect_faults(experiment(lambda content: content["teachers"].update(hub=hub)))
+    assert f"hf download somebody/model --revision {revision}" in text and "set path: DIR" in text
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "text"),
     [
         ({"path": "somebody/model"}, "it needs `revision`"),
         ({"path": "somebody/model", "revision": "main"}, "40 hex digits"),
         ({"path": "heal/worlds/mini/models/teacher", "revision": "0" * 40}, "remove it"),
     ],
 )
-def test_a_hub_model_is_pinned_and_a_folder_is_not(experiment, model: dict, said: str) -> None:
-    with pytest.raises(HealError, match=said):
+def test_a_hub_model_is_pinned_and_a_folder_is_not(experiment, model: dict, text: str) -> None:
+    with pytest.raises(HealError, match=text):
         experiment(lambda content: content["teachers"].update(other=model))
 
 
@@ -140,9 +140,9 @@ def test_the_cure_for_a_small_gpu_names_the_settings(experiment, monkeypatch: py
         for model in (*content["teachers"].values(), *content["students"].values()):
             model["gpus"] = 1
 
-    said = collect_faults(experiment(change))
-    assert "teachers.default" in said and "use dtype bfloat16, more gpus, or a smaller model" in said
-    assert "students.tiny" in said and "more gpus, train.lora, or a smaller student" in said
+    text = collect_faults(experiment(change))
+    assert "teachers.default" in text and "use dtype bfloat16, more gpus, or a smaller model" in text
+    assert "students.tiny" in text and "more gpus, train.lora, or a smaller student" in text
 
 
 @pytest.mark.parametrize(("gpus", "fits"), [(1, True), (2, True), (3, False), (4, True), (8, False)])
@@ -152,10 +152,10 @@ def test_vllm_shares_attention_heads_out_among_gpus_evenly(experiment, gpus: int
         content["teachers"]["default"]["gpus"] = gpus
         content["students"]["tiny"]["gpus"] = 3
 
-    said = collect_faults(experiment(change))
+    text = collect_faults(experiment(change))
     complaint = f"4 attention heads, 4 for keys, cannot be shared out among {gpus} GPUs"
-    assert (complaint in said.partition("students.tiny")[0]) == (not fits), said
-    assert "among 3 GPUs" in said.partition("students.tiny")[2] and "set its gpus to one of 1, 2, 4" in said
+    assert (complaint in text.partition("students.tiny")[0]) == (not fits), text
+    assert "among 3 GPUs" in text.partition("students.tiny")[2] and "set its gpus to one of 1, 2, 4" in text
 
     def on_transformers(content):
         change(content)
@@ -223,8 +223,8 @@ def test_an_endpoint_without_log_probs(experiment, server) -> None:
 
         return served
 
-    said = collect_faults(experiment(change(make_answer(" Undo", None, "length"))))
-    assert "teachers.default" in said and "the endpoint gives no log-probs" in said and "--max-logprobs" in said
+    text = collect_faults(experiment(change(make_answer(" Undo", None, "length"))))
+    assert "teachers.default" in text and "the endpoint gives no log-probs" in text and "--max-logprobs" in text
     with_sample = make_answer(" Undo", [-0.1], "length")
     assert "gives no log-probs of a prompt" in collect_faults(experiment(change(with_sample)))
 

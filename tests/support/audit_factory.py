@@ -39,24 +39,24 @@ SAMPLES = [
 BY_ID = {row["trace_id"]: row for row in SAMPLES}
 
 
-def make_jump(puzzle: puzzles.Puzzle, kept: list[str]) -> list[str]:
+def make_jump(puzzle: puzzles.Puzzle, kept_steps: list[str]) -> list[str]:
     """Kept steps, then the answer out of nowhere: verifies, but is not valid."""
-    return [*kept, f"The start must be {puzzle.answer}.", puzzles.answer_text(puzzle.answer)]
+    return [*kept_steps, f"The start must be {puzzle.answer}.", puzzles.answer_text(puzzle.answer)]
 
 
-def make_repairs(kept: int, how: str) -> list[Row]:
+def make_repairs(kept_steps: int, how: str) -> list[Row]:
     """One accepted repair per problem, cut after `kept` steps; how: valid | jump | alternate."""
     rows = []
     for number, (puzzle, source) in enumerate(zip(PUZZLES, SAMPLES, strict=True)):
-        before = make_wrong_steps(puzzle, ERROR)[:kept]
-        right = before + puzzles.worked_steps(puzzle)[kept:]
+        before = make_wrong_steps(puzzle, ERROR)[:kept_steps]
+        right = before + puzzles.worked_steps(puzzle)[kept_steps:]
         mended = how == "valid" or (how == "alternate" and number % 2)
-        rows.append(make_repair(source, kept, right if mended else make_jump(puzzle, before)))
+        rows.append(make_repair(source, kept_steps, right if mended else make_jump(puzzle, before)))
     return rows
 
 
-def get_value(found: cut_audit.Quantities, name: str) -> float:
-    return found[name][0].mean
+def get_value(quantities: cut_audit.Quantities, name: str) -> float:
+    return quantities[name][0].mean
 
 
 def make_scores(rows: list[Row], jumps: float, insights: float) -> list[Row]:

@@ -35,8 +35,8 @@ class Misbehaving(BaseHTTPRequestHandler):
 
 
 def make_answer(text: str, logprobs: list[float] | None, reason: str = "stop") -> tuple[int, Any]:
-    told = None if logprobs is None else {"tokens": ["?"] * len(logprobs), "token_logprobs": logprobs}
-    if told:
-        told["top_logprobs"] = [{"a": value, "b": value - 1} for value in logprobs]
-    choice = {"index": 0, "text": text, "finish_reason": reason, "logprobs": told}
+    token_logprobs = None if logprobs is None else {"tokens": ["?"] * len(logprobs), "token_logprobs": logprobs}
+    if token_logprobs:
+        token_logprobs["top_logprobs"] = [{"a": value, "b": value - 1} for value in logprobs]
+    choice = {"index": 0, "text": text, "finish_reason": reason, "logprobs": token_logprobs}
     return 200, {"id": "1", "object": "text_completion", "created": 0, "model": "there", "choices": [choice]}

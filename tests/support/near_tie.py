@@ -19,8 +19,8 @@ def count_equal_tokens(one: Sequence[int], other: Sequence[int], exact: Engine, 
         assert len(one) == len(other)
         return shortest
     same = int(differ[0])
-    kept = (*prompt_ids, *map(int, one[:same]))
-    scores = exact.score([(kept, one[same : same + 1]), (kept, other[same : same + 1])])
+    prefix = (*prompt_ids, *map(int, one[:same]))
+    scores = exact.score([(prefix, one[same : same + 1]), (prefix, other[same : same + 1])])
     assert abs(float(scores[0].logprobs[0] - scores[1].logprobs[0])) < CLOSE
     return same
 

@@ -30,10 +30,12 @@ def make_problem(puzzle: puzzles.Puzzle) -> Row:
 
 
 def make_answers(ids: list[str], solved_QR: np.ndarray) -> list[Row]:
-    told = {"gold": "1", "text": "", "truncated": False, "n_tokens": 3}
+    constants = {"gold": "1", "text": "", "truncated": False, "n_tokens": 3}
     verdicts = {True: {"extracted": "1", "reason": ""}, False: {"extracted": "7", "reason": "wrong"}}
     return [
-        {"problem_id": i, "repeat": r, "strict": bool(right), "flexible": bool(right)} | told | verdicts[bool(right)]
+        {"problem_id": i, "repeat": r, "strict": bool(right), "flexible": bool(right)}
+        | constants
+        | verdicts[bool(right)]
         for i, row in zip(ids, solved_QR, strict=True)
         for r, right in enumerate(row)
     ]
@@ -139,13 +141,13 @@ def make_trace(row: Row, index: int, steps: list[str], entropies: list[float]) -
     }
 
 
-def make_repair(source: Row, kept: int | None, steps: list[str], accepted: bool = True, index: int = 0) -> Row:
+def make_repair(source: Row, kept_steps: int | None, steps: list[str], accepted: bool = True, index: int = 0) -> Row:
     """A repair of a sample that keeps `kept` steps (None: no breakpoint was found); `steps`: the whole text."""
-    tried = kept is not None
+    tried = kept_steps is not None
     text = puzzles.BLANK.join(steps) if tried else ""
-    before = "".join(step + puzzles.BLANK for step in split_text(source["text"])[: kept or 0])
+    before = "".join(step + puzzles.BLANK for step in split_text(source["text"])[: kept_steps or 0])
     entropies = np.array(source["entropies"])
-    new = len(steps) - (kept or 0) if tried else 0
+    new = len(steps) - (kept_steps or 0) if tried else 0
     return {
         "trace_id": content_id("repair", source["trace_id"], text, index) if tried else None,
         "problem_id": source["problem_id"],
@@ -154,8 +156,8 @@ def make_repair(source: Row, kept: int | None, steps: list[str], accepted: bool 
         "detector": "entropy_surge",
         "step_entropies": entropies,
         "surges": np.diff(entropies, prepend=0.3),
-        "breakpoint": kept + 1 if tried else None,
-        "kept_steps": kept or 0,
+        "breakpoint": kept_steps + 1 if tried else None,
+        "kept_steps": kept_steps or 0,
         "cut_certain": None,
         "kept": before,
         "hint": "Hint: the answer is 7." if tried else None,

@@ -51,9 +51,9 @@ PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
 
 
 def find_program(name):
-    found = shutil.which(name, path=f"{os.environ['PATH']}:{SBIN}")
-    assert found, f"{name} is not installed: make test-slurm installs it"
-    return found
+    path = shutil.which(name, path=f"{os.environ['PATH']}:{SBIN}")
+    assert path, f"{name} is not installed: make test-slurm installs it"
+    return path
 
 
 def find_free_ports(count):

@@ -44,14 +44,14 @@ def write_curriculum(path: Path, rows: list[dict[str, Any]]) -> Path:
 @contextmanager
 def watch_forward_passes() -> Iterator[list[torch.Tensor]]:
     """The token ids of every forward pass, as the model's embedding sees them."""
-    seen: list[torch.Tensor] = []
+    batches: list[torch.Tensor] = []
 
     def note(module: torch.nn.Module, arguments: tuple[Any, ...]) -> None:
         if isinstance(module, torch.nn.Embedding):
-            seen.append(arguments[0].clone())
+            batches.append(arguments[0].clone())
 
     handle = torch.nn.modules.module.register_module_forward_pre_hook(note)
-    yield seen
+    yield batches
     handle.remove()
 
 

@@ -118,11 +118,11 @@ def make_continuations(source, first=2):
     rows = []
     for cut in range(3):
         for index in range(2):
-            kept, new = "".join(steps[:cut]), f"{index} " + "".join(steps[cut:]).rstrip()
+            prefix, new = "".join(steps[:cut]), f"{index} " + "".join(steps[cut:]).rstrip()
             right = cut > first or (cut == first and index == 0)
             story = {"source_id": source["trace_id"], "index": index, "kept_steps": cut, "steps": len(steps)}
             story |= {"trace_id": f"{source['trace_id']}-{cut}-{index}", "problem_id": source["problem_id"]}
-            story |= {"kept": kept, "continuation": new, "text": kept + new, "finish_reason": "stop"}
+            story |= {"kept": prefix, "continuation": new, "text": prefix + new, "finish_reason": "stop"}
             rows.append(story | {"extracted": "1", "accepted": right, "reason": "" if right else "wrong"})
     return rows
 

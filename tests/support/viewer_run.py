@@ -25,12 +25,12 @@ HEBREW, ARABIC = "התשובה היא שבע, כי 3 + 4 = 7.", "الجواب ه
 
 @dataclass(frozen=True)
 class Story:
-    """A wrong trace and its repair, each as steps; `new` follows `kept` steps of the wrong one."""
+    """A wrong trace and its repair, each as steps; `new` follows the first `kept_steps` of the wrong one."""
 
     question: str
     wrong: Sequence[str]
     new: Sequence[str]
-    kept: int = 1
+    kept_steps: int = 1
     answer: str = "7"
     hint: str = "Hint: the answer is 7."
     reason: str = ""  # why it is not accepted; no_breakpoint: no repair was tried
@@ -41,18 +41,20 @@ class Story:
 
 def make_stories(count: int = 1) -> list[Story]:
     """Of every kind of verdict, under two detectors, with text that would be html, and text from right to left."""
-    told = []
+    stories = []
     for i in range(count):
         question, wrong = f"What is 3 + 4, asked {i}?", ["First, 3 and 4.", "Then 3 + 4 = 8.", "So \\boxed{8}"]
-        told += [
+        stories += [
             Story(question, wrong, ["Then 3 + 4 = 7.", "So \\boxed{7}"], surprise=0.5 + i),
             Story(question, wrong, ["Then 3 + 4 = 9.", "So \\boxed{9}"], reason="wrong", detector="random"),
             Story(f"<b>{i}</b> & {SCRIPT}", wrong, [SCRIPT, "So \\boxed{7}"], hint=SCRIPT, surprise=0.4),
             Story(f"{HEBREW} {i}", [HEBREW, ARABIC, "\\boxed{8}"], [ARABIC, "\\boxed{7}"], hint=HEBREW, surprise=0.3),
             Story(f"No breakpoint {i}", wrong, [], reason="no_breakpoint", detector="random"),
-            Story(f"Started over {i}", wrong, ["It is 7.", "So \\boxed{7}"], kept=0, detector="random", surprise=3.0),
+            Story(
+                f"Started over {i}", wrong, ["It is 7.", "So \\boxed{7}"], kept_steps=0, detector="random", surprise=3.0
+            ),
         ]
-    return told
+    return stories
 
 
 def make_checked_stories() -> list[Story]:
@@ -61,9 +63,9 @@ def make_checked_stories() -> list[Story]:
     right, wrong = split_text(puzzles.solution(puzzle)), make_wrong_steps(puzzle, 2)
     common = {"question": puzzle.question, "answer": puzzle.answer, "source": "mini/train"}
     return [
-        Story(wrong=wrong, kept=1, new=right[1:], **common),
-        Story(wrong=wrong, kept=2, new=wrong[2:], detector="random", **common),
-        Story(wrong=wrong, kept=1, new=make_wrong_steps(puzzle, 3)[1:], detector="first_step", **common),
+        Story(wrong=wrong, kept_steps=1, new=right[1:], **common),
+        Story(wrong=wrong, kept_steps=2, new=wrong[2:], detector="random", **common),
+        Story(wrong=wrong, kept_steps=1, new=make_wrong_steps(puzzle, 3)[1:], detector="first_step", **common),
     ]
 
 
@@ -90,17 +92,17 @@ def make_entropies(ids: Sequence[int]) -> np.ndarray:
 
 
 def write_run(
-    folder: Path, told: Sequence[Story], *, order: Callable[[list[Row]], list[Row]] = list, scores: bool = True
+    folder: Path, stories: Sequence[Story], *, order: Callable[[list[Row]], list[Row]] = list, scores: bool = True
 ) -> Path:
     """One teacher `t`, draw 0. `order` reorders the rows of every file."""
     encode = save_tokenizer(folder / "tokenizer")
-    here = folder / "traces/t/draw0"
+    traces = folder / "traces/t/draw0"
     problems: dict[str, Row] = {}
     samples: dict[str, Row] = {}
     grades: dict[str, Row] = {}
     repairs: dict[str, list[Row]] = {}
     scored: dict[str, list[Row]] = {}
-    for story in told:
+    for story in stories:
         rows = make_rows(story, encode)
         problems[rows["problem"]["problem_id"]] = rows["problem"]
         samples[rows["sample"]["trace_id"]] = rows["sample"]
@@ -108,15 +110,18 @@ def write_run(
         repairs.setdefault(story.detector, []).append(rows["repair"])
         scored.setdefault(story.detector, []).extend([rows["score"]] if rows["repair"]["accepted"] else [])
     records.write(folder / "problems/train.parquet", "problems", order(list(problems.values())))
-    records.write(here / "samples.parquet", "samples", order(list(samples.values())))
-    records.write(here / "grades.parquet", "grades", order(list(grades.values())))
+    records.write(traces / "samples.parquet", "samples", order(list(samples.values())))
+    records.write(traces / "grades.parquet", "grades", order(list(grades.values())))
     for detector in repairs:
-        records.write(here / f"repairs/{detector}-0.parquet", "repairs", order(repairs[detector]))
-        made = {"stage": "heal.pipeline.repair", "options": {"options": json.dumps(make_gear(detector).model_dump())}}
-        made["engine"] = {"model": str(folder / "tokenizer"), "revision": None, "engine": "transformers"}
-        records.write_json(here / f"repairs/{detector}-0.parquet.provenance.json", made)
+        records.write(traces / f"repairs/{detector}-0.parquet", "repairs", order(repairs[detector]))
+        provenance = {
+            "stage": "heal.pipeline.repair",
+            "options": {"options": json.dumps(make_gear(detector).model_dump())},
+        }
+        provenance["engine"] = {"model": str(folder / "tokenizer"), "revision": None, "engine": "transformers"}
+        records.write_json(traces / f"repairs/{detector}-0.parquet.provenance.json", provenance)
         if scores:
-            records.write(here / f"scores/{detector}-0.parquet", "scores", order(scored[detector]))
+            records.write(traces / f"scores/{detector}-0.parquet", "scores", order(scored[detector]))
     return folder
 
 
@@ -142,24 +147,24 @@ def make_rows(story: Story, encode: Callable[[str], list[int]]) -> dict[str, Row
         "finish_reason": "stop",
     }
     grade = {"trace_id": sample["trace_id"], "problem_id": problem_id, "extracted": "8", "correct": False}
-    kept, new = "".join(wrong[: story.kept]) if tried else "", END.join(story.new)
+    kept_text, new = "".join(wrong[: story.kept_steps]) if tried else "", END.join(story.new)
     new_ids = encode(new)
     repair = {
-        "trace_id": content_id("repair", sample["trace_id"], kept, new) if tried else None,
+        "trace_id": content_id("repair", sample["trace_id"], kept_text, new) if tried else None,
         "problem_id": problem_id,
         "source_id": sample["trace_id"],
         "index": 0,
         "detector": story.detector,
         "step_entropies": step_nats,
         "surges": np.diff(step_nats, prepend=0.5),
-        "breakpoint": story.kept + 1 if tried else None,
-        "kept_steps": story.kept if tried else 0,
+        "breakpoint": story.kept_steps + 1 if tried else None,
+        "kept_steps": story.kept_steps if tried else 0,
         "cut_certain": None,
-        "kept": kept,
+        "kept": kept_text,
         "hint": story.hint if tried else None,
         "continuation": new,
-        "text": kept + new,
-        "token_ids": encode(kept) + new_ids if tried else [],
+        "text": kept_text + new,
+        "token_ids": encode(kept_text) + new_ids if tried else [],
         "logprobs": -make_entropies(new_ids),
         "entropies": make_entropies(new_ids),
         "finish_reason": "stop" if tried else "none",
@@ -167,9 +172,9 @@ def make_rows(story: Story, encode: Callable[[str], list[int]]) -> dict[str, Row
         "accepted": not story.reason,
         "reason": story.reason,
     }
-    steps = [*wrong[: story.kept], *(step + END for step in story.new[:-1]), *story.new[-1:]]
-    surprise = [0.1] * story.kept + [story.surprise] + [0.1] * (len(story.new) - 1)
-    sure = [1.0] * story.kept + [0.01] * len(story.new)
+    steps = [*wrong[: story.kept_steps], *(step + END for step in story.new[:-1]), *story.new[-1:]]
+    surprise = [0.1] * story.kept_steps + [story.surprise] + [0.1] * (len(story.new) - 1)
+    sure = [1.0] * story.kept_steps + [0.01] * len(story.new)
     score = {
         "trace_id": repair["trace_id"],
         "problem_id": problem_id,

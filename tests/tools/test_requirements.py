@@ -14,5 +14,5 @@ def test_conda_users_get_the_same_pins(lock, file):
     locked = [line for line in lines if not line.startswith("#")]
     environment = yaml.safe_load((ROOT / file).read_text())
     assert next(part["pip"] for part in environment["dependencies"] if isinstance(part, dict)) == locked
-    wanted = [line.split("#")[0].strip() for line in (ROOT / f"requirements/{lock}.in").read_text().splitlines()]
-    assert {line for line in wanted if "==" in line} <= {line.replace("_", "-") for line in locked}
+    requirements = [line.split("#")[0].strip() for line in (ROOT / f"requirements/{lock}.in").read_text().splitlines()]
+    assert {line for line in requirements if "==" in line} <= {line.replace("_", "-") for line in locked}

@@ -26,14 +26,14 @@ def test_what_is_given_is_read_and_not_learnt(model: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model)
     row = make_conversation(1)
     words = row["messages"][1]["content"].split(" ")
-    given = " ".join(words[:3])
-    (plain,), (example,) = (encode(tokenizer, [one], "test") for one in (row, row | {"given": given}))
+    prefix = " ".join(words[:3])
+    (plain,), (example,) = (encode(tokenizer, [one], "test") for one in (row, row | {"given": prefix}))
     assert example.ids == plain.ids
     supervised = [token for token in example.labels if token != NOT_SUPERVISED]
-    assert tokenizer.decode(supervised) == row["messages"][1]["content"].removeprefix(given) + tokenizer.eos_token
+    assert tokenizer.decode(supervised) == row["messages"][1]["content"].removeprefix(prefix) + tokenizer.eos_token
     tokenizer.chat_template = tokenizer.chat_template.replace("{{ message", "{{ ' then' + message")
     with pytest.raises(HealError, match="does not begin with its given part"):
-        encode(tokenizer, [row | {"given": given}], "test")
+        encode(tokenizer, [row | {"given": prefix}], "test")
 
 
 def test_what_a_template_writes_after_eos_is_not_trained_on(model: Path) -> None:

@@ -52,9 +52,9 @@ def export(curriculum: Path, out: Path, *options: str) -> None:
 
 def test_trl_reads_every_conversation_as_it_was(curriculum: Path, tmp_path: Path) -> None:
     export(curriculum, tmp_path / "out", "--format", "trl")
-    found = load_dataset("json", data_files=str(tmp_path / "out/train.jsonl"), split="train", cache_dir=str(tmp_path))
+    dataset = load_dataset("json", data_files=str(tmp_path / "out/train.jsonl"), split="train", cache_dir=str(tmp_path))
     original = [json.loads(line) for line in curriculum.read_text().split("\n") if line]
-    assert [row["messages"] for row in found] == [row["messages"] for row in original]
+    assert [row["messages"] for row in dataset] == [row["messages"] for row in original]
 
 
 def test_llamafactory_finds_its_file_and_columns_by_its_own_description(curriculum: Path, tmp_path: Path) -> None:

@@ -27,9 +27,9 @@ class Hub:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
-    found = Hub()
-    monkeypatch.setattr("huggingface_hub.HfApi", lambda: found)
-    return found
+    fake_hub = Hub()
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: fake_hub)
+    return fake_hub
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def student(tmp_path: Path) -> Path:
 
 
 def test_without_yes_nothing_is_sent(hub: Hub, student: Path) -> None:
-    told = push(student, "me/student")
-    assert hub.calls == [] and "Nothing was sent" in told[-1]
+    listing = push(student, "me/student")
+    assert hub.calls == [] and "Nothing was sent" in listing[-1]
 
 
 @pytest.mark.parametrize("public", [False, True])

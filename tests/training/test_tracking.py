@@ -44,8 +44,8 @@ def test_nothing_is_sent_unasked(tmp_path: Path) -> None:
 
 def test_training_hands_trackers_and_name_to_trl(tmp_path: Path) -> None:
     options = Train(report_to=["wandb"])
-    found = training_arguments(options, 1, 0, tmp_path, "mini/heal/seed0", gpu=False, recompute=False)
-    assert found["report_to"] == ["wandb"] and found["run_name"] == "mini/heal/seed0"
+    arguments = training_arguments(options, 1, 0, tmp_path, "mini/heal/seed0", gpu=False, recompute=False)
+    assert arguments["report_to"] == ["wandb"] and arguments["run_name"] == "mini/heal/seed0"
 
 
 def test_a_tracker_that_is_not_installed_is_told_with_the_cure() -> None:

@@ -35,10 +35,10 @@ def test_a_student_that_is_sharded_over_processes_and_killed_trains_as_one(
 ) -> None:
     """FSDP with recomputed activations: the same exposures, losses and weights as one process, up to rounding."""
     options = OPTIONS.model_copy(update={"micro_batch": 1}).model_dump_json()
-    given = ["--options", options, "--curriculum", str(curriculum), "--model", str(model)]
-    assert "exitcode: -9" in run_sharded(tmp_path / "s", "killed", *given)
-    said = run_sharded(tmp_path / "s", *given)
-    assert said.count("weights: DTensor torch.float32") == 2 and "goes on from checkpoint-10" in said, said
+    arguments = ["--options", options, "--curriculum", str(curriculum), "--model", str(model)]
+    assert "exitcode: -9" in run_sharded(tmp_path / "s", "killed", *arguments)
+    output = run_sharded(tmp_path / "s", *arguments)
+    assert output.count("weights: DTensor torch.float32") == 2 and "goes on from checkpoint-10" in output, output
     assert (trained[0] / "exposures.csv").read_bytes() == (tmp_path / "s/exposures.csv").read_bytes()
     losses = [[float(row["loss"]) for row in read_csv_rows(out / "loss.csv")] for out in (trained[0], tmp_path / "s")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
@@ -54,6 +54,6 @@ def test_a_sharded_student_keeps_float32_weights_where_it_trains_in_bfloat16(
     tmp_path: Path,
 ) -> None:
     options = OPTIONS.model_copy(update={"steps": 2, "dtype": "bfloat16"}).model_dump_json()
-    said = run_sharded(tmp_path / "s", "--options", options, "--curriculum", str(curriculum), "--model", str(model))
-    assert said.count("weights: DTensor torch.float32") == 2, said
+    output = run_sharded(tmp_path / "s", "--options", options, "--curriculum", str(curriculum), "--model", str(model))
+    assert output.count("weights: DTensor torch.float32") == 2, output
     assert {weight.dtype for weight in load_file(tmp_path / "s/model/model.safetensors").values()} == {torch.bfloat16}

@@ -89,17 +89,17 @@ def test_weights_of_one_give_the_same_bits_as_none(model: Path, tmp_path: Path) 
     tokenizer = AutoTokenizer.from_pretrained(model)
     examples = encode(tokenizer, [make_conversation(n) for n in range(8)], "test")
     columns = {"input_ids": [e.ids for e in examples], "labels": [e.labels for e in examples]}
-    found = []
+    trained = []
     for further in ({}, {"weight": [1.0] * 8}):
         set_seed(0)
         network = AutoModelForCausalLM.from_pretrained(model)
-        given = {"options": FEW, "steps": 2, "seed": 0, "partial": tmp_path, "name": "x"}
-        given |= {"gpu": False, "recompute": False}
-        trainer = trainer_of(network, tokenizer, Dataset.from_dict(columns | further), given, None)
+        arguments = {"options": FEW, "steps": 2, "seed": 0, "partial": tmp_path, "name": "x"}
+        arguments |= {"gpu": False, "recompute": False}
+        trainer = trainer_of(network, tokenizer, Dataset.from_dict(columns | further), arguments, None)
         trainer.train()
-        found.append((type(trainer).__name__, network.state_dict()))
-    assert [name for name, _ in found] == ["SFTTrainer", "Weighted"]
-    assert all(torch.equal(found[0][1][name], found[1][1][name]) for name in found[0][1])
+        trained.append((type(trainer).__name__, network.state_dict()))
+    assert [name for name, _ in trained] == ["SFTTrainer", "Weighted"]
+    assert all(torch.equal(trained[0][1][name], trained[1][1][name]) for name in trained[0][1])
 
 
 def distill(model: Path, teacher: Path, path: Path, out: Path, steps: int = 4, **how: Any) -> Path:
@@ -114,19 +114,20 @@ def test_a_distilled_student_comes_nearer_to_its_teacher(model: Path, teacher: P
     out = distill(model, teacher, path, tmp_path / "s", steps=30, on_policy_share=0.0, beta=0.0)
     losses = [float(row["loss"]) for row in read_csv_rows(out / "loss.csv")]
     assert len(losses) == 30 and losses[-1] < 0.7 * losses[0]
-    told = json.loads((out / "training.json").read_text())
-    assert told["distillation"]["beta"] == 0 and told["steps"] == 30 and told["teacher"] != told["model"]
+    summary = json.loads((out / "training.json").read_text())
+    assert summary["distillation"]["beta"] == 0 and summary["steps"] == 30 and summary["teacher"] != summary["model"]
 
 
 def test_fully_on_policy_the_answers_of_the_curriculum_are_not_read(model: Path, teacher: Path, tmp_path: Path) -> None:
     """And half on policy they are: the law is not empty."""
-    asked = [make_conversation(n)["messages"][0] for n in range(4)]
-    said = [make_conversation(n + shift)["messages"][1] for shift in (0, 40) for n in range(4)]
+    questions = [make_conversation(n)["messages"][0] for n in range(4)]
+    replies = [make_conversation(n + shift)["messages"][1] for shift in (0, 40) for n in range(4)]
     weights = {}
     for share in (1.0, 0.5):
-        for name, answers in (("a", said[:4]), ("b", said[4:])):
+        for name, answers in (("a", replies[:4]), ("b", replies[4:])):
             rows = [
-                make_conversation(n) | {"messages": [q, a]} for n, (q, a) in enumerate(zip(asked, answers, strict=True))
+                make_conversation(n) | {"messages": [q, a]}
+                for n, (q, a) in enumerate(zip(questions, answers, strict=True))
             ]
             out = distill(
                 model,
@@ -155,7 +156,7 @@ def test_a_distillation_that_stopped_goes_on_as_if_it_had_not(
 
     distill(model, teacher, path, tmp_path / "a/s")
     # on_save of the usual watcher has marked checkpoint-2 as whole by then
-    monkeypatch.setattr(training, "watcher", lambda *given: type("Both", (type(whole(*given)), Stop), {})())
+    monkeypatch.setattr(training, "watcher", lambda *arguments: type("Both", (type(whole(*arguments)), Stop), {})())
     with pytest.raises(KeyboardInterrupt):
         distill(model, teacher, path, tmp_path / "b/s")
     assert list((tmp_path / "b").glob(".partial-*/checkpoint-2/complete.json"))

@@ -36,8 +36,8 @@ def test_the_folder_is_a_plain_model_that_answers(folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     turn = [{"role": "user", "content": "What is the capital of France?"}]
-    asked = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-    answer = model.generate(**asked, max_new_tokens=12, do_sample=False)[0, asked["input_ids"].shape[1] :]
+    prompt = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    answer = model.generate(**prompt, max_new_tokens=12, do_sample=False)[0, prompt["input_ids"].shape[1] :]
     assert "Paris" in tokenizer.decode(answer)
 
 
@@ -47,13 +47,13 @@ def test_weights_are_those_of_the_quantized_file(folder: Path) -> None:
     from gguf.quants import dequantize
     from safetensors import safe_open
 
-    found = {tensor.name: tensor for tensor in GGUFReader(packaged.gguf_file(PACKAGE, VERSION, FILE)).tensors}
+    tensors = {tensor.name: tensor for tensor in GGUFReader(packaged.gguf_file(PACKAGE, VERSION, FILE)).tensors}
     with safe_open(folder / "model.safetensors", framework="pt") as file:
         for theirs, ours in (
             ("token_embd.weight", "model.embed_tokens.weight"),
             ("blk.7.ffn_down.weight", "model.layers.7.mlp.down_proj.weight"),
         ):
-            expected = torch.from_numpy(dequantize(found[theirs].data, found[theirs].tensor_type))
+            expected = torch.from_numpy(dequantize(tensors[theirs].data, tensors[theirs].tensor_type))
             assert torch.equal(file.get_tensor(ours), expected.to(torch.bfloat16))
 
 
@@ -69,7 +69,7 @@ def test_it_can_be_trained_on(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "version", "file", "said"),
+    ("package", "version", "file", "message"),
     [
         ("no-such-package", "1.0", FILE, "not installed"),
         (PACKAGE, "0.0.9", FILE, "version 0.1.2 is installed, the config wants 0.0.9"),
@@ -78,8 +78,8 @@ def test_it_can_be_trained_on(folder: Path) -> None:
         ("pytest", importlib.metadata.version("pytest"), FILE, "none"),
     ],
 )
-def test_what_is_not_there_is_told(package: str, version: str, file: str, said: str) -> None:
-    with pytest.raises(HealError, match=said.replace("/", ".")):
+def test_what_is_not_there_is_told(package: str, version: str, file: str, message: str) -> None:
+    with pytest.raises(HealError, match=message.replace("/", ".")):
         packaged.gguf_file(package, version, file)
 
 
@@ -88,7 +88,7 @@ def test_what_is_not_there_is_told(package: str, version: str, file: str, said: 
     [{"revision": None}, {"path": "model.bin"}, {"path": "../x.gguf"}, {"package": "a b"}, {"package": "--index-url"}],
 )
 def test_a_package_needs_a_version_a_gguf_file_and_a_plain_name(change: dict) -> None:
-    given = {"package": PACKAGE, "revision": VERSION, "path": FILE}
-    validate(Model, given, where="test")
+    content = {"package": PACKAGE, "revision": VERSION, "path": FILE}
+    validate(Model, content, where="test")
     with pytest.raises(HealError, match="needs `path`"):
-        validate(Model, given | change, where="test")
+        validate(Model, content | change, where="test")

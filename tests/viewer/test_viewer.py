@@ -25,9 +25,9 @@ from tests.support.viewer_run import Story, make_checked_stories, make_stories, 
 
 
 def tell_repairs(run, options=Pure()):  # noqa: B008
-    found = read_run(run, "t", 0, options, 0)
-    teller = Storyteller(found, load_tokenizer(str(run / "tokenizer")), options)
-    return [(repair, teller.tell(repair)) for repair in found.repairs]
+    run_data = read_run(run, "t", 0, options, 0)
+    teller = Storyteller(run_data, load_tokenizer(str(run / "tokenizer")), options)
+    return [(repair, teller.tell(repair)) for repair in run_data.repairs]
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +76,13 @@ def test_a_trace_is_told_whole_in_any_script(run):
         source = text[row["source_id"]]
         assert len(source["pieces"]) == len(source["centinats"])
         if row["trace_id"]:
-            told = tables["repairs"][repair.id]
+            story = tables["repairs"][repair.id]
             added = text[row["trace_id"]]
-            kept, new = "".join(source["pieces"][: told["kept_tokens"]]), "".join(added["pieces"])
-            assert (kept, new) == (row["kept"], row["continuation"])
+            kept_text, new = "".join(source["pieces"][: story["kept_tokens"]]), "".join(added["pieces"])
+            assert (kept_text, new) == (row["kept"], row["continuation"])
             assert len(added["pieces"]) == len(added["centinats"]) == len(row["entropies"])
             assert added["centinats"] == [round(100 * value) for value in row["entropies"]]
-            assert told["ends"][-1] == len(row["token_ids"])
+            assert story["ends"][-1] == len(row["token_ids"])
 
 
 def test_what_repairs_share_stands_on_the_page_once(page):
@@ -108,12 +108,14 @@ def test_every_verdict_of_every_detector_is_there(page):
 
 def test_the_numbers_of_pure_are_pure_s(run):
     options = Pure(drop_share=0.4)
-    told = tell_repairs(run, options)
-    for variant in {repair.variant for repair, _ in told}:
+    stories = tell_repairs(run, options)
+    for variant in {repair.variant for repair, _ in stories}:
         scores = records.read(run / f"traces/t/draw0/scores/{variant}.parquet", "scores")
-        kept = {repair.row["trace_id"] for repair, _ in told if repair.variant == variant and repair.pure == "kept"}
-        assert kept == pure.keep_quantile(scores, options) and len(kept) < len(scores)
-    for repair, tables in told:
+        kept_ids = {
+            repair.row["trace_id"] for repair, _ in stories if repair.variant == variant and repair.pure == "kept"
+        }
+        assert kept_ids == pure.keep_quantile(scores, options) and len(kept_ids) < len(scores)
+    for repair, tables in stories:
         if repair.score:
             numbers = tables["repairs"][repair.id]["score"]
             assert len(numbers["ratios"]) == repair.row["kept_steps"] + 1, "u falls below 0.1 at the first new step"
@@ -125,12 +127,12 @@ def test_the_numbers_of_pure_are_pure_s(run):
 
 def test_the_first_wrong_step_is_the_checker_s(tmp_path):
     run = write_run(tmp_path, make_checked_stories())
-    found = {}
+    verdicts = {}
     for repair, tables in tell_repairs(run):
-        (cut,), told = tables["cuts"].values(), tables["repairs"][repair.id]
+        (cut,), story = tables["cuts"].values(), tables["repairs"][repair.id]
         assert cut["first_wrong"] == 2
-        found[repair.row["detector"]] = told["checker"], told["first_wrong"]
-    assert found == {"entropy_surge": ("valid", None), "random": ("inherited", 2), "first_step": ("fresh", 3)}
+        verdicts[repair.row["detector"]] = story["checker"], story["first_wrong"]
+    assert verdicts == {"entropy_surge": ("valid", None), "random": ("inherited", 2), "first_step": ("fresh", 3)}
 
 
 def test_without_a_checker_nothing_is_said_of_steps(run, page):
@@ -160,8 +162,8 @@ def test_taking_in_turn_takes_all_and_never_two_more_of_one_than_of_another(grou
     assert sorted(taken) == sorted(item for items in named for item in items)
     for length in range(len(taken)):
         counts = Counter(number for number, _ in taken[:length])
-        left = [number for number, items in enumerate(named) if counts[number] < len(items)]
-        assert all(counts[number] >= max(counts.values(), default=0) - 1 for number in left)
+        unfinished = [number for number, items in enumerate(named) if counts[number] < len(items)]
+        assert all(counts[number] >= max(counts.values(), default=0) - 1 for number in unfinished)
 
 
 def test_a_smaller_page_is_spread_too_and_a_part_of_a_larger_one(run):
@@ -175,12 +177,12 @@ def test_a_smaller_page_is_spread_too_and_a_part_of_a_larger_one(run):
 def long_run(tmp_path_factory):
     """200 repairs of 100 problems; trace and continuation have some 350 tokens each."""
     steps = [f"Then, since this is step {k} of a long trace, it goes on with more words." for k in range(5)]
-    told = [
+    stories = [
         Story(f"Question {i}", steps, [f"{detector} {step}" for step in steps], detector=detector)
         for i in range(100)
         for detector in ("entropy_surge", "random")
     ]
-    return write_run(tmp_path_factory.mktemp("long"), told)
+    return write_run(tmp_path_factory.mktemp("long"), stories)
 
 
 def test_200_traces_are_at_most_2_megabytes(long_run):
@@ -207,21 +209,21 @@ def test_a_run_that_has_no_scores_yet_is_shown_without(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("break_it", "said"),
+    ("break_it", "message"),
     [
-        (lambda here: [path.unlink() for path in here.glob("repairs/*.parquet")], "no repairs"),
-        (lambda here: [path.unlink() for path in here.glob("repairs/*.json")], "nothing says with which options"),
-        (lambda here: (here / "samples.parquet").unlink(), "no such file"),
-        (lambda here: here.parent.parent.joinpath("u").mkdir(), "several teachers: t, u"),
-        (lambda here: here.parent.rename(here.parent.parent.parent / "gone"), "no traces"),
+        (lambda traces: [path.unlink() for path in traces.glob("repairs/*.parquet")], "no repairs"),
+        (lambda traces: [path.unlink() for path in traces.glob("repairs/*.json")], "nothing says with which options"),
+        (lambda traces: (traces / "samples.parquet").unlink(), "no such file"),
+        (lambda traces: traces.parent.parent.joinpath("u").mkdir(), "several teachers: t, u"),
+        (lambda traces: traces.parent.rename(traces.parent.parent.parent / "gone"), "no traces"),
     ],
 )
-def test_what_is_missing_is_told_with_a_cure(tmp_path, break_it, said):
+def test_what_is_missing_is_told_with_a_cure(tmp_path, break_it, message):
     run = write_run(tmp_path, make_stories())
     break_it(run / "traces/t/draw0")
-    with pytest.raises(HealError, match=said) as told:
+    with pytest.raises(HealError, match=message) as refused:
         write_page(run)
-    assert told.value.fix and told.value.where
+    assert refused.value.fix and refused.value.where
     assert not (run / "page.html").exists()
 
 

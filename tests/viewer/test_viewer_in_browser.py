@@ -74,22 +74,22 @@ def file(tmp_path_factory):
 @pytest.fixture
 def visit(browser):
     """Opens a page. Afterwards: no message on the console, no error, and no request but for the page itself."""
-    contexts, said, asked = [], [], []
+    contexts, messages, requested = [], [], []
 
     def opened(address, **options):
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url.partition("#")[0]))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("request", lambda request: requested.append(request.url.partition("#")[0]))
         page.goto(address)
         return page
 
     yield opened
     for context in contexts:
         context.close()
-    assert said == []
-    assert {url.partition(":")[0] for url in asked} == {"file"} and len(set(asked)) == 1
+    assert messages == []
+    assert {url.partition(":")[0] for url in requested} == {"file"} and len(set(requested)) == 1
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_every_filter_leaves_what_it_says_and_all_come_back(page, file):
     status = page.get_by_role("status")
     assert find_options(page).count() == len(repairs) == 12
 
-    def left(name, choice, test):
+    def check_filter(name, choice, test):
         page.get_by_label(name, exact=True).select_option(label=choice)
         expected = sum(map(test, repairs))
         assert f"({expected})" in choice and 0 < expected < 12
@@ -121,11 +121,11 @@ def test_every_filter_leaves_what_it_says_and_all_come_back(page, file):
         page.get_by_role("button", name="Show all").click()
         assert find_options(page).count() == 12
 
-    left("Detector", "random (6)", lambda one: one["variant"] == "random-0")
-    left("Verdict", "accepted (8)", lambda one: one["verdict"] == "accepted")
-    left("Verdict", "no breakpoint (2)", lambda one: one["verdict"] == "no_breakpoint")
-    left("PURE", "dropped (1)", lambda one: one["pure"] == "dropped")
-    left("PURE", "kept (7)", lambda one: one["pure"] == "kept")
+    check_filter("Detector", "random (6)", lambda one: one["variant"] == "random-0")
+    check_filter("Verdict", "accepted (8)", lambda one: one["verdict"] == "accepted")
+    check_filter("Verdict", "no breakpoint (2)", lambda one: one["verdict"] == "no_breakpoint")
+    check_filter("PURE", "dropped (1)", lambda one: one["pure"] == "dropped")
+    check_filter("PURE", "kept (7)", lambda one: one["pure"] == "kept")
     page.get_by_label("Problem (").fill("asked 1?")
     assert find_options(page).count() == 2
     page.get_by_label("Verdict", exact=True).select_option(label="wrong (2)")
@@ -249,16 +249,18 @@ def test_every_text_has_contrast(visit, file, scheme):
     assert (sum(map(int, dark[4:-1].split(","))) < 200) == (scheme == "dark")
     for place in (0, 3, 8):
         find_options(page).nth(place).click()
-        seen, faint = page.evaluate(CONTRASTS, LOWEST_CONTRAST)
-        assert seen > 100 and faint == []
+        texts, faint = page.evaluate(CONTRASTS, LOWEST_CONTRAST)
+        assert texts > 100 and faint == []
 
 
 def test_every_control_has_a_name_and_the_page_has_its_landmarks(page):
     tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
     controls = ("button", "combobox", "searchbox", "checkbox", "listbox", "option", "link", "region", "table")
-    found = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in tree if not node["ignored"]]
-    assert {role for role, _ in found} >= {"banner", "navigation", "main", "contentinfo", "search", *controls}
-    assert [role for role, name in found if role in controls and not name] == []
+    controls_found = [
+        (node["role"]["value"], node.get("name", {}).get("value", "")) for node in tree if not node["ignored"]
+    ]
+    assert {role for role, _ in controls_found} >= {"banner", "navigation", "main", "contentinfo", "search", *controls}
+    assert [role for role, name in controls_found if role in controls and not name] == []
     levels = [int(h.evaluate("node => node.tagName")[1]) for h in page.get_by_role("heading").all()]
     assert levels[:2] == [1, 2] and set(levels[2:]) == {3}
     identities = page.evaluate("[...document.querySelectorAll('[id]')].map(node => node.id)")

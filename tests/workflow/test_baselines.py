@@ -66,7 +66,7 @@ def test_a_broken_baseline_is_told_before_anything_runs(tmp_path):
     repository = copy_with_baseline(tmp_path, **{"return [*files.base]": 'return [*files.base, "sampels.parquet"]'})
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--configfile", "config/mine.yaml"]
     run = subprocess.run(command, cwd=repository, env=make_environment(), capture_output=True, text=True, timeout=300)
-    told = run.stdout + run.stderr
-    assert run.returncode != 0 and "Traceback" not in told
+    output = run.stdout + run.stderr
+    assert run.returncode != 0 and "Traceback" not in output
     for word in ("baselines/mine.py", "my_name", "no rule makes 'sampels.parquet'", "did you mean 'samples.parquet'?"):
-        assert word in told, told
+        assert word in output, output

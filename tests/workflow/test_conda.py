@@ -65,8 +65,8 @@ def test_the_environment_is_the_repositorys_for_the_configured_engine(config, fi
     status, output = run_snakemake(folder, *arguments, PATH=os.environ["PATH"])
     assert status == 0, output
     (call,) = map(json.loads, (conda / "calls").read_text().splitlines())
-    given = Path(call[call.index("--file") + 1]).read_text()
-    assert given == (ROOT / file).read_text() and yaml.safe_load(given)["dependencies"]
+    content = Path(call[call.index("--file") + 1]).read_text()
+    assert content == (ROOT / file).read_text() and yaml.safe_load(content)["dependencies"]
 
 
 def test_jobs_run_in_the_environment_and_only_another_environment_reruns_them(conda, tmp_path):

@@ -42,11 +42,11 @@ def test_the_plan_counts_the_jobs_that_the_workflow_would_run(path, target, tmp_
         timeout=300,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    told = (run.stdout + run.stderr).rpartition("Job stats:")[2].partition("\n\n")[0]
-    jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", told, re.MULTILINE)}
-    found = plan.settings(config.load(path), where=str(path), **dict.fromkeys(target, True))
-    counted = pd.DataFrame(plan.plan(found)).groupby("rule")["jobs"].sum().to_dict()
+    stats = (run.stdout + run.stderr).rpartition("Job stats:")[2].partition("\n\n")[0]
+    jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
+    settings = plan.settings(config.load(path), where=str(path), **dict.fromkeys(target, True))
+    counted = pd.DataFrame(plan.plan(settings)).groupby("rule")["jobs"].sum().to_dict()
     assert counted == {rule: jobs[rule] for rule in RULES if rule in jobs}
-    variants = {file for file in plan.trace_files(found) if file.startswith("repairs/")}
-    assert jobs["repairs"] == len(variants) * found.experiment.sampling.shards
-    assert files.repairs(found.experiment.gear) in variants
+    variants = {file for file in plan.trace_files(settings) if file.startswith("repairs/")}
+    assert jobs["repairs"] == len(variants) * settings.experiment.sampling.shards
+    assert files.repairs(settings.experiment.gear) in variants

@@ -16,15 +16,15 @@ LOCAL = "tests/configs/local_files.yaml"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def finished_copy(tmp_path_factory):
     folder = Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("made") / "copy", ignore=LEFT_OUT))
     status, output = run_snakemake(folder, "problems", "--configfile", LOCAL)
     assert status == 0, output[-4000:]
     return folder
 
 
-def test_problems_come_from_local_files_and_are_decontaminated(made):
-    folder = made / "results/local_files/problems"
+def test_problems_come_from_local_files_and_are_decontaminated(finished_copy):
+    folder = finished_copy / "results/local_files/problems"
     report = json.loads((folder / "decontamination.json").read_text())
     unfiltered, train = (records.read(folder / f"{name}.parquet", "problems") for name in ("unfiltered/train", "train"))
     gone = {problem["problem_id"] for problem in report["problems"]}
@@ -37,11 +37,11 @@ def test_problems_come_from_local_files_and_are_decontaminated(made):
     assert (folder / "train.parquet.provenance.json").exists()
 
 
-def test_an_edited_data_file_makes_its_problems_again_and_no_others(made):
-    assert plan_jobs(made, "problems", "--configfile", LOCAL) == {}
-    path = made / "tests/files/gsm8k_test.jsonl"
+def test_an_edited_data_file_makes_its_problems_again_and_no_others(finished_copy):
+    assert plan_jobs(finished_copy, "problems", "--configfile", LOCAL) == {}
+    path = finished_copy / "tests/files/gsm8k_test.jsonl"
     path.write_text(path.read_text() + '{"question": "One more?", "answer": "1"}\n')
-    jobs = plan_jobs(made, "problems", "--configfile", LOCAL)
+    jobs = plan_jobs(finished_copy, "problems", "--configfile", LOCAL)
     assert jobs == {"problem_set": 1, "decontaminated_problems": 1, "problems": 1}
 
 

@@ -60,11 +60,11 @@ def finished(tmp_path_factory):
 
 def cancel_one(folder, run, slurm, log):
     """Cancels a sampling job once it has kept a batch; its SLURM id."""
-    kept = folder / "results/smoke/traces/default/draw0/shards/samples"
+    shards = folder / "results/smoke/traces/default/draw0/shards/samples"
     until = time.monotonic() + 300
     while True:
         assert run.poll() is None and time.monotonic() < until, log.read_text()[-6000:]
-        if list(kept.glob(".*0*/000000.parquet")):
+        if list(shards.glob(".*0*/000000.parquet")):
             for line in read_output(["squeue", "-h", "-t", "running", "-o", "%i %k"], slurm).splitlines():
                 job, _, comment = line.partition(" ")
                 if comment == "rule_base_samples_wildcards_default_0_0":

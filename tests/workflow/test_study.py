@@ -39,8 +39,8 @@ def snakemake(*arguments: str) -> str:
 
 
 def test_the_study_plans_every_teacher_and_draw(study):
-    told = snakemake("study", "--configfile", str(study), "--dry-run", "--forceall")
-    stats = told.rpartition("Job stats:")[2].partition("\n\n")[0]
+    output = snakemake("study", "--configfile", str(study), "--dry-run", "--forceall")
+    stats = output.rpartition("Job stats:")[2].partition("\n\n")[0]
     jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
     cells, kinds = 2 * 2, 2  # teachers × draws; the main methods and the ablations
     assert jobs["audits"] == cells * kinds and jobs["audits_of_draws"] == 2 * kinds

@@ -21,10 +21,10 @@ pytestmark = pytest.mark.workflow
 
 def read_tables(folder):
     """Name → bytes of every table and figure of the smoke run, but for costs and hours: seconds differ."""
-    found = [path for kind in ("tables", "figures") for path in (folder / "results/smoke" / kind).rglob("*")]
+    paths = [path for kind in ("tables", "figures") for path in (folder / "results/smoke" / kind).rglob("*")]
     return {
         str(path.relative_to(folder)): path.read_bytes()
-        for path in found
+        for path in paths
         if path.is_file() and not re.search(r"\.provenance\.json$|_costs\.|^hours\.", path.name)
     }
 
@@ -82,7 +82,7 @@ def test_the_slurm_profile_plans_the_same_jobs_and_knows_every_rule_with_a_model
 
 
 def test_a_finished_run_has_every_table_and_figure_and_shows_the_main_table(finished):
-    made = read_tables(finished)
+    contents = read_tables(finished)
     for name in (
         "tables/main.csv",
         "tables/main.md",
@@ -95,19 +95,19 @@ def test_a_finished_run_has_every_table_and_figure_and_shows_the_main_table(fini
         "figures/roc.svg",
         "figures/rulegraph.svg",
     ):
-        assert made[f"results/smoke/{name}"], name
-    text = made["results/smoke/tables/main.txt"].decode()
+        assert contents[f"results/smoke/{name}"], name
+    text = contents["results/smoke/tables/main.txt"].decode()
     assert all(word in text for word in ("heal", "rs_matched", "teacher", "untrained"))
     assert "Nothing to be done" in run_snakemake(finished, "ablations", "--configfile", SMOKE)[1]
 
 
 def test_snakemake_s_own_report_has_the_answer_and_every_figure(finished):
     """With the assets that come with Snakemake: it needs no network."""
-    told = (finished / "results/smoke/report/main.txt").read_text()
+    answer = (finished / "results/smoke/report/main.txt").read_text()
     status, output = run_snakemake(finished, "ablations", "--configfile", SMOKE, "--report", "report.html")
     assert status == 0 and "downloading" not in output, output[-6000:]
     html = (finished / "report.html").read_text()
-    assert told.split("\n\n")[1].split(" (")[0] in html
+    assert answer.split("\n\n")[1].split(" (")[0] in html
     for name in (
         "accuracy.svg",
         "cost.svg",
@@ -136,7 +136,7 @@ def test_touching_files_reruns_nothing(finished):
 
 
 @pytest.mark.parametrize(
-    ("file", "rerun", "kept"),
+    ("file", "rerun", "unchanged"),
     [
         ("heal/method/pure.py", {"curriculum"}, {"base_samples", "repairs", "trace_scores", "extra_samples"}),
         ("heal/pipeline/score.py", {"trace_scores"}, {"base_samples", "repairs", "guided_samples"}),
@@ -145,7 +145,7 @@ def test_touching_files_reruns_nothing(finished):
         ("heal/training/train.py", {"student"}, {"curriculum", "base_samples"}),
     ],
 )
-def test_an_edit_reruns_its_rules_and_no_others(finished, file, rerun, kept):
+def test_an_edit_reruns_its_rules_and_no_others(finished, file, rerun, unchanged):
     path = finished / file
     before = path.read_text()
     path.write_text(before + "\n# edited\n")
@@ -153,7 +153,7 @@ def test_an_edit_reruns_its_rules_and_no_others(finished, file, rerun, kept):
         jobs = set(plan_jobs(finished, "ablations", "--configfile", SMOKE, "--rerun-triggers", "mtime", "input"))
     finally:
         path.write_text(before)
-    assert rerun <= jobs and not kept & jobs
+    assert rerun <= jobs and not unchanged & jobs
 
 
 def test_another_option_reruns_only_what_depends_on_it(finished):

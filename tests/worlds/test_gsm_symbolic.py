@@ -46,8 +46,8 @@ def test_a_config_knows_the_splits_and_keeps_templates_in_spite_of_shared_words(
     assert set(SPLITS_OF["gsm_symbolic"]) == set(words.SPLITS)
     train = Dataset(source="gsm_symbolic", split="train", n=5)
     assert not Problems(train=train, dev=train, test={}).decontaminated
-    for wrong, said in (({"split": "hard", "n": 5}, "seen, weak, unseen"), ({"split": "train"}, "and `n`")):
-        with pytest.raises(ValueError, match=said):
+    for wrong, message in (({"split": "hard", "n": 5}, "seen, weak, unseen"), ({"split": "train"}, "and `n`")):
+        with pytest.raises(ValueError, match=message):
             Dataset(source="gsm_symbolic", **wrong)
     with pytest.raises(ValueError, match="has no `wrong_gold_share`"):
         Dataset(source="gsm_symbolic", split="train", n=5, wrong_gold_share=0.1)
@@ -108,17 +108,17 @@ def test_a_problem_says_of_which_kind_its_template_is(all_splits):
 
 @needs_package
 def test_no_two_splits_share_a_problem_whatever_the_seeds():
-    found = {}
+    split_by_numbers = {}
     for split in words.SPLITS:
         for seed in (0, 1):
             rows = words.generate(split, 200, seed)
             assert len({words.numbers(row) for row in rows}) == len(rows)
             for row in rows:
-                assert found.setdefault(words.numbers(row), split) == split
+                assert split_by_numbers.setdefault(words.numbers(row), split) == split
     options = WarmUpData(templates="taught", per_template=6, per_weak_template=3, hinted_share=0.5)
     for row in warm_up.examples(options, "", "{question}", "{answer}", seed=0)[0]:
-        asked = {"source": row["source"], "question": row["messages"][0]["content"]}
-        assert words.numbers(asked) not in found
+        problem = {"source": row["source"], "question": row["messages"][0]["content"]}
+        assert words.numbers(problem) not in split_by_numbers
 
 
 @needs_package
@@ -141,7 +141,7 @@ def test_templates_take_turns_and_a_split_that_is_used_up_says_so(all_splits, mo
 
 @needs_package
 def test_nearly_every_changed_number_is_found_at_its_step(everything):
-    rng, found = random.Random(0), []
+    rng, hits = random.Random(0), []
     for problem in everything:
         steps = split_text(problem["solution"])
         at = rng.randrange(len(steps))
@@ -150,17 +150,17 @@ def test_nearly_every_changed_number_is_found_at_its_step(everything):
             hit = rng.choice(places)
             wrong = str(Fraction(hit["number"].replace(",", "")).__ceil__() + rng.randint(1, 9))
             changed = steps[at][: hit.start()] + wrong + steps[at][hit.end("number") :]
-            found.append(first_wrong_step(problem, [*steps[:at], changed, *steps[at + 1 :]]) == at + 1)
-    assert len(found) > 600 and np.mean(found) > 0.97
+            hits.append(first_wrong_step(problem, [*steps[:at], changed, *steps[at + 1 :]]) == at + 1)
+    assert len(hits) > 600 and np.mean(hits) > 0.97
 
 
 @needs_package
 def test_most_jumps_are_found(everything):
-    found = []
+    hits = []
     for problem in everything:
         steps = split_text(problem["solution"])
-        found.append(first_wrong_step(problem, [steps[0], steps[-1]]) == 2)
-    assert np.mean(found) > 0.85
+        hits.append(first_wrong_step(problem, [steps[0], steps[-1]]) == 2)
+    assert np.mean(hits) > 0.85
 
 
 @needs_package
@@ -223,11 +223,11 @@ def test_hints_stand_where_the_teacher_is_asked_with_them(curriculum):
     for row in curriculum:
         problem, rest = split_example(row)
         hint = HINT.format(answer=problem["answer"])
-        given = row.get("given", "")
+        prefix = row.get("given", "")
         assert BOX in problem["question"]
         assert problem["question"].endswith(f"{BOX}\n\n{hint}" if row["origin"] == "hint_start" else BOX)
         assert ("given" in row) == (row["origin"] in ("hint_mid", "hint_wrong"))
-        assert not given or (given.endswith(f"\n\n{hint}\n\n") and given.count("Hint") == 1)
+        assert not prefix or (prefix.endswith(f"\n\n{hint}\n\n") and prefix.count("Hint") == 1)
         assert "Hint" not in "\n\n".join(rest) and rest
 
 
@@ -235,13 +235,13 @@ def test_hints_stand_where_the_teacher_is_asked_with_them(curriculum):
 def test_only_behind_a_wrong_prefix_something_is_wrong_and_it_is_the_last_step_given(curriculum):
     for row in curriculum:
         problem, rest = split_example(row)
-        kept = split_text(row.get("given", ""))[:-1]
-        right = kept[:-1] if row["origin"] == "hint_wrong" else kept
+        prefix_steps = split_text(row.get("given", ""))[:-1]
+        right = prefix_steps[:-1] if row["origin"] == "hint_wrong" else prefix_steps
         problem["solution"] = "\n\n".join([*right, *rest])
         assert check_steps(problem, [*right, *rest]) == [True] * len(right + rest)
         if row["origin"] == "hint_wrong":  # the same step again, with other numbers
-            assert re.sub(r"\d", "", rest[0]) == re.sub(r"\d", "", kept[-1])
-        assert first_wrong_step(problem, kept) == (len(kept) if row["origin"] == "hint_wrong" else None)
+            assert re.sub(r"\d", "", rest[0]) == re.sub(r"\d", "", prefix_steps[-1])
+        assert first_wrong_step(problem, prefix_steps) == (len(prefix_steps) if row["origin"] == "hint_wrong" else None)
 
 
 @needs_package

@@ -82,8 +82,8 @@ def render(tree) -> tuple[str, Fraction]:
     if isinstance(tree, int):
         return f"{tree:,} apples", Fraction(tree)
     sign, *parts = tree
-    (left, a), (right, b) = map(render, parts)
-    return f"({left} {sign} {right})", {"+": a + b, "-": a - b, "*": a * b}[sign]
+    (left_text, a), (right_text, b) = map(render, parts)
+    return f"({left_text} {sign} {right_text})", {"+": a + b, "-": a - b, "*": a * b}[sign]
 
 
 TREES = st.recursive(
@@ -153,11 +153,11 @@ def test_each_world_has_its_checker_and_others_have_none():
             worlds.check_steps(other, STEPS)
 
 
-def make_repair(kept: int, text: str, name: str) -> Row:
-    before = "\n\n".join(STEPS[:kept])
+def make_repair(kept_steps: int, text: str, name: str) -> Row:
+    before = "\n\n".join(STEPS[:kept_steps])
     wrong = [0.1, 0.1, 0.1, 2.0, 0.1]
     return {"problem_id": "shells", "source_id": "s", "trace_id": name, "kept": before, "text": text} | {
-        "breakpoint": kept + 1, "accepted": True, "step_entropies": wrong, "surges": wrong
+        "breakpoint": kept_steps + 1, "accepted": True, "step_entropies": wrong, "surges": wrong
     }  # fmt: skip
 
 
@@ -166,10 +166,10 @@ def test_audits_judge_word_problems_and_leave_out_what_only_mini_has():
     wrong = "\n\n".join([*STEPS[:3], "So she has 42 + 112 = 150 shells", "The answer is \\boxed{150}."])
     rows = [make_repair(3, SHELLS["solution"], "valid"), make_repair(3, f"{STEPS[0]}\n\n{STEPS[4]}", "jump")]
     samples = {"s": {"trace_id": "s", "problem_id": "shells", "text": wrong}}
-    found = cut_audit.entropy_quantities(rows, samples, truth)
-    assert not any("withheld" in name for name in found)
-    assert found["entropy of right steps, nats"][0].mean == pytest.approx(0.1)
-    assert found["largest surge is a wrong step"][0].mean == 1
+    quantities = cut_audit.entropy_quantities(rows, samples, truth)
+    assert not any("withheld" in name for name in quantities)
+    assert quantities["entropy of right steps, nats"][0].mean == pytest.approx(0.1)
+    assert quantities["largest surge is a wrong step"][0].mean == 1
     assert cut_audit.cut_quantities(rows, samples, truth)["exact"][0].mean == 1
     assert [truth.origin_of_error(row) for row in rows] == ["valid", "inherited"]
     assert methods.valid_traces([SHELLS], rows) == {"valid"}

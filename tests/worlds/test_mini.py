@@ -80,8 +80,8 @@ def test_a_skipped_step_shows_at_the_next_one(all_splits):
     for puzzle in everything(all_splits):
         steps = puzzles.worked_steps(puzzle)
         for skipped in range(len(steps) - 1):
-            left = steps[:skipped] + steps[skipped + 1 :]
-            assert checker.first_wrong_step(puzzle.question, left) == skipped + 1
+            remaining = steps[:skipped] + steps[skipped + 1 :]
+            assert checker.first_wrong_step(puzzle.question, remaining) == skipped + 1
 
 
 @pytest.mark.parametrize("jump", teacher_text.JUMPS)
@@ -108,11 +108,11 @@ def test_the_checker_takes_any_trace(steps):
 
 
 def test_splits_do_not_overlap_whatever_the_seeds():
-    found = {}
+    split_by_question = {}
     for split in puzzles.SPLITS:
         for seed in (0, 1):
             for puzzle in puzzles.generate(split, 500, seed):
-                assert found.setdefault(puzzle.question, split) == split
+                assert split_by_question.setdefault(puzzle.question, split) == split
 
 
 def test_buckets_keep_splits_apart_for_every_question():
@@ -186,15 +186,15 @@ def test_unaided_jumps_are_guesses_on_hard_puzzles_only(all_splits, name):
     jumped = []
     for puzzle in everything(all_splits):
         steps = checker.split_steps(teacher_text.unaided(puzzle, premises, rng).parts[0][0])
-        said = next((m[1] for p in patterns for step in steps if (m := re.fullmatch(p, step))), None)
-        if said is None:
+        match = next((m[1] for p in patterns for step in steps if (m := re.fullmatch(p, step))), None)
+        if match is None:
             assert len(steps) == len(puzzle.ops) + 1
             assert puzzle.facts or checker.first_wrong_step(puzzle.question, steps) is None
         else:
-            assert puzzle.facts and steps[-1] == puzzles.answer_text(said) and len(steps) <= len(puzzle.ops) + 1
+            assert puzzle.facts and steps[-1] == puzzles.answer_text(match) and len(steps) <= len(puzzle.ops) + 1
             assert checker.first_wrong_step(puzzle.question, steps) <= len(steps) - 1
         if puzzle.facts:
-            jumped.append(said is not None)
+            jumped.append(match is not None)
     assert abs(sum(jumped) / len(jumped) - premises.unaided_jumps) <= 0.12
 
 
@@ -203,12 +203,12 @@ def test_phrasing_after_a_hint_is_louder_only_where_the_premises_say_so(name):
     rng, premises = random.Random(0), teacher_text.TEACHERS[name]
     loud: dict[str, list[bool]] = {"before": [], "after": []}
     for puzzle in puzzles.generate("hard", 200, seed=4):
-        *parts, (told, _) = teacher_text.hinted(puzzle, premises, rng, "right").parts
-        kept = "".join(part for part, _ in parts)
-        for place, text in (("before", kept), ("after", told)):
+        *parts, (phrase, _) = teacher_text.hinted(puzzle, premises, rng, "right").parts
+        prefix = "".join(part for part, _ in parts)
+        for place, text in (("before", prefix), ("after", phrase)):
             steps = [step for step in checker.split_steps(text) if checker._claims(step)]
             loud[place] += [step.startswith(teacher_text.LOUD_OPENERS) for step in steps]
-    share = {place: sum(found) / len(found) for place, found in loud.items()}
+    share = {place: sum(values) / len(values) for place, values in loud.items()}
     assert share["before"] == pytest.approx(premises.loud_share, abs=0.06)
     assert share["after"] == pytest.approx(max(premises.loud_share, premises.loud_hinted), abs=0.06)
 
@@ -245,14 +245,14 @@ def test_chat_text_survives_the_shipped_tokenizer(name):
     messages = [user, {"role": "assistant", "content": puzzles.solution(puzzle)}]
     text = tokenizer.apply_chat_template(messages, tokenize=False)
     assert text == f"<|user|>{user['content']}<|assistant|>{puzzles.solution(puzzle)}<|end|>"
-    asked = tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True)
-    assert text.startswith(asked) and asked.endswith("<|assistant|>")
-    made = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
-    ids, mask = made["input_ids"], made["assistant_masks"]
+    prompt = tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True)
+    assert text.startswith(prompt) and prompt.endswith("<|assistant|>")
+    encoded = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
+    ids, mask = encoded["input_ids"], encoded["assistant_masks"]
     assert tokenizer.decode(ids) == text
     assert tokenizer.unk_token_id not in ids
-    said = tokenizer.decode([i for i, own in zip(ids, mask, strict=True) if own])
-    assert said == f"{puzzles.solution(puzzle)}<|end|>"
+    answer = tokenizer.decode([i for i, own in zip(ids, mask, strict=True) if own])
+    assert answer == f"{puzzles.solution(puzzle)}<|end|>"
     trained = build.encode(teacher_text.Example(user["content"], ((puzzles.solution(puzzle), True),)), vocabulary())
     assert trained[0] == ids
 
@@ -276,18 +276,18 @@ def measure_share_right(name: str, split: str, n: int, sampled: bool) -> float:
     """Share of right final answers on `n` puzzles; one answer each, greedy or at temperature 1."""
     tokenizer = AutoTokenizer.from_pretrained(build.MODELS / name)
     model = AutoModelForCausalLM.from_pretrained(build.MODELS / name, dtype=torch.float32)
-    drawn = puzzles.generate(split, n, seed=12)
-    asked = [
+    sample = puzzles.generate(split, n, seed=12)
+    prompts = [
         tokenizer.apply_chat_template(
             [{"role": "user", "content": p.question}], tokenize=False, add_generation_prompt=True
         )
-        for p in drawn
+        for p in sample
     ]
-    batch = tokenizer(asked, return_tensors="pt", padding=True, return_token_type_ids=False)
+    batch = tokenizer(prompts, return_tensors="pt", padding=True, return_token_type_ids=False)
     torch.manual_seed(0)
-    made = model.generate(**batch, do_sample=sampled, top_k=0, max_new_tokens=140)
-    traces = tokenizer.batch_decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-    return sum(t.endswith(puzzles.answer_text(p.answer)) for t, p in zip(traces, drawn, strict=True)) / n
+    generated = model.generate(**batch, do_sample=sampled, top_k=0, max_new_tokens=140)
+    traces = tokenizer.batch_decode(generated[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+    return sum(t.endswith(puzzles.answer_text(p.answer)) for t, p in zip(traces, sample, strict=True)) / n
 
 
 @pytest.mark.workflow

@@ -23,35 +23,35 @@ from tests.support.run_factory import make_repair
 
 
 @pytest.mark.parametrize(
-    ("kept", "distance", "prefix"), [(0, -2, 0.0), (1, -1, 0.5), (2, 0, 1.0), (3, 1, 1.0), (4, 2, 1.0)]
+    ("kept_steps", "distance", "prefix"), [(0, -2, 0.0), (1, -1, 0.5), (2, 0, 1.0), (3, 1, 1.0), (4, 2, 1.0)]
 )
-def test_cuts_are_measured_against_the_first_wrong_step(kept, distance, prefix):
-    found = cut_audit.cut_quantities(make_repairs(kept, "valid"), BY_ID, TRUTH)
-    assert get_value(found, "exact") == (distance == 0)
-    assert get_value(found, "distance in steps") == distance
-    assert get_value(found, "after the error") == (distance > 0)
-    assert get_value(found, "share of right prefix kept") == prefix
-    assert get_value(found, "restart") == (kept == 0)
-    assert math.isnan(get_value(found, "exact, without restarts")) == (kept == 0)
-    assert get_value(found, f"distance {distance:+d}" if distance else "distance 0") == 1
+def test_cuts_are_measured_against_the_first_wrong_step(kept_steps, distance, prefix):
+    quantities = cut_audit.cut_quantities(make_repairs(kept_steps, "valid"), BY_ID, TRUTH)
+    assert get_value(quantities, "exact") == (distance == 0)
+    assert get_value(quantities, "distance in steps") == distance
+    assert get_value(quantities, "after the error") == (distance > 0)
+    assert get_value(quantities, "share of right prefix kept") == prefix
+    assert get_value(quantities, "restart") == (kept_steps == 0)
+    assert math.isnan(get_value(quantities, "exact, without restarts")) == (kept_steps == 0)
+    assert get_value(quantities, f"distance {distance:+d}" if distance else "distance 0") == 1
 
 
 def test_repairs_of_one_trace_share_one_cut_and_traces_without_breakpoint_are_no_cuts():
     twice = make_repairs(2, "valid") + make_repairs(2, "jump")
     none = [make_repair(SAMPLES[0], None, [])]
     assert cut_audit.cut_quantities(twice, BY_ID, TRUTH)["exact"][1] == N
-    found = cut_audit.cut_quantities(twice[1:N] + none, BY_ID, TRUTH)
-    assert found["exact"][1] == N - 1
-    assert get_value(found, "breakpoint found") == pytest.approx((N - 1) / N)
+    quantities = cut_audit.cut_quantities(twice[1:N] + none, BY_ID, TRUTH)
+    assert quantities["exact"][1] == N - 1
+    assert get_value(quantities, "breakpoint found") == pytest.approx((N - 1) / N)
 
 
 def test_valid_repairs_per_token_count_rejected_repairs_tokens():
     rows = make_repairs(2, "alternate")
-    found = cut_audit.repair_quantities(rows, USAGE, TRUTH)
-    assert get_value(found, "valid of accepted") == 0.5
-    assert get_value(found, "fresh error of accepted") == 0.5
-    assert get_value(found, "inherited error of accepted") == 0
-    assert get_value(found, "valid repairs per 1,000 teacher tokens") == pytest.approx(1000 * N / 2 / 2500)
+    quantities = cut_audit.repair_quantities(rows, USAGE, TRUTH)
+    assert get_value(quantities, "valid of accepted") == 0.5
+    assert get_value(quantities, "fresh error of accepted") == 0.5
+    assert get_value(quantities, "inherited error of accepted") == 0
+    assert get_value(quantities, "valid repairs per 1,000 teacher tokens") == pytest.approx(1000 * N / 2 / 2500)
     rejected = [row | {"accepted": False} for row in make_repairs(2, "jump")]
     more = cut_audit.repair_quantities(rows + rejected, {"prefill": 500, "generated": 4000}, TRUTH)
     assert get_value(more, "valid repairs per 1,000 teacher tokens") == pytest.approx(1000 * N / 2 / 4500)

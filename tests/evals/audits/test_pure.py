@@ -29,29 +29,29 @@ def test_pure_is_judged_for_fresh_and_inherited_errors_apart():
     rows = make_repairs(2, "alternate") + [
         row | {"trace_id": row["trace_id"] + "i"} for row in make_repairs(3, "valid")
     ]
-    found = measure_separation(rows, jumps=3.0, insights=0.5)
-    assert get_value(found, "AUROC fresh: anomaly") == get_value(found, "AUROC inherited: anomaly") == 1
+    quantities = measure_separation(rows, jumps=3.0, insights=0.5)
+    assert get_value(quantities, "AUROC fresh: anomaly") == get_value(quantities, "AUROC inherited: anomaly") == 1
     assert get_value(measure_separation(rows, 0.5, 3.0), "AUROC fresh: anomaly") == 0
     assert get_value(measure_separation(rows, 1.0, 1.0), "AUROC fresh: max step perplexity") == 0.5
-    assert found["AUROC fresh: anomaly"][1] == found["AUROC inherited: anomaly"][1] / 2 == N / 2
+    assert quantities["AUROC fresh: anomaly"][1] == quantities["AUROC inherited: anomaly"][1] / 2 == N / 2
     assert math.isnan(get_value(measure_separation(make_repairs(2, "jump"), 3.0, 0.5), "AUROC fresh: anomaly"))
 
 
 def test_an_early_mention_of_the_answer_is_suspect():
-    told = make_score(SAMPLES[0], 1.0)
+    scores = make_score(SAMPLES[0], 1.0)
     steps = ["It is 7 at once.\n\n", "So.\n\n", "x = \\boxed{7}"]
-    early = pure_audit.first_mention(told | {"steps": steps, "statement": 3}, "7")
-    late = pure_audit.first_mention(told | {"steps": steps[1:2] + steps[:1] + steps[2:], "statement": 3}, "7")
+    early = pure_audit.first_mention(scores | {"steps": steps, "statement": 3}, "7")
+    late = pure_audit.first_mention(scores | {"steps": steps[1:2] + steps[:1] + steps[2:], "statement": 3}, "7")
     assert early > late > 0
-    assert pure_audit.first_mention(told | {"steps": ["77 = 71\n\n", steps[2]], "statement": 2}, "7") == 0
+    assert pure_audit.first_mention(scores | {"steps": ["77 = 71\n\n", steps[2]], "statement": 2}, "7") == 0
 
 
 def test_rules_keep_what_they_say():
     rows = make_repairs(2, "alternate")
-    found = pure_audit.rule_quantities(make_scores(rows, 3.0, 0.5), rows, TRUTH, Pure(drop_share=0.5), 0)
-    assert get_value(found, "valid, no rule") == 0.5
-    assert get_value(found, "valid of kept, quantile") == get_value(found, "valid of kept, oracle") == 1
-    assert get_value(found, "valid ones kept, oracle") == 1
-    assert get_value(found, "kept, random") == 0.5
+    quantities = pure_audit.rule_quantities(make_scores(rows, 3.0, 0.5), rows, TRUTH, Pure(drop_share=0.5), 0)
+    assert get_value(quantities, "valid, no rule") == 0.5
+    assert get_value(quantities, "valid of kept, quantile") == get_value(quantities, "valid of kept, oracle") == 1
+    assert get_value(quantities, "valid ones kept, oracle") == 1
+    assert get_value(quantities, "kept, random") == 0.5
     blind = pure_audit.rule_quantities(make_scores(rows, 1.0, 1.0), rows, TRUTH, Pure(drop_share=0.5), 0)
     assert get_value(blind, "valid of kept, random") < 1

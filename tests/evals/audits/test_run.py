@@ -49,10 +49,10 @@ def test_shuffled_files_give_the_same_values_and_variants_stand_side_by_side(tmp
 
 def test_restarts_and_cuts_after_the_error_are_no_mid_trace_repairs():
     start, mid = make_guided(make_repairs(0, "jump")), make_repairs(2, "valid")
-    others = [row for kept, how in ((0, "jump"), (3, "valid")) for row in make_repairs(kept, how)]
-    found = audits.start_or_mid(start, mid + others, TRUTH)
-    assert found["valid of accepted, hint at mid"][1] == N
-    assert get_value(found, "gap, mean over problems") == 1
+    others = [row for kept_steps, how in ((0, "jump"), (3, "valid")) for row in make_repairs(kept_steps, how)]
+    quantities = audits.start_or_mid(start, mid + others, TRUTH)
+    assert quantities["valid of accepted, hint at mid"][1] == N
+    assert get_value(quantities, "gap, mean over problems") == 1
     assert audits.start_or_mid(start, others, TRUTH)["gap, mean over problems"][1] == 0
 
 

@@ -56,18 +56,18 @@ def make_grades(agreeing: int) -> list[Row]:
     ]
 
 
-def measure_gold(agreeing: int, rows: list[Row], kept: dict[str, set[str]]) -> dict[str, cut_audit.Quantities]:
-    return gold_audit.gold_quantities(make_wrong_gold(), make_grades(agreeing), [], rows, kept, GEAR)
+def measure_gold(agreeing: int, rows: list[Row], kept_ids: dict[str, set[str]]) -> dict[str, cut_audit.Quantities]:
+    return gold_audit.gold_quantities(make_wrong_gold(), make_grades(agreeing), [], rows, kept_ids, GEAR)
 
 
 def test_what_filters_let_through_is_counted_for_wrong_and_right_gold_apart():
     treated = make_repairs(2, "valid")[2:]
     leaked = [row | {"accepted": False, "reason": "leak", "trace_id": row["trace_id"] + "l"} for row in treated[:3]]
     rows = treated + leaked
-    kept = {"all": {row["trace_id"] for row in treated}, "right": {row["trace_id"] for row in treated[WRONG - 2 :]}}
-    found = measure_gold(2, rows, kept)
+    kept_ids = {"all": {row["trace_id"] for row in treated}, "right": {row["trace_id"] for row in treated[WRONG - 2 :]}}
+    quantities = measure_gold(2, rows, kept_ids)
     assert gold_audit.wrong_gold(make_wrong_gold()) == {row["problem_id"] for row in PROBLEMS[:WRONG]}
-    wrong, right = found["wrong gold"], found["right gold"]
+    wrong, right = quantities["wrong gold"], quantities["right gold"]
     assert get_value(wrong, "unsolved, of problems") == 1 and wrong["unsolved, of problems"][1] == WRONG
     assert get_value(wrong, "wrong answers differ enough, of unsolved") == (WRONG - 2) / WRONG
     assert get_value(right, "wrong answers differ enough, of unsolved") == 1
@@ -84,11 +84,11 @@ def test_what_filters_let_through_is_counted_for_wrong_and_right_gold_apart():
 
 def test_every_row_that_comes_to_a_filter_has_wrong_or_right_gold_and_order_does_not_matter():
     rows = make_repairs(2, "alternate")
-    kept = {"some": {row["trace_id"] for row in rows[::3]}}
-    found = measure_gold(4, rows, kept)
-    assert found == measure_gold(4, rows[::-1], kept)
-    for name in found["wrong gold"]:
-        (wrong, n_wrong), (right, n_right) = (found[f"{gold} gold"][name] for gold in ("wrong", "right"))
+    kept_ids = {"some": {row["trace_id"] for row in rows[::3]}}
+    quantities = measure_gold(4, rows, kept_ids)
+    assert quantities == measure_gold(4, rows[::-1], kept_ids)
+    for name in quantities["wrong gold"]:
+        (wrong, n_wrong), (right, n_right) = (quantities[f"{gold} gold"][name] for gold in ("wrong", "right"))
         if name.startswith("share"):
             assert n_wrong == n_right and wrong.mean + right.mean == pytest.approx(1)
         elif name.startswith("kept"):

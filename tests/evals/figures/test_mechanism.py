@@ -51,14 +51,14 @@ def select_curve(numbers: pd.DataFrame, name: str, error: str = "fresh") -> pd.D
 
 
 def test_a_score_that_tells_jumps_finds_them_all_and_a_blind_one_lies_on_the_diagonal():
-    told, blind = (
+    telling, blind = (
         select_curve(compute_roc(make_scored_repairs(3.0, 0.5)), "anomaly"),
         select_curve(compute_roc(make_scored_repairs(1.0, 1.0)), "anomaly"),
     )
-    assert (told["auroc"] == 1).all() and (told["true_positive_rate"].iloc[1:] == 1).all()
+    assert (telling["auroc"] == 1).all() and (telling["true_positive_rate"].iloc[1:] == 1).all()
     assert blind["true_positive_rate"].tolist() == pytest.approx(blind["false_positive_rate"].tolist())
     assert (select_curve(compute_roc(make_scored_repairs(0.5, 3.0)), "anomaly")["auroc"] == 0).all()
-    assert told[["invalid", "valid"]].iloc[0].tolist() == [N / 2, N / 2]
+    assert telling[["invalid", "valid"]].iloc[0].tolist() == [N / 2, N / 2]
 
 
 def test_the_area_under_every_curve_is_its_auroc_and_no_curve_falls():

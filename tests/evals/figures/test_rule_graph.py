@@ -29,8 +29,8 @@ DOT = """digraph snakemake_dag {
 
 def test_the_rule_graph_joins_over_glue_and_marks_what_closes_a_circle():
     numbers = rule_graph.arrows(DOT)
-    found = {(row.needs, row.rule): row.returns for row in numbers.itertuples()}
-    assert found == {
+    closes_circle = {(row.needs, row.rule): row.returns for row in numbers.itertuples()}
+    assert closes_circle == {
         ("base", "grade"): False,
         ("grade", "extra"): False,
         ("extra", "grade"): True,
@@ -41,6 +41,6 @@ def test_the_rule_graph_joins_over_glue_and_marks_what_closes_a_circle():
         rule_graph.arrows("\n".join(lines[:9] + lines[9:-1][::-1])).reset_index(drop=True),
         numbers.reset_index(drop=True),
     )
-    graph = nx.DiGraph(pair for pair, returns in found.items() if not returns)
+    graph = nx.DiGraph(pair for pair, returns in closes_circle.items() if not returns)
     at = rule_graph.places(graph)
     assert all(at[before][0] < at[after][0] for before, after in graph.edges)

@@ -27,13 +27,13 @@ def test_every_figure_has_equal_bytes_and_its_numbers_beside_it(study_run, monke
         records.write_json(path, {"tokens": {"total": 100, "supervised": 300 * number}})
     records.write_text(study_run / "audits_t.csv", audit_draws.joined([ONE, TWO]).to_csv(index=False))
     table = ["--table", study_run / "tables/main.csv"]
-    given = {
+    arguments_by_figure = {
         "cost": [*table, "--more-samples", "rs"],
         "doses": [*make_axes_arguments(study_run), *table, "--exposures", study_run / "exposures.csv"],
         "cuts": ["--teachers", "t", "--audits", study_run / "audits_t.csv"],
         "roc": ["--run", study_run, "--teachers", "t", "--draws", 2, "--variant", "v"],
     }
-    for name, arguments in given.items():
+    for name, arguments in arguments_by_figure.items():
         for place in ("one", "two"):
             run_main(monkeypatch, study_figures.main, name, *arguments, "--out", study_run / place / f"{name}.svg")
         for suffix in ("svg", "png", "csv"):

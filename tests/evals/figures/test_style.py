@@ -45,19 +45,19 @@ WHITE = np.array([0.95047, 1.0, 1.08883])
 APART = 10  # CIE 1976 ΔE; 2.3 is just noticeable side by side
 
 
-def convert_to_lab(color: str, seen: np.ndarray) -> np.ndarray:
+def convert_to_lab(color: str, cone_matrix: np.ndarray) -> np.ndarray:
     rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    x, y, z = np.clip(XYZ @ np.clip(np.asarray(seen) @ linear, 0, 1) / WHITE, 1e-9, None)
+    x, y, z = np.clip(XYZ @ np.clip(np.asarray(cone_matrix) @ linear, 0, 1) / WHITE, 1e-9, None)
     x, y, z = (np.cbrt(v) if v > 216 / 24389 else (24389 / 27 * v + 16) / 116 for v in (x, y, z))
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
-@pytest.mark.parametrize("seen", SEEN_BY)
-def test_colours_can_be_told_apart_by_every_eye(seen):
+@pytest.mark.parametrize("vision", SEEN_BY)
+def test_colours_can_be_told_apart_by_every_eye(vision):
     colors = {color for color, _ in style.METHODS.values()} | {color for color, _ in list_training_colors()}
     for one, other in itertools.combinations(sorted(colors), 2):
-        assert np.linalg.norm(convert_to_lab(one, SEEN_BY[seen]) - convert_to_lab(other, SEEN_BY[seen])) > APART, (
+        assert np.linalg.norm(convert_to_lab(one, SEEN_BY[vision]) - convert_to_lab(other, SEEN_BY[vision])) > APART, (
             one,
             other,
         )
@@ -79,8 +79,8 @@ def test_a_method_has_its_colour_in_every_figure(compared_run, monkeypatch):
     monkeypatch.setitem(style.METHODS, "heal", (own, "o"))
     accuracy, loss = figures.accuracy_numbers(compared_run), training_figures.loss_numbers(compared_run)
     cost = make_cost_table(accuracy[accuracy["benchmark"] == "b"])
-    drawn = [figures.accuracy(accuracy), training_figures.loss_figure(loss), outcome_figures.cost_figure(cost, [])]
-    for figure in drawn:
+    plots = [figures.accuracy(accuracy), training_figures.loss_figure(loss), outcome_figures.cost_figure(cost, [])]
+    for figure in plots:
         colors = [item.get_color() for axis in figure.axes for item in axis.get_lines()]
         colors += [color for axis in figure.axes for item in axis.collections for color in item.get_facecolor()]
         assert own in {plt.matplotlib.colors.to_hex(color) for color in colors}
@@ -91,33 +91,33 @@ def test_what_is_drawn_is_what_the_csv_says(compared_run, tmp_path):
     accuracy, loss = figures.accuracy_numbers(compared_run), training_figures.loss_numbers(compared_run)
     positions = trace_figures.positions_numbers(make_cut_repairs([0, 0, 1, 2, 2, 1]), Truth(PROBLEMS))
     hours = training_figures.hours_numbers(make_ledger(1))
-    made = {
+    figure_and_numbers = {
         "accuracy": (figures.accuracy(accuracy), accuracy),
         "loss": (training_figures.loss_figure(loss), loss),
         "positions": (trace_figures.positions_figure(positions), positions),
         "hours": (training_figures.hours_figure(hours), hours),
     }
     read = {}
-    for name, (figure, numbers) in made.items():
+    for name, (figure, numbers) in figure_and_numbers.items():
         style.save(figure, tmp_path / f"{name}.svg", numbers)
         read[name] = pd.read_csv(tmp_path / f"{name}.csv")
         assert all((tmp_path / f"{name}.{suffix}").stat().st_size for suffix in ("svg", "png"))
     close = {"abs": 6e-5}  # the csv's last digit
 
     panels = [panel for _, panel in read["accuracy"].groupby(["teacher", "student", "benchmark"], sort=False)]
-    for axis, panel in zip(made["accuracy"][0].axes, panels, strict=False):
+    for axis, panel in zip(figure_and_numbers["accuracy"][0].axes, panels, strict=False):
         marks = [item.get_offsets()[0][0] for item in find_points(axis) if len(item.get_offsets()) == 1]
         assert marks == pytest.approx(panel["mean"].tolist(), **close)
     methods = [panel for _, panel in read["loss"].groupby("method", sort=False)]
-    for axis, panel in zip(made["loss"][0].axes, methods, strict=False):
+    for axis, panel in zip(figure_and_numbers["loss"][0].axes, methods, strict=False):
         assert [y for line in axis.get_lines() for y in line.get_ydata()] == pytest.approx(
             panel["loss"].tolist(), **close
         )
-    above, below = made["positions"][0].axes
+    above, below = figure_and_numbers["positions"][0].axes
     assert [bar.get_height() for bar in above.patches] == read["positions"]["traces"].tolist()
     marks = {item.get_label(): item.get_offsets()[:, 1] for item in below.collections if item.get_label()[0] != "_"}
     assert marks["accepted"].tolist() == pytest.approx(read["positions"]["accepted"].tolist(), **close)
-    gpu, jobs = made["hours"][0].axes
+    gpu, jobs = figure_and_numbers["hours"][0].axes
     assert [60 * bar.get_width() for bar in jobs.patches] == pytest.approx(read["hours"]["seconds"].tolist(), **close)
     assert math.isclose(sum(60 * bar.get_width() for bar in gpu.patches), read["hours"]["gpu_seconds"].sum())
 

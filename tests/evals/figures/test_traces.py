@@ -42,8 +42,8 @@ def test_trace_figure_knows_kept_and_new_tokens():
     steps = len(pieces[0])
     assert numbers["part"].value_counts().to_dict() == {"trace": steps, "kept": 2, "continuation": steps - 2}
     assert numbers["step"].tolist() == [*range(1, steps + 1)] * 2
-    kept = numbers[numbers["part"] == "kept"]["entropy_nats"].tolist()
-    assert kept == source["entropies"][:2]
+    kept_entropies = numbers[numbers["part"] == "kept"]["entropy_nats"].tolist()
+    assert kept_entropies == source["entropies"][:2]
 
 
 def test_pure_figure_drops_the_rule_s_share(tmp_path, monkeypatch):

@@ -47,8 +47,8 @@ def test_numbers_are_those_of_the_files(run: card.Run) -> None:
     share = run.answers(run.student_paths("t", "s", "heal", "b")[0][0], "b").scores_Q.mean()
     [line] = [line for line in text.splitlines() if line.startswith("| b ")]
     assert line.split("|")[4].strip().startswith(f"{share:.3f}")
-    for told in ("12,345 tokens, 6,789", "abc with uncommitted changes", "| 1: base samples | 4 | 4 sample | 200 |"):
-        assert told in text, told
+    for part in ("12,345 tokens, 6,789", "abc with uncommitted changes", "| 1: base samples | 4 | 4 sample | 200 |"):
+        assert part in text, part
     assert "report_to" not in text, "what is not set is not told"
 
 
@@ -80,13 +80,13 @@ def test_a_student_without_answers_is_refused(run: card.Run) -> None:
 
 def test_the_command_writes_the_card(run: card.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models = {role: Model(path=".").model_dump() for role in ("teacher", "student")}
-    asked = {"run": run.folder, "teacher": "t", "student": "s", "method": "heal", "seed": 0, "out": tmp_path / "a.md"}
-    asked |= {
+    options = {"run": run.folder, "teacher": "t", "student": "s", "method": "heal", "seed": 0, "out": tmp_path / "a.md"}
+    options |= {
         "method-json": json.dumps(METHODS["heal"]),
         "models": json.dumps(models),
         "problems": '{"split": "train", "n": 3}',
     }
-    arguments = [part for name, value in asked.items() for part in (f"--{name}", str(value))]
+    arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
     monkeypatch.setattr("sys.argv", ["card", *arguments, "--benchmarks", "b"])
     card.main()
     assert "# s, taught by t with heal" in (tmp_path / "a.md").read_text()

@@ -76,10 +76,10 @@ def test_a_verdict_is_said_as_it_is_and_other_rows_do_not_change_it(run, verdict
 
 def test_who_differs_is_named_and_who_does_not_is_not(run):
     table = change_method(read_table(run), "oracle", verdict="lower")
-    assert any(told.startswith("oracle is lower than rs on b ") for told in answer.answer(table, "heal"))
+    assert any(sentence.startswith("oracle is lower than rs on b ") for sentence in answer.answer(table, "heal"))
     none = answer.answer(change_method(table, "oracle", verdict="not distinguishable"), "heal")
     assert "No other method differs from rs on any benchmark, as far as this design can see." in none
-    assert not any("oracle" in told for told in none)
+    assert not any("oracle" in sentence for sentence in none)
     silent = answer.answer(change_method(table, "oracle", verdict="cannot say"), "heal")
     assert (
         "Nothing can be said of any other method beside rs on any benchmark, as far as this design can see." in silent
@@ -146,11 +146,11 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(run):
 
 def test_every_block_says_what_made_it_at_which_commit(run):
     provenance = run / "tables/main.csv.provenance.json"
-    found = report.read_json(provenance)
+    recorded = report.read_json(provenance)
     html, _ = report.page(run, run)
-    assert found["git"]["commit"] in html and found["options_hash"] in html and "--reference-method rs" in html
+    assert recorded["git"]["commit"] in html and recorded["options_hash"] in html and "--reference-method rs" in html
     for dirty in (True, False):
-        records.write_json(provenance, found | {"git": {"commit": "abc", "dirty": dirty}})
+        records.write_json(provenance, recorded | {"git": {"commit": "abc", "dirty": dirty}})
         (block,) = report.blocks_of(report.SECTIONS["Main comparison"][0], run, run)
         assert (block.made.commit, block.made.dirty) == ("abc", dirty)
     provenance.unlink()

@@ -72,9 +72,9 @@ def test_the_stratum_is_what_the_teacher_never_solves(run, table):
     assert get_row(table, "heal", "b:unsolved")["n_questions"] == len(unsolved)
     assert get_row(table, "teacher", "b:unsolved")["mean"] == 0
     student = records.read(run / "evals/t/draw0/s/heal/seed0/b/answers.parquet", "answers")
-    kept = [row["strict"] for row in student if row["problem_id"] in unsolved]
+    verdicts = [row["strict"] for row in student if row["problem_id"] in unsolved]
     assert outcomes.Run(run, "t", "s", ["heal"], ["b"], 1, 1).scores("t", "s", "heal", "b:unsolved").mean() == (
-        pytest.approx(sum(kept) / len(kept))
+        pytest.approx(sum(verdicts) / len(verdicts))
     )
     assert "greedy:unsolved" not in set(table["benchmark"])  # one repeat says too little of the teacher
 
@@ -121,7 +121,7 @@ def damage_answers(run: Path, change) -> str:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda rows: rows[1:], "has no answer in repeat 0"),
         (lambda rows: rows[4:], "questions do not pair up: 1 differ, it lacks problem"),
@@ -132,9 +132,9 @@ def damage_answers(run: Path, change) -> str:
         (lambda rows: [], "no answers"),
     ],
 )
-def test_answers_that_do_not_pair_up_are_refused(run, monkeypatch, change, said):
+def test_answers_that_do_not_pair_up_are_refused(run, monkeypatch, change, message):
     where = damage_answers(run, change)
-    with pytest.raises(HealError, match=said) as refused:
+    with pytest.raises(HealError, match=message) as refused:
         run_main(monkeypatch, tables.main, *make_table_arguments(run, run / "main.csv"))
     assert where in str(refused.value)
 
@@ -173,8 +173,12 @@ def test_what_stands_under_the_table(tmp_path, monkeypatch):
         assert "premise absent: not a test of HEAL (t, draw 0: no hint uplift)" in text
         assert "shows the machinery, not that the paper is right" in text
     markdown = (run / "main.md").read_text()
-    for said in ("re-implemented from a description", "3 training seeds", "Settings of b: repeats 4, temperature 1.0"):
-        assert said in markdown
+    for sentence in (
+        "re-implemented from a description",
+        "3 training seeds",
+        "Settings of b: repeats 4, temperature 1.0",
+    ):
+        assert sentence in markdown
     tex = (run / "main.tex").read_text()
     assert tex.count("\\midrule") == 3 and "\\toprule" in tex and "p\\_bh" in tex
 

@@ -52,15 +52,15 @@ def build_table(run: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
 
 
 def test_costs_add_up_what_a_method_needs(run, monkeypatch):
-    found = build_table(run, monkeypatch)
-    assert list(found.index) == list(METHODS)
-    assert found.loc["rs", "teacher_seconds"] == 10 + 200 + 10 + 1  # samples with their shards, grades, the curriculum
-    assert found.loc["rs", "teacher_gpu_seconds"] == 400
-    assert found.loc["heal", "teacher_seconds"] == 4 * 210 + 10 + 1  # + guided, repairs, scores
-    assert found.loc["oracle", "teacher_seconds"] == 1 and found.loc["oracle", "teacher_tokens_generated"] == 0
-    assert found.loc["heal", ["teacher_tokens_generated", "teacher_tokens_prefilled"]].tolist() == [20000, 4000]
-    assert set(found["training_seconds"]) == set(found["training_gpu_seconds"]) == {8.0}
-    assert set(found["evaluation_seconds"]) == {1.0} and set(found["evaluation_gpu_seconds"]) == {0.0}
+    frame = build_table(run, monkeypatch)
+    assert list(frame.index) == list(METHODS)
+    assert frame.loc["rs", "teacher_seconds"] == 10 + 200 + 10 + 1  # samples with their shards, grades, the curriculum
+    assert frame.loc["rs", "teacher_gpu_seconds"] == 400
+    assert frame.loc["heal", "teacher_seconds"] == 4 * 210 + 10 + 1  # + guided, repairs, scores
+    assert frame.loc["oracle", "teacher_seconds"] == 1 and frame.loc["oracle", "teacher_tokens_generated"] == 0
+    assert frame.loc["heal", ["teacher_tokens_generated", "teacher_tokens_prefilled"]].tolist() == [20000, 4000]
+    assert set(frame["training_seconds"]) == set(frame["training_gpu_seconds"]) == {8.0}
+    assert set(frame["evaluation_seconds"]) == {1.0} and set(frame["evaluation_gpu_seconds"]) == {0.0}
     assert "GPU-seconds" in (run / "tables/main_costs.md").read_text()
 
 

@@ -48,11 +48,11 @@ def test_few_seeds_are_not_ranked_and_five_are(detail_folder, tmp_path, monkeypa
     assert "cannot say: 3 training seeds" in (detail_folder / "main_ranks.md").read_text()
     enough = write_detail_tables(monkeypatch, write_run(tmp_path / "five/run", accuracy=ACCURACY, seeds=5), seeds=5)
     ranks = pd.read_csv(enough / "main_ranks.csv")
-    here = ranks[ranks["benchmark"] == "b"].set_index("method")
-    assert here["why_not"].isna().all()
-    assert here.loc["heal", ["rank_best", "rank_worst"]].tolist() == [1, 1]
+    ranks_of_b = ranks[ranks["benchmark"] == "b"].set_index("method")
+    assert ranks_of_b["why_not"].isna().all()
+    assert ranks_of_b.loc["heal", ["rank_best", "rank_worst"]].tolist() == [1, 1]
     for method in ("rs", "oracle"):  # equal answers
-        assert here.loc[method, ["rank_best", "rank_worst"]].tolist() == [2, 3]
+        assert ranks_of_b.loc[method, ["rank_best", "rank_worst"]].tolist() == [2, 3]
     several = write_detail_tables(
         monkeypatch, write_run(tmp_path / "draws/run", accuracy=ACCURACY, draws=2, seeds=5), draws=2, seeds=5
     )

@@ -46,7 +46,7 @@ def chosen(tmp_path_factory):
 
 
 def test_settings_agree_where_they_are_the_paper_s_and_differ_where_not(chosen):
-    found = build_rows(chosen)
+    frame = build_rows(chosen)
     for item in (
         "samples per problem",
         "part of the trace searched",
@@ -55,25 +55,25 @@ def test_settings_agree_where_they_are_the_paper_s_and_differ_where_not(chosen):
         "student",
         "PACE stages",
     ):
-        assert found.loc[item, "verdict"] == "agrees", item
-    assert found.loc["passes over the data", "verdict"] == "agrees"
-    assert found.loc["second student", "verdict"] == "differs"
+        assert frame.loc[item, "verdict"] == "agrees", item
+    assert frame.loc["passes over the data", "verdict"] == "agrees"
+    assert frame.loc["second student", "verdict"] == "differs"
     e = chosen.experiment
     other = e.model_copy(
         update={"sampling": e.sampling.model_copy(update={"n": 8}), "train": e.train.model_copy(update={"steps": 300})}
     )
-    found = build_rows(replace(chosen, experiment=other))
-    assert found.loc["samples per problem", ["ours", "verdict"]].tolist() == ["8", "differs"]
-    assert found.loc["passes over the data", ["ours", "verdict"]].tolist() == ["300 steps", "differs"]
-    assert found.loc["GPUs", "verdict"] == "cannot say" and found.loc["GPUs", "why"]
+    frame = build_rows(replace(chosen, experiment=other))
+    assert frame.loc["samples per problem", ["ours", "verdict"]].tolist() == ["8", "differs"]
+    assert frame.loc["passes over the data", ["ours", "verdict"]].tolist() == ["300 steps", "differs"]
+    assert frame.loc["GPUs", "verdict"] == "cannot say" and frame.loc["GPUs", "why"]
 
 
 def test_every_verdict_has_a_source_and_every_silence_a_reason(chosen):
-    found = build_rows(chosen)
-    assert set(found["verdict"]) <= {"agrees", "differs", "cannot say"}
-    assert (found.loc[found["verdict"] == "cannot say", "why"] != "").all()
-    assert (found["source"] != "").all() and set(found["confidence"]) <= {"high", "medium", "low"}
-    assert (found.loc[found["low"].notna(), "covers"] != "").all()
+    frame = build_rows(chosen)
+    assert set(frame["verdict"]) <= {"agrees", "differs", "cannot say"}
+    assert (frame.loc[frame["verdict"] == "cannot say", "why"] != "").all()
+    assert (frame["source"] != "").all() and set(frame["confidence"]) <= {"high", "medium", "low"}
+    assert (frame.loc[frame["low"].notna(), "covers"] != "").all()
 
 
 def test_a_gain_is_judged_by_its_interval(chosen):
@@ -128,10 +128,10 @@ def test_other_models_benchmarks_methods_and_a_broken_premise_say_nothing(chosen
 def test_the_teacher_s_unsolved_share_needs_as_many_repeats(tmp_path, chosen):
     assert build_rows(chosen).loc[UNSOLVED, "why"] == "1 repeats of greedy, where 64 are needed"
     enough = make_setting(tmp_path / "run", repeats=64, draws=1)
-    found = build_rows(replace(enough, asked={"b": "aime25", "greedy": "aime24"})).loc[UNSOLVED]
+    frame = build_rows(replace(enough, asked={"b": "aime25", "greedy": "aime24"})).loc[UNSOLVED]
     scores = enough.run.answers(enough.run.teacher_path("t", "b"), "b").scores_QR
-    assert float(found["ours"]) == pytest.approx((~scores.any(axis=1)).mean(), abs=1e-3)
-    assert found["low"] < float(found["ours"]) < found["high"] and found["covers"] == "questions"
+    assert float(frame["ours"]) == pytest.approx((~scores.any(axis=1)).mean(), abs=1e-3)
+    assert frame["low"] < float(frame["ours"]) < frame["high"] and frame["covers"] == "questions"
 
 
 def test_the_mini_world_is_no_test_of_the_paper(tmp_path, monkeypatch):
@@ -148,16 +148,16 @@ def test_the_mini_world_is_no_test_of_the_paper(tmp_path, monkeypatch):
     out = tmp_path / "paper.csv"
     monkeypatch.setattr(sys, "argv", ["command", "--run", str(run), "--experiment", experiment, "--out", str(out)])
     paper.main()
-    found = pd.read_csv(out).set_index("item")
+    frame = pd.read_csv(out).set_index("item")
     results = [number.item for number in PAPER.numbers if number.ours and not number.ours.option]
-    assert (found.loc[results, "verdict"] == "cannot say").all()
-    assert (found.loc[results, "why"] == "the mini world is no test of the paper").all()
-    assert found.loc["samples per problem", "verdict"] == "differs"
+    assert (frame.loc[results, "verdict"] == "cannot say").all()
+    assert (frame.loc[results, "why"] == "the mini world is no test of the paper").all()
+    assert frame.loc["samples per problem", "verdict"] == "differs"
     assert "the mini world is no test of the paper" in out.with_suffix(".md").read_text()
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"needs": ["no such item"]}, "needs 'no such item', which is no item"),
         ({"ours": None, "why": ""}, "nor why nothing is compared"),
@@ -165,10 +165,10 @@ def test_the_mini_world_is_no_test_of_the_paper(tmp_path, monkeypatch):
         ({"confidence": "sure"}, "confidence"),
     ],
 )
-def test_a_mistake_in_the_paper_s_numbers_is_told(change, said):
+def test_a_mistake_in_the_paper_s_numbers_is_told(change, message):
     content = read_yaml(paper.FILE)
     content["numbers"][0] |= change
-    with pytest.raises(HealError, match=said):
+    with pytest.raises(HealError, match=message):
         validate(paper.Paper, content, where="paper.yaml")
 
 
