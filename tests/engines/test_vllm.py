@@ -95,13 +95,13 @@ def test_a_repair_goes_on_from_the_same_prefix_with_the_same_words(fast, exact, 
     (trace,) = exact.generate(requests[:1], Sampling(max_new_tokens=160))[0]
     row = sample.trace_row("p", "base", 0, "", trace) | {"problem_id": "p"}
     cut = Cut(measure(row, puzzle.question, pieces(exact, row["token_ids"]), gear, 0.0), 3, 2)
-    requests = [
+    repair_requests = [
         repair.request(engine, cut, f"Hint: the answer is {puzzle.answer}.", gear, (0, 0)) for engine in (fast, exact)
     ]
-    assert requests[0] == requests[1]
+    assert repair_requests[0] == repair_requests[1]
     greedy = Sampling(temperature=0.0, max_new_tokens=160)
-    ((one,),), ((other,),) = fast.generate(requests[:1], greedy), exact.generate(requests[1:], greedy)
-    assert_agree_until_near_tie(one, other, exact, requests[0].prompt_ids)
+    ((one,),), ((other,),) = fast.generate(repair_requests[:1], greedy), exact.generate(repair_requests[1:], greedy)
+    assert_agree_until_near_tie(one, other, exact, repair_requests[0].prompt_ids)
 
 
 def test_what_the_model_cannot_take_is_refused_before_anything_runs(fast) -> None:
