@@ -51,8 +51,6 @@ COMMANDS = {
     "student-pass continuations": Entry(
         "heal.pipeline.student_pass", "ContinueSamples", "let the student continue from correct samples"
     ),
-        "heal.pipeline.student_pass", "StudentPass", "run the untrained student over correct samples"
-    ),
     "premise": Entry("heal.pipeline.premise", "Premise", "decide whether a teacher's traces can test HEAL"),
     "build-curriculum": Entry("heal.pipeline.curriculum", "BuildCurriculum", "build one method's training data"),
     "train": Entry("heal.training.train", "Train", "train one student"),
