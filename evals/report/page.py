@@ -1,6 +1,6 @@
 """One page of a run: question and answer, tables, figures, what each is and what made it. Self-contained, no script.
 
-Reads what is there of results/<run>: tables/, figures/, traces/*/draw*/premise.json and the provenance beside them; no
+Reads what is there of results/<run>: tables/, figures/, their provenance, and premise.json or settings.json; no
 model, no raw data. What is missing is named with the command that makes it. Captions: workflow/report/. Writes --out
 (html), and the answer alone as text beside it. Equal inputs give equal bytes.
 
@@ -27,6 +27,7 @@ from markdown_it import MarkdownIt
 
 from evals.report import summary as answer
 from evals.results import read_json
+from evals.settings import read_premises
 from evals.tables.render import markdown_table
 from heal.command import command_parser
 from heal.errors import HealError, exit_with_errors
@@ -256,10 +257,7 @@ def answer_of(run: Path) -> dict[str, Any]:
     options = read_json(provenance).get("options", {}) if provenance.exists() else {}
     method = answer.method_of_interest(json.loads(options.get("methods_json", "{}")), frame)
     notes = path.with_suffix(".md").read_text(encoding="utf-8") if path.with_suffix(".md").exists() else ""
-    found = {
-        f"teacher {file.parent.parent.name}, {file.parent.name.replace('draw', 'draw ')}": read_json(file)
-        for file in sorted(run.glob("traces/*/draw*/premise.json"))
-    }
+    found = {f"teacher {teacher}, teacher seed {seed}": content for (teacher, seed), content in read_premises(run).items()}
     absent, present = answer.premise(found)
     if not found:
         present = ["Whether HEAL's premises hold is not recorded here (no premise.json)."]

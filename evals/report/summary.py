@@ -115,8 +115,8 @@ def premise(found: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str
         facts = []
         if "unsolved" in content:
             facts.append(f"{content['unsolved']} of {content['problems']} training problems unsolved")
-        if content.get("points") is not None:
-            facts.append(f"a hint raises the success rate by {100 * content['points']:.0f} points over resampling")
+        if content.get("margin") is not None:
+            facts.append(f"a hint raises the success rate by {100 * content['margin']:.0f} points over resampling")
         present.append(f"Premise present for {whose}" + (f": {'; '.join(facts)}." if facts else "."))
     return absent, present
 
