@@ -2,8 +2,8 @@
 
 Clones the repository (its last commit) into a fresh folder, runs `make env`, `make replicate` and `make replicate` once
 more, and writes seconds, peak memory per rule and the machine to --out. With --ablations, `make ablations` follows,
-with --comparisons, `make comparisons`. With --keep, the clone's tables, figures and premises are copied to that folder
-as the reference results.
+with --comparisons, `make comparisons`. With --keep, `python -m tools.reference` makes that reference folder of the
+clone's results.
 
     python benchmarks/replicate.py --ablations --comparisons \\
         --out results/reference/mini/replicate.json --keep results/reference/mini
@@ -16,7 +16,6 @@ import csv
 import json
 import os
 import platform
-import shutil
 import subprocess
 import tempfile
 import time
@@ -24,7 +23,6 @@ from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-KEPT = ("tables", "figures", "traces/*/draw*/premise.json")
 
 
 def timed(folder: Path, *command: str) -> float:
@@ -54,29 +52,12 @@ def machine() -> dict[str, object]:
     return {"processor": processor, "cores": os.cpu_count(), "python": platform.python_version()}
 
 
-def keep(clone: Path, folder: Path) -> None:
-    """Copies what the tables rest on and what people look at, with each file's provenance."""
-    for pattern in KEPT:
-        for path in (clone / "results/mini").glob(pattern):
-            target = folder / path.relative_to(clone / "results/mini")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():
-                shutil.copytree(path, target, dirs_exist_ok=True)
-            else:
-                shutil.copy(path, target)
-    for path in (clone / "results/mini/evals").rglob("*.json"):
-        if path.name == "results.json":
-            target = folder / path.relative_to(clone / "results/mini")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, target)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, help="the record, json")
     parser.add_argument("--ablations", action="store_true", help="run them too, after the timing")
     parser.add_argument("--comparisons", action="store_true", help="run them too, after the timing")
-    parser.add_argument("--keep", help="copy the reference results to this folder")
+    parser.add_argument("--keep", help="the reference folder to make of the results")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         clone = Path(temporary) / "clone"
@@ -95,7 +76,8 @@ def main() -> None:
         if arguments.comparisons:
             record["comparisons_s"] = timed(clone, "make", "comparisons")
         if arguments.keep:
-            keep(clone, Path(arguments.keep))
+            folder = str(Path(arguments.keep).resolve())
+            timed(clone, ".venv/bin/python", "-m", "tools.reference", "results/mini", "--out", folder)
     Path(arguments.out).parent.mkdir(parents=True, exist_ok=True)
     Path(arguments.out).write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))

@@ -257,7 +257,8 @@ def answer_of(run: Path) -> dict[str, Any]:
     options = read_json(provenance).get("options", {}) if provenance.exists() else {}
     method = answer.method_of_interest(json.loads(options.get("methods_json", "{}")), frame)
     notes = path.with_suffix(".md").read_text(encoding="utf-8") if path.with_suffix(".md").exists() else ""
-    found = {f"teacher {teacher}, teacher seed {seed}": content for (teacher, seed), content in read_premises(run).items()}
+    premises = read_premises(run).items()
+    found = {f"teacher {teacher}, teacher seed {seed}": content for (teacher, seed), content in premises}
     absent, present = answer.premise(found)
     if not found:
         present = ["Whether HEAL's premises hold is not recorded here (no premise.json)."]
