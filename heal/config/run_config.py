@@ -8,6 +8,8 @@
     gear_variants.NAME             GEAR's options; `default` is the section `gear`
     methods.NAME                   a method with its complete options
     training.NAME                  the training options of a method's students
+    schedules.NAME                 the PACE schedule of a method's students
+    distillations.NAME             how they learn from the teacher's probabilities; None for a method without
     warm_up_examples.ROLE.NAME     the worked examples of a warm-up; ROLE is teachers or students
     warm_up_training.ROLE.NAME     how a warm-up trains
     warm_up_bases.ROLE.NAME        the model that a warm-up starts from
@@ -107,6 +109,8 @@ class RunConfig:
             "gear_variants": lambda name: pick(self.gear_variants, name, path, self.where),
             "methods": self.get_method_spec,
             "training": self.get_training,
+            "schedules": lambda name: pick(self.methods, name, path, self.where).schedule,
+            "distillations": lambda name: pick(self.methods, name, path, self.where).distillation,
             "comparisons": self.get_comparison,
             "teachers": lambda name: self.get_model_source("teachers", name),
             "students": lambda name: self.get_model_source("students", name),
