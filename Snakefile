@@ -15,11 +15,6 @@ if not Path(workflow.basedir).samefile(Path.cwd()):
     )
 
 
-if not workflow.config_settings.configfiles:
-
-    configfile: "config/config.yaml"
-
-
 # For --sdm apptainer: built from containers/heal.def, which says how.
 container: "containers/heal.sif"
 
@@ -31,11 +26,11 @@ report: "workflow/report/workflow.rst"
 
 
 rule all:
-    """The main comparison: tables, figures, the page that shows them, and a card of every student."""
+    """The main comparison: tables, figures, the page that shows them, and a model card of every student."""
     input:
-        report_files("main"),
-        page_files("main"),
-        model_cards(MAIN),
+        list_report_files("main"),
+        list_pages("main"),
+        list_model_cards(MAIN),
 
 
 include: "workflow/rules/collect.smk"
@@ -44,7 +39,6 @@ include: "workflow/rules/models.smk"
 include: "workflow/rules/traces.smk"
 include: "workflow/rules/repair.smk"
 include: "workflow/rules/student_passes.smk"
-include: "workflow/rules/curricula.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evals.smk"
 include: "workflow/rules/tables.smk"
@@ -53,4 +47,4 @@ include: "workflow/rules/report.smk"
 
 
 onsuccess:
-    show_summary()
+    print_summary()

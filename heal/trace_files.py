@@ -7,6 +7,7 @@ The registry, the workflow, the cost plan, the ledger and the figures read this 
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -100,23 +101,10 @@ def list_trace_files(variants: Iterable[str]) -> list[TraceFile]:
 
 
 def find_trace_file(path: str) -> TraceFile:
-    """The table's entry for a path with or without its wildcards filled in. Raises KeyError where none fits."""
+    """The table's entry for a path, with the wildcards that the path fills in. Raises KeyError where none fits."""
     for file in TRACE_FILES:
-        if matches_pattern(path, file.path):
-            return file
+        pattern = re.escape(file.path).replace(r"\{", "(?P<").replace(r"\}", r">[\w{}]+)")
+        match = re.fullmatch(pattern, path)
+        if match:
+            return file.of(**match.groupdict())
     raise KeyError(path)
-
-
-def matches_pattern(path: str, pattern: str) -> bool:
-    """Whether a relative path is the pattern with each wildcard replaced by one name."""
-    parts, expected = path.split("/"), pattern.split("/")
-    if len(parts) != len(expected):
-        return False
-    for part, wanted in zip(parts, expected, strict=True):
-        before, brace, rest = wanted.partition("{")
-        after = rest.partition("}")[2]
-        if not brace and part != wanted:
-            return False
-        if brace and not (part.startswith(before) and part.endswith(after) and "." not in part[: -len(after) or None]):
-            return False
-    return True

@@ -28,10 +28,12 @@ from heal import registry
 from heal.config.data import Dataset, WarmUpData
 from heal.config.experiment import Experiment, Gear, Model, ModelSource, Train, WarmUp, load
 from heal.config.options import OptionGroup, changed_options
+from heal.engines.open import check_backend
 from heal.errors import HealError
 from heal.method.base import Method
 from heal.trace_files import DEFAULT_VARIANT
 from heal.worlds import registry as worlds
+from heal.worlds.registry import check_problem_sets
 
 UNFILTERED = "unfiltered/train"
 """The training problems before decontamination."""
@@ -94,7 +96,10 @@ class RunConfig:
 
     def check(self) -> None:
         """Raises HealError for a name in the config that does not exist."""
-        registry.resolve_methods(self.experiment, where=self.where)
+        experiment = self.experiment
+        check_problem_sets(experiment.problems, where=self.where)
+        check_backend(experiment.engine.backend, self.where, "engine.backend")
+        registry.resolve_methods(experiment, where=self.where)
 
     @property
     def folder(self) -> str:

@@ -97,6 +97,8 @@ class Method(ABC):
     summary: ClassVar[str]
     differs: ClassVar[str]
     """What is not as in the paper."""
+    version: ClassVar[int] = 1
+    """Raise it when the method's curriculum changes for the same traces: its curricula are then built again."""
     Options: ClassVar[type[OptionGroup]] = OptionGroup
 
     def __init__(self, options: OptionGroup) -> None:

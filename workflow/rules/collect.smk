@@ -1,4 +1,6 @@
-# What can be asked for: each target is a part of the way to the main comparison, or more.
+# Targets: each is a part of the way to the main comparison, or more.
+
+
 rule problems:
     """Problems of every split."""
     input:
@@ -8,61 +10,65 @@ rule problems:
 rule traces:
     """The teacher's samples, grades and repairs, as the main methods need them."""
     input:
-        needed_traces(MAIN),
-        expand(f"{T}/premise.json", **AXES),
+        list_needed_traces(MAIN),
+        expand(f"{TRACES}/premise.json", **AXES),
 
 
 rule scores:
-    """What PURE measures on the repairs of every GEAR variant."""
+    """PURE's scores of the repairs of every GEAR variant."""
     input:
-        [file for file in needed_traces(EVERY) if "/scores/" in file],
+        [file for file in list_needed_traces(METHODS) if "/scores/" in file],
 
 
 rule viewer:
-    """The trace viewer: one html per teacher and draw."""
+    """The trace viewer: one html per teacher and teacher seed."""
     input:
-        expand(f"{RUN}/viewer/{{teacher}}_draw{{draw}}.html", **AXES),
+        expand(f"{RUN}/viewer/{{teacher}}_teacher_seed{{teacher_seed}}.html", **AXES),
 
 
 rule curricula:
     """The training data of the main methods."""
     input:
-        per_student(f"{RUN}/curricula/{STUDENT}/curriculum.jsonl", MAIN),
+        expand(f"{CURRICULUM}/curriculum.jsonl", method=MAIN, **AXES),
 
 
 rule students:
     """The trained students of the main methods."""
     input:
-        per_student(f"{RUN}/students/{STUDENT}/seed{{seed}}/model", MAIN),
+        expand(f"{STUDENT}/model", method=MAIN, **AXES),
 
 
-rule cards:
-    """A model card beside every student of the main methods."""
+rule model_cards:
+    """A model card for every student of the main methods."""
     input:
-        model_cards(MAIN),
+        list_model_cards(MAIN),
 
 
 rule tables:
     """The main tables without the figures."""
     input:
-        lambda wildcards: table_files("main"),
+        list_table_files("main"),
 
 
 rule ablations:
-    """Every ablation of the config, beside the main methods."""
+    """Every ablation of the config, with the main methods."""
     input:
-        lambda wildcards: [file for kind in ("main", "ablations") for file in report_files(kind) + page_files(kind)],
+        [
+            file
+            for comparison in ("main", "ablations")
+            for file in list_report_files(comparison) + list_pages(comparison)
+        ],
 
 
 rule comparisons:
-    """The config's further comparisons, beside the main one."""
+    """The config's further comparisons, and the main one."""
     input:
-        lambda wildcards: [file for kind in ("main", *EXPERIMENT.comparisons) for file in report_files(kind)]
-        + page_files("main"),
+        [file for comparison in ("main", *EXPERIMENT.comparisons) for file in list_report_files(comparison)],
+        list_pages("main"),
 
 
 rule study:
     """The ablations and the study's figures: of the mini study with --configfile config/mini_study.yaml."""
     input:
         rules.ablations.input,
-        lambda wildcards: study_files(),
+        list_study_files(),

@@ -1,11 +1,10 @@
-# The problems of every split, and what keeps training problems apart from held-out ones.
+# Problems of every split, and the decontamination of the training problems.
 
 
-rule problem_set:
+rule load_problems:
     """Problems of one split, checked."""
     input:
-        data=data_files,
-        code=code("heal.data.load_problems"),
+        data=list_data_files,
     output:
         problems=f"{RUN}/problems/{{split}}.parquet",
     log:
@@ -13,28 +12,25 @@ rule problem_set:
     benchmark:
         f"{TIMES}/problems/{{split}}.tsv"
     wildcard_constraints:
-        split="|".join(CHECKED),
+        split="|".join(UNFILTERED if split == "train" and DECONTAMINATED else split for split in SPLITS),
     conda:
         CONDA
     params:
-        options=lambda wildcards: dataset(wildcards.split),
-        instruction=lambda wildcards: INSTRUCTION,
-        seed=EXPERIMENT.seed,
+        version=get_version("load-problems"),
+        options=track_options("load-problems"),
     message:
         "Problems: {wildcards.split}"
     shell:
-        "python -m heal.data.load_problems --options {params.options:q} {params.instruction:q} --seed {params.seed}"
-        " --out {output.problems:q} 2>&1 | tee {log:q}"
+        "heal load-problems --split {wildcards.split:q} --out {output.problems:q} 2>&1 | tee {log:q}"
 
 
 if DECONTAMINATED:
 
-    rule decontaminated_problems:
-        """The training problems without those that are also held out, and the list of these."""
+    rule decontaminate_problems:
+        """The training problems without those that are also held out, and a report of the removed ones."""
         input:
             problems=f"{RUN}/problems/{UNFILTERED}.parquet",
             held_out=[f"{RUN}/problems/{split}.parquet" for split in SPLITS if split != "train"],
-            code=code("heal.data.decontaminate"),
         output:
             problems=TRAIN,
             report=DECONTAMINATION,
@@ -45,11 +41,11 @@ if DECONTAMINATED:
         conda:
             CONDA
         params:
-            options=options(EXPERIMENT.problems.decontamination),
-            instruction=lambda wildcards: INSTRUCTION,
+            version=get_version("decontaminate"),
+            options=track_options("decontaminate"),
+            held_out=lambda wildcards, input: repeat_flag("--held-out", input.held_out),
         message:
             "Problems: train, decontaminated"
         shell:
-            "python -m heal.data.decontaminate --problems {input.problems:q} --held-out {input.held_out:q}"
-            " --options {params.options:q} {params.instruction:q} --report {output.report:q}"
+            "heal decontaminate --problems {input.problems:q} {params.held_out:q} --report {output.report:q}"
             " --out {output.problems:q} 2>&1 | tee {log:q}"

@@ -2,129 +2,111 @@
 
 
 rule evaluate_student:
-    """All benchmarks of one trained student, in one process."""
+    """All benchmarks of one trained student."""
     input:
-        model=rules.student.output.model,
-        problems=benchmark_problems,
-        tasks=task_files(),
-        code=code("evals.run"),
+        model=rules.train_student.output.model,
+        problems=list_benchmark_problems,
+        tasks=list_task_files(),
     output:
-        evaluation(f"{RUN}/evals/{STUDENT}/seed{{seed}}"),
+        list_eval_files(STUDENT_EVALS),
     log:
-        f"{LOGS}/evals/{STUDENT}.seed{{seed}}.log",
+        f"{LOGS}/{run_layout.STUDENT_EVALS}.log",
     benchmark:
-        f"{TIMES}/evals/{STUDENT}.seed{{seed}}.tsv"
+        f"{TIMES}/{run_layout.STUDENT_EVALS}.tsv"
     conda:
         CONDA
     resources:
-        gpu=STUDENT_GPUS,
+        gpu=count_gpus("students"),
     params:
-        template=lambda wildcards: template_options(EXPERIMENT.students[wildcards.student]),
+        version=get_version("evaluate"),
+        options=track_options("evaluate", teacher=None),
         problems=f"{RUN}/problems",
-        benchmarks=BENCHMARKS,
-        engine=options(EXPERIMENT.engine),
-        seed=EXPERIMENT.seed,
-        trackers=lambda wildcards: ["--report-to", *TRAINING[wildcards.method].report_to],
-        out=f"{RUN}/evals/{STUDENT}/seed{{seed}}",
+        out=STUDENT_EVALS,
     message:
-        "Evaluating {wildcards.student}: {wildcards.method}, seed {wildcards.seed} (teacher {wildcards.teacher}, draw {wildcards.draw})"
+        "Evaluating {wildcards.student}: {wildcards.method}, seed {wildcards.seed} (teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed})"
     shell:
-        "python -m evals.run --model {input.model:q} {params.template:q} --problems {params.problems:q} --benchmarks {params.benchmarks}"
-        " --engine {params.engine:q} --gpus {resources.gpu} --seed {params.seed} {params.trackers}"
-        " --out {params.out:q}"
-        " 2>&1 | tee {log:q}"
+        "heal evaluate --student {wildcards.student} --trained {input.model:q} --method {wildcards.method}"
+        " --problems {params.problems:q} --gpus {resources.gpu} --out {params.out:q} 2>&1 | tee {log:q}"
 
 
 rule evaluate_teacher:
-    """The teacher itself, on the same benchmarks: the ceiling."""
+    """The teacher on the same benchmarks: the ceiling."""
     input:
-        model=teacher_files,
-        problems=benchmark_problems,
-        tasks=task_files(),
-        code=code("evals.run"),
+        model=list_model_files("teachers"),
+        problems=list_benchmark_problems,
+        tasks=list_task_files(),
     output:
-        evaluation(f"{RUN}/evals/{{teacher}}/teacher"),
+        list_eval_files(TEACHER_EVALS),
     log:
-        f"{LOGS}/evals/{{teacher}}.teacher.log",
+        f"{LOGS}/{run_layout.TEACHER_EVALS}.log",
     benchmark:
-        f"{TIMES}/evals/{{teacher}}.teacher.tsv"
+        f"{TIMES}/{run_layout.TEACHER_EVALS}.tsv"
     conda:
         CONDA
     resources:
-        gpu=TEACHER_GPUS,
+        gpu=count_gpus("teachers"),
     params:
-        model=TEACHER,
+        version=get_version("evaluate"),
+        options=track_options("evaluate"),
         problems=f"{RUN}/problems",
-        benchmarks=BENCHMARKS,
-        engine=options(EXPERIMENT.engine),
-        seed=EXPERIMENT.seed,
-        out=f"{RUN}/evals/{{teacher}}/teacher",
+        out=TEACHER_EVALS,
     message:
         "Evaluating the teacher {wildcards.teacher}"
     shell:
-        "python -m evals.run {params.model:q} --problems {params.problems:q} --benchmarks {params.benchmarks}"
-        " --engine {params.engine:q} --gpus {resources.gpu} --seed {params.seed} --out {params.out:q}"
-        " 2>&1 | tee {log:q}"
+        "heal evaluate --teacher {wildcards.teacher} --problems {params.problems:q} --gpus {resources.gpu}"
+        " --out {params.out:q} 2>&1 | tee {log:q}"
 
 
 rule evaluate_untrained:
     """The student before training: the floor."""
     input:
-        model=student_files,
-        problems=benchmark_problems,
-        tasks=task_files(),
-        code=code("evals.run"),
+        model=list_model_files("students"),
+        problems=list_benchmark_problems,
+        tasks=list_task_files(),
     output:
-        evaluation(f"{RUN}/evals/students/{{student}}"),
+        list_eval_files(UNTRAINED_EVALS),
     log:
-        f"{LOGS}/evals/students.{{student}}.log",
+        f"{LOGS}/{run_layout.UNTRAINED_EVALS}.log",
     benchmark:
-        f"{TIMES}/evals/students.{{student}}.tsv"
+        f"{TIMES}/{run_layout.UNTRAINED_EVALS}.tsv"
     conda:
         CONDA
     resources:
-        gpu=STUDENT_GPUS,
+        gpu=count_gpus("students"),
     params:
-        model=BASE_STUDENT,
+        version=get_version("evaluate"),
+        options=track_options("evaluate"),
         problems=f"{RUN}/problems",
-        benchmarks=BENCHMARKS,
-        engine=options(EXPERIMENT.engine),
-        seed=EXPERIMENT.seed,
-        out=f"{RUN}/evals/students/{{student}}",
+        out=UNTRAINED_EVALS,
     message:
         "Evaluating the untrained student {wildcards.student}"
     shell:
-        "python -m evals.run {params.model:q} --problems {params.problems:q} --benchmarks {params.benchmarks}"
-        " --engine {params.engine:q} --gpus {resources.gpu} --seed {params.seed} --out {params.out:q}"
-        " 2>&1 | tee {log:q}"
+        "heal evaluate --student {wildcards.student} --problems {params.problems:q} --gpus {resources.gpu}"
+        " --out {params.out:q} 2>&1 | tee {log:q}"
 
 
-rule model_card:
-    """What a trained student learnt from, how it scores, and on what terms."""
+rule write_model_card:
+    """What a trained student learned from, its scores, and its license."""
     input:
-        training=rules.student.output.training,
-        exposures=rules.student.output.exposures,
-        answers=ANSWERS,
-        code=code("evals.report.model_card"),
+        training=rules.train_student.output.training,
+        exposures=rules.train_student.output.exposures,
+        student=[f"{STUDENT_EVALS}/{benchmark}/answers.parquet" for benchmark in BENCHMARKS],
+        teacher=[f"{TEACHER_EVALS}/{benchmark}/answers.parquet" for benchmark in BENCHMARKS],
+        untrained=[f"{UNTRAINED_EVALS}/{benchmark}/answers.parquet" for benchmark in BENCHMARKS],
     output:
-        card=f"{RUN}/students/{STUDENT}/seed{{seed}}/README.md",
+        card=f"{STUDENT}/README.md",
     log:
-        f"{LOGS}/cards/{STUDENT}.seed{{seed}}.log",
+        f"{LOGS}/model_cards/{run_layout.STUDENT}.log",
     benchmark:
-        f"{TIMES}/cards/{STUDENT}.seed{{seed}}.tsv"
+        f"{TIMES}/model_cards/{run_layout.STUDENT}.tsv"
     conda:
         CONDA
     params:
-        run=lambda wildcards: RUN,
-        benchmarks=BENCHMARKS,
-        method=lambda wildcards: method_json(wildcards.method),
-        models=models_json,
-        problems=options(EXPERIMENT.problems.train),
-        license=["--license", EXPERIMENT.problems.license] if EXPERIMENT.problems.license else [],
+        version=get_version("model-card"),
+        options=track_options("model-card"),
     message:
-        "Model card: {wildcards.student}, {wildcards.method}, seed {wildcards.seed} (teacher {wildcards.teacher}, draw {wildcards.draw})"
+        "Model card: {wildcards.student}, {wildcards.method}, seed {wildcards.seed} (teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed})"
     shell:
-        "python -m evals.report.model_card --run {params.run:q} --teacher {wildcards.teacher} --draw {wildcards.draw}"
-        " --student {wildcards.student} --method {wildcards.method} --seed {wildcards.seed}"
-        " --benchmarks {params.benchmarks} --method-json {params.method:q} --models {params.models:q}"
-        " --problems {params.problems:q} {params.license:q} --out {output.card:q} 2>&1 | tee {log:q}"
+        "heal model-card --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed}"
+        " --student {wildcards.student} --method {wildcards.method} --seed {wildcards.seed} --out {output.card:q}"
+        " 2>&1 | tee {log:q}"

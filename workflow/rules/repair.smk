@@ -1,72 +1,63 @@
-# GEAR's repairs and what PURE measures on them.
+# GEAR's repairs, and what PURE needs to know of them.
 
 
-rule repairs:
+rule repair_traces:
     """One shard of the repairs of one GEAR variant."""
     input:
         problems=TRAIN,
-        samples=f"{T}/samples.parquet",
-        grades=f"{T}/grades.parquet",
-        model=teacher_files,
-        code=code("heal.pipeline.repair"),
+        samples=f"{TRACES}/{SAMPLES.path}",
+        grades=f"{TRACES}/{GRADES.path}",
+        model=list_model_files("teachers"),
     output:
-        repairs=f"{T}/shards/repairs/{{variant}}/{{shard}}.parquet",
+        repairs=f"{TRACES}/shards/repairs/{{variant}}/{{shard}}.parquet",
     log:
-        f"{LOGS}/repairs/{{teacher}}.draw{{draw}}.{{variant}}.{{shard}}.log",
+        f"{LOGS}/repairs/{{teacher}}.{{teacher_seed}}.{{variant}}.{{shard}}.log",
     benchmark:
-        f"{TIMES}/repairs/{{teacher}}.draw{{draw}}.{{variant}}.{{shard}}.tsv"
+        f"{TIMES}/repairs/{{teacher}}.{{teacher_seed}}.{{variant}}.{{shard}}.tsv"
     conda:
         CONDA
     resources:
-        gpu=TEACHER_GPUS,
+        gpu=count_gpus("teachers"),
     params:
-        model=TEACHER,
-        engine=options(EXPERIMENT.engine),
-        sampling=options(EXPERIMENT.sampling),
-        gear=lambda wildcards: as_json(GEARS[wildcards.variant]),
-        seed=EXPERIMENT.seed,
+        version=get_version("repair"),
+        options=track_options("repair"),
         shards=len(SHARDS),
     message:
-        "Teacher {wildcards.teacher}, draw {wildcards.draw}: repairs {wildcards.variant}, part {wildcards.shard} of {params.shards}"
+        "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: repairs {wildcards.variant}, shard {wildcards.shard} of {params.shards}"
     shell:
-        "python -m heal.pipeline.repair --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
-        " {params.model:q} --engine {params.engine:q} --sampling {params.sampling:q} --options {params.gear:q}"
-        " --seed {params.seed} --draw {wildcards.draw} --shard {wildcards.shard}/{params.shards}"
-        " --gpus {resources.gpu} --out {output.repairs:q} 2>&1 | tee {log:q}"
+        "heal repair --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed} --variant {wildcards.variant}"
+        " --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
+        " --shard {wildcards.shard}/{params.shards} --gpus {resources.gpu} --out {output.repairs:q} 2>&1 | tee {log:q}"
 
 
-rule trace_scores:
+rule score_traces:
     """One shard of the scores of one GEAR variant's accepted repairs."""
     input:
         problems=TRAIN,
-        samples=f"{T}/samples.parquet",
-        grades=f"{T}/grades.parquet",
-        repairs=f"{T}/repairs/{{variant}}.parquet",
-        guided=lambda wildcards: f"{T}/guided.parquet" if needs_guided_scores(wildcards.variant) else [],
-        model=teacher_files,
-        code=code("heal.pipeline.score"),
+        samples=f"{TRACES}/{SAMPLES.path}",
+        grades=f"{TRACES}/{GRADES.path}",
+        repairs=f"{TRACES}/{REPAIRS.path}",
+        guided=lambda wildcards: f"{TRACES}/{GUIDED.path}" if scores_guided(wildcards.variant) else [],
+        model=list_model_files("teachers"),
     output:
-        scores=f"{T}/shards/scores/{{variant}}/{{shard}}.parquet",
+        scores=f"{TRACES}/shards/scores/{{variant}}/{{shard}}.parquet",
     log:
-        f"{LOGS}/scores/{{teacher}}.draw{{draw}}.{{variant}}.{{shard}}.log",
+        f"{LOGS}/scores/{{teacher}}.{{teacher_seed}}.{{variant}}.{{shard}}.log",
     benchmark:
-        f"{TIMES}/scores/{{teacher}}.draw{{draw}}.{{variant}}.{{shard}}.tsv"
+        f"{TIMES}/scores/{{teacher}}.{{teacher_seed}}.{{variant}}.{{shard}}.tsv"
     conda:
         CONDA
     resources:
-        gpu=TEACHER_GPUS,
+        gpu=count_gpus("teachers"),
     params:
-        model=TEACHER,
-        engine=options(EXPERIMENT.engine),
-        scoring=options(EXPERIMENT.scoring),
-        guided=lambda wildcards, input: ["--guided", input.guided] if input.guided else [],
-        min_step_tokens=lambda wildcards: GEARS[wildcards.variant].min_step_tokens,
+        version=get_version("score"),
+        options=track_options("score"),
+        guided=lambda wildcards, input: add_flag("--guided", input.guided),
         shards=len(SHARDS),
     message:
-        "Teacher {wildcards.teacher}, draw {wildcards.draw}: scores {wildcards.variant}, part {wildcards.shard} of {params.shards}"
+        "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: scores {wildcards.variant}, shard {wildcards.shard} of {params.shards}"
     shell:
-        "python -m heal.pipeline.score --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
-        " --repairs {input.repairs:q} {params.guided:q} {params.model:q} --engine {params.engine:q}"
-        " --options {params.scoring:q} --min-step-tokens {params.min_step_tokens}"
-        " --shard {wildcards.shard}/{params.shards}"
-        " --gpus {resources.gpu} --out {output.scores:q} 2>&1 | tee {log:q}"
+        "heal score --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed} --variant {wildcards.variant}"
+        " --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q} --repairs {input.repairs:q}"
+        " {params.guided:q} --shard {wildcards.shard}/{params.shards} --gpus {resources.gpu} --out {output.scores:q}"
+        " 2>&1 | tee {log:q}"

@@ -1,30 +1,56 @@
-# One page with the answer, every table and every figure: no script, nothing from elsewhere, no model.
+# One page with the summary, every table and every figure: no script, no model; and the trace viewer.
 
 
-rule page:
-    """The page of a comparison, and the answer in words; what the run has made besides stands there too."""
+rule render_report:
+    """The page of a comparison, and its summary as text."""
     input:
-        made=lambda wildcards: [
-            file
-            for kind in dict.fromkeys(("main", wildcards.kind))
-            for file in report_files(kind)
-            if not file.endswith((".tex", ".txt"))
-        ],
+        files=list_page_inputs,
         captions=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("workflow/report/*.rst")),
         template="evals/report/report.html.jinja",
-        code=code("evals.report.page"),
     output:
-        html=reported(f"{RUN}/report/{{kind}}.html", "page", "Answer", Page="Answer, tables, figures", Methods="{kind}"),
-        txt=f"{RUN}/report/{{kind}}.txt",
+        html=mark_for_report(
+            f"{RUN}/report/{{comparison}}.html",
+            "page",
+            "Summary",
+            Page="Summary, tables, figures",
+            Methods="{comparison}",
+        ),
+        txt=f"{RUN}/report/{{comparison}}.txt",
     log:
-        f"{LOGS}/report/{{kind}}.log",
+        f"{LOGS}/report/{{comparison}}.log",
     benchmark:
-        f"{TIMES}/report/{{kind}}.tsv"
+        f"{TIMES}/report/{{comparison}}.tsv"
     conda:
         CONDA
     params:
-        run=lambda wildcards: RUN,
+        version=get_version("report"),
+        run=RUN,
     message:
-        "Page: {wildcards.kind}"
+        "Page: {wildcards.comparison}"
     shell:
-        "python -m evals.report.page {params.run} --out {output.html:q} 2>&1 | tee {log:q}"
+        "heal report {params.run} --out {output.html:q} 2>&1 | tee {log:q}"
+
+
+rule render_viewer:
+    """Repairs as a page to read: of the main methods, and of every other GEAR variant that exists already."""
+    input:
+        traces=list_viewed_traces,
+        problems=TRAIN,
+        model=list_model_files("teachers"),
+        page=[f"heal/viewer/{name}" for name in heal.viewer.page.FILES],
+    output:
+        html=f"{RUN}/viewer/{{teacher}}_teacher_seed{{teacher_seed}}.html",
+    log:
+        f"{LOGS}/viewer/{{teacher}}.{{teacher_seed}}.log",
+    benchmark:
+        f"{TIMES}/viewer/{{teacher}}.{{teacher_seed}}.tsv"
+    conda:
+        CONDA
+    params:
+        version=get_version("view"),
+        options=track_options("view"),
+    message:
+        "Trace viewer of the teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}"
+    shell:
+        "heal view --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed} --out {output.html:q}"
+        " 2>&1 | tee {log:q}"

@@ -1,101 +1,87 @@
-# What the untrained student makes of the training problems, for the baselines that ask it before they teach it.
-PASS_SHARDS = f"{T}/shards/students/{{student}}"
-PASS_NAME = "{teacher}.draw{draw}.{student}.{shard}"
+# The untrained student's passes over the problems and the teacher's samples, for the baselines that need them.
+STUDENT_SHARDS = f"{TRACES}/shards/students/{{student}}"
 
 
-rule student_samples:
+rule sample_student:
     """One shard of the student's own samples."""
     input:
         problems=TRAIN,
-        model=student_files,
-        code=code("heal.pipeline.sample"),
+        model=list_model_files("students"),
     output:
-        samples=f"{PASS_SHARDS}/samples/{{shard}}.parquet",
+        samples=f"{STUDENT_SHARDS}/samples/{{shard}}.parquet",
     log:
-        f"{LOGS}/student_samples/{PASS_NAME}.log",
+        f"{LOGS}/student_samples/{{teacher}}.{{teacher_seed}}.{{student}}.{{shard}}.log",
     benchmark:
-        f"{TIMES}/student_samples/{PASS_NAME}.tsv"
+        f"{TIMES}/student_samples/{{teacher}}.{{teacher_seed}}.{{student}}.{{shard}}.tsv"
     conda:
         CONDA
     resources:
-        gpu=STUDENT_GPUS,
+        gpu=count_gpus("students"),
     params:
-        model=BASE_STUDENT,
-        engine=options(EXPERIMENT.engine),
-        sampling=options(EXPERIMENT.sampling),
-        seed=EXPERIMENT.seed,
+        version=get_version("sample base"),
+        options=track_options("sample base", teacher=None),
         shards=len(SHARDS),
     message:
-        "Student {wildcards.student}, draw {wildcards.draw}: its own samples, part {wildcards.shard} of {params.shards}"
+        "Student {wildcards.student}, teacher seed {wildcards.teacher_seed}: its own samples, shard {wildcards.shard} of {params.shards}"
     shell:
-        "python -m heal.pipeline.sample base --problems {input.problems:q} {params.model:q} --engine {params.engine:q}"
-        " --options {params.sampling:q} --seed {params.seed} --draw {wildcards.draw}"
-        " --shard {wildcards.shard}/{params.shards}"
-        " --gpus {resources.gpu} --out {output.samples:q} 2>&1 | tee {log:q}"
+        "heal sample base --student {wildcards.student} --teacher-seed {wildcards.teacher_seed}"
+        " --problems {input.problems:q} --shard {wildcards.shard}/{params.shards} --gpus {resources.gpu}"
+        " --out {output.samples:q} 2>&1 | tee {log:q}"
 
 
-rule student_ranks:
-    """One shard of how familiar the teacher's correct samples are to the student."""
+rule rank_samples:
+    """One shard of the token ranks of the teacher's correct samples under the student."""
     input:
         problems=TRAIN,
-        samples=f"{T}/samples.parquet",
-        grades=f"{T}/grades.parquet",
-        model=student_files,
-        code=code("heal.pipeline.student_pass"),
+        samples=f"{TRACES}/{SAMPLES.path}",
+        grades=f"{TRACES}/{GRADES.path}",
+        model=list_model_files("students"),
     output:
-        ranks=f"{PASS_SHARDS}/ranks/{{shard}}.parquet",
+        ranks=f"{STUDENT_SHARDS}/ranks/{{shard}}.parquet",
     log:
-        f"{LOGS}/student_ranks/{PASS_NAME}.log",
+        f"{LOGS}/student_ranks/{{teacher}}.{{teacher_seed}}.{{student}}.{{shard}}.log",
     benchmark:
-        f"{TIMES}/student_ranks/{PASS_NAME}.tsv"
+        f"{TIMES}/student_ranks/{{teacher}}.{{teacher_seed}}.{{student}}.{{shard}}.tsv"
     conda:
         CONDA
     resources:
-        gpu=STUDENT_GPUS,
+        gpu=count_gpus("students"),
     params:
-        model=BASE_STUDENT,
-        engine=options(EXPERIMENT.engine),
+        version=get_version("student-pass ranks"),
+        options=track_options("student-pass ranks", teacher=None),
         shards=len(SHARDS),
     message:
-        "Student {wildcards.student}: ranks in {wildcards.teacher}'s samples, part {wildcards.shard} of {params.shards}"
+        "Student {wildcards.student}: ranks in {wildcards.teacher}'s samples, shard {wildcards.shard} of {params.shards}"
     shell:
-        "python -m heal.pipeline.student_pass ranks --problems {input.problems:q} --samples {input.samples:q}"
-        " --grades {input.grades:q} {params.model:q} --engine {params.engine:q}"
-        " --shard {wildcards.shard}/{params.shards}"
-        " --gpus {resources.gpu} --out {output.ranks:q} 2>&1 | tee {log:q}"
+        "heal student-pass ranks --student {wildcards.student} --problems {input.problems:q} --samples {input.samples:q}"
+        " --grades {input.grades:q} --shard {wildcards.shard}/{params.shards} --gpus {resources.gpu}"
+        " --out {output.ranks:q} 2>&1 | tee {log:q}"
 
 
-rule student_continuations:
-    """One shard of how the student goes on from the beginnings of the teacher's correct samples."""
+rule continue_samples:
+    """One shard of the student's continuations from beginnings of the teacher's correct samples."""
     input:
         problems=TRAIN,
-        samples=f"{T}/samples.parquet",
-        grades=f"{T}/grades.parquet",
-        model=student_files,
-        code=code("heal.pipeline.student_pass"),
+        samples=f"{TRACES}/{SAMPLES.path}",
+        grades=f"{TRACES}/{GRADES.path}",
+        model=list_model_files("students"),
     output:
-        continued=f"{PASS_SHARDS}/continued/{{shard}}.parquet",
+        continuations=f"{STUDENT_SHARDS}/continuations/{{shard}}.parquet",
     log:
-        f"{LOGS}/student_continuations/{PASS_NAME}.log",
+        f"{LOGS}/student_continuations/{{teacher}}.{{teacher_seed}}.{{student}}.{{shard}}.log",
     benchmark:
-        f"{TIMES}/student_continuations/{PASS_NAME}.tsv"
+        f"{TIMES}/student_continuations/{{teacher}}.{{teacher_seed}}.{{student}}.{{shard}}.tsv"
     conda:
         CONDA
     resources:
-        gpu=STUDENT_GPUS,
+        gpu=count_gpus("students"),
     params:
-        model=BASE_STUDENT,
-        engine=options(EXPERIMENT.engine),
-        sampling=options(EXPERIMENT.sampling),
-        prefixes=options(EXPERIMENT.prefixes),
-        gear=options(EXPERIMENT.gear),
-        seed=EXPERIMENT.seed,
+        version=get_version("student-pass continuations"),
+        options=track_options("student-pass continuations", teacher=None),
         shards=len(SHARDS),
     message:
-        "Student {wildcards.student} goes on from {wildcards.teacher}'s samples, part {wildcards.shard} of {params.shards}"
+        "Student {wildcards.student}: continuations of {wildcards.teacher}'s samples, shard {wildcards.shard} of {params.shards}"
     shell:
-        "python -m heal.pipeline.student_pass continue --problems {input.problems:q} --samples {input.samples:q}"
-        " --grades {input.grades:q} {params.model:q} --engine {params.engine:q} --options {params.prefixes:q}"
-        " --sampling {params.sampling:q} --gear {params.gear:q} --seed {params.seed} --draw {wildcards.draw}"
-        " --shard {wildcards.shard}/{params.shards}"
-        " --gpus {resources.gpu} --out {output.continued:q} 2>&1 | tee {log:q}"
+        "heal student-pass continuations --student {wildcards.student} --teacher-seed {wildcards.teacher_seed}"
+        " --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
+        " --shard {wildcards.shard}/{params.shards} --gpus {resources.gpu} --out {output.continuations:q} 2>&1 | tee {log:q}"

@@ -1,177 +1,162 @@
-# The teacher's samples: base, answer-guided, and the extra ones of the equal-cost control; and their grades.
+# The teacher's samples: base, answer-guided, and the extra ones of the equal-cost control; grades; the premise.
 
 
-rule base_samples:
+rule sample_base:
     """One shard of the base samples."""
     input:
         problems=TRAIN,
-        model=teacher_files,
+        model=list_model_files("teachers"),
         traces=lambda wildcards: EXPERIMENT.teachers[wildcards.teacher].traces or [],
-        code=code("heal.pipeline.sample"),
     output:
-        samples=f"{T}/shards/samples/{{shard}}.parquet",
+        samples=f"{TRACES}/shards/samples/{{shard}}.parquet",
     log:
-        f"{LOGS}/samples/{{teacher}}.draw{{draw}}.{{shard}}.log",
+        f"{LOGS}/samples/{{teacher}}.{{teacher_seed}}.{{shard}}.log",
     benchmark:
-        f"{TIMES}/samples/{{teacher}}.draw{{draw}}.{{shard}}.tsv"
+        f"{TIMES}/samples/{{teacher}}.{{teacher_seed}}.{{shard}}.tsv"
     conda:
         CONDA
     resources:
-        gpu=TEACHER_GPUS,
+        gpu=count_gpus("teachers"),
     params:
-        model=TEACHER,
-        engine=options(EXPERIMENT.engine),
-        sampling=options(EXPERIMENT.sampling),
-        traces=lambda wildcards, input: ["--traces", input.traces, *INSTRUCTION] if input.traces else [],
-        seed=EXPERIMENT.seed,
+        version=get_version("sample base"),
+        options=track_options("sample base"),
+        traces=lambda wildcards, input: add_flag("--traces", input.traces),
         shards=len(SHARDS),
     message:
-        "Teacher {wildcards.teacher}, draw {wildcards.draw}: base samples, part {wildcards.shard} of {params.shards}"
+        "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: base samples, shard {wildcards.shard} of {params.shards}"
     shell:
-        "python -m heal.pipeline.sample base --problems {input.problems:q} {params.traces:q} {params.model:q} --engine {params.engine:q}"
-        " --options {params.sampling:q} --seed {params.seed} --draw {wildcards.draw}"
-        " --shard {wildcards.shard}/{params.shards}"
+        "heal sample base --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed}"
+        " --problems {input.problems:q} {params.traces:q} --shard {wildcards.shard}/{params.shards}"
         " --gpus {resources.gpu} --out {output.samples:q} 2>&1 | tee {log:q}"
 
 
-rule guided_samples:
+rule sample_guided:
     """One shard of the answer-guided samples, graded."""
     input:
         problems=TRAIN,
-        grades=f"{T}/grades.parquet",
-        model=teacher_files,
-        code=code("heal.pipeline.sample"),
+        grades=f"{TRACES}/{GRADES.path}",
+        model=list_model_files("teachers"),
     output:
-        guided=f"{T}/shards/guided/{{shard}}.parquet",
+        guided=f"{TRACES}/shards/guided/{{shard}}.parquet",
     log:
-        f"{LOGS}/guided/{{teacher}}.draw{{draw}}.{{shard}}.log",
+        f"{LOGS}/guided/{{teacher}}.{{teacher_seed}}.{{shard}}.log",
     benchmark:
-        f"{TIMES}/guided/{{teacher}}.draw{{draw}}.{{shard}}.tsv"
+        f"{TIMES}/guided/{{teacher}}.{{teacher_seed}}.{{shard}}.tsv"
     conda:
         CONDA
     resources:
-        gpu=TEACHER_GPUS,
+        gpu=count_gpus("teachers"),
     params:
-        model=TEACHER,
-        engine=options(EXPERIMENT.engine),
-        sampling=options(EXPERIMENT.sampling),
-        guided=options(EXPERIMENT.guided),
-        gear=options(EXPERIMENT.gear),
-        seed=EXPERIMENT.seed,
+        version=get_version("sample guided"),
+        options=track_options("sample guided"),
         shards=len(SHARDS),
     message:
-        "Teacher {wildcards.teacher}, draw {wildcards.draw}: guided samples, part {wildcards.shard} of {params.shards}"
+        "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: guided samples, shard {wildcards.shard} of {params.shards}"
     shell:
-        "python -m heal.pipeline.sample guided --problems {input.problems:q} --grades {input.grades:q} {params.model:q}"
-        " --engine {params.engine:q} --options {params.sampling:q} --guided {params.guided:q} --gear {params.gear:q}"
-        " --seed {params.seed} --draw {wildcards.draw} --shard {wildcards.shard}/{params.shards}"
+        "heal sample guided --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed}"
+        " --problems {input.problems:q} --grades {input.grades:q} --shard {wildcards.shard}/{params.shards}"
         " --gpus {resources.gpu} --out {output.guided:q} 2>&1 | tee {log:q}"
 
 
-rule extra_samples:
-    """As many further samples as the tokens buy that HEAL spends beyond the base samples."""
+rule sample_extra:
+    """As many further samples as the tokens buy that HEAL takes beyond the base samples."""
     input:
         problems=TRAIN,
-        grades=f"{T}/grades.parquet",
-        match=[f"{T}/guided.parquet", f"{T}/repairs/{{variant}}.parquet", f"{T}/scores/{{variant}}.parquet"],
-        model=teacher_files,
-        code=code("heal.pipeline.sample"),
+        grades=f"{TRACES}/{GRADES.path}",
+        match=[f"{TRACES}/{file.path}" for file in (GUIDED, REPAIRS, SCORES)],
+        model=list_model_files("teachers"),
     output:
-        samples=f"{T}/extra/{{allocation}}-{{variant}}.parquet",
+        samples=f"{TRACES}/{EXTRA_SAMPLES.path}",
     log:
-        f"{LOGS}/extra/{{teacher}}.draw{{draw}}.{{allocation}}-{{variant}}.log",
+        f"{LOGS}/extra/{{teacher}}.{{teacher_seed}}.{{allocation}}.{{variant}}.log",
     benchmark:
-        f"{TIMES}/extra/{{teacher}}.draw{{draw}}.{{allocation}}-{{variant}}.tsv"
-    wildcard_constraints:
-        allocation="uniform|treated",
+        f"{TIMES}/extra/{{teacher}}.{{teacher_seed}}.{{allocation}}.{{variant}}.tsv"
     conda:
         CONDA
     resources:
-        gpu=TEACHER_GPUS,
+        gpu=count_gpus("teachers"),
     params:
-        model=TEACHER,
-        engine=options(EXPERIMENT.engine),
-        sampling=options(EXPERIMENT.sampling),
-        gear=lambda wildcards: as_json(GEARS[wildcards.variant]),
-        seed=EXPERIMENT.seed,
+        version=get_version("sample extra"),
+        options=track_options("sample extra"),
+        match=lambda wildcards, input: repeat_flag("--match", input.match),
     message:
-        "Teacher {wildcards.teacher}, draw {wildcards.draw}: extra samples ({wildcards.allocation}) at HEAL's cost"
+        "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: extra samples ({wildcards.allocation}) at HEAL's cost"
     shell:
-        "python -m heal.pipeline.sample extra --problems {input.problems:q} --grades {input.grades:q} --match {input.match:q}"
-        " --allocation {wildcards.allocation} {params.model:q} --engine {params.engine:q} --options {params.sampling:q}"
-        " --gear {params.gear:q} --seed {params.seed} --draw {wildcards.draw}"
-        " --gpus {resources.gpu} --out {output.samples:q} 2>&1 | tee {log:q}"
+        "heal sample extra --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed}"
+        " --variant {wildcards.variant} --allocation {wildcards.allocation} --problems {input.problems:q}"
+        " --grades {input.grades:q} {params.match:q} --gpus {resources.gpu} --out {output.samples:q} 2>&1 | tee {log:q}"
 
 
-rule grade:
+rule grade_traces:
     """The verdict on every base or extra sample, and on those of a student."""
     input:
         problems=TRAIN,
-        samples=lambda wildcards: f"{T}/{wildcards.graded.replace('grades', 'samples').replace('.samples', '')}.parquet",
-        code=code("heal.pipeline.grade"),
+        samples=lambda wildcards: f"{TRACES}/{find_trace_file(wildcards.grades + '.parquet').parents[0].path}",
     output:
-        grades=f"{T}/{{graded}}.parquet",
+        grades=f"{TRACES}/{{grades}}.parquet",
     log:
-        f"{LOGS}/grades/{{teacher}}.draw{{draw}}.{{graded}}.log",
+        f"{LOGS}/grades/{{teacher}}.{{teacher_seed}}.{{grades}}.log",
     benchmark:
-        f"{TIMES}/grades/{{teacher}}.draw{{draw}}.{{graded}}.tsv"
+        f"{TIMES}/grades/{{teacher}}.{{teacher_seed}}.{{grades}}.tsv"
     wildcard_constraints:
-        graded=r"grades|extra/[\w-]+\.grades|students/\w+/grades",
-    conda:
-        CONDA
-    message:
-        "Teacher {wildcards.teacher}, draw {wildcards.draw}: {wildcards.graded}"
-    shell:
-        "python -m heal.pipeline.grade --problems {input.problems:q} --samples {input.samples:q} --out {output.grades:q}"
-        " 2>&1 | tee {log:q}"
-
-
-rule merge:
-    """The shards of one table, joined in their order."""
-    input:
-        parts=[f"{T}/shards/{{table}}/{shard}.parquet" for shard in SHARDS],
-        code=code("heal.pipeline.merge"),
-    output:
-        merged=f"{T}/{{table}}.parquet",
-    log:
-        f"{LOGS}/merge/{{teacher}}.draw{{draw}}.{{table}}.log",
-    benchmark:
-        f"{TIMES}/merge/{{teacher}}.draw{{draw}}.{{table}}.tsv"
+        grades=r"grades|extra/\w+/\w+\.grades|students/\w+/grades",
     conda:
         CONDA
     params:
-        kind=lambda wildcards: kind_of(f"{wildcards.table}.parquet"),
+        version=get_version("grade"),
     message:
-        "Teacher {wildcards.teacher}, draw {wildcards.draw}: {wildcards.table}, joined"
+        "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: {wildcards.grades}"
     shell:
-        "python -m heal.pipeline.merge --kind {params.kind} --parts {input.parts:q} --out {output.merged:q} 2>&1 | tee {log:q}"
+        "heal grade --problems {input.problems:q} --samples {input.samples:q} --out {output.grades:q} 2>&1 | tee {log:q}"
 
 
-rule premise:
+rule merge_shards:
+    """The shards of one table, joined in their order."""
+    input:
+        parts=[f"{TRACES}/shards/{{table}}/{shard}.parquet" for shard in SHARDS],
+    output:
+        merged=f"{TRACES}/{{table}}.parquet",
+    log:
+        f"{LOGS}/merge/{{teacher}}.{{teacher_seed}}.{{table}}.log",
+    benchmark:
+        f"{TIMES}/merge/{{teacher}}.{{teacher_seed}}.{{table}}.tsv"
+    wildcard_constraints:
+        table=r"samples|guided|(repairs|scores)/\w+|students/\w+/(samples|ranks|continuations)",
+    conda:
+        CONDA
+    params:
+        version=get_version("merge"),
+        schema=lambda wildcards: find_trace_file(f"{wildcards.table}.parquet").schema,
+        parts=lambda wildcards, input: repeat_flag("--parts", input.parts),
+    message:
+        "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: {wildcards.table}, merged"
+    shell:
+        "heal merge --table {params.schema} {params.parts:q} --out {output.merged:q} 2>&1 | tee {log:q}"
+
+
+rule check_premise:
     """Whether this teacher's samples can test HEAL at all."""
     input:
         problems=TRAIN,
-        samples=f"{T}/samples.parquet",
-        grades=f"{T}/grades.parquet",
-        guided=f"{T}/guided.parquet",
-        repairs=f"{T}/repairs/{OWN}.parquet",
-        tests=benchmark_problems,
-        code=code("heal.pipeline.premise"),
+        samples=f"{TRACES}/{SAMPLES.path}",
+        grades=f"{TRACES}/{GRADES.path}",
+        guided=f"{TRACES}/{GUIDED.path}",
+        repairs=f"{TRACES}/{REPAIRS.of(variant=DEFAULT_VARIANT).path}",
+        tests=list_benchmark_problems,
     output:
-        premise=f"{T}/premise.json",
+        premise=f"{TRACES}/premise.json",
     log:
-        f"{LOGS}/premise/{{teacher}}.draw{{draw}}.log",
+        f"{LOGS}/premise/{{teacher}}.{{teacher_seed}}.log",
     benchmark:
-        f"{TIMES}/premise/{{teacher}}.draw{{draw}}.tsv"
+        f"{TIMES}/premise/{{teacher}}.{{teacher_seed}}.tsv"
     conda:
         CONDA
     params:
-        gear=options(EXPERIMENT.gear),
-        options=options(EXPERIMENT.premise),
+        version=get_version("premise"),
+        options=track_options("premise"),
+        tests=lambda wildcards, input: repeat_flag("--tests", input.tests),
     message:
-        "Teacher {wildcards.teacher}, draw {wildcards.draw}: is this a test of HEAL?"
+        "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: premise"
     shell:
-        "python -m heal.pipeline.premise --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
-        " --guided {input.guided:q} --repairs {input.repairs:q} --tests {input.tests:q} --gear {params.gear:q}"
-        " --options {params.options:q} --out {output.premise:q}"
-        " 2>&1 | tee {log:q}"
+        "heal premise --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
+        " --guided {input.guided:q} --repairs {input.repairs:q} {params.tests:q} --out {output.premise:q} 2>&1 | tee {log:q}"

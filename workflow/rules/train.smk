@@ -1,35 +1,60 @@
-rule student:
+# Training data of every method, and the students trained on it.
+
+
+rule build_curriculum:
+    """One method's training data, from the traces it declared to need."""
+    input:
+        problems=TRAIN,
+        traces=lambda wildcards: [f"{TRACES}/{file.path}" for file in METHODS[wildcards.method].needs()],
+    output:
+        curriculum=f"{CURRICULUM}/curriculum.jsonl",
+    log:
+        f"{LOGS}/{run_layout.CURRICULUM}.log",
+    benchmark:
+        f"{TIMES}/{run_layout.CURRICULUM}.tsv"
+    conda:
+        CONDA
+    params:
+        version=get_version("build-curriculum"),
+        method_version=lambda wildcards: METHODS[wildcards.method].version,
+        options=track_options("build-curriculum"),
+        traces=TRACES,
+    message:
+        "Curriculum: {wildcards.method} (teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed})"
+    shell:
+        "heal build-curriculum --method {wildcards.method} --student {wildcards.student} --problems {input.problems:q}"
+        " --traces {params.traces:q} --out {output.curriculum:q} 2>&1 | tee {log:q}"
+
+
+rule train_student:
     """One student: one method's curriculum, one training seed."""
     input:
-        curriculum=f"{RUN}/curricula/{STUDENT}/curriculum.jsonl",
-        base=student_files,
-        teacher=lambda wildcards: teacher_files(wildcards) if METHODS[wildcards.method].distillation else [],
-        code=code("heal.training.train"),
+        curriculum=rules.build_curriculum.output.curriculum,
+        base=list_model_files("students"),
+        teacher=lambda wildcards: (
+            list_model_files("teachers")(wildcards) if METHODS[wildcards.method].distillation else []
+        ),
     output:
-        model=directory(f"{RUN}/students/{STUDENT}/seed{{seed}}/model"),
-        loss=f"{RUN}/students/{STUDENT}/seed{{seed}}/loss.csv",
-        exposures=f"{RUN}/students/{STUDENT}/seed{{seed}}/exposures.csv",
-        training=f"{RUN}/students/{STUDENT}/seed{{seed}}/training.json",
+        model=directory(f"{STUDENT}/model"),
+        loss=f"{STUDENT}/loss.csv",
+        exposures=f"{STUDENT}/exposures.csv",
+        training=f"{STUDENT}/training.json",
     log:
-        f"{LOGS}/students/{STUDENT}.seed{{seed}}.log",
+        f"{LOGS}/{run_layout.STUDENT}.log",
     benchmark:
-        f"{TIMES}/students/{STUDENT}.seed{{seed}}.tsv"
+        f"{TIMES}/{run_layout.STUDENT}.tsv"
     conda:
         CONDA
     resources:
-        gpu=STUDENT_GPUS,
+        gpu=count_gpus("students"),
     params:
-        model=BASE_STUDENT,
-        options=lambda wildcards: as_json(TRAINING[wildcards.method]),
-        schedule=lambda wildcards: METHODS[wildcards.method].schedule,
-        teaching=teaching,
-        # Another draw has seeds of its own: the tables take draws for independent.
-        seed=lambda wildcards: 1000 * (EXPERIMENT.seed + int(wildcards.draw)) + int(wildcards.seed),
-        threads=EXPERIMENT.engine.threads,
+        version=get_version("train"),
+        options=track_options("train"),
+        # Another teacher seed has training seeds of its own: the tables take teacher seeds as independent.
+        seed=lambda wildcards: 1000 * (EXPERIMENT.seed + int(wildcards.teacher_seed)) + int(wildcards.seed),
         out=lambda wildcards, output: str(Path(output.training).parent),
     message:
-        "Training {wildcards.student}: {wildcards.method}, seed {wildcards.seed} (teacher {wildcards.teacher}, draw {wildcards.draw})"
+        "Training {wildcards.student}: {wildcards.method}, seed {wildcards.seed} (teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed})"
     shell:
-        "python -m heal.training.train --curriculum {input.curriculum:q} {params.model:q} --options {params.options:q}"
-        " --schedule {params.schedule} {params.teaching:q} --seed {params.seed} --threads {params.threads}"
-        " --gpus {resources.gpu} --out {params.out:q} 2>&1 | tee {log:q}"
+        "heal train --student {wildcards.student} --method {wildcards.method} --teacher {wildcards.teacher}"
+        " --curriculum {input.curriculum:q} --seed {params.seed} --gpus {resources.gpu} --out {params.out:q} 2>&1 | tee {log:q}"
