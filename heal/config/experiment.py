@@ -8,6 +8,7 @@ what was found and what to do. The JSON schema and config/README.md are generate
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -90,6 +91,10 @@ class Train(OptionGroup):
     """Steps between two checkpoints: a killed training goes on from the last one."""
     report_to: list[Literal["tensorboard", "trackio", "wandb"]] = []
     """Where loss and learning rate are sent while training, by TRL; each needs its package installed."""
+
+    def count_optimizer_steps(self, examples: float) -> int:
+        """`max_steps`, or `epochs` over so many examples: the largest stage set, which is equal for every schedule."""
+        return self.max_steps or max(1, math.ceil(self.epochs * examples / self.batch_size))
 
 
 class Distillation(OptionGroup):
@@ -319,8 +324,11 @@ class Prefixes(OptionGroup):
     """How often the student goes on from each cut (ours)."""
 
 
+Schedule = Literal["cumulative", "sequential", "mixed", "mixed_matched", "reversed"]
+
+
 class Pace(OptionGroup):
-    schedule: Literal["cumulative", "sequential", "mixed", "mixed_matched", "reversed"] = "cumulative"
+    schedule: Schedule = "cumulative"
     """How the three stages follow each other (ours: cumulative; the paper's reading is unknown)."""
     max_per_problem: Count = 4
     """Distinct traces per problem in every stage, the first by index (ours)."""
