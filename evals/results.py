@@ -1,131 +1,165 @@
-"""Reading a run's outcomes: answers → scores [draws, seeds, questions] that pair up, and what each student cost.
+"""A run's files as tables and figures read them: scores [teacher seeds, training seeds, questions] and token counts.
 
-Reads answers.parquet, results.json, training.json and the trace files' token counts under results/<run>/; writes
-nothing. Tables and figures import it. A file that is missing, an answer that is missing and questions that do not pair
-up are errors.
+Reads answers.parquet, results.json, training.json and the trace files' token counts below results/<run>/; writes
+nothing. A missing file, a missing answer and questions that do not pair up are errors.
+
+Array suffixes: T teacher sampling seeds, S training seeds, Q questions, R repeats of a question.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heal import records
+from evals.answers import Answers, Reading, check_pairing, read_answers
+from heal import records, run_layout
+from heal.command import Command, Section
+from heal.config.run_config import ComparisonView
 from heal.errors import HealError
 from heal.method.base import Method
-from heal.records import Row
-from heal.registry import build
-from heal.trace_files import files
+from heal.registry import build_method
+from heal.worlds.base import World
+from heal.worlds.registry import find_world_of_problems
 
-UNSOLVED = ":unsolved"  # <benchmark>:unsolved = its questions that the teacher never answers correctly
-STRATA = {  # <benchmark>:<name> = its questions by the teacher's pass rate over its own repeats
+TEACHER, UNTRAINED = "teacher", "untrained"
+"""Values of a table's `method` for the teacher itself and for a student before training."""
+
+UNSOLVED = ":unsolved"
+"""<benchmark>:unsolved: its questions that the teacher never answers correctly."""
+
+TrainingTokens = Literal["total", "supervised"]
+Mask = NDArray[np.bool_]
+STRATA: dict[str, Callable[[NDArray[np.float64]], Mask]] = {
     "unsolved": lambda rate_Q: rate_Q == 0,
     "rarely": lambda rate_Q: (rate_Q > 0) & (rate_Q < 1 / 3),
     "half": lambda rate_Q: (rate_Q >= 1 / 3) & (rate_Q <= 2 / 3),
     "mostly": lambda rate_Q: (rate_Q > 2 / 3) & (rate_Q < 1),
     "always": lambda rate_Q: rate_Q == 1,
 }
-TEACHER, UNTRAINED = "teacher", "untrained"  # what stands for a method where no student was trained
+"""<benchmark>:<name>: its questions by the teacher's pass rate over its own repeats."""
+
+RUN_RULE = "run the rule that makes it (snakemake does)"
 
 
 @dataclass(frozen=True)
-class Answers:
-    """The graded answers of one model to one benchmark, questions sorted by id; scores 0 or 1, shape [Q, repeats].
+class AnswersKey:
+    """Whose answers to which benchmark a file holds."""
 
-    votes_QR: the answer as extracted; None where there is none, or where the reading refuses a right one for its form.
-    rows: as graded, without the answers' texts.
-    """
+    teacher: str
+    """Empty for an untrained student."""
+    student: str
+    """Empty for the teacher itself."""
+    method: str
+    """TEACHER or UNTRAINED where no student was trained."""
+    benchmark: str
+    teacher_seed: int | None = None
+    seed: int | None = None
 
-    path: Path
-    problem_ids: tuple[str, ...]
-    gold: tuple[str, ...]
-    scores_QR: NDArray[np.float64]
-    votes_QR: tuple[tuple[str | None, ...], ...]
-    rows: tuple[Row, ...]
-
-    @property
-    def scores_Q(self) -> NDArray[np.float64]:
-        """Share of right answers over the repeats of each question."""
-        return self.scores_QR.mean(axis=1)
-
-
-def read_answers(path: str | Path, reading: str = "strict") -> Answers:
-    """Raises HealError as `answers_of`, and for a missing file."""
-    return answers_of(records.read(path, "answers"), path, reading)
-
-
-def answers_of(rows: Sequence[Row], path: str | Path, reading: str = "strict") -> Answers:
-    """path: the file that the rows are of. Raises HealError for no rows, an answer that stands twice or is missing."""
-    fix = "run the evaluation of this model again (snakemake does, once the file is deleted)"
-    if not rows:
-        raise HealError("no answers", where=str(path), fix=fix)
-    found: dict[str, dict[int, tuple[float, str | None]]] = {}
-    gold: dict[str, str] = {}
-    for number, row in enumerate(rows, 1):
-        repeats = found.setdefault(row["problem_id"], {})
-        if row["repeat"] in repeats:
-            twice = f"repeat {row['repeat']} of problem {row['problem_id']} stands twice"
-            raise HealError(twice, where=f"{path}, row {number}", fix=fix)
-        refused = row["flexible"] and not row[reading]
-        repeats[row["repeat"]] = (float(row[reading]), None if refused else row["extracted"])
-        if gold.setdefault(row["problem_id"], row["gold"]) != row["gold"]:
-            differ = f"gold answers of problem {row['problem_id']} differ between its repeats"
-            raise HealError(differ, where=f"{path}, row {number}", fix=fix)
-    every = sorted({repeat for repeats in found.values() for repeat in repeats})
-    for problem_id, repeats in sorted(found.items()):
-        if absent := [repeat for repeat in every if repeat not in repeats]:
-            raise HealError(f"problem {problem_id} has no answer in repeat {absent[0]}", where=str(path), fix=fix)
-    problem_ids = tuple(sorted(found))
-    scores_QR = np.array([[found[problem_id][repeat][0] for repeat in every] for problem_id in problem_ids])
-    votes_QR = tuple(tuple(found[problem_id][repeat][1] for repeat in every) for problem_id in problem_ids)
-    graded = tuple({key: row[key] for key in records.VERDICT_OF_ANSWER} for row in rows)
-    return Answers(Path(path), problem_ids, tuple(gold[i] for i in problem_ids), scores_QR, votes_QR, graded)
-
-
-def check_pairing(first: Answers, other: Answers) -> None:
-    """Raises HealError, naming a question, unless both files hold the same questions, gold answers and repeats."""
-    fix = "evaluate both models on the same benchmark version"
-    where = f"{other.path} against {first.path}"
-    if differing := sorted(set(first.problem_ids) ^ set(other.problem_ids)):
-        lacks = "lacks" if differing[0] in first.problem_ids else "alone has"
-        found = f"questions do not pair up: {len(differing)} differ, it {lacks} problem {differing[0]}"
-        raise HealError(found, where=where, fix=fix)
-    for problem_id, one, two in zip(first.problem_ids, first.gold, other.gold, strict=True):
-        if one != two:
-            raise HealError(f"gold answers of problem {problem_id} differ: {one!r}, {two!r}", where=where, fix=fix)
-    if first.scores_QR.shape != other.scores_QR.shape:
-        repeats = f"{other.scores_QR.shape[1]} repeats against {first.scores_QR.shape[1]}"
-        raise HealError(f"answers do not pair up: {repeats}", where=where, fix=fix)
+    def describe(self) -> str:
+        """The fields that say something: teacher=default method=teacher benchmark=mini_hard."""
+        parts = []
+        for name, value in vars(self).items():
+            if value not in ("", None):
+                parts.append(f"{name}={value}")
+        return " ".join(parts)
 
 
 @dataclass(frozen=True)
 class Run:
-    """The axes of a run's tables, and its files; every answers file is read once and checked against its benchmark."""
+    """The axes of a comparison, and the run's files; each answers file is read once and checked for pairing."""
 
     folder: Path
     teachers: Sequence[str]
     students: Sequence[str]
     methods: Sequence[str]
     benchmarks: Sequence[str]
-    draws: int
-    seeds: int
-    reading: str = "strict"
+    teacher_seeds: int
+    """Number of teacher sampling seeds."""
+    training_seeds: int
+    """Number of training seeds per teacher seed."""
+    reading: Reading = "strict"
 
     @cached_property
     def _answers(self) -> dict[Path, Answers]:
         return {}
 
-    def answers(self, path: Path, benchmark: str) -> Answers:
-        """Raises HealError as `read_answers` and `check_pairing` do; the first teacher's answers come first."""
-        first = self.teacher_path(self.teachers[0], benchmark)
+    @cached_property
+    def _engines(self) -> dict[Path, str]:
+        return {}
+
+    # Files
+
+    def get_traces_folder(self, teacher: str, teacher_seed: int) -> Path:
+        return self.folder / run_layout.TRACES.format(teacher=teacher, teacher_seed=teacher_seed)
+
+    def get_curriculum_folder(self, teacher: str, teacher_seed: int, student: str, method: str) -> Path:
+        return self.folder / run_layout.CURRICULUM.format(
+            teacher=teacher, teacher_seed=teacher_seed, student=student, method=method
+        )
+
+    def get_student_folder(self, teacher: str, teacher_seed: int, student: str, method: str, seed: int) -> Path:
+        return self.folder / run_layout.STUDENT.format(
+            teacher=teacher, teacher_seed=teacher_seed, student=student, method=method, seed=seed
+        )
+
+    def get_student_evals(self, teacher: str, teacher_seed: int, student: str, method: str, seed: int) -> Path:
+        return self.folder / run_layout.STUDENT_EVALS.format(
+            teacher=teacher, teacher_seed=teacher_seed, student=student, method=method, seed=seed
+        )
+
+    def get_teacher_path(self, teacher: str, benchmark: str) -> Path:
+        """The teacher's answers to a benchmark."""
+        return self.folder / run_layout.TEACHER_EVALS.format(teacher=teacher) / benchmark / "answers.parquet"
+
+    def get_untrained_path(self, student: str, benchmark: str) -> Path:
+        """The answers of a student before training."""
+        return self.folder / run_layout.UNTRAINED_EVALS.format(student=student) / benchmark / "answers.parquet"
+
+    def list_seeds(self) -> list[tuple[int, int]]:
+        """(teacher seed, training seed) of every student of a method, teacher seed by teacher seed."""
+        return list(product(range(self.teacher_seeds), range(self.training_seeds)))
+
+    def list_student_paths(self, teacher: str, student: str, method: str, benchmark: str) -> list[Path]:
+        """The answers of a method's students, in the order of `list_seeds`."""
+        paths = []
+        for teacher_seed, seed in self.list_seeds():
+            folder = self.get_student_evals(teacher, teacher_seed, student, method, seed)
+            paths.append(folder / benchmark / "answers.parquet")
+        return paths
+
+    def list_answers(self, benchmark: str) -> Iterator[tuple[AnswersKey, Path]]:
+        """Every answers file of a benchmark: of teachers, of untrained students, then of each trained student."""
+        for teacher in self.teachers:
+            yield AnswersKey(teacher, "", TEACHER, benchmark), self.get_teacher_path(teacher, benchmark)
+        for student in self.students:
+            yield AnswersKey("", student, UNTRAINED, benchmark), self.get_untrained_path(student, benchmark)
+        for teacher, student, method in product(self.teachers, self.students, self.methods):
+            paths = self.list_student_paths(teacher, student, method, benchmark)
+            for (teacher_seed, seed), path in zip(self.list_seeds(), paths, strict=True):
+                yield AnswersKey(teacher, student, method, benchmark, teacher_seed, seed), path
+
+    def read_problems(self, name: str) -> list[records.Row]:
+        """The problems of a split. Raises HealError for a missing file."""
+        return records.read(self.folder / "problems" / f"{name}.parquet", "problems")
+
+    @cached_property
+    def world(self) -> World | None:
+        """The world that the training problems are of; None for problems from elsewhere."""
+        return find_world_of_problems(self.read_problems("train"))
+
+    # Answers
+
+    def load_answers(self, path: Path, benchmark: str) -> Answers:
+        """The answers of a file. Raises HealError as `read_answers` and `check_pairing` do."""
+        first = self.get_teacher_path(self.teachers[0], benchmark)
         for file in (first, path):
             if file not in self._answers:
                 self._answers[file] = read_answers(file, self.reading)
@@ -133,174 +167,173 @@ class Run:
         return self._answers[path]
 
     def preload(self, path: Path, answers: Answers, engine: str) -> None:
-        """Takes a file's answers from elsewhere: they are checked against the first teacher's, as if read."""
+        """Sets a file's answers from elsewhere, the first teacher's first. Raises HealError as `check_pairing` does."""
         self._answers[path], self._engines[path] = answers, engine
-        first = self._answers.get(self.teacher_path(self.teachers[0], path.parent.name))
+        first = self._answers.get(self.get_teacher_path(self.teachers[0], path.parent.name))
         if first:
             check_pairing(first, answers)
 
-    def teacher_path(self, teacher: str, benchmark: str) -> Path:
-        return self.folder / "evals" / teacher / "teacher" / benchmark / "answers.parquet"
-
-    def untrained_path(self, student: str, benchmark: str) -> Path:
-        return self.folder / "evals" / "students" / student / benchmark / "answers.parquet"
-
-    def student_folder(self, section: str, teacher: str, draw: int, student: str, method: str) -> Path:
-        """section: curricula, students or evals."""
-        return self.folder / section / teacher / f"draw{draw}" / student / method
-
-    def student_paths(self, teacher: str, student: str, method: str, benchmark: str) -> list[list[Path]]:
-        """The answers files of a method's students: one list per draw, in it one per seed."""
-        folders = [self.student_folder("evals", teacher, d, student, method) for d in range(self.draws)]
-        return [[f / f"seed{s}" / benchmark / "answers.parquet" for s in range(self.seeds)] for f in folders]
-
-    def cells(self, benchmark: str) -> Iterator[tuple[Row, Path]]:
-        """Every answers file of a benchmark, and whose: teachers, untrained students, then each trained student."""
-        nobody = {"teacher": "", "student": "", "draw": None, "seed": None, "benchmark": benchmark}
-        for teacher in self.teachers:
-            yield nobody | {"teacher": teacher, "method": TEACHER}, self.teacher_path(teacher, benchmark)
-        for student in self.students:
-            yield nobody | {"student": student, "method": UNTRAINED}, self.untrained_path(student, benchmark)
-        for teacher, student, method in product(self.teachers, self.students, self.methods):
-            whose = nobody | {"teacher": teacher, "student": student, "method": method}
-            for draw, paths in enumerate(self.student_paths(teacher, student, method, benchmark)):
-                for seed, path in enumerate(paths):
-                    yield whose | {"draw": draw, "seed": seed}, path
-
-    def answer_paths(self, benchmark: str) -> list[Path]:
-        return [path for _, path in self.cells(benchmark)]
-
-    @cached_property
-    def _engines(self) -> dict[Path, str]:
-        return {}
-
-    def engine(self, path: Path) -> str:
-        """Engine and number format of an answers file, from results.json beside it; "" where that says nothing."""
+    def read_engine(self, path: Path) -> str:
+        """Engine and number format of an answers file, from results.json in its folder; "" where that has neither."""
         if path not in self._engines:
             results = path.with_name("results.json")
             settings = read_json(results).get("settings", {}) if results.exists() else {}
-            self._engines[path] = " ".join(settings[key] for key in ("engine", "dtype") if key in settings)
+            self._engines[path] = f"{settings.get('engine', '')} {settings.get('dtype', '')}".strip()
         return self._engines[path]
 
-    def mixed_engines(self, teacher: str, student: str, methods: Sequence[str], benchmark: str) -> bool:
-        """Whether the students of these methods answered on different engines: no basis for a claim."""
+    def has_mixed_engines(self, teacher: str, student: str, methods: Iterable[str], benchmark: str) -> bool:
+        """Whether the students of these methods answered on different engines: their difference supports no claim."""
         name = benchmark.partition(":")[0]
-        paths = [self.student_paths(teacher, student, method, name) for method in methods]
-        return len({self.engine(path) for draws in paths for seeds in draws for path in seeds}) > 1
+        engines: set[str] = set()
+        for method in methods:
+            engines.update(map(self.read_engine, self.list_student_paths(teacher, student, method, name)))
+        return len(engines) > 1
 
-    def teacher_scores(self, teacher: str, benchmark: str) -> NDArray[np.float64]:
-        """Shape [Q]."""
-        name, mask_Q = self.questions(teacher, benchmark)
-        return self.answers(self.teacher_path(teacher, name), name).scores_Q[mask_Q]
+    # Scores
 
-    def untrained_scores(self, teacher: str, student: str, benchmark: str) -> NDArray[np.float64]:
-        """Shape [Q]; the teacher decides which questions are in the stratum."""
-        name, mask_Q = self.questions(teacher, benchmark)
-        return self.answers(self.untrained_path(student, name), name).scores_Q[mask_Q]
-
-    def scores(self, teacher: str, student: str, method: str, benchmark: str) -> NDArray[np.float64]:
-        """Shape [draws, seeds, Q]."""
-        name, mask_Q = self.questions(teacher, benchmark)
-        files = self.student_paths(teacher, student, method, name)
-        return np.array([[self.answers(file, name).scores_Q[mask_Q] for file in row] for row in files])
-
-    def questions(self, teacher: str, benchmark: str) -> tuple[str, NDArray[np.bool_]]:
-        """The benchmark's own name and which of its questions are meant, shape [all its questions]."""
+    def select_questions(self, teacher: str, benchmark: str) -> tuple[str, Mask]:
+        """The benchmark's own name and which of its questions the stratum has, shape [all its questions]."""
         name, _, stratum = benchmark.partition(":")
-        rate_Q = self.answers(self.teacher_path(teacher, name), name).scores_Q
+        rate_Q = self.load_answers(self.get_teacher_path(teacher, name), name).scores_Q
         return name, STRATA[stratum](rate_Q) if stratum else np.ones(len(rate_Q), dtype=bool)
 
-    def repeats(self, benchmark: str) -> int:
-        return self.answers(self.teacher_path(self.teachers[0], benchmark), benchmark).scores_QR.shape[1]
+    def get_teacher_scores(self, teacher: str, benchmark: str) -> NDArray[np.float64]:
+        """Shape [Q]."""
+        name, mask_Q = self.select_questions(teacher, benchmark)
+        return self.load_answers(self.get_teacher_path(teacher, name), name).scores_Q[mask_Q]
 
-    def with_strata(self, teacher: str) -> list[str]:
-        """The benchmarks, each with more than one repeat followed by its unsolved stratum where that is not empty."""
-        unsolved = {name for name in self.strata(teacher) if name.endswith(UNSOLVED)}
-        return [name for each in self.benchmarks for name in (each, each + UNSOLVED) if name in {each, *unsolved}]
+    def get_untrained_scores(self, teacher: str, student: str, benchmark: str) -> NDArray[np.float64]:
+        """Shape [Q]; the teacher decides which questions are in the stratum."""
+        name, mask_Q = self.select_questions(teacher, benchmark)
+        return self.load_answers(self.get_untrained_path(student, name), name).scores_Q[mask_Q]
 
-    def strata(self, teacher: str) -> list[str]:
-        """The strata that are not empty, of the benchmarks with more than one repeat: one says too little."""
-        named = [f"{name}:{stratum}" for name in self.benchmarks if self.repeats(name) > 1 for stratum in STRATA]
-        return [name for name in named if self.questions(teacher, name)[1].any()]
+    def get_student_scores(self, teacher: str, student: str, method: str, benchmark: str) -> NDArray[np.float64]:
+        """Shape [T, S, Q]."""
+        name, mask_Q = self.select_questions(teacher, benchmark)
+        scores = []
+        for path in self.list_student_paths(teacher, student, method, name):
+            scores.append(self.load_answers(path, name).scores_Q[mask_Q])
+        return np.reshape(scores, (self.teacher_seeds, self.training_seeds, -1))
 
-    def check_questions(self, sets: Mapping[str, str]) -> None:
-        """sets: benchmark → name of its problems file. Raises HealError where a problem of it was never asked."""
-        for name in self.benchmarks:
-            if name not in sets:
+    def count_repeats(self, benchmark: str) -> int:
+        first = self.get_teacher_path(self.teachers[0], benchmark)
+        return self.load_answers(first, benchmark).scores_QR.shape[1]
+
+    def list_strata(self, teacher: str) -> list[str]:
+        """The strata with questions in them, of the benchmarks with several repeats: one repeat is too few."""
+        strata = []
+        for benchmark, stratum in product(self.benchmarks, STRATA):
+            name = f"{benchmark}:{stratum}"
+            if self.count_repeats(benchmark) > 1 and self.select_questions(teacher, name)[1].any():
+                strata.append(name)
+        return strata
+
+    def list_benchmarks(self, teacher: str) -> list[str]:
+        """The benchmarks, each followed by its unsolved stratum where it has one."""
+        strata = self.list_strata(teacher)
+        names = []
+        for benchmark in self.benchmarks:
+            names.append(benchmark)
+            if benchmark + UNSOLVED in strata:
+                names.append(benchmark + UNSOLVED)
+        return names
+
+    def check_questions(self, problem_sets: Mapping[str, str]) -> None:
+        """Raises HealError where a problem has no answer. problem_sets: benchmark → name of its problems file."""
+        for benchmark in self.benchmarks:
+            if benchmark not in problem_sets:
                 continue
-            asked = self.answers(self.teacher_path(self.teachers[0], name), name)
-            problems = self.folder / "problems" / f"{sets[name]}.parquet"
-            expected = {row["problem_id"] for row in records.read(problems, "problems")}
-            if absent := sorted(expected - set(asked.problem_ids)):
-                found = f"no answer to {len(absent)} of {len(expected)} problems, the first is {absent[0]}"
-                raise HealError(found, where=f"{asked.path} against {problems}", fix="run the evaluation again")
+            answers = self.load_answers(self.get_teacher_path(self.teachers[0], benchmark), benchmark)
+            problems = self.read_problems(problem_sets[benchmark])
+            absent = sorted({row["problem_id"] for row in problems}.difference(answers.problem_ids))
+            if absent:
+                problem = f"no answer to {len(absent)} of {len(problems)} problems, the first is {absent[0]}"
+                raise HealError(problem, where=str(answers.path), fix="run the evaluation again")
 
-    def teacher_tokens(self, teacher: str, method: Method) -> tuple[int, int]:
-        """(generated, prefilled and scored) teacher tokens of the files that a method needs, mean over the draws.
+    # Tokens
 
-        Rejected repairs, hints and scoring are in those files' counts. Raises HealError for a missing file.
+    def read_teacher_usage(self, teacher: str, method: Method) -> records.Usage:
+        """Teacher tokens (generated, prefill, scored) of the files that a method needs, summed over teacher seeds.
+
+        Includes rejected repairs, hints and scoring. Raises HealError for a missing file.
         """
-        made = [
-            self.folder / "traces" / teacher / f"draw{draw}" / file
-            for draw in range(self.draws)
-            for file in files.of_teacher(method.needs())
-        ]
-        used = records.add_usage(tokens_of(path) for path in made)
-        generated, prefilled = used.get("generated", 0), used.get("prefill", 0) + used.get("scored", 0)
-        return round(generated / self.draws), round(prefilled / self.draws)
+        usages = []
+        for teacher_seed in range(self.teacher_seeds):
+            for file in set(method.needs()):
+                if file.made_by == "teacher":
+                    usages.append(read_usage(self.get_traces_folder(teacher, teacher_seed) / file.path))
+        return records.add_usage(usages)
 
-    def training_tokens(self, teacher: str, student: str, method: str) -> int:
-        """Tokens one student is trained on, prompts included: mean over draws and seeds. Raises HealError."""
-        counts = []
-        for draw in range(self.draws):
-            folder = self.student_folder("students", teacher, draw, student, method)
-            for seed in range(self.seeds):
-                counts.append(read_json(folder / f"seed{seed}" / "training.json")["tokens"]["total"])
-        return round(sum(counts) / len(counts))
+    def count_teacher_tokens(self, teacher: str, method: Method) -> tuple[int, int]:
+        """(generated, prefilled and scored) teacher tokens that a method needs, mean over teacher seeds."""
+        usage = self.read_teacher_usage(teacher, method)
+        prefilled = usage.get("prefill", 0) + usage.get("scored", 0)
+        return round(usage.get("generated", 0) / self.teacher_seeds), round(prefilled / self.teacher_seeds)
+
+    def compute_training_tokens(self, teacher: str, student: str, method: str, part: TrainingTokens = "total") -> float:
+        """Tokens that one student is trained on, mean over all seeds. Raises HealError for a missing file.
+
+        part: total counts prompts too, supervised only the tokens under the loss.
+        """
+        total = 0
+        for teacher_seed, seed in self.list_seeds():
+            folder = self.get_student_folder(teacher, teacher_seed, student, method, seed)
+            total += read_json(folder / "training.json")["tokens"][part]
+        return total / len(self.list_seeds())
+
+
+class ComparisonCommand(Command):
+    """The flags of a command that reads one comparison of a run."""
+
+    comparison: str
+    """Name of the comparison in the config: main, ablations, or one under `comparisons`."""
+    view: Annotated[ComparisonView, Section("comparisons.{comparison}")]
+    """The comparison: its methods, and the run's models, benchmarks and seeds."""
+    reading: Reading = "strict"
+    """Which grade of an answer counts."""
+
+    def open_run(self) -> Run:
+        """The run that the comparison is of."""
+        return open_run(self.view, self.reading)
+
+
+def open_run(view: ComparisonView, reading: Reading = "strict") -> Run:
+    """The run of a comparison. Raises HealError without at least one teacher seed and one training seed."""
+    if view.teacher_seeds < 1 or view.training_seeds < 1:
+        raise HealError("no replicate", where="teacher_seeds, training_seeds", fix="give at least 1")
+    return Run(
+        folder=Path(view.run),
+        teachers=view.teachers,
+        students=view.students,
+        methods=list(view.methods),
+        benchmarks=view.benchmarks,
+        teacher_seeds=view.teacher_seeds,
+        training_seeds=view.training_seeds,
+        reading=reading,
+    )
+
+
+def build_methods(view: ComparisonView) -> dict[str, Method]:
+    """The comparison's methods with complete options, by name. Raises HealError for an unknown method or option."""
+    methods = {}
+    for name, spec in view.methods.items():
+        methods[name] = build_method(spec.method, spec.options, where=f"comparison {view.name}", field=name)
+    return methods
 
 
 @cache
-def tokens_of(file: Path) -> dict[str, int]:
+def read_usage(file: Path) -> records.Usage:
+    """Tokens that a trace file cost. Raises HealError for a missing file."""
     if not file.exists():
-        raise HealError("no such file", where=str(file), fix="run the stage that makes it (snakemake does)")
+        raise HealError("no such file", where=str(file), fix=RUN_RULE)
     return records.usage(file)
 
 
-def read_json(path: str | Path) -> dict:
+def read_json(path: str | Path) -> Any:
     """Raises HealError where the file is missing or no JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise HealError("no such file", where=str(path), fix="run the stage that makes it (snakemake does)") from None
+        raise HealError("no such file", where=str(path), fix=RUN_RULE) from None
     except ValueError as error:
         raise HealError(f"not valid JSON ({error})", where=str(path), fix="delete it and run snakemake again") from None
-
-
-def add_axes(parser: argparse.ArgumentParser, *, benchmarks: bool = True) -> None:
-    """The arguments that say which of a run's files are meant; `benchmarks` where answers are."""
-    parser.add_argument("--run", required=True, help="results/<run>")
-    for name in ("teachers", "students", "methods"):
-        parser.add_argument(f"--{name}", nargs="+", required=True, help="their names in the config")
-    parser.add_argument("--benchmarks", nargs="+", required=benchmarks, default=[], help="lm-eval tasks, by name")
-    parser.add_argument("--draws", type=int, default=1, help="samplings of each teacher")
-    parser.add_argument("--seeds", type=int, required=True, help="training seeds 0 … n−1")
-    parser.add_argument("--reading", choices=["strict", "flexible"], default="strict", help="which grade counts")
-
-
-def run_of(arguments: argparse.Namespace) -> Run:
-    """Raises HealError where there is not at least one draw and seed."""
-    if arguments.draws < 1 or arguments.seeds < 1:
-        raise HealError("no replicate", where="--draws, --seeds", fix="give at least 1")
-    axes = (arguments.teachers, arguments.students, arguments.methods, arguments.benchmarks)
-    return Run(Path(arguments.run), *axes, arguments.draws, arguments.seeds, arguments.reading)
-
-
-def methods_of(content: str, names: Sequence[str]) -> dict[str, Method]:
-    """The resolved methods of --methods-json (name → kind and options). Raises HealError for a name it lacks."""
-    try:
-        entries = json.loads(content)
-    except json.JSONDecodeError as error:
-        raise HealError(f"not valid JSON ({error.msg})", where="--methods-json", fix="give name → options") from None
-    if absent := [name for name in names if name not in entries]:
-        raise HealError(f"no entry for {absent[0]!r}", where="--methods-json", fix="give every method of --methods")
-    return {name: build(entries[name], where="--methods-json", field=name) for name in names}

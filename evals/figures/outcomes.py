@@ -19,9 +19,9 @@ from matplotlib.transforms import ScaledTranslation
 
 from evals.figures import style
 from evals.figures.style import plt
-from evals.results import UNSOLVED, Run, read_json
+from evals.results import UNSOLVED, Run
 from evals.tables.comparison import TEACHER, UNTRAINED
-from evals.tables.render import with_interval
+from evals.tables.render import format_interval
 from heal.errors import HealError
 
 PLACE = ["teacher", "student", "benchmark"]
@@ -86,9 +86,7 @@ def dose_numbers(run: Run, table: pd.DataFrame, exposures: pd.DataFrame) -> pd.D
 
 def supervised_tokens(run: Run, teacher: str, student: str, method: str) -> float:
     """Tokens under the loss in one student's training, mean over draws and seeds. Raises HealError."""
-    folders = [run.student_folder("students", teacher, draw, student, method) for draw in range(run.draws)]
-    files = [folder / f"seed{seed}" / "training.json" for folder in folders for seed in range(run.seeds)]
-    return sum(read_json(file)["tokens"]["supervised"] for file in files) / len(files)
+    return run.compute_training_tokens(teacher, student, method, "supervised")
 
 
 def rank_correlation(rows: pd.DataFrame, dose: str) -> float:
@@ -171,7 +169,7 @@ def cost_figure(numbers: pd.DataFrame, more_samples: Sequence[str]) -> plt.Figur
         for floor in panel.loc[panel["method"] == UNTRAINED, "mean"]:
             axis.axhline(floor, color=style.GREY, linestyle=":", linewidth=1, zorder=1)
         draw_methods(axis, rows, "teacher_tokens", methods)
-        told = [f"{row.method} {with_interval(row.mean, row.ci_low, row.ci_high)}" for row in others.itertuples()]
+        told = [f"{row.method} {format_interval(row.mean, row.ci_low, row.ci_high)}" for row in others.itertuples()]
         told = ["without teacher tokens:", *told] if told else []
         axis.set_title("\n".join([panel_title(place, numbers), *told]), loc="left")
         axis.grid(axis="y", color=style.LIGHT, linewidth=0.6)

@@ -46,14 +46,13 @@ WORK = {  # first folder of an output, or what of a teacher's traces it is → w
 def read_losses(run: Run, teacher: str, student: str, method: str) -> list[pd.DataFrame]:
     """loss.csv of each of a method's students. Raises HealError for a missing or empty one."""
     found = []
-    for draw in range(run.draws):
-        folder = run.student_folder("students", teacher, draw, student, method)
-        for path in (folder / f"seed{seed}" / "loss.csv" for seed in range(run.seeds)):
-            try:
-                found.append(pd.read_csv(path))
-            except (FileNotFoundError, pd.errors.EmptyDataError):
-                found_there = "no such file" if not path.exists() else "it is empty"
-                raise HealError(found_there, where=str(path), fix="train this student again (snakemake does)") from None
+    for teacher_seed, seed in run.list_seeds():
+        path = run.get_student_folder(teacher, teacher_seed, student, method, seed) / "loss.csv"
+        try:
+            found.append(pd.read_csv(path))
+        except (FileNotFoundError, pd.errors.EmptyDataError):
+            found_there = "no such file" if not path.exists() else "it is empty"
+            raise HealError(found_there, where=str(path), fix="train this student again (snakemake does)") from None
     return found
 
 

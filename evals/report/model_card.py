@@ -19,8 +19,9 @@ import pandas as pd
 import yaml
 
 from evals import stats
-from evals.results import Answers, Run, read_json
-from evals.tables.render import markdown_table, with_interval
+from evals.answers import Answers
+from evals.results import Run, read_json
+from evals.tables.render import format_interval, format_markdown_table
 from heal import records
 from heal.command import command_parser
 from heal.config.data import Dataset
@@ -59,7 +60,7 @@ def front_matter(student: Model, method: Method) -> str:
 
 def score(answers: Answers) -> str:
     mean = stats.compute_crossed_bootstrap(answers.scores_Q[None])
-    return with_interval(mean.mean, mean.low, mean.high)
+    return format_interval(mean.mean, mean.low, mean.high)
 
 
 def scores(run: Run, draw: int, seed: int) -> str:
@@ -67,13 +68,13 @@ def scores(run: Run, draw: int, seed: int) -> str:
     [teacher], [student], [method] = run.teachers, run.students, run.methods
     rows = []
     for name in run.benchmarks:
-        own = run.student_paths(teacher, student, method, name)[draw][seed]
-        beside = run.untrained_path(student, name), run.teacher_path(teacher, name)
-        read = [run.answers(path, name) for path in (own, *beside)]
+        own = run.get_student_evals(teacher, draw, student, method, seed) / name / "answers.parquet"
+        beside = run.get_untrained_path(student, name), run.get_teacher_path(teacher, name)
+        read = [run.load_answers(path, name) for path in (own, *beside)]
         questions, repeats = read[0].scores_QR.shape
         rows.append([name, str(questions), str(repeats), *map(score, read)])
     header = ["benchmark", "questions", "answers each", "this student", "before training", "teacher"]
-    return markdown_table(header, rows, lambda column: column == 0)
+    return format_markdown_table(header, rows, lambda column: column == 0)
 
 
 def data(training: dict[str, Any], exposures: pd.DataFrame) -> str:
@@ -84,7 +85,9 @@ def data(training: dict[str, Any], exposures: pd.DataFrame) -> str:
         told = ", ".join(f"{count} {name}" for name, count in sorted(origins.items()))
         steps = training["steps_per_stage"][str(stage)]
         rows.append([f"{stage}: {STAGES[str(stage)]}", str(len(kept)), told, str(steps), str(kept["exposures"].sum())])
-    return markdown_table(["stage", "examples", "origin", "steps", "exposures"], rows, lambda column: column in (0, 2))
+    return format_markdown_table(
+        ["stage", "examples", "origin", "steps", "exposures"], rows, lambda column: column in (0, 2)
+    )
 
 
 TEMPLATE = """
@@ -145,7 +148,7 @@ def card(
 ) -> str:
     """The whole text. run: with one teacher, one student, one method. Raises HealError for files that are missing."""
     [teacher], [student], [name] = run.teachers, run.students, run.methods
-    folder = run.student_folder("students", teacher, draw, student, name) / f"seed{seed}"
+    folder = run.get_student_folder(teacher, draw, student, name, seed)
     training, git = read_json(folder / "training.json"), read_json(Path(f"{folder}{SUFFIX}"))["git"]
     terms = [
         ["this student before training", origin(models["student"]), models["student"].license or UNSTATED],
@@ -171,11 +174,11 @@ def card(
         schedule=training["schedule"],
         long=len(training["left_out_too_long"]),
         unreadable=len(training["left_out_unreadable"]),
-        settings=markdown_table(["training", ""], given, lambda column: True),
+        settings=format_markdown_table(["training", ""], given, lambda column: True),
         options=json.dumps(method.options.model_dump(), sort_keys=True),
         commit=(git["commit"] or "unknown") + (" with uncommitted changes" if git["dirty"] else ""),
         versions=", ".join(versions),
-        terms=markdown_table(["", "origin", "license"], terms, lambda column: True),
+        terms=format_markdown_table(["", "origin", "license"], terms, lambda column: True),
         question=next(iter(records.read(run.folder / "problems/train.parquet", "problems")))["question"],
     )
 

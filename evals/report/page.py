@@ -28,7 +28,7 @@ from markdown_it import MarkdownIt
 from evals.report import summary as answer
 from evals.results import read_json
 from evals.settings import read_premises
-from evals.tables.render import markdown_table
+from evals.tables.render import format_markdown_table
 from heal.command import command_parser
 from heal.errors import HealError, exit_with_errors
 from heal.provenance import SUFFIX
@@ -142,7 +142,7 @@ def table(path: Path) -> str:
     if path.suffix == ".csv":
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
         numeric = [pd.to_numeric(frame[column], errors="coerce").notna().all() for column in frame]
-        text = markdown_table(list(frame.columns), frame.to_numpy().tolist(), lambda i: not numeric[i])
+        text = format_markdown_table(list(frame.columns), frame.to_numpy().tolist(), lambda i: not numeric[i])
     elif text.startswith("# "):
         text = text.partition("\n")[2]
     return MARKDOWN.render(text).replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
@@ -263,7 +263,7 @@ def answer_of(run: Path) -> dict[str, Any]:
     if not found:
         present = ["Whether HEAL's premises hold is not recorded here (no premise.json)."]
     wins = answer.wins(frame, method)
-    rows = markdown_table(list(wins.columns), wins.to_numpy().tolist(), lambda i: i not in (3, 5, 7))
+    rows = format_markdown_table(list(wins.columns), wins.to_numpy().tolist(), lambda i: i not in (3, 5, 7))
     return {
         "question": answer.question(answer.reference_of(frame), method),
         "sentences": answer.answer(frame, method),

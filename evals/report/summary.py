@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 
 from evals.results import UNSOLVED
-from evals.tables.comparison import REFERENCE, SEEDS_TO_RANK, TEACHER, UNTRAINED
-from evals.tables.render import number, with_interval
+from evals.tables.comparison import REFERENCE, TEACHER, UNTRAINED
+from evals.tables.render import format_interval, format_number
+from evals.tables.run_notes import SEEDS_TO_RANK
 
 SAID = {
     "higher": "Yes",
@@ -41,12 +42,12 @@ def place(row: Any) -> str:
 
 def compared(row: Any, reference_mean: float, reference: str) -> str:
     """One method beside the reference on one benchmark: by how much, and how sure."""
-    found = f"{row.method} {number(row.mean, 3)}, {reference} {number(reference_mean, 3)}"
-    told = f"{found}: difference {with_interval(row.diff, row.diff_low, row.diff_high)}"
+    found = f"{row.method} {format_number(row.mean, 3)}, {reference} {format_number(reference_mean, 3)}"
+    told = f"{found}: difference {format_interval(row.diff, row.diff_low, row.diff_high)}"
     if not pd.isna(row.p_bh):
-        told += f", adjusted p {'< 0.001' if row.p_bh < 0.001 else number(row.p_bh, 3)}"
+        told += f", adjusted p {'< 0.001' if row.p_bh < 0.001 else format_number(row.p_bh, 3)}"
     if not pd.isna(row.detectable):
-        told += f"; a true difference of {number(row.detectable, 3)} would have been found in four of five repetitions"
+        told += f"; a true difference of {format_number(row.detectable, 3)} would have been found in four of five repetitions"
     return told
 
 
@@ -94,7 +95,7 @@ def how_sure(table: pd.DataFrame) -> list[str]:
     claims = table[table["diff"].notna()]
     if claims.empty:
         return []
-    seeds, draws = int(claims["n_seeds"].min()), int(claims["n_draws"].min())
+    seeds, draws = int(claims["n_seeds"].min()), int(claims["n_teacher_seeds"].min())
     enough = (seeds if draws == 1 else draws) >= SEEDS_TO_RANK
     few = "" if enough else f": enough to display, not to rank (at least {SEEDS_TO_RANK})"
     covers = "; ".join(sorted({covers for covers in claims["diff_covers"] if covers}))
@@ -127,10 +128,14 @@ def wins(table: pd.DataFrame, method: str | None) -> pd.DataFrame:
     trained = table[~table["method"].isin([TEACHER, UNTRAINED])]
     for (teacher, student, benchmark), here in trained.groupby(["teacher", "student", "benchmark"], sort=False):
         best = here[here["mean"] == here["mean"].max()]
-        highest = f"{', '.join(best['method'])} ({number(float(best['mean'].iloc[0]), 3)})"
+        highest = f"{', '.join(best['method'])} ({format_number(float(best['mean'].iloc[0]), 3)})"
         cells = ["", "", ""]
         for row in here[here["method"] == method].itertuples(index=False):
-            cells = [with_interval(row.diff, row.diff_low, row.diff_high), row.verdict, number(row.detectable, 3)]
+            cells = [
+                format_interval(row.diff, row.diff_low, row.diff_high),
+                row.verdict,
+                format_number(row.detectable, 3),
+            ]
         rows.append([teacher, student, benchmark, str(here["n_questions"].iloc[0]), highest, *cells])
     return pd.DataFrame(rows, columns=WINS)
 

@@ -1,313 +1,352 @@
-"""The main table and the ablation table of a run: csv with everything; md, tex and txt to read.
+"""Tabulate a comparison: every method's accuracy, its difference to the reference method, and its tokens.
 
-Reads answers.parquet of teacher, untrained student and every method, draw and seed; training.json; the trace files'
-token counts; premise.json. Writes --out (csv) and beside it the same name with .md, .tex and .txt (for terminals).
-No times stand in it: two clean runs give the same bytes (seconds are in the ledger).
+Reads answers.parquet and results.json of teacher, untrained student and every trained student; training.json, the
+trace files' token counts, premise.json, problems. Writes --out (csv) and next to it the same name with .md, .tex and
+.txt (for terminals), and _notes.json. Contains no times: two clean runs give the same bytes.
 
-    python -m evals.tables.comparison --run results/mini --teachers default --students tiny --methods rs_matched heal \\
-        --benchmarks mini_hard mini_hard_sampled --seeds 3 --draws 1 --reference-method rs_matched \\
-        --methods-json '{"rs_matched": {"kind": "rs_matched"}, "heal": {"kind": "heal"}}' \\
-        --out results/mini/tables/main.csv
+    heal tabulate-comparison --config config/config.yaml --comparison main --out results/mini/tables/main.csv
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from evals import stats
-from evals.results import TEACHER, UNSOLVED, UNTRAINED, Run, add_axes, methods_of, read_json, run_of
-from evals.tables.render import csv_of, markdown_of, tex_of, text_of
+from evals.results import TEACHER, UNSOLVED, UNTRAINED, ComparisonCommand, Run, build_methods, read_json
+from evals.tables.notes import Topic, get_notes_path, select_notes, write_notes
+from evals.tables.render import (
+    TextTable,
+    format_count,
+    format_interval,
+    format_markdown,
+    format_number,
+    format_rows_csv,
+    format_tex,
+    format_text,
+    list_columns,
+)
+from evals.tables.run_notes import list_comparison_notes, merge_settings
 from heal import records
-from heal.command import command_parser
-from heal.data import decontaminate
-from heal.errors import HealError, exit_with_errors
+from heal.errors import HealError
 from heal.method.base import Method
-from heal.provenance import recorded
+from heal.provenance import record_run
+from heal.registry import list_benchmarks
 
-COMPARISON = [
-    *("teacher", "student", "method", "benchmark", "mean", "ci_low", "ci_high", "n_seeds", "n_draws", "n_questions"),
-    *("diff", "diff_low", "diff_high", "p", "p_bh", "detectable", "verdict"),
-]
-COSTS = ["teacher_tokens_generated", "teacher_tokens_prefilled", "training_tokens"]
-COVERS = ["ci_covers", "diff_covers"]  # which variance each of the two intervals is of
-COLUMNS = [*COMPARISON, *COSTS, *COVERS]
+VERSION = 1
+"""Raise it when the bytes of the output change for the same input."""
+
 REFERENCE = "reference"
+"""Verdict of the method that the others are compared with."""
+CANNOT_SAY = "cannot say"
 FALSE_DISCOVERY_RATE = 0.05
-SEEDS_TO_RANK = 5  # docs/tables.md: 3 to display, 5 for a ranking
-OF_A_MODEL = {"chat_template_sha256", "template_options", "engine", "dtype"}  # may differ between teacher and students
+TOKENS = ("teacher_tokens_generated", "teacher_tokens_prefilled", "training_tokens")
+LABELS = {
+    "method": "method",
+    "mean": "mean [95 %]",
+    "diff": "difference [95 %]",
+    "p": "p",
+    "p_bh": "p_bh",
+    "detectable": "detectable",
+    "verdict": "verdict",
+    "teacher_tokens_generated": "teacher tokens, generated",
+    "teacher_tokens_prefilled": "teacher tokens, prefilled",
+    "training_tokens": "training tokens",
+}
+"""Columns of the tables to read, and their headings."""
+SHORT_COLUMNS = ("method", "mean", "diff", "verdict")
+"""Columns of the table for terminals."""
 
 
-def display(scores_DSQ: NDArray[np.float64], **options: int) -> stats.Interval:
-    """Mean and crossed-bootstrap interval; with several draws these are resampled too, and seeds within them."""
-    return stats.compute_crossed_bootstrap(scores_DSQ.reshape(-1, scores_DSQ.shape[-1]), groups=len(scores_DSQ), **options)
+class ModelRow(Protocol):
+    """A row about one model on one benchmark."""
+
+    @property
+    def teacher(self) -> str: ...
+
+    @property
+    def student(self) -> str: ...
+
+    @property
+    def benchmark(self) -> str: ...
 
 
-def claim(scores_DSQ: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What the paired t runs over, shape [replicates, Q]: training seeds of one draw, or the means of several draws.
+RowT = TypeVar("RowT", bound=ModelRow)
 
-    Seeds are nested in draws, so with several draws only their means are independent: a t over all (draw, seed) pairs
-    covers far less than it says, and one draw's interval says nothing of other draws (results/reference/coverage.csv).
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One model on one benchmark or stratum. NaN and None: cannot be said, or does not apply."""
+
+    teacher: str
+    student: str
+    """Empty for the teacher itself."""
+    method: str
+    benchmark: str
+    mean: float
+    """Share of right answers."""
+    ci_low: float
+    ci_high: float
+    n_seeds: int
+    """Training seeds per teacher sampling seed; 0 where no student was trained."""
+    n_teacher_seeds: int
+    n_questions: int
+    diff: float = math.nan
+    """Mean minus the reference method's."""
+    diff_low: float = math.nan
+    diff_high: float = math.nan
+    p: float = math.nan
+    p_bh: float = math.nan
+    """p adjusted over the whole table (Benjamini-Hochberg)."""
+    detectable: float = math.nan
+    """Smallest true difference that the test finds with 80 % power."""
+    verdict: str = ""
+    """higher | lower | not distinguishable | cannot say | reference; empty where no student was trained."""
+    teacher_tokens_generated: int | None = None
+    teacher_tokens_prefilled: int | None = None
+    training_tokens: int | None = None
+    ci_covers: str = ""
+    """Sources of variance in ci_low … ci_high."""
+    diff_covers: str = ""
+    """Sources of variance in diff_low … diff_high."""
+
+
+COLUMNS = list_columns(ComparisonRow)
+COLUMNS_OF_ANSWERS = [column for column in COLUMNS if column not in TOKENS]
+"""Columns that rest on answers alone."""
+
+
+class TabulateComparison(ComparisonCommand):
+    out: Path
+    """The csv to write; md, tex, txt and the notes are written next to it."""
+
+    def run(self) -> None:
+        with record_run(self.out, "tabulate-comparison", VERSION, {"options": self.describe_options()}):
+            run = self.open_run()
+            run.check_questions(list_benchmarks())
+            rows = add_tokens(build_comparison(run, self.view.reference), run, build_methods(self.view))
+            report = None
+            if self.view.decontaminated:
+                report = read_json(run.folder / "problems" / "decontamination.json")
+            has_unsolved = any(row.benchmark.endswith(UNSOLVED) for row in rows)
+            notes = list_comparison_notes(
+                run, self.view.reference, merge_settings(run), has_unsolved=has_unsolved, decontamination=report
+            )
+            tables = build_text_tables(rows, list(LABELS))
+            short_tables = build_text_tables(rows, SHORT_COLUMNS)
+            short_notes = select_notes(notes, Topic.WORLD, Topic.PREMISE)
+            title = self.view.title
+            records.write_text(self.out, format_rows_csv(rows, COLUMNS))
+            records.write_text(self.out.with_suffix(".md"), format_markdown(title, tables, notes))
+            records.write_text(self.out.with_suffix(".tex"), format_tex(title, tables, notes))
+            records.write_text(self.out.with_suffix(".txt"), format_text(title, short_tables, short_notes))
+            write_notes(get_notes_path(self.out), notes)
+
+
+def estimate_mean(scores_TSQ: NDArray[np.float64], **options: int) -> stats.Interval:
+    """Mean and crossed-bootstrap interval; several teacher seeds are resampled too, and training seeds within them."""
+    scores_SQ = scores_TSQ.reshape(-1, scores_TSQ.shape[-1])
+    return stats.compute_crossed_bootstrap(scores_SQ, groups=len(scores_TSQ), **options)
+
+
+def get_replicates(scores_TSQ: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores of independent replicates: the training seeds of one teacher seed, or the means of several teacher seeds.
+
+    Shape [replicates, Q]; the paired t runs over them. Training seeds are nested in teacher seeds, so with several
+    teacher seeds only their means are independent: a t over all (teacher seed, training seed) pairs covers far less
+    than its level, and the interval of one teacher seed says nothing about others (results/reference/coverage.csv).
     """
-    return scores_DSQ[0] if len(scores_DSQ) == 1 else scores_DSQ.mean(axis=1)
+    return scores_TSQ[0] if len(scores_TSQ) == 1 else scores_TSQ.mean(axis=1)
 
 
-def compare(scores_DSQ: NDArray[np.float64], reference_DSQ: NDArray[np.float64]) -> dict[str, Any]:
-    """Difference to the reference method: estimate, paired-t interval, p, smallest detectable difference."""
-    a, b = claim(scores_DSQ), claim(reference_DSQ)
-    test = stats.compute_paired_t(a, b)
-    found = {"diff": test.diff, "diff_low": test.low, "diff_high": test.high, "p": test.p}
-    covers = "seeds; these questions, this draw" if len(scores_DSQ) == 1 else "draws, seeds; these questions"
-    return found | {"detectable": stats.compute_detectable_difference(a, b), "diff_covers": covers}
+def describe_difference_coverage(teacher_seeds: int) -> str:
+    """Sources of variance that the paired t over `get_replicates` includes."""
+    if teacher_seeds == 1:
+        return "training seeds; these questions, this teacher seed"
+    return "teacher seeds, training seeds; these questions"
 
 
-def incomparable(found: Mapping[str, Any]) -> dict[str, Any]:
-    """A difference of which nothing can be said but its size."""
-    return dict(found) | dict.fromkeys(("diff_low", "diff_high", "p", "detectable"), math.nan)
+def build_comparison(
+    run: Run, reference: str, list_benchmarks: Callable[[str], Sequence[str]] | None = None
+) -> list[ComparisonRow]:
+    """Every row of a comparison, without tokens; p adjusted over the whole table (Benjamini-Hochberg).
+
+    list_benchmarks: teacher → its benchmarks and strata; default `run.list_benchmarks`. Raises HealError for missing
+    answers, answers that do not pair up, and a reference that is not among the methods.
+    """
+    check_names(run, reference)
+    rows = []
+    for teacher in run.teachers:
+        benchmarks = (list_benchmarks or run.list_benchmarks)(teacher)
+        for benchmark in benchmarks:
+            scores_Q = run.get_teacher_scores(teacher, benchmark)
+            rows.append(build_untrained_row(teacher, "", TEACHER, benchmark, scores_Q))
+        for student in run.students:
+            for benchmark in benchmarks:
+                rows += collect_student_rows(run, teacher, student, reference, benchmark)
+    return add_verdicts(rows)
 
 
-def verdict(diff: float, p_bh: float) -> str:
+def check_names(run: Run, reference: str) -> None:
+    """Raises HealError for an unknown reference, and a method with the name of a row that the table has anyway."""
+    if reference not in run.methods:
+        fix = f"give one of {', '.join(run.methods)}"
+        raise HealError(f"no method {reference!r}", where="reference", fix=fix)
+    for name in (TEACHER, UNTRAINED):
+        if name in run.methods:
+            raise HealError(f"the name {name!r} is taken by a row of the table", where="methods", fix="rename it")
+
+
+def collect_student_rows(run: Run, teacher: str, student: str, reference: str, benchmark: str) -> list[ComparisonRow]:
+    """The untrained student's and every method's rows, without adjusted p-values."""
+    untrained_Q = run.get_untrained_scores(teacher, student, benchmark)
+    rows = [build_untrained_row(teacher, student, UNTRAINED, benchmark, untrained_Q)]
+    reference_TSQ = run.get_student_scores(teacher, student, reference, benchmark)
+    for method in run.methods:
+        scores_TSQ = run.get_student_scores(teacher, student, method, benchmark)
+        row = build_row(teacher, student, method, benchmark, scores_TSQ)
+        if method == reference:
+            row = replace(row, verdict=REFERENCE)
+        else:
+            mixed = run.has_mixed_engines(teacher, student, [method, reference], benchmark)
+            row = add_difference(row, scores_TSQ, reference_TSQ, with_test=not mixed)
+        rows.append(row)
+    return rows
+
+
+def build_untrained_row(
+    teacher: str, student: str, method: str, benchmark: str, scores_Q: NDArray[np.float64]
+) -> ComparisonRow:
+    """The row of a teacher, or of a student before training."""
+    row = build_row(teacher, student, method, benchmark, scores_Q[None, None])
+    return replace(row, n_seeds=0, n_teacher_seeds=0)
+
+
+def build_row(
+    teacher: str, student: str, method: str, benchmark: str, scores_TSQ: NDArray[np.float64]
+) -> ComparisonRow:
+    """A row with mean and interval, without a difference."""
+    interval = estimate_mean(scores_TSQ)
+    n_teacher_seeds, n_seeds, n_questions = scores_TSQ.shape
+    return ComparisonRow(
+        teacher=teacher,
+        student=student,
+        method=method,
+        benchmark=benchmark,
+        mean=interval.mean,
+        ci_low=interval.low,
+        ci_high=interval.high,
+        n_seeds=n_seeds,
+        n_teacher_seeds=n_teacher_seeds,
+        n_questions=n_questions,
+        ci_covers=interval.covers,
+    )
+
+
+def add_difference(
+    row: ComparisonRow,
+    scores_TSQ: NDArray[np.float64],
+    reference_TSQ: NDArray[np.float64],
+    *,
+    with_test: bool = True,
+) -> ComparisonRow:
+    """The row with its difference to the reference; without test, interval, p and detectable stay NaN."""
+    a_SQ, b_SQ = get_replicates(scores_TSQ), get_replicates(reference_TSQ)
+    test = stats.compute_paired_t(a_SQ, b_SQ)
+    row = replace(row, diff=test.diff, diff_covers=describe_difference_coverage(len(scores_TSQ)))
+    if not with_test:
+        return row
+    detectable = stats.compute_detectable_difference(a_SQ, b_SQ)
+    return replace(row, diff_low=test.low, diff_high=test.high, p=test.p, detectable=detectable)
+
+
+def add_verdicts(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
+    """The rows with adjusted p, and a verdict where there is a difference."""
+    adjusted = stats.compute_adjusted_p([row.p for row in rows])
+    judged = []
+    for row, p_bh in zip(rows, map(float, adjusted), strict=True):
+        verdict = row.verdict if math.isnan(row.diff) else choose_verdict(row.diff, p_bh)
+        judged.append(replace(row, p_bh=p_bh, verdict=verdict))
+    return judged
+
+
+def choose_verdict(diff: float, p_bh: float) -> str:
     """higher | lower | not distinguishable | cannot say, at a false discovery rate of 0.05 over the table."""
     if math.isnan(p_bh):
-        return "cannot say"
+        return CANNOT_SAY
     if p_bh > FALSE_DISCOVERY_RATE:
         return "not distinguishable"
     return "higher" if diff > 0 else "lower"
 
 
-def rows_of(run: Run, teacher: str, student: str, reference: str, benchmarks: Sequence[str]) -> list[dict[str, Any]]:
-    """The untrained student's and every method's rows, without adjusted p-values."""
-    rows = []
-    for benchmark in benchmarks:
-        place = {"teacher": teacher, "student": student, "benchmark": benchmark}
-        untrained_Q = run.untrained_scores(teacher, student, benchmark)
-        rows.append(place | row(UNTRAINED, untrained_Q[None, None], trained=False))
-        reference_DSQ = run.scores(teacher, student, reference, benchmark)
-        for name in run.methods:
-            scores_DSQ = run.scores(teacher, student, name, benchmark)
-            against = {"verdict": REFERENCE}
-            if name != reference:
-                against = compare(scores_DSQ, reference_DSQ)
-                if run.mixed_engines(teacher, student, [name, reference], benchmark):
-                    against = incomparable(against)
-            rows.append(place | row(name, scores_DSQ) | against)
-    return rows
-
-
-def row(method: str, scores_DSQ: NDArray[np.float64], *, trained: bool = True) -> dict[str, Any]:
-    interval = display(scores_DSQ)
-    draws, seeds, questions = scores_DSQ.shape if trained else (0, 0, scores_DSQ.shape[-1])
-    return {
-        "method": method,
-        "mean": interval.mean,
-        "ci_low": interval.low,
-        "ci_high": interval.high,
-        "ci_covers": interval.covers,
-        "n_seeds": seeds,
-        "n_draws": draws,
-        "n_questions": questions,
-    }
-
-
-def table(run: Run, reference: str, benchmarks: Callable[[str], Sequence[str]] | None = None) -> pd.DataFrame:
-    """Every row of a comparison, without costs; p adjusted over the whole table (Benjamini-Hochberg).
-
-    benchmarks: teacher → its benchmarks and strata; `run.with_strata` where absent. Raises HealError for what is
-    missing or does not pair up, and for a reference that is not among the methods.
-    """
-    if reference not in run.methods:
-        fix = f"give one of --methods: {', '.join(run.methods)}"
-        raise HealError(f"no method {reference!r}", where="--reference-method", fix=fix)
-    if taken := {TEACHER, UNTRAINED} & set(run.methods):
-        raise HealError(f"the name {min(taken)!r} is taken by a row of the table", where="--methods", fix="rename it")
-    rows = []
-    for teacher in run.teachers:
-        here = (benchmarks or run.with_strata)(teacher)
-        for benchmark in here:
-            scores_Q = run.teacher_scores(teacher, benchmark)
-            place = {"teacher": teacher, "student": "", "benchmark": benchmark}
-            rows.append(place | row(TEACHER, scores_Q[None, None], trained=False))
-        for student in run.students:
-            rows += rows_of(run, teacher, student, reference, here)
-    frame = pd.DataFrame(rows, columns=[*COMPARISON, *COVERS])
-    frame["p_bh"] = stats.compute_adjusted_p(frame["p"])
-    compared = frame["diff"].notna()
-    frame.loc[compared, "verdict"] = [verdict(*pair) for pair in frame.loc[compared, ["diff", "p_bh"]].to_numpy()]
-    return frame.fillna({"verdict": "", "diff_covers": ""})
-
-
-def with_costs(frame: pd.DataFrame, run: Run, methods: Mapping[str, Method]) -> pd.DataFrame:
-    """The table with the tokens that each method takes, columns as COLUMNS. Raises HealError for a missing file."""
-    spent: dict[tuple[str, str, str], tuple[float, float, float]] = {}
+def add_tokens(rows: Iterable[ComparisonRow], run: Run, methods: Mapping[str, Method]) -> list[ComparisonRow]:
+    """The rows with the tokens that each method takes. Raises HealError for a missing file."""
+    teacher_tokens: dict[tuple[str, str], tuple[int, int]] = {}
+    training_tokens: dict[tuple[str, str, str], int] = {}
     for teacher in run.teachers:
         for name, method in methods.items():
-            tokens = run.teacher_tokens(teacher, method)
+            teacher_tokens[teacher, name] = run.count_teacher_tokens(teacher, method)
             for student in run.students:
-                spent[teacher, student, name] = (*tokens, run.training_tokens(teacher, student, name))
-    unknown = (math.nan, math.nan, math.nan)
-    nothing = {UNTRAINED: (math.nan, math.nan, 0.0)}
-    keys = zip(frame["teacher"], frame["student"], frame["method"], strict=True)
-    costs = [spent.get(key) or nothing.get(key[-1], unknown) for key in keys]
-    return frame.join(pd.DataFrame(costs, columns=COSTS, index=frame.index))[COLUMNS]
-
-
-def settings_of(run: Run) -> dict[str, Any]:
-    """How answers were drawn, by benchmark, from the `settings` of the results.json beside them; {} without any.
-
-    Settings that belong to a model are listed where models differ. Raises HealError where any other differs.
-    """
-    settings: dict[str, Any] = {}
-    for benchmark in run.benchmarks:
-        common: dict[str, tuple[Any, Path]] = {}
-        of_models: dict[str, set[str]] = {}
-        for file in (path.with_name("results.json") for path in run.answer_paths(benchmark)):
-            for key, value in (read_json(file).get("settings", {}) if file.exists() else {}).items():
-                if key in OF_A_MODEL:
-                    of_models.setdefault(key, set()).add(str(value)[:12] if key.endswith("sha256") else str(value))
-                elif common.setdefault(key, (value, file))[0] != value:
-                    found = f"settings.{key} is {value!r}, but {common[key][0]!r} in {common[key][1]}"
-                    raise HealError(found, where=str(file), fix="evaluate all models with the same settings")
-        if common or of_models:
-            settings[benchmark] = {key: value for key, (value, _) in common.items()}
-            settings[benchmark] |= {key: " | ".join(sorted(values)) for key, values in of_models.items()}
-    return settings
-
-
-def broken_premises(run: Run) -> list[str]:
-    """What premise.json says of the draws where HEAL's premise is absent. Raises HealError where it is missing."""
-    said = []
-    for teacher in run.teachers:
-        for draw in range(run.draws):
-            premise = read_json(run.folder / "traces" / teacher / f"draw{draw}" / "premise.json")
-            if not premise["holds"]:
-                said.append(f"{teacher}, draw {draw}: {'; '.join(premise['reasons'])}")
-    return said
-
-
-def left_out(run: Run, decontaminated: bool) -> list[str]:
-    """A sentence for each set of problems of which rows could not be used, as their provenance lists them."""
-    said, folder = [], run.folder / "problems"
-    suffix = ".parquet.provenance.json"
-    unfiltered = folder / "unfiltered" / f"train{suffix}"
-    for file in sorted(folder.glob(f"*{suffix}")) + ([unfiltered] if decontaminated and unfiltered.exists() else []):
-        if rows := read_json(file).get("left_out"):
-            name = file.name.removesuffix(suffix)
-            said.append(f"Problems of {name}: {len(rows)} rows could not be used (listed in the provenance beside it).")
-    return said
-
-
-def interval_notes(run: Run, reference: str) -> list[str]:
-    """What the intervals and the p-values of a comparison are of."""
-    several = run.draws > 1
-    return [
-        "mean: share of right answers, with the 95 % interval of a crossed bootstrap (for display); it covers training "
-        "seeds, questions and answer sampling, for teacher and untrained student the last two"
-        + (", and for trained students the teacher draw." if several else "; not the draw of the teacher."),
-        f"diff: to {reference} on the same questions and seeds, with the 95 % interval of a paired t over "
-        f"{replicates(run)}; it covers {'the teacher draw, ' if several else ''}training seeds and answer sampling on "
-        f"these questions, not the choice of questions{'' if several else ' nor the teacher draw'}.",
-        "p: of that t; p_bh: adjusted over the table (Benjamini-Hochberg), verdict at 0.05. detectable: the smallest "
-        "true difference that would have been found with 80 % power. cannot say: fewer than two replicates, or no "
-        "variation between them.",
-    ]
-
-
-def replicates(run: Run) -> str:
-    """What the claims rest on, counted."""
-    return f"{run.seeds} training seeds" if run.draws == 1 else f"{run.draws} means of teacher draws"
-
-
-def too_few_to_rank(run: Run) -> str:
-    """Why the methods cannot be ranked; empty where they can."""
-    few = (run.seeds if run.draws == 1 else run.draws) < SEEDS_TO_RANK
-    return f"{replicates(run)}: enough to display, not to rank (at least {SEEDS_TO_RANK})." if few else ""
-
-
-def notes(
-    run: Run,
-    frame: pd.DataFrame,
-    reference: str,
-    settings: Mapping[str, Any],
-    mini: bool,
-    decontamination: Mapping[str, Any] | None = None,
-) -> list[str]:
-    """What stands under the table; `decontamination` is the report of heal.data.decontaminate."""
-    said = [
-        f"Run {run.folder.name}; {run.seeds} training seeds per method, {run.draws} teacher draw(s); "
-        f"answers graded by the {run.reading} reading. HEAL is re-implemented from a description.",
-        *interval_notes(run, reference),
-        "Teacher tokens: of every file the method needs, rejected repairs, hints and scoring included, mean per draw; "
-        "prefilled holds scored tokens. Training tokens: mean per student.",
-    ]
-    if few := too_few_to_rank(run):
-        said.append(few)
-    if frame["benchmark"].str.endswith(UNSOLVED).any():
-        said.append(
-            f"{UNSOLVED}: the questions that the teacher never answers correctly in its own repeats of the benchmark "
-            "(the primary outcome); the teacher's own 0 there is by selection."
+                training_tokens[teacher, student, name] = round(run.compute_training_tokens(teacher, student, name))
+    counted = []
+    for row in rows:
+        generated, prefilled = teacher_tokens.get((row.teacher, row.method), (None, None))
+        untrained = 0 if row.method == UNTRAINED else None
+        row = replace(
+            row,
+            teacher_tokens_generated=generated,
+            teacher_tokens_prefilled=prefilled,
+            training_tokens=training_tokens.get((row.teacher, row.student, row.method), untrained),
         )
-    if mini:
-        said.append("mini: a model organism: shows the machinery, not that the paper is right.")
-    else:
-        said.append("Pretrained models may have seen public benchmarks: compare rows with the untrained student's.")
-    if decontamination is not None:
-        said.append(decontaminate.note(decontamination))
-    elif not mini:
-        said.append("Decontamination: training problems were not compared with the benchmarks.")
-    said += left_out(run, decontamination is not None)
-    engines = {values["engine"] for values in settings.values() if isinstance(values, Mapping) and "engine" in values}
-    if len(engines) > 1 or any(" | " in engine for engine in engines):
-        said.append(
-            f"Engines are mixed ({', '.join(sorted(engines))}): their scores differ by more than rounding. Between "
-            "students on different engines or number formats the verdict is: cannot say."
-        )
-    for name, values in settings.items():
-        told = values if isinstance(values, Mapping) else {name: values}
-        listed = ", ".join(f"{key} {json.dumps(value, ensure_ascii=False)}" for key, value in sorted(told.items()))
-        said.append(f"Settings of {name}: {listed}." if isinstance(values, Mapping) else f"Setting {listed}.")
-    return said + [f"premise absent: not a test of HEAL ({reason})." for reason in broken_premises(run)]
+        counted.append(row)
+    return counted
 
 
-def main() -> None:
-    parser = command_parser(__doc__)
-    add_axes(parser)
-    parser.add_argument("--reference-method", required=True, help="the method that the others are compared with")
-    parser.add_argument("--methods-json", required=True, help="name → kind and complete options, as JSON")
-    parser.add_argument("--title", default="Methods compared", help="what stands over the table")
-    parser.add_argument(
-        "--questions", default="{}", help="benchmark → its problems file, as JSON, to find missing answers"
-    )
-    parser.add_argument("--decontamination", help="the report of heal.data.decontaminate, counted under the table")
-    parser.add_argument("--settings", default="{}", help="what to say of the evaluation, as JSON; else results.json's")
-    parser.add_argument("--out", required=True, help="the csv; md, tex and txt are written beside it")
-    arguments = parser.parse_args()
-    run = run_of(arguments)
-    methods = methods_of(arguments.methods_json, arguments.methods)
-    with recorded(arguments.out, "evals.tables.comparison", options=vars(arguments)):
-        run.check_questions(json.loads(arguments.questions))
-        frame = with_costs(table(run, arguments.reference_method), run, methods)
-        settings = json.loads(arguments.settings) or settings_of(run)
-        mini = is_mini(run.folder / "problems" / "train.parquet")
-        removed = read_json(Path(arguments.decontamination)) if arguments.decontamination else None
-        under = notes(run, frame, arguments.reference_method, settings, mini, removed)
-        out = Path(arguments.out)
-        records.write_text(out, csv_of(frame))
-        records.write_text(out.with_suffix(".md"), markdown_of(frame, arguments.title, under))
-        records.write_text(out.with_suffix(".tex"), tex_of(frame, arguments.title, under))
-        records.write_text(out.with_suffix(".txt"), text_of(frame, arguments.title, under))
+def build_text_tables(rows: Sequence[ComparisonRow], columns: Sequence[str]) -> list[TextTable]:
+    """A table to read per teacher, student and benchmark; the teacher's own row is in each. columns: keys of LABELS."""
+    header = [LABELS[column] for column in columns]
+    text_columns = frozenset({columns.index("method"), columns.index("verdict")})
+    tables = []
+    for (teacher, student, benchmark), group in group_by_student(rows).items():
+        heading = f"{benchmark}: {group[0].n_questions} questions; teacher {teacher}, student {student}"
+        cells = [format_cells(row, columns) for row in group]
+        tables.append(TextTable(heading, header, cells, text_columns))
+    return tables
 
 
-def is_mini(problems: Path) -> bool:
-    """Whether the problems are of the embedded world."""
-    return any(row["source"].startswith("mini/") for row in records.read(problems, "problems"))
+def group_by_student(rows: Sequence[RowT]) -> dict[tuple[str, str, str], list[RowT]]:
+    """(teacher, student, benchmark) → the student's rows, after those of the teacher itself."""
+    groups: dict[tuple[str, str, str], list[RowT]] = {}
+    teacher_rows: dict[tuple[str, str], list[RowT]] = {}
+    for row in rows:
+        if row.student:
+            of_teacher = teacher_rows.get((row.teacher, row.benchmark), [])
+            groups.setdefault((row.teacher, row.student, row.benchmark), list(of_teacher)).append(row)
+        else:
+            teacher_rows.setdefault((row.teacher, row.benchmark), []).append(row)
+    return groups
 
 
-if __name__ == "__main__":
-    exit_with_errors(main)
+def format_cells(row: ComparisonRow, columns: Iterable[str]) -> list[str]:
+    """The row's cells in a table to read."""
+    cells = []
+    for column in columns:
+        value = getattr(row, column)
+        if column == "mean":
+            cell = format_interval(row.mean, row.ci_low, row.ci_high)
+        elif column == "diff":
+            cell = format_interval(row.diff, row.diff_low, row.diff_high)
+        elif column in TOKENS:
+            cell = format_count(value, " ")
+        elif column in ("p", "p_bh") and value < 0.001:
+            cell = "< 0.001"
+        else:
+            cell = format_number(value, 3)
+        cells.append(cell)
+    return cells

@@ -1,28 +1,25 @@
-"""Tables as text: csv with fixed precision, markdown and LaTeX (booktabs) to read."""
+"""Tables as text: csv with fixed precision; Markdown, LaTeX (booktabs) and plain text to read.
+
+Reads nothing, writes nothing. Equal values give equal bytes.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pandas as pd
 
+from evals.tables.notes import Note
+
 DIGITS = 4
+"""Digits after the point in a csv."""
 PRECISE = {"p": 6, "p_bh": 6}
-READ = {
-    "method": "method",
-    "mean": "mean [95 %]",
-    "diff": "difference [95 %]",
-    "p": "p",
-    "p_bh": "p_bh",
-    "detectable": "detectable",
-    "verdict": "verdict",
-    "teacher_tokens_generated": "teacher tokens, generated",
-    "teacher_tokens_prefilled": "teacher tokens, prefilled",
-    "training_tokens": "training tokens",
-}
-LEFT = {"method", "verdict"}
+"""Columns with other digits."""
 TEX = {"\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}
 TEX |= {
     "~": r"\textasciitilde{}",
@@ -35,110 +32,143 @@ TEX |= {
 }
 
 
-def number(value: Any, digits: int = DIGITS) -> str:
-    """Fixed precision, so that equal results give equal bytes; empty where it cannot be said."""
+@dataclass(frozen=True)
+class TextTable:
+    """A table to read: one of several under a common title."""
+
+    heading: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    text_columns: frozenset[int] = frozenset({0})
+    """Indices of the columns that hold words; the others hold numbers and are aligned right."""
+
+
+def format_number(value: Any, digits: int = DIGITS) -> str:
+    """A float with fixed precision, another value as it is; empty for None and NaN."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    if isinstance(value, str) or not isinstance(value, float):
+    if not isinstance(value, float):
         return str(value)
     return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: never "-0.0000"
 
 
-def whole(value: Any, separator: str = "") -> str:
+def format_count(value: Any, separator: str = "") -> str:
+    """A whole number with a separator between thousands; empty for None and NaN."""
     return "" if pd.isna(value) else f"{int(value):,}".replace(",", separator)
 
 
-def csv_of(frame: pd.DataFrame, counts: Sequence[str] = ()) -> str:
-    """csv with fixed precision; token columns and `counts` are whole numbers, empty where there is none."""
-    integers = {column for column in frame.columns if "tokens" in column} | set(counts)
-    texts = {
-        column: [whole(v) if column in integers else number(v, PRECISE.get(column, DIGITS)) for v in frame[column]]
-        for column in frame.columns
-    }
-    return pd.DataFrame(texts).to_csv(index=False, lineterminator="\n")
-
-
-def with_interval(estimate: float, low: float, high: float) -> str:
+def format_interval(estimate: float, low: float, high: float) -> str:
+    """estimate [low, high] with three digits; empty where there is no estimate."""
     if math.isnan(estimate):
         return ""
-    bounds = "cannot say" if math.isnan(low) or math.isnan(high) else f"{number(low, 3)}, {number(high, 3)}"
-    return f"{number(estimate, 3)} [{bounds}]"
+    bounds = (
+        "cannot say" if math.isnan(low) or math.isnan(high) else f"{format_number(low, 3)}, {format_number(high, 3)}"
+    )
+    return f"{format_number(estimate, 3)} [{bounds}]"
 
 
-def columns_read(frame: pd.DataFrame) -> list[str]:
-    """The columns of READ that the table has: a table without costs has no tokens."""
-    return [column for column in READ if column in frame]
+def format_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """csv with fixed precision; columns named tokens hold whole numbers."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        cells = []
+        for column, value in zip(columns, row, strict=True):
+            is_count = "tokens" in column
+            cells.append(format_count(value) if is_count else format_number(value, PRECISE.get(column, DIGITS)))
+        writer.writerow(cells)
+    return stream.getvalue()
 
 
-def read_cells(row: Any, columns: Sequence[str]) -> list[str]:
-    """The cells of one row as READ names them."""
-    cells = {column: number(getattr(row, column), 3) for column in columns}
-    cells["mean"] = with_interval(row.mean, row.ci_low, row.ci_high)
-    cells["diff"] = with_interval(row.diff, row.diff_low, row.diff_high)
-    for column in columns:
-        if "tokens" in column:
-            cells[column] = whole(getattr(row, column), " ")
-    for column in ("p", "p_bh"):
-        cells[column] = "< 0.001" if getattr(row, column) < 0.001 else cells[column]
-    return list(cells.values())
+def format_frame_csv(frame: pd.DataFrame) -> str:
+    """`format_csv` of a data frame."""
+    return format_csv(list(frame.columns), frame.itertuples(index=False, name=None))
 
 
-def blocks(frame: pd.DataFrame) -> Iterator[tuple[str, list[list[str]]]]:
-    """(heading, rows) for each teacher, student and benchmark; the teacher's own row stands in each."""
-    trained = frame[frame["student"] != ""]
-    keys = trained[["teacher", "student", "benchmark"]].drop_duplicates()
-    for teacher, student, benchmark in keys.itertuples(index=False):
-        here = frame[(frame["teacher"] == teacher) & (frame["benchmark"] == benchmark)]
-        here = here[here["student"].isin(["", student])]
-        first = here.iloc[-1]
-        heading = f"{benchmark}: {first['n_questions']} questions; teacher {teacher}, student {student}"
-        yield heading, [read_cells(row, columns_read(frame)) for row in here.itertuples(index=False)]
+def format_rows_csv(rows: Iterable[Any], columns: Sequence[str]) -> str:
+    """`format_csv` of these attributes of row objects."""
+    values = []
+    for row in rows:
+        values.append([getattr(row, column) for column in columns])
+    return format_csv(columns, values)
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Callable[[int], bool]) -> str:
-    """A markdown table; `left(i)` says whether column i is text."""
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in [header, *rows]]
-    rule = ["---" if left(i) else "---:" for i in range(len(header))]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in [escaped[0], rule, *escaped[1:]])
+def list_columns(row_type: type[Any]) -> list[str]:
+    """The columns of a table whose rows are this dataclass."""
+    return [field.name for field in fields(row_type)]
 
 
-def markdown_of(frame: pd.DataFrame, title: str, notes: Sequence[str]) -> str:
-    """One table per teacher, student and benchmark, with the notes under them."""
-    columns = columns_read(frame)
+def format_markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], is_text: Callable[[int], bool]) -> str:
+    """A Markdown table; `is_text(i)` says whether column i holds words, which are aligned left."""
+    rule = []
+    for column in range(len(header)):
+        rule.append("---" if is_text(column) else "---:")
+    lines = [format_markdown_row(header), format_markdown_row(rule), *map(format_markdown_row, rows)]
+    return "".join(lines)
+
+
+def format_markdown_row(cells: Sequence[str]) -> str:
+    escaped = " | ".join(cell.replace("|", "\\|") for cell in cells)
+    return f"| {escaped} |\n"
+
+
+def format_markdown(title: str, tables: Iterable[TextTable], notes: Iterable[Note]) -> str:
+    """A page: title, tables with their headings, notes as a list."""
     parts = [f"# {title}\n"]
-    for heading, rows in blocks(frame):
-        table = markdown_table([READ[column] for column in columns], rows, lambda i: columns[i] in LEFT)
-        parts.append(f"**{heading}**\n\n{table}")
-    return "\n".join([*parts, "".join(f"* {note}\n" for note in notes)])
+    for table in tables:
+        markdown = format_markdown_table(table.header, table.rows, table.text_columns.__contains__)
+        parts.append(f"**{table.heading}**\n\n{markdown}" if table.heading else markdown)
+    return "\n".join([*parts, format_markdown_notes(notes)])
 
 
-def text_of(frame: pd.DataFrame, title: str, notes: Sequence[str]) -> str:
-    """The same for a terminal: mean, difference and verdict, aligned; of the notes, mini and broken premises."""
-    shown = [list(READ).index(column) for column in ("method", "mean", "diff", "verdict")]
+def format_markdown_notes(notes: Iterable[Note]) -> str:
+    """A list, one note per line."""
+    return "".join(f"* {note.text}\n" for note in notes)
+
+
+def format_text(title: str, tables: Iterable[TextTable], notes: Iterable[Note]) -> str:
+    """The page for a terminal, columns aligned."""
     lines = [title]
-    for heading, rows in blocks(frame):
-        cells = [[row[i] for i in shown] for row in [list(READ.values()), *rows]]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines += ["", heading]
-        lines += [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
-        ]
-    told = [note for note in notes if note.startswith(("mini:", "premise absent"))]
-    return "\n".join([*lines, "", *told]) + "\n"
+    for table in tables:
+        lines += ["", table.heading, *align_columns([table.header, *table.rows])]
+    lines.append("")
+    for note in notes:
+        lines.append(note.text)
+    return "\n".join(lines) + "\n"
 
 
-def tex(text: str) -> str:
+def align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """One line per row; cells padded to the width of their column."""
+    widths = [0] * len(rows[0])
+    for row in rows:
+        widths = list(map(max, widths, map(len, row)))
+    lines = []
+    for row in rows:
+        lines.append("  ".join(map(str.ljust, row, widths)).rstrip())
+    return lines
+
+
+def escape_tex(text: str) -> str:
     return "".join(TEX.get(letter, letter) for letter in text)
 
 
-def tex_of(frame: pd.DataFrame, title: str, notes: Sequence[str]) -> str:
-    """One booktabs tabular with a heading row per teacher, student and benchmark; needs the package booktabs."""
-    columns = list(READ)
-    layout = "".join("l" if column in LEFT else "r" for column in columns)
+def format_tex(title: str, tables: Sequence[TextTable], notes: Iterable[Note]) -> str:
+    """One booktabs tabular with a heading row per table, at least one; all have the same columns."""
+    first = tables[0]
+    layout = ""
+    for column in range(len(first.header)):
+        layout += "l" if column in first.text_columns else "r"
     lines = [f"% {title}; needs \\usepackage{{booktabs}}", f"\\begin{{tabular}}{{{layout}}}", "\\toprule"]
-    lines.append(" & ".join(tex(name) for name in READ.values()) + r" \\")
-    for heading, rows in blocks(frame):
-        lines += ["\\midrule", f"\\multicolumn{{{len(columns)}}}{{l}}{{{tex(heading)}}} \\\\"]
-        lines += [" & ".join(tex(cell) for cell in row) + r" \\" for row in rows]
-    lines += ["\\bottomrule", "\\end{tabular}", *(f"\\par\\noindent {tex(note)}" for note in notes)]
+    lines.append(format_tex_row(first.header))
+    for table in tables:
+        lines += ["\\midrule", f"\\multicolumn{{{len(layout)}}}{{l}}{{{escape_tex(table.heading)}}} \\\\"]
+        lines += map(format_tex_row, table.rows)
+    lines += ["\\bottomrule", "\\end{tabular}"]
+    for note in notes:
+        lines.append(f"\\par\\noindent {escape_tex(note.text)}")
     return "\n".join(lines) + "\n"
+
+
+def format_tex_row(cells: Sequence[str]) -> str:
+    return " & ".join(map(escape_tex, cells)) + r" \\"

@@ -1,0 +1,218 @@
+"""What the tables of a run have to say of themselves: run, intervals, costs, settings, premises, as typed notes.
+
+Reads results.json, premise.json and the provenance of problem sets below results/<run>/; writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evals.results import UNSOLVED, Run, read_json
+from evals.tables.notes import Note, Topic
+from heal.data import decontaminate
+from heal.errors import HealError
+from heal.provenance import SUFFIX
+
+SEEDS_TO_RANK = 5
+"""Fewest replicates for a ranking (docs/tables.md: 3 to display, 5 to rank)."""
+MODEL_SETTINGS = {"chat_template_sha256", "template_options", "engine", "dtype"}
+"""Evaluation settings that may differ between teacher and students."""
+UNFILTERED = "unfiltered/train"
+DETECTABLE = (
+    "p: two-sided, of that t. p_bh: adjusted over the table (Benjamini-Hochberg), verdict at 0.05. detectable: the "
+    "smallest true difference that this test finds with 80 % power. cannot say: fewer than two replicates, or no "
+    "variation between them."
+)
+COST = (
+    "Teacher tokens: of every file that the method needs, including rejected repairs, hints and scoring; mean per "
+    "teacher sampling seed. Prefilled includes scored tokens. Training tokens: mean per student."
+)
+UNSOLVED_NOTE = (
+    f"{UNSOLVED}: the questions that the teacher never answers correctly in its own repeats of the benchmark (the "
+    "primary outcome); the teacher's own 0 there is by selection."
+)
+
+Settings = dict[str, Any]
+
+
+def list_comparison_notes(
+    run: Run,
+    reference: str,
+    settings: Mapping[str, Settings],
+    *,
+    has_unsolved: bool,
+    decontamination: Mapping[str, Any] | None = None,
+) -> list[Note]:
+    """The notes under a comparison table, in their order.
+
+    settings: of the evaluation, by benchmark. decontamination: the report of `heal decontaminate`, None without one.
+    """
+    notes = [make_run_note(run), *list_interval_notes(run, reference), Note(Topic.COST, COST), *list_ranking_notes(run)]
+    if has_unsolved:
+        notes.append(Note(Topic.UNSOLVED, UNSOLVED_NOTE))
+    world_notes = list_world_notes(run)
+    notes += world_notes
+    if not world_notes:
+        text = "Pretrained models may have seen public benchmarks: compare methods with the untrained student."
+        notes.append(Note(Topic.CONTAMINATION, text))
+    if decontamination is not None:
+        notes.append(Note(Topic.DECONTAMINATION, decontaminate.format_note(decontamination)))
+    elif not world_notes:
+        text = "Decontamination: training problems were not compared with the benchmarks."
+        notes.append(Note(Topic.DECONTAMINATION, text))
+    notes += list_unused_rows(run, decontamination is not None)
+    notes += list_settings_notes(settings)
+    for premise in list_broken_premises(run):
+        notes.append(Note(Topic.PREMISE, f"premise absent: not a test of HEAL ({premise})."))
+    return notes
+
+
+def make_run_note(run: Run) -> Note:
+    text = (
+        f"Run {run.folder.name}: {run.training_seeds} training seeds per method, {run.teacher_seeds} teacher sampling "
+        f"seed(s); answers graded by the {run.reading} reading. HEAL is re-implemented from a description."
+    )
+    return Note(Topic.RUN, text)
+
+
+def list_world_notes(run: Run) -> list[Note]:
+    """What the world of the training problems says of results on it; [] for problems from elsewhere."""
+    if run.world is None or not run.world.note:
+        return []
+    return [Note(Topic.WORLD, run.world.note)]
+
+
+def list_interval_notes(run: Run, reference: str) -> list[Note]:
+    """What the intervals and the p-values of a comparison cover."""
+    teacher_seeds = "the teacher sampling seed, " if run.teacher_seeds > 1 else ""
+    excluded = "" if run.teacher_seeds > 1 else " nor the teacher sampling seed"
+    difference = (
+        f"difference: to {reference} on the same questions and seeds, with the 95 % interval of a paired t over "
+        f"{describe_replicates(run)}. It covers {teacher_seeds}training seeds and answer sampling on these questions, "
+        f"not the choice of questions{excluded}."
+    )
+    mean = f"mean: share of right answers, with {describe_mean_interval(run)}"
+    return [Note(Topic.INTERVALS, mean), Note(Topic.INTERVALS, difference), Note(Topic.INTERVALS, DETECTABLE)]
+
+
+def describe_mean_interval(run: Run) -> str:
+    """Method and coverage of the interval of a mean, in words."""
+    if run.teacher_seeds > 1:
+        scope = "the teacher sampling seed, training seeds, questions and answer sampling"
+    else:
+        scope = "training seeds, questions and answer sampling, not the teacher sampling seed"
+    return (
+        f"the 95 % interval of a crossed bootstrap (for display). It covers {scope}; for teacher and untrained student "
+        "questions and answer sampling only."
+    )
+
+
+def count_replicates(run: Run) -> int:
+    """Number of independent values that the paired t runs over: training seeds, or several teacher sampling seeds."""
+    return run.training_seeds if run.teacher_seeds == 1 else run.teacher_seeds
+
+
+def describe_replicates(run: Run) -> str:
+    """`count_replicates` with its unit."""
+    if run.teacher_seeds == 1:
+        return f"{run.training_seeds} training seeds"
+    return f"{run.teacher_seeds} teacher sampling seeds (means over their training seeds)"
+
+
+def can_rank(run: Run) -> bool:
+    return count_replicates(run) >= SEEDS_TO_RANK
+
+
+def list_ranking_notes(run: Run) -> list[Note]:
+    """Why the methods cannot be ranked; [] where they can."""
+    if can_rank(run):
+        return []
+    text = f"{describe_replicates(run)}: enough to display, not to rank (at least {SEEDS_TO_RANK})."
+    return [Note(Topic.RANKING, text)]
+
+
+def list_unused_rows(run: Run, decontaminated: bool) -> list[Note]:
+    """A note for each problem set that rows were left out of, as its provenance lists them."""
+    suffix = f".parquet{SUFFIX}"
+    folder = run.folder / "problems"
+    files = sorted(folder.glob(f"*{suffix}"))
+    unfiltered = folder / f"{UNFILTERED}{suffix}"
+    if decontaminated and unfiltered.exists():
+        files.append(unfiltered)
+    notes = []
+    for file in files:
+        rows = read_json(file).get("left_out")
+        if rows:
+            name = file.name.removesuffix(suffix)
+            text = f"Problems of {name}: {len(rows)} rows could not be used (listed in the provenance beside it)."
+            notes.append(Note(Topic.LEFT_OUT, text))
+    return notes
+
+
+def list_settings_notes(settings: Mapping[str, Settings]) -> list[Note]:
+    """How answers were sampled, by benchmark, and a warning where engines differ."""
+    engines = set()
+    for values in settings.values():
+        engines.update(values.get("engine", "").split(" | "))
+    engines.discard("")
+    notes = []
+    if len(engines) > 1:
+        text = (
+            f"Engines are mixed ({', '.join(sorted(engines))}): their scores differ by more than rounding. The verdict "
+            "between students on different engines or number formats is: cannot say."
+        )
+        notes.append(Note(Topic.ENGINES, text))
+    for benchmark, values in settings.items():
+        parts = []
+        for key, value in sorted(values.items()):
+            parts.append(f"{key} {json.dumps(value, ensure_ascii=False)}")
+        notes.append(Note(Topic.SETTINGS, f"Settings of {benchmark}: {', '.join(parts)}."))
+    return notes
+
+
+def merge_settings(run: Run) -> dict[str, Settings]:
+    """How answers were sampled, by benchmark, from `settings` of every results.json; {} without any.
+
+    Values of MODEL_SETTINGS are joined where models differ. Raises HealError where any other setting differs.
+    """
+    merged = {}
+    for benchmark in run.benchmarks:
+        settings = merge_benchmark_settings(run, benchmark)
+        if settings:
+            merged[benchmark] = settings
+    return merged
+
+
+def merge_benchmark_settings(run: Run, benchmark: str) -> Settings:
+    """The settings of all models on one benchmark. Raises HealError as `merge_settings` does."""
+    common: Settings = {}
+    first_files: dict[str, Path] = {}
+    of_models: dict[str, set[str]] = {}
+    for _, path in run.list_answers(benchmark):
+        file = path.with_name("results.json")
+        if not file.exists():
+            continue
+        for key, value in read_json(file).get("settings", {}).items():
+            if key in MODEL_SETTINGS:
+                of_models.setdefault(key, set()).add(str(value)[:12] if key.endswith("sha256") else str(value))
+            elif common.setdefault(key, value) != value:
+                problem = f"settings.{key} is {value!r}, but {common[key]!r} in {first_files[key]}"
+                raise HealError(problem, where=str(file), fix="evaluate all models with the same settings")
+            first_files.setdefault(key, file)
+    for key, values in of_models.items():
+        common[key] = " | ".join(sorted(values))
+    return common
+
+
+def list_broken_premises(run: Run) -> list[str]:
+    """Teacher, seed and reasons of each premise.json that does not hold. Raises HealError for a missing file."""
+    premises = []
+    for teacher in run.teachers:
+        for teacher_seed in range(run.teacher_seeds):
+            premise = read_json(run.get_traces_folder(teacher, teacher_seed) / "premise.json")
+            if not premise["holds"]:
+                premises.append(f"{teacher}, teacher seed {teacher_seed}: {'; '.join(premise['reasons'])}")
+    return premises
