@@ -1,184 +1,228 @@
-"""Audit of GEAR: where a variant cuts, against the first wrong step, and what its repairs are worth.
+"""Audit of GEAR: where a variant cuts relative to the first wrong step, and what its repairs are worth.
 
-Pure functions from the rows of one repairs file to quantities with intervals; `evals.audits.run` runs them. "At or before
-the error" is no quantity here: cutting at the first step always is.
+Pure functions from the rows of one repairs file to quantities with intervals; `heal audit` calls them. "At or before
+the error" is not a quantity here: a cut at the first step always is.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from evals.audits.checker_truth import Truth, mean, ratio
-from evals.stats import Interval, compute_auroc
+from evals.audits.checker_truth import Truth
+from evals.audits.estimates import Estimate, Quantities, collect_column, compute_ratio, estimate_mean, estimate_share
+from evals.stats import compute_auroc
 from heal.errors import HealError
 from heal.method.steps import split_text
 from heal.records import Row, Usage
 
-Quantities = dict[str, tuple[Interval, int]]  # name → estimate, and how many items it is over
+BAR = re.compile(r"distance ([+-]?\d+)")
 
 
 @dataclass(frozen=True)
-class AuditedCut:
-    """One wrong trace that was cut: steps kept, and its first wrong step (from 1)."""
+class Cuts:
+    """The cuts of wrong traces that have a wrong step; arrays of shape [cuts]."""
 
-    row: Row
-    kept: int
-    first_wrong: int
+    problem_ids: NDArray[np.str_]
+    kept_steps: NDArray[np.int_]
+    """Number of steps that the cut keeps; 0 is a restart."""
+    first_wrong: NDArray[np.int_]
+    """First wrong step of the trace, from 1."""
 
     @property
-    def distance(self) -> int:
+    def distances(self) -> NDArray[np.int_]:
         """0: the cut keeps exactly the steps before the first wrong one; positive: it keeps the error."""
-        return self.kept + 1 - self.first_wrong
+        return self.kept_steps + 1 - self.first_wrong
 
 
-def sources(repairs: Sequence[Row]) -> list[Row]:
-    """One row per wrong trace: all its repairs share the cut."""
-    return list({row["source_id"]: row for row in reversed(repairs)}.values())[::-1]
+def select_sources(repairs: Sequence[Row]) -> list[Row]:
+    """One row per wrong trace, since all repairs of a trace share its cut."""
+    first_rows: dict[str, Row] = {}
+    for row in repairs:
+        first_rows.setdefault(row["source_id"], row)
+    return list(first_rows.values())
 
 
-def cuts(repairs: Sequence[Row], samples: dict[str, Row], truth: Truth) -> list[AuditedCut]:
-    """The cuts of wrong traces with a wrong step. Raises HealError for a repair of an unknown trace."""
-    found = []
-    for row in sources(repairs):
+def collect_cuts(repairs: Sequence[Row], samples: dict[str, Row], truth: Truth) -> Cuts:
+    """samples: trace id → sample. Raises HealError for a repair of an unknown trace."""
+    problem_ids, kept_steps, first_wrong = [], [], []
+    for row in select_sources(repairs):
         if row["source_id"] not in samples:
             raise HealError(
                 f"trace {row['source_id']} is not among the samples",
                 where=f"repair of problem {row['problem_id']}",
-                fix="give samples and repairs of the same draw",
+                fix="give samples and repairs of the same teacher seed",
             )
-        first = truth.first_wrong(row["problem_id"], samples[row["source_id"]]["text"])
+        first = truth.find_first_wrong(row["problem_id"], samples[row["source_id"]]["text"])
         if row["breakpoint"] is not None and first is not None:
-            found.append(AuditedCut(row, len(split_text(row["kept"])), first))
-    return found
+            problem_ids.append(row["problem_id"])
+            kept_steps.append(len(split_text(row["kept"])))
+            first_wrong.append(first)
+    return Cuts(np.array(problem_ids, dtype=str), np.array(kept_steps, dtype=int), np.array(first_wrong, dtype=int))
 
 
-def cut_quantities(repairs: Sequence[Row], samples: dict[str, Row], truth: Truth) -> Quantities:
+def measure_cuts(repairs: Sequence[Row], samples: dict[str, Row], truth: Truth) -> Quantities:
     """Where the cuts are. A cut that keeps nothing is a restart; restarts are counted apart."""
-    every, audited = sources(repairs), cuts(repairs, samples, truth)
-    mid = [cut for cut in audited if cut.kept > 0]
-    started = [cut for cut in audited if cut.first_wrong > 1]
-
-    def over(chosen: Sequence[AuditedCut], values: Sequence[float], share: bool = True) -> tuple[Interval, int]:
-        return mean(values, [cut.row["problem_id"] for cut in chosen], share=share), len(chosen)
-
-    tried = [row["breakpoint"] is not None for row in every]
-    restarts = [cut.kept == 0 for cut in audited]
-    kept_right = [min(cut.kept, cut.first_wrong - 1) / (cut.first_wrong - 1) for cut in started]
-    found: Quantities = {
-        "breakpoint found": (mean(tried, [row["problem_id"] for row in every]), len(every)),
-        "restart": over(audited, restarts),
-        "exact": over(audited, [cut.distance == 0 for cut in audited]),
-        "exact, without restarts": over(mid, [cut.distance == 0 for cut in mid]),
-        "distance in steps": over(audited, [cut.distance for cut in audited], share=False),
-        "distance in steps, without restarts": over(mid, [cut.distance for cut in mid], share=False),
-        "after the error": over(audited, [cut.distance > 0 for cut in audited]),
-        "share of right prefix kept": over(started, kept_right),
+    sources = select_sources(repairs)
+    cuts = collect_cuts(repairs, samples, truth)
+    groups, distances = cuts.problem_ids, cuts.distances
+    every = np.ones(len(groups), dtype=bool)
+    mid_trace = cuts.kept_steps > 0
+    right_steps = cuts.first_wrong - 1
+    has_right_prefix = right_steps > 0
+    prefix_kept = np.minimum(cuts.kept_steps, right_steps) / np.maximum(right_steps, 1)
+    has_breakpoint = np.not_equal(collect_column(sources, "breakpoint"), None)
+    source_groups = collect_column(sources, "problem_id", str)
+    quantities: Quantities = {
+        "breakpoint found": estimate_share(has_breakpoint, np.ones(len(sources), dtype=bool), source_groups),
+        "restart": estimate_share(~mid_trace, every, groups),
+        "exact": estimate_share(distances == 0, every, groups),
+        "exact, without restarts": estimate_mean(distances == 0, groups, mid_trace, share=True),
+        "distance in steps": estimate_mean(distances, groups),
+        "distance in steps, without restarts": estimate_mean(distances, groups, mid_trace),
+        "after the error": estimate_share(distances > 0, every, groups),
+        "share of right prefix kept": estimate_mean(prefix_kept, groups, has_right_prefix, share=True),
     }
-    histogram = Counter(cut.distance for cut in audited)
-    for distance in sorted(histogram):
-        name = f"distance {distance:+d}" if distance else "distance 0"
-        found[name] = over(audited, [cut.distance == distance for cut in audited])
-    return found
+    for distance in np.unique(distances):
+        quantities[format_distance(distance)] = estimate_share(distances == distance, every, groups)
+    return quantities
 
 
-def tokens_by_row(repairs: Sequence[Row], usage: Usage) -> np.ndarray:
+def format_distance(distance: int) -> str:
+    """The name of a bar in the histogram of cut distances: "distance +2"."""
+    return f"distance {distance:+d}" if distance else "distance 0"
+
+
+def parse_distance(quantity: str) -> int | None:
+    """The distance of a bar, inverse of `format_distance`; None for any other quantity."""
+    bar = BAR.fullmatch(quantity)
+    return int(bar[1]) if bar else None
+
+
+def compute_tokens_per_row(repairs: Sequence[Row], usage: Usage) -> NDArray[np.float64]:
     """Teacher tokens of each row: its own continuation, and an even share of prompts and hints per problem.
 
-    Their sum is what the file spent. Raises HealError where the file does not say what it spent.
+    Their sum is what the file cost. Raises HealError where the file does not say what it cost.
     """
     if not repairs:
         return np.zeros(0)
     if not usage:
-        raise HealError("the repairs file does not say what it cost", fix="make it again with heal.pipeline.repair")
-    own = np.array([len(row["entropies"]) for row in repairs], dtype=float)
+        raise HealError("the repairs file does not say what it cost", fix="make it again with heal repair")
+    rows_per_problem = Counter(collect_column(repairs, "problem_id"))
+    own = np.zeros(len(repairs))
+    rows_sharing = np.zeros(len(repairs))
+    for i, row in enumerate(repairs):
+        own[i] = len(row["entropies"])
+        rows_sharing[i] = rows_per_problem[row["problem_id"]]
     shared = usage.get("prefill", 0) + usage.get("generated", 0) + usage.get("scored", 0) - own.sum()
-    counts = Counter(row["problem_id"] for row in repairs)
-    return own + np.array([shared / len(counts) / counts[row["problem_id"]] for row in repairs])
+    return own + shared / len(rows_per_problem) / rows_sharing
 
 
-def repair_quantities(repairs: Sequence[Row], usage: Usage, truth: Truth) -> Quantities:
+def measure_repairs(repairs: Sequence[Row], usage: Usage, truth: Truth) -> Quantities:
     """What the repairs are worth; valid repairs per 1,000 teacher tokens is the primary quantity."""
-    groups = [row["problem_id"] for row in repairs]
-    tried = np.array([row["trace_id"] is not None for row in repairs], dtype=bool)
-    accepted = np.array([row["accepted"] for row in repairs], dtype=bool)
-    origins = np.array([truth.origin_of_error(row) if row["accepted"] else "" for row in repairs], dtype=str)
+    groups = collect_column(repairs, "problem_id", str)
+    tried = np.not_equal(collect_column(repairs, "trace_id"), None)
+    accepted = collect_column(repairs, "accepted", bool)
+    origins = np.full(len(repairs), "", dtype="<U9")
+    restart = np.zeros(len(repairs), dtype=bool)
+    for i, row in enumerate(repairs):
+        restart[i] = not row["kept"].strip()
+        if row["accepted"]:
+            origins[i] = truth.classify_error(row)
     valid = origins == "valid"
-    restart = np.array([not row["kept"].strip() for row in repairs], dtype=bool)
-    found: Quantities = {
-        "accepted": (ratio(accepted, tried, groups), int(tried.sum())),
-        "valid of accepted": (ratio(valid, accepted, groups), int(accepted.sum())),
+    valid_per_1000 = compute_ratio(1000.0 * valid, compute_tokens_per_row(repairs, usage), groups, share=False)
+    return {
+        "accepted": estimate_share(accepted, tried, groups),
+        "valid of accepted": estimate_share(valid, accepted, groups),
+        "inherited error of accepted": estimate_share(origins == "inherited", accepted, groups),
+        "fresh error of accepted": estimate_share(origins == "fresh", accepted, groups),
+        "valid of accepted, restarts": estimate_share(valid, accepted & restart, groups),
+        "valid of accepted, mid-trace cuts": estimate_share(valid, accepted & ~restart, groups),
+        "valid repairs per 1,000 teacher tokens": Estimate(valid_per_1000, len(np.unique(groups))),
     }
-    for name in ("inherited", "fresh"):
-        found[f"{name} error of accepted"] = (ratio(origins == name, accepted, groups), int(accepted.sum()))
-    for name, part in (("restarts", restart), ("mid-trace cuts", ~restart)):
-        here = accepted & part
-        found[f"valid of accepted, {name}"] = (ratio(valid & part, here, groups), int(here.sum()))
-    per_1000 = ratio(1000.0 * valid, tokens_by_row(repairs, usage), groups, share=False)
-    found["valid repairs per 1,000 teacher tokens"] = (per_1000, len(set(groups)))
-    return found
 
 
-def entropy_quantities(repairs: Sequence[Row], samples: dict[str, Row], truth: Truth) -> Quantities:
+@dataclass
+class StepColumns:
+    """Step entropies (nats) of wrong traces with what the checker says of each step; lists with one entry per step."""
+
+    entropies: list[float] = field(default_factory=list)
+    wrong: list[bool] = field(default_factory=list)
+    first_wrong: list[bool] = field(default_factory=list)
+    withheld: list[bool] = field(default_factory=list)
+    problem_ids: list[str] = field(default_factory=list)
+
+
+def measure_entropy(repairs: Sequence[Row], samples: dict[str, Row], truth: Truth) -> Quantities:
     """Does entropy mark the error? Step entropies of the wrong traces: wrong steps against right ones.
 
-    Traces whose stored steps are not the checker's (joined short steps) are left out. `n` counts traces or steps.
+    Skips traces whose stored steps are not the checker's (joined short steps). `n` counts traces or steps.
     """
-    entropies, wrong, first, withheld, groups = [], [], [], [], []
-    peaks: dict[str, list[bool]] = {"surge": [], "entropy": []}
-    owners = []
-    for row in sources(repairs):
-        verdicts = truth.verdicts(row["problem_id"], samples[row["source_id"]]["text"])
-        if len(verdicts) != len(row["step_entropies"]) or all(verdicts):
+    steps = StepColumns()
+    trace_problem_ids: list[str] = []
+    surge_hits: list[bool] = []
+    entropy_hits: list[bool] = []
+    for row in select_sources(repairs):
+        valid = truth.check_steps(row["problem_id"], samples[row["source_id"]]["text"])
+        if len(valid) != len(row["step_entropies"]) or valid.all():
             continue
-        error = verdicts.index(False)
-        needed = truth.withheld(row["problem_id"])
-        entropies += list(row["step_entropies"])
-        wrong += [not valid for valid in verdicts]
-        first += [k == error for k in range(len(verdicts))]
-        withheld += [k in needed for k in range(1, len(verdicts) + 1)]
-        groups += [row["problem_id"]] * len(verdicts)
-        owners.append(row["problem_id"])
-        peaks["surge"].append(not verdicts[int(np.argmax(row["surges"]))])
-        peaks["entropy"].append(not verdicts[int(np.argmax(row["step_entropies"]))])
-    values = np.array(entropies, dtype=float)
-    is_wrong, is_first, is_withheld = (np.array(flags, dtype=bool) for flags in (wrong, first, withheld))
-    found: Quantities = {}
-    masks = {"first wrong": is_first}
-    if truth.knows_withheld:
-        masks |= {"withheld": is_withheld, "right and not withheld": ~(is_wrong | is_withheld)}
+        steps.entropies.extend(row["step_entropies"])
+        steps.wrong.extend(~valid)
+        steps.first_wrong.extend(np.arange(len(valid)) == np.argmin(valid))
+        steps.withheld.extend(truth.mark_withheld(row["problem_id"], len(valid)))
+        steps.problem_ids.extend([row["problem_id"]] * len(valid))
+        trace_problem_ids.append(row["problem_id"])
+        surge_hits.append(not valid[np.argmax(row["surges"])])
+        entropy_hits.append(not valid[np.argmax(row["step_entropies"])])
+    quantities = compare_step_entropies(steps, truth.knows_withheld) if steps.entropies else {}
+    for name, hits in (("surge", surge_hits), ("entropy", entropy_hits)):
+        share = estimate_mean(np.array(hits, dtype=bool), trace_problem_ids, share=True)
+        quantities[f"largest {name} is a wrong step"] = share
+    return quantities
+
+
+def compare_step_entropies(steps: StepColumns, knows_withheld: bool) -> Quantities:
+    """Mean entropy of the steps by what they are, and how well entropy finds the first wrong one."""
+    entropies, groups = np.array(steps.entropies, dtype=float), np.array(steps.problem_ids)
+    wrong, first_wrong = np.array(steps.wrong), np.array(steps.first_wrong)
+    withheld = np.array(steps.withheld)
+    masks = {"first wrong": first_wrong}
+    if knows_withheld:
+        masks |= {"withheld": withheld, "right and not withheld": ~(wrong | withheld)}
     else:
-        masks["right"] = ~is_wrong
-    for name, mask in masks.items() if len(values) else ():
-        chosen = [group for group, use in zip(groups, mask, strict=True) if use]
-        found[f"entropy of {name} steps, nats"] = (mean(values[mask], chosen, share=False), int(mask.sum()))
-    if len(values):
-        use = is_first | ~is_wrong  # later wrong steps are neither the error nor right
-        chosen = [group for group, used in zip(groups, use, strict=True) if used]
-        area = compute_auroc(values[use], is_first[use], groups=chosen)
-        found["AUROC of step entropy for the first wrong step"] = (area, int(use.sum()))
-    for name, hits in peaks.items():
-        found[f"largest {name} is a wrong step"] = (mean(hits, owners), len(hits))
-    return found
+        masks["right"] = ~wrong
+    quantities: Quantities = {}
+    for name, mask in masks.items():
+        quantities[f"entropy of {name} steps, nats"] = estimate_mean(entropies, groups, mask)
+    compared = first_wrong | ~wrong  # later wrong steps are neither the error nor right
+    area = compute_auroc(entropies[compared], first_wrong[compared], groups=groups[compared])
+    quantities["AUROC of step entropy for the first wrong step"] = Estimate(area, int(compared.sum()))
+    return quantities
 
 
-def guided_quantities(guided: Sequence[Row], treated: set[str], truth: Truth, usage: Usage) -> Quantities:
-    """Answer-guided samples of the treated problems: accepted, and valid at every step."""
-    here = [row for row in guided if row["problem_id"] in treated]
-    groups = [row["problem_id"] for row in here]
-    accepted = np.array([row["accepted"] for row in here], dtype=bool)
-    valid = np.array([row["accepted"] and truth.is_valid(row) for row in here], dtype=bool)
-    found: Quantities = {
-        "accepted": (mean(accepted, groups), len(here)),
-        "valid of accepted": (ratio(valid, accepted, groups), int(accepted.sum())),
+def measure_guided(guided: Sequence[Row], treated: set[str], truth: Truth, usage: Usage) -> Quantities:
+    """Answer-guided samples of the treated problems: accepted, and valid at every step.
+
+    guided: all rows of the file. treated: problem ids. usage: tokens of the whole file.
+    """
+    all_groups = collect_column(guided, "problem_id", str)
+    of_treated = np.isin(all_groups, np.array(sorted(treated), dtype=str))
+    groups = all_groups[of_treated]
+    accepted = collect_column(guided, "accepted", bool)[of_treated]
+    valid = accepted.copy()
+    for i, index in enumerate(np.flatnonzero(of_treated)):
+        valid[i] = accepted[i] and truth.is_valid(guided[index])
+    quantities: Quantities = {
+        "accepted": estimate_mean(accepted, groups, share=True),
+        "valid of accepted": estimate_share(valid, accepted, groups),
     }
-    if here:
-        costs = tokens_by_row(guided, usage)[[row["problem_id"] in treated for row in guided]]
-        found["valid samples per 1,000 teacher tokens"] = (
-            ratio(1000.0 * valid, costs, groups, share=False),
-            len(set(groups)),
-        )
-    return found
+    if len(groups):
+        costs = compute_tokens_per_row(guided, usage)[of_treated]
+        valid_per_1000 = compute_ratio(1000.0 * valid, costs, groups, share=False)
+        quantities["valid samples per 1,000 teacher tokens"] = Estimate(valid_per_1000, len(np.unique(groups)))
+    return quantities

@@ -1,110 +1,160 @@
-"""Audit of the filters where some gold answers are wrong: how many "repairs" of such problems each lets through.
+"""Audit of the filters where some gold answers are wrong: how many "repairs" of such problems each filter passes.
 
-Pure functions from one draw's rows to quantities with intervals; `evals.audits.run` runs them where training problems have
-wrong gold answers (`wrong_gold_share`). A question of the mini world says its own answer, so the truth is known. A
-repair that verifies against a wrong gold answer is an error with reasons: what passes here is taught to students.
+Pure functions from the rows of one teacher seed to quantities with intervals; `heal audit` calls them where training
+problems have wrong gold answers (option `wrong_gold_share` of the mini world), which a world that can solve its own
+questions finds. A repair that verifies against a wrong gold answer is an error with reasons: students are trained on
+what passes here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from evals.audits.checker_truth import ratio
-from evals.audits.gear import Quantities, sources
+from evals.audits.estimates import Quantities, collect_column, estimate_share
+from evals.audits.gear import select_sources
 from heal.config.experiment import Gear
 from heal.method.gear import problems_to_treat
 from heal.records import Row
-from heal.worlds.mini import puzzles
-from heal.worlds.registry import world_of
+from heal.worlds.base import Problem
+from heal.worlds.registry import find_world
 
-Kept = Mapping[str, Collection[str]]  # PURE's rule → ids of the repairs that it keeps
-Reached = tuple[Sequence[Row], Sequence[bool]]  # the rows that come to a filter, and whether each passes
-
-
-def wrong_gold(problems: Sequence[Row]) -> set[str]:
-    """Ids of the problems whose gold answer is not the question's; none outside the mini world."""
-    mini = [row for row in problems if world_of(row) == "mini"]
-    return {row["problem_id"] for row in mini if puzzles.parse(row["question"]).answer != row["answer"]}
+KeptByRule = Mapping[str, Collection[str]]
+"""PURE's rule → trace ids of the repairs that it keeps."""
 
 
-def left_over(repairs: Sequence[Row], kept: Kept) -> dict[str, Collection[str]]:
-    """The repairs that are left at the end: all that are accepted, and after each of PURE's rules."""
-    accepted = {row["trace_id"] for row in repairs if row["accepted"]}
-    return {"accepted": accepted} | {f"left after PURE {rule}": ids for rule, ids in kept.items()}
+@dataclass(frozen=True)
+class Filter:
+    """The items that reach a filter, by problem, and whether each passes; arrays of shape [items]."""
+
+    problem_ids: np.ndarray
+    passes: np.ndarray
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Row], passes: np.ndarray) -> Filter:
+        return cls(collect_column(rows, "problem_id", str), passes)
 
 
-def problem_filters(
-    problems: Sequence[Row], grades: Sequence[Row], repairs: Sequence[Row], kept: Kept, gear: Gear
-) -> dict[str, Reached]:
-    """Which problems GEAR looks at, which it skips as suspect, and which reach a student in the end."""
+def find_wrong_gold(problems: Sequence[Row]) -> set[str]:
+    """Ids of the problems whose gold answer is not the true one; none where a world does not know the true one."""
+    wrong = set()
+    for row in problems:
+        world = find_world(row)
+        true_answer = world.solve(Problem.from_row(row)) if world else None
+        if true_answer is not None and true_answer != row["answer"]:
+            wrong.add(row["problem_id"])
+    return wrong
+
+
+def mark_members(rows: Sequence[Row], column: str, ids: Collection[str]) -> np.ndarray:
+    """Whether each row's value in the column is one of the ids, shape [rows]."""
+    return np.array([row[column] in ids for row in rows], dtype=bool)
+
+
+def list_remaining(repairs: Sequence[Row], kept_by_rule: KeptByRule) -> dict[str, Collection[str]]:
+    """Name → trace ids of the repairs that remain: all accepted ones, and those that each of PURE's rules keeps."""
+    accepted = set()
+    for row in repairs:
+        if row["accepted"]:
+            accepted.add(row["trace_id"])
+    remaining: dict[str, Collection[str]] = {"accepted": accepted}
+    for rule, kept_ids in kept_by_rule.items():
+        remaining[f"left after PURE {rule}"] = kept_ids
+    return remaining
+
+
+def build_problem_filters(
+    problems: Sequence[Row], grades: Sequence[Row], repairs: Sequence[Row], kept_by_rule: KeptByRule, gear: Gear
+) -> dict[str, Filter]:
+    """Which problems GEAR considers, which it skips as suspect, and which have a repair at the end."""
     treated, suspect = map(set, problems_to_treat(grades, gear.max_pass_rate, gear.max_wrong_agreement))
-    unsolved = [row for row in problems if row["problem_id"] in treated | suspect]
-    found: dict[str, Reached] = {
-        "unsolved, of problems": (problems, [row["problem_id"] in treated | suspect for row in problems]),
-        "wrong answers differ enough, of unsolved": (unsolved, [row["problem_id"] in treated for row in unsolved]),
+    is_unsolved = mark_members(problems, "problem_id", treated | suspect)
+    unsolved = [row for row, chosen in zip(problems, is_unsolved, strict=True) if chosen]
+    filters = {
+        "unsolved, of problems": Filter.from_rows(problems, is_unsolved),
+        "wrong answers differ enough, of unsolved": Filter.from_rows(
+            unsolved, mark_members(unsolved, "problem_id", treated)
+        ),
     }
-    for name, ids in left_over(repairs, kept).items():
-        reaching = {row["problem_id"] for row in repairs if row["trace_id"] in ids}
-        found[f"a repair is {name}, of problems"] = (problems, [row["problem_id"] in reaching for row in problems])
-    return found
+    repaired_ids = collect_column(repairs, "problem_id")
+    for name, trace_ids in list_remaining(repairs, kept_by_rule).items():
+        with_repair = set(repaired_ids[mark_members(repairs, "trace_id", trace_ids)])
+        passes = mark_members(problems, "problem_id", with_repair)
+        filters[f"a repair is {name}, of problems"] = Filter.from_rows(problems, passes)
+    return filters
 
 
-def trace_filters(
-    grades: Sequence[Row], guided: Sequence[Row], repairs: Sequence[Row], kept: Kept
-) -> dict[str, Reached]:
-    """What comes to each filter of single traces, in the method's order, and what passes."""
-    traces, tried = sources(repairs), [row for row in repairs if row["trace_id"] is not None]
-    verified = [row for row in tried if row["accepted"] or row["reason"] in ("leak", "duplicate")]
-    silent = [row for row in verified if row["reason"] != "leak"]
-    accepted, ids = [row for row in silent if row["accepted"]], {row["trace_id"] for row in verified}
-    found: dict[str, Reached] = {
-        "correct, of base samples": (grades, [row["correct"] for row in grades]),
-        "accepted, of guided samples": (guided, [row["accepted"] for row in guided]),
-        "breakpoint found, of wrong traces": (traces, [row["breakpoint"] is not None for row in traces]),
-        "verified, of repairs": (tried, [row["trace_id"] in ids for row in tried]),
-        "no leak, of verified": (verified, [row["reason"] != "leak" for row in verified]),
-        "no duplicate, of those": (silent, [row["accepted"] for row in silent]),
+def build_trace_filters(
+    grades: Sequence[Row], guided: Sequence[Row], repairs: Sequence[Row], kept_by_rule: KeptByRule
+) -> dict[str, Filter]:
+    """What reaches each filter of single traces, in the method's order, and what passes."""
+    sources = select_sources(repairs)
+    tried, verified, without_leak, accepted = [], [], [], []
+    for row in repairs:
+        if row["trace_id"] is None:
+            continue
+        tried.append(row)
+        if row["accepted"] or row["reason"] in ("leak", "duplicate"):
+            verified.append(row)
+            if row["reason"] != "leak":
+                without_leak.append(row)
+                if row["accepted"]:
+                    accepted.append(row)
+    verified_ids = set(collect_column(verified, "trace_id"))
+    has_breakpoint = np.not_equal(collect_column(sources, "breakpoint"), None)
+    no_leak = np.not_equal(collect_column(verified, "reason"), "leak")
+    filters = {
+        "correct, of base samples": Filter.from_rows(grades, collect_column(grades, "correct", bool)),
+        "accepted, of guided samples": Filter.from_rows(guided, collect_column(guided, "accepted", bool)),
+        "breakpoint found, of wrong traces": Filter.from_rows(sources, has_breakpoint),
+        "verified, of repairs": Filter.from_rows(tried, mark_members(tried, "trace_id", verified_ids)),
+        "no leak, of verified": Filter.from_rows(verified, no_leak),
+        "no duplicate, of those": Filter.from_rows(without_leak, collect_column(without_leak, "accepted", bool)),
     }
-    for rule, chosen in kept.items():
-        found[f"kept by PURE {rule}, of accepted"] = (accepted, [row["trace_id"] in chosen for row in accepted])
-    return found
+    for rule, kept_ids in kept_by_rule.items():
+        passes = mark_members(accepted, "trace_id", kept_ids)
+        filters[f"kept by PURE {rule}, of accepted"] = Filter.from_rows(accepted, passes)
+    return filters
 
 
-def passing(reached: Mapping[str, Reached], chosen: Collection[str]) -> Quantities:
-    """The share that passes each filter, of what belongs to the chosen problems; over how many."""
-    found: Quantities = {}
-    for name, (rows, passed) in reached.items():
-        groups = [row["problem_id"] for row in rows]
-        mine = np.array([group in chosen for group in groups], dtype=bool)
-        found[name] = (ratio(mine & np.array(passed, dtype=bool), mine, groups), int(mine.sum()))
-    return found
+def measure_filters(filters: Mapping[str, Filter], chosen: Collection[str]) -> Quantities:
+    """Share that passes each filter, of the items of the chosen problems."""
+    chosen_ids = np.array(sorted(chosen), dtype=str)
+    quantities: Quantities = {}
+    for name, step in filters.items():
+        of_chosen = np.isin(step.problem_ids, chosen_ids)
+        quantities[name] = estimate_share(step.passes, of_chosen, step.problem_ids)
+    return quantities
 
 
-def shares(repairs: Sequence[Row], kept: Kept, chosen: Collection[str]) -> Quantities:
-    """How much of what is left belongs to the chosen problems; over how much is left."""
-    found: Quantities = {}
-    for name, ids in left_over(repairs, kept).items():
-        groups = [row["problem_id"] for row in repairs if row["trace_id"] in ids]
-        mine = [group in chosen for group in groups]
-        found[f"share of the repairs {name}"] = (ratio(mine, np.ones(len(groups)), groups), len(groups))
-    return found
+def measure_remaining(repairs: Sequence[Row], kept_by_rule: KeptByRule, chosen: Collection[str]) -> Quantities:
+    """Share of the chosen problems among the repairs that remain."""
+    groups = collect_column(repairs, "problem_id", str)
+    of_chosen = np.isin(groups, np.array(sorted(chosen), dtype=str))
+    quantities: Quantities = {}
+    for name, trace_ids in list_remaining(repairs, kept_by_rule).items():
+        remains = mark_members(repairs, "trace_id", trace_ids)
+        share = estimate_share(of_chosen[remains], np.ones(int(remains.sum()), dtype=bool), groups[remains])
+        quantities[f"share of the repairs {name}"] = share
+    return quantities
 
 
-def gold_quantities(
+def measure_wrong_gold(
     problems: Sequence[Row],
     grades: Sequence[Row],
     guided: Sequence[Row],
     repairs: Sequence[Row],
-    kept: Kept,
+    kept_by_rule: KeptByRule,
     gear: Gear,
 ) -> dict[str, Quantities]:
-    """Each filter for problems with a wrong and with a right gold answer."""
-    wrong = wrong_gold(problems)
-    right = {row["problem_id"] for row in problems} - wrong
-    reached = problem_filters(problems, grades, repairs, kept, gear) | trace_filters(grades, guided, repairs, kept)
-    return {
-        name: passing(reached, chosen) | shares(repairs, kept, chosen)
-        for name, chosen in (("wrong gold", wrong), ("right gold", right))
-    }
+    """Each filter, for problems with a wrong and with a right gold answer."""
+    wrong = find_wrong_gold(problems)
+    right = set(collect_column(problems, "problem_id")) - wrong
+    filters = build_problem_filters(problems, grades, repairs, kept_by_rule, gear)
+    filters |= build_trace_filters(grades, guided, repairs, kept_by_rule)
+    quantities = {}
+    for name, chosen in (("wrong gold", wrong), ("right gold", right)):
+        quantities[name] = measure_filters(filters, chosen) | measure_remaining(repairs, kept_by_rule, chosen)
+    return quantities

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from evals.audits import gear as cut_audit
-from evals.audits import run as audits
 from evals.audits.checker_truth import Truth
-from heal import records
+from evals.audits.estimates import Quantities
+from heal import cli, records
 from heal.records import Row
 from heal.worlds.mini import puzzles
 from tests.support.run_factory import make_problem, make_repair, make_score, make_trace, make_wrong_steps
@@ -41,7 +39,7 @@ BY_ID = {row["trace_id"]: row for row in SAMPLES}
 
 def make_jump(puzzle: puzzles.Puzzle, kept_steps: list[str]) -> list[str]:
     """Kept steps, then the answer out of nowhere: verifies, but is not valid."""
-    return [*kept_steps, f"The start must be {puzzle.answer}.", puzzles.answer_text(puzzle.answer)]
+    return [*kept_steps, f"The start must be {puzzle.answer}.", puzzles.format_answer(puzzle.answer)]
 
 
 def make_repairs(kept_steps: int, how: str) -> list[Row]:
@@ -49,14 +47,14 @@ def make_repairs(kept_steps: int, how: str) -> list[Row]:
     rows = []
     for number, (puzzle, source) in enumerate(zip(PUZZLES, SAMPLES, strict=True)):
         before = make_wrong_steps(puzzle, ERROR)[:kept_steps]
-        right = before + puzzles.worked_steps(puzzle)[kept_steps:]
+        right = before + puzzles.build_worked_steps(puzzle)[kept_steps:]
         mended = how == "valid" or (how == "alternate" and number % 2)
         rows.append(make_repair(source, kept_steps, right if mended else make_jump(puzzle, before)))
     return rows
 
 
-def get_value(quantities: cut_audit.Quantities, name: str) -> float:
-    return quantities[name][0].mean
+def get_value(quantities: Quantities, name: str) -> float:
+    return quantities[name].interval.mean
 
 
 def make_scores(rows: list[Row], jumps: float, insights: float) -> list[Row]:
@@ -71,7 +69,7 @@ def make_guided(rows: list[Row]) -> list[Row]:
 
 def write_traces(folder: Path, start: str, jumps: float, peak: int, order: int = 1) -> Path:
     """A run's traces: valid and jumping mid-trace repairs, guided samples as `start` says, entropy peaks at `peak`."""
-    traces, rng = folder / "traces/t/draw0", np.random.default_rng(5)
+    traces, rng = folder / "traces/t/teacher_seed0", np.random.default_rng(5)
     records.write(folder / "problems/train.parquet", "problems", PROBLEMS)
     samples = [row | {"entropies": make_entropies(len(row["entropies"]), peak, rng)} for row in SAMPLES]
     rows = make_repairs(2, "alternate")
@@ -89,10 +87,8 @@ def write_traces(folder: Path, start: str, jumps: float, peak: int, order: int =
     return folder
 
 
-def run_audits(run: Path, monkeypatch) -> dict[str, str]:
+def run_audits(run: Path) -> dict[str, str]:
     out = run / "tables/audits_t.csv"
-    arguments = ["--run", str(run), "--teacher", "t", "--repairs-variants", "main", "late", "--out", str(out)]
-    monkeypatch.setattr(sys, "argv", ["audits", *arguments])
-    audits.main()
+    cli.main(["audit", str(run), "--teacher", "t", "--variants", "main", "--variants", "late", "--out", str(out)])
     flags = pd.read_csv(run / "tables/premises_t.csv")
     return dict(zip(flags["premise"], flags["holds"], strict=True))

@@ -1,4 +1,4 @@
-"""Audit tables of two draws."""
+"""Audit tables of two teacher sampling seeds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from evals.audits import run as audits
 
 
 def make_audit_rows(**values: tuple[float, float, float]) -> pd.DataFrame:
-    """One draw's audits: quantity → value, low, high; those named distance_… are bars of the histogram."""
+    """Audits of one teacher seed: quantity → value, low, high; those named distance_… are bars of the histogram."""
     rows = [
         ["cut", "v-1", name.replace("distance_m", "distance -").replace("distance_p", "distance +"), *interval, 10, "p"]
         for name, interval in values.items()

@@ -23,7 +23,7 @@ def make_problem(puzzle: puzzles.Puzzle) -> Row:
         "problem_id": content_id(puzzle.question),
         "question": puzzle.question,
         "answer": puzzle.answer,
-        "solution": puzzles.solution(puzzle),
+        "solution": puzzles.build_solution(puzzle),
         "source": "mini/train",
         "difficulty": puzzle.difficulty,
     }
@@ -121,9 +121,9 @@ def make_wrong_steps(puzzle: puzzles.Puzzle, error: int) -> list[str]:
     for number, op in enumerate(reversed(puzzle.ops), 1):
         before = puzzles.undo(op, value)
         before = (before + 1) % puzzles.MODULUS if number == error else before
-        steps.append(puzzles.step_text(op, value, before))
+        steps.append(puzzles.format_step(op, value, before))
         value = before
-    return [*steps, puzzles.answer_text(value)]
+    return [*steps, puzzles.format_answer(value)]
 
 
 def make_trace(row: Row, index: int, steps: list[str], entropies: list[float]) -> Row:
@@ -173,7 +173,7 @@ def make_repair(source: Row, kept_steps: int | None, steps: list[str], accepted:
     }
 
 
-def make_score(row: Row, surprise: float, kind: str = "repair") -> Row:
+def make_score(row: Row, surprise: float, origin: str = "repair") -> Row:
     """Scores of a trace whose most surprising step (the second) has the given NLL per token."""
     steps = [step + puzzles.BLANK for step in split_text(row["text"])]
     nll = [0.1] * len(steps)
@@ -182,7 +182,7 @@ def make_score(row: Row, surprise: float, kind: str = "repair") -> Row:
     return {
         "trace_id": row["trace_id"],
         "problem_id": row["problem_id"],
-        "kind": kind,
+        "origin": origin,
         "steps": steps,
         "statement": len(steps),
         "nll_mean": nll,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.audits import gear as cut_audit
+from evals.audits import gear as gear_audit
 from evals.audits.checker_truth import Truth
 from heal.errors import HealError
 from heal.method import base as methods
@@ -166,10 +166,10 @@ def test_audits_judge_word_problems_and_leave_out_what_only_mini_has():
     wrong = "\n\n".join([*STEPS[:3], "So she has 42 + 112 = 150 shells", "The answer is \\boxed{150}."])
     rows = [make_repair(3, SHELLS["solution"], "valid"), make_repair(3, f"{STEPS[0]}\n\n{STEPS[4]}", "jump")]
     samples = {"s": {"trace_id": "s", "problem_id": "shells", "text": wrong}}
-    quantities = cut_audit.entropy_quantities(rows, samples, truth)
+    quantities = gear_audit.measure_entropy(rows, samples, truth)
     assert not any("withheld" in name for name in quantities)
-    assert quantities["entropy of right steps, nats"][0].mean == pytest.approx(0.1)
-    assert quantities["largest surge is a wrong step"][0].mean == 1
-    assert cut_audit.cut_quantities(rows, samples, truth)["exact"][0].mean == 1
-    assert [truth.origin_of_error(row) for row in rows] == ["valid", "inherited"]
+    assert quantities["entropy of right steps, nats"].interval.mean == pytest.approx(0.1)
+    assert quantities["largest surge is a wrong step"].interval.mean == 1
+    assert gear_audit.measure_cuts(rows, samples, truth)["exact"].interval.mean == 1
+    assert [truth.classify_error(row) for row in rows] == ["valid", "inherited"]
     assert methods.valid_traces([SHELLS], rows) == {"valid"}

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from evals.audits.checker_truth import Truth, mean, ratio
+from evals.audits.checker_truth import Truth
+from evals.audits.estimates import compute_mean, compute_ratio
 from heal.errors import HealError
 from tests.support.audit_factory import (
     TRUTH,
@@ -16,18 +17,18 @@ from tests.support.audit_factory import (
 
 
 def test_errors_are_inherited_or_fresh_by_where_the_cut_was():
-    assert {TRUTH.origin_of_error(row) for row in make_repairs(2, "valid")} == {"valid"}
-    assert {TRUTH.origin_of_error(row) for row in make_repairs(2, "jump")} == {"fresh"}
-    assert {TRUTH.origin_of_error(row) for row in make_repairs(3, "valid")} == {"inherited"}
+    assert {TRUTH.classify_error(row) for row in make_repairs(2, "valid")} == {"valid"}
+    assert {TRUTH.classify_error(row) for row in make_repairs(2, "jump")} == {"fresh"}
+    assert {TRUTH.classify_error(row) for row in make_repairs(3, "valid")} == {"inherited"}
 
 
 def test_shares_of_zero_and_one_keep_a_width_and_groups_count():
-    assert ratio([1] * 8, [1] * 8, range(8)).low < 0.8
-    narrow, wide = mean([0, 1] * 50, range(100)), mean([0, 1] * 50, np.repeat([0, 1, 2, 3, 4], 20))
+    assert compute_ratio([1] * 8, [1] * 8, range(8)).low < 0.8
+    narrow, wide = compute_mean([0, 1] * 50, range(100)), compute_mean([0, 1] * 50, np.repeat([0, 1, 2, 3, 4], 20))
     assert narrow.high - narrow.low > 0.1 and wide.mean == narrow.mean == 0.5
-    clustered = mean([0] * 50 + [1] * 50, np.repeat(range(10), 10))
+    clustered = compute_mean([0] * 50 + [1] * 50, np.repeat(range(10), 10))
     assert clustered.high - clustered.low > 2 * (narrow.high - narrow.low)
-    assert math.isnan(ratio([], [], []).mean)
+    assert math.isnan(compute_ratio([], [], []).mean)
 
 
 def test_problems_of_another_world_are_refused():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evals.audits import run as audits
+from evals.audits.premises import check_premises
 from heal import records
 from heal.config.experiment import Pure
 from heal.errors import HealError
@@ -32,14 +33,14 @@ from tests.support.run_factory import make_problem, make_score
     ],
 )
 def test_the_flipped_premise_is_named(tmp_path, monkeypatch, start, jumps, peak, holds):
-    assert run_audits(write_traces(tmp_path, start, jumps, peak), monkeypatch) == holds
+    assert run_audits(write_traces(tmp_path, start, jumps, peak)) == holds
 
 
-def test_shuffled_files_give_the_same_values_and_variants_stand_side_by_side(tmp_path, monkeypatch):
+def test_shuffled_files_give_the_same_values_and_variants_stand_side_by_side(tmp_path):
     tables = []
     for order in (1, -1):
         run = write_traces(tmp_path / str(order), "jump", 3.0, ERROR, order)
-        run_audits(run, monkeypatch)
+        run_audits(run)
         tables.append((run / "tables/audits_t.csv").read_bytes())
     assert tables[0] == tables[1]
     markdown = (run / "tables/audits_t.md").read_text()
@@ -50,18 +51,18 @@ def test_shuffled_files_give_the_same_values_and_variants_stand_side_by_side(tmp
 def test_restarts_and_cuts_after_the_error_are_no_mid_trace_repairs():
     start, mid = make_guided(make_repairs(0, "jump")), make_repairs(2, "valid")
     others = [row for kept_steps, how in ((0, "jump"), (3, "valid")) for row in make_repairs(kept_steps, how)]
-    quantities = audits.start_or_mid(start, mid + others, TRUTH)
-    assert quantities["valid of accepted, hint at mid"][1] == N
+    quantities = audits.compare_hint_places(start, mid + others, TRUTH)
+    assert quantities["valid of accepted, hint at mid"].n == N
     assert get_value(quantities, "gap, mean over problems") == 1
-    assert audits.start_or_mid(start, others, TRUTH)["gap, mean over problems"][1] == 0
+    assert audits.compare_hint_places(start, others, TRUTH)["gap, mean over problems"].n == 0
 
 
-def test_scores_of_other_repairs_are_refused(tmp_path, monkeypatch):
+def test_scores_of_other_repairs_are_refused(tmp_path):
     run = write_traces(tmp_path, "jump", 3.0, ERROR)
-    path = run / "traces/t/draw0/scores/main.parquet"
+    path = run / "traces/t/teacher_seed0/scores/main.parquet"
     records.write(path, "scores", [make_score(make_repairs(2, "valid")[0], 1.0) | {"trace_id": "foreign"}])
-    with pytest.raises(HealError, match="a score of no repair"):
-        run_audits(run, monkeypatch)
+    with pytest.raises(HealError, match="a score without its repair"):
+        run_audits(run)
 
 
 @pytest.mark.parametrize("world", ["mini", "gsm_symbolic"])
@@ -72,6 +73,7 @@ def test_a_teacher_without_repairs_is_audited_and_nothing_is_said(world):
     if world == "mini":
         problems = [make_problem(puzzle) for puzzle in puzzles.generate("hard", 2, seed=0)]
     empty = audits.Variant("none", [], {}, [])
-    frame = audits.audit(problems, [], [], {}, [empty], Pure(), 0)
+    traces = audits.TeacherTraces(problems, [], [], [], {}, [empty])
+    frame = audits.build_audits(traces, Pure(), 0)
     assert len(frame) and frame["value"].isna().all()
-    assert set(audits.premises(frame)["holds"]) == {"cannot say"}
+    assert set(check_premises(frame)["holds"]) == {"cannot say"}

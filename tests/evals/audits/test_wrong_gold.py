@@ -7,8 +7,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from evals.audits import gear as cut_audit
 from evals.audits import wrong_gold as gold_audit
+from evals.audits.estimates import Quantities
 from heal import records
 from heal.config.experiment import Gear
 from heal.records import Row
@@ -56,8 +56,8 @@ def make_grades(agreeing: int) -> list[Row]:
     ]
 
 
-def measure_gold(agreeing: int, rows: list[Row], kept_ids: dict[str, set[str]]) -> dict[str, cut_audit.Quantities]:
-    return gold_audit.gold_quantities(make_wrong_gold(), make_grades(agreeing), [], rows, kept_ids, GEAR)
+def measure_gold(agreeing: int, rows: list[Row], kept_ids: dict[str, set[str]]) -> dict[str, Quantities]:
+    return gold_audit.measure_wrong_gold(make_wrong_gold(), make_grades(agreeing), [], rows, kept_ids, GEAR)
 
 
 def test_what_filters_let_through_is_counted_for_wrong_and_right_gold_apart():
@@ -66,9 +66,9 @@ def test_what_filters_let_through_is_counted_for_wrong_and_right_gold_apart():
     rows = treated + leaked
     kept_ids = {"all": {row["trace_id"] for row in treated}, "right": {row["trace_id"] for row in treated[WRONG - 2 :]}}
     quantities = measure_gold(2, rows, kept_ids)
-    assert gold_audit.wrong_gold(make_wrong_gold()) == {row["problem_id"] for row in PROBLEMS[:WRONG]}
+    assert gold_audit.find_wrong_gold(make_wrong_gold()) == {row["problem_id"] for row in PROBLEMS[:WRONG]}
     wrong, right = quantities["wrong gold"], quantities["right gold"]
-    assert get_value(wrong, "unsolved, of problems") == 1 and wrong["unsolved, of problems"][1] == WRONG
+    assert get_value(wrong, "unsolved, of problems") == 1 and wrong["unsolved, of problems"].n == WRONG
     assert get_value(wrong, "wrong answers differ enough, of unsolved") == (WRONG - 2) / WRONG
     assert get_value(right, "wrong answers differ enough, of unsolved") == 1
     assert get_value(wrong, "no leak, of verified") == (WRONG - 2) / (WRONG + 1)
@@ -88,28 +88,29 @@ def test_every_row_that_comes_to_a_filter_has_wrong_or_right_gold_and_order_does
     quantities = measure_gold(4, rows, kept_ids)
     assert quantities == measure_gold(4, rows[::-1], kept_ids)
     for name in quantities["wrong gold"]:
-        (wrong, n_wrong), (right, n_right) = (quantities[f"{gold} gold"][name] for gold in ("wrong", "right"))
+        wrong, right = quantities["wrong gold"][name], quantities["right gold"][name]
         if name.startswith("share"):
-            assert n_wrong == n_right and wrong.mean + right.mean == pytest.approx(1)
+            assert wrong.n == right.n and wrong.interval.mean + right.interval.mean == pytest.approx(1)
         elif name.startswith("kept"):
-            assert n_wrong == WRONG and n_right == N - WRONG
+            assert wrong.n == WRONG and right.n == N - WRONG
 
 
-def test_wrong_gold_is_audited_where_there_is_some_and_the_oracle_lets_none_through(tmp_path, monkeypatch):
+def test_wrong_gold_is_audited_where_there_is_some_and_the_oracle_lets_none_through(tmp_path):
     run = write_traces(tmp_path, "jump", 3.0, ERROR)
-    run_audits(run, monkeypatch)
+    run_audits(run)
     assert "wrong gold" not in set(pd.read_csv(run / "tables/audits_t.csv")["audit"])
     records.write(run / "problems/train.parquet", "problems", make_wrong_gold())
-    records.write(run / "traces/t/draw0/grades.parquet", "grades", make_grades(2))
+    records.write(run / "traces/t/teacher_seed0/grades.parquet", "grades", make_grades(2))
     jumps = [
         make_repair(
             source, 2, make_jump(replace(puzzle, start=int(row["answer"])), make_wrong_steps(puzzle, ERROR)[:2])
         )
         for row, puzzle, source in zip(make_wrong_gold(), PUZZLES, SAMPLES, strict=True)
     ]
-    records.write(run / "traces/t/draw0/repairs/main.parquet", "repairs", jumps, usage=USAGE)
-    records.write(run / "traces/t/draw0/scores/main.parquet", "scores", make_scores(jumps, 3.0, 0.5), usage=USAGE)
-    run_audits(run, monkeypatch)
+    traces = run / "traces/t/teacher_seed0"
+    records.write(traces / "repairs/main.parquet", "repairs", jumps, usage=USAGE)
+    records.write(traces / "scores/main.parquet", "scores", make_scores(jumps, 3.0, 0.5), usage=USAGE)
+    run_audits(run)
     table = pd.read_csv(run / "tables/audits_t.csv").set_index(["audit", "variant", "quantity"])["value"]
     assert table["wrong gold", "wrong gold", "kept by PURE oracle, of accepted"] == 0
     assert table["wrong gold", "wrong gold", "kept by PURE quantile, of accepted"] > 0

@@ -8,7 +8,7 @@ import sys
 import pandas as pd
 import pytest
 
-from evals.audits import combine_draws as audit_draws
+from evals.audits import combine_teacher_seeds as audit_seeds
 from evals.figures import study as study_figures
 from heal import records
 from heal.errors import HealError
@@ -25,7 +25,7 @@ def test_every_figure_has_equal_bytes_and_its_numbers_beside_it(study_run, monke
     write_traces(study_run)
     for number, path in enumerate(sorted((study_run / "students/t").glob("*/s/*/*/training.json"))):
         records.write_json(path, {"tokens": {"total": 100, "supervised": 300 * number}})
-    records.write_text(study_run / "audits_t.csv", audit_draws.joined([ONE, TWO]).to_csv(index=False))
+    records.write_text(study_run / "audits_t.csv", audit_seeds.combine_audits([ONE, TWO]).to_csv(index=False))
     table = ["--table", study_run / "tables/main.csv"]
     arguments_by_figure = {
         "cost": [*table, "--more-samples", "rs"],
