@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_curve
 
 from evals.audits.checker_truth import Truth
-from evals.audits.pure import KINDS, origins, suspicions
+from evals.audits.pure import ERROR_ORIGINS, classify_scored, compute_suspicions
 from evals.figures import style
 from evals.figures.style import plt
 from evals.stats import compute_auroc
@@ -52,7 +52,7 @@ def cuts_numbers(audits: Mapping[str, pd.DataFrame], methods: Mapping[str, str])
         if rows.empty:
             found = f"no quantity of cuts for teacher {teacher}"
             raise HealError(
-                found, where="--audits", fix="give the csv that evals.audits.run or evals.audits.combine_draws writes"
+                found, where="--audits", fix="give the csv that heal audit or heal combine-audits writes"
             )
         parts.append(rows.assign(teacher=teacher, method=[methods.get(variant, "") for variant in rows["variant"]]))
     columns = ["teacher", "variant", "method", "audit", "quantity", "value", "low", "high", "n"]
@@ -104,12 +104,12 @@ def roc_numbers(
     labels, groups, parts = [], [], []
     for scores, repairs in draws:
         mine = [score for score in scores if score["kind"] == "repair"]
-        labels += origins(mine, repairs, truth)
+        labels += list(classify_scored(mine, repairs, truth))
         groups += [score["problem_id"] for score in mine]
-        parts.append(suspicions(mine, repairs, options, gold, seed))
+        parts.append(compute_suspicions(mine, repairs, options, gold, seed))
     label, group = np.array(labels, dtype=str), np.array(groups, dtype=str)
     found = []
-    for error in KINDS:
+    for error in ERROR_ORIGINS:
         use = (label == "valid") | (label == error)
         invalid = label[use] == error
         for name in parts[0]:

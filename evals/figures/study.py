@@ -24,7 +24,7 @@ from pathlib import Path
 import pandas as pd
 
 from evals.audits.checker_truth import Truth
-from evals.audits.combine_draws import read_audits
+from evals.audits.combine_teacher_seeds import read_audits
 from evals.figures import style
 from evals.figures.mechanism import cuts_figure, cuts_numbers, roc_figure, roc_numbers
 from evals.figures.outcomes import cost_figure, cost_numbers, dose_figure, dose_numbers

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evals.audits.checker_truth import Truth, mean
+from evals.audits.checker_truth import Truth
+from evals.audits.estimates import compute_mean
 from evals.figures import style
 from evals.figures.style import plt
 from heal.config.experiment import Pure
@@ -124,11 +125,11 @@ def positions_numbers(repairs: Sequence[Row], truth: Truth | None) -> pd.DataFra
     found = []
     for last, rows in sorted(tried.items()):
         problems = [row["problem_id"] for row in rows]
-        succeeded = [mean([row["accepted"] for row in rows], problems)]
+        succeeded = [compute_mean([row["accepted"] for row in rows], problems)]
         if truth:
-            succeeded.append(mean([row["accepted"] and truth.is_valid(row) for row in rows], problems))
+            succeeded.append(compute_mean([row["accepted"] and truth.is_valid(row) for row in rows], problems))
         else:
-            succeeded.append(mean([], []))
+            succeeded.append(compute_mean([], []))
         cells = [cell for each in succeeded for cell in (each.mean, each.low, each.high)]
         traces = len({row["source_id"] for row in rows})
         found.append([max(last - 1, 0) / BINS, last / BINS, traces, len(rows), *cells])
@@ -177,7 +178,7 @@ def pure_numbers(scores: Sequence[Row], repairs: Sequence[Row], truth: Truth | N
     rows = [
         [
             score["trace_id"],
-            truth.origin_of_error(by_id[score["trace_id"]]) if truth else "repair",
+            truth.classify_error(by_id[score["trace_id"]]) if truth else "repair",
             pure.anomaly(score, options),
             score["trace_id"] in kept,
         ]
