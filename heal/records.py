@@ -1,8 +1,9 @@
-"""What is stored between stages, and how: one place for schemas, ids, checked reading and whole writing.
+"""The files between commands: schemas, ids, checked reading and atomic writing.
 
-Every table is a parquet file with one of the schemas below. Ids are content hashes. A file is written whole and
-renamed, so a finished name never holds half a file. Unfinished work lies beside it in a `Pieces` folder, from which a
-killed job goes on. Tokens that a stage spent are stored inside its file (`usage`), so that costs survive a resume.
+Every table is a parquet file with one of the schemas below. Ids are content hashes. A file is written to a temporary
+name and renamed, so a finished name never holds half a file. Finished batches of unfinished work are in a `Pieces`
+folder next to the file; a killed job resumes from them. The tokens that a command used are in its file's metadata
+(`usage`), so that costs survive a resume.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ SCHEMAS = {
         "teacher": text,  # empty for an untrained student
         "student": text,  # empty for the teacher itself
         "method": text,  # teacher and untrained where no student was trained
-        "draw": integer,
+        "teacher_seed": integer,  # null for models that were not trained
         "seed": integer,
         "benchmark": text,
         "engine": text,  # which it was answered on; empty where nothing says so
@@ -129,38 +130,38 @@ SCHEMAS = {
 NULLABLE = {"solution", "extracted", "statement", "statement_nll", "hint", "breakpoint", "kept_steps"} | {
     "entropies_upper",
     "cut_certain",
-    "draw",
+    "teacher_seed",
     "seed",
 }
 
 
-def content_id(*parts: Any) -> str:
+def hash_content(*parts: Any) -> str:
     """16 hex digits that depend on every part."""
     return hashlib.sha256(json.dumps(parts, default=list).encode()).hexdigest()[:16]
 
 
-def request_seed(*parts: Any) -> int:
+def derive_seed(*parts: Any) -> int:
     """A 63-bit seed from (run seed, draw, purpose, problem, index, …), so that sharding changes nothing."""
     return int.from_bytes(hashlib.sha256(json.dumps(parts).encode()).digest()[:8], "big") >> 1
 
 
-def schema(kind: str) -> pa.Schema:
-    return pa.schema(list(SCHEMAS[kind].items()))
+def get_schema(name: str) -> pa.Schema:
+    return pa.schema(list(SCHEMAS[name].items()))
 
 
-def write(path: str | Path, kind: str, rows: Iterable[Row], *, usage: Mapping[str, int] | None = None) -> None:
-    """Writes the rows whole, or nothing: a temporary file beside it, synced, then renamed."""
-    table = pa.Table.from_pylist(list(rows), schema=schema(kind))
+def write(path: str | Path, schema: str, rows: Iterable[Row], *, usage: Mapping[str, int] | None = None) -> None:
+    """Writes the rows whole, or nothing: a temporary file in the same folder, synced, then renamed."""
+    table = pa.Table.from_pylist(list(rows), schema=get_schema(schema))
     write_table(path, table.replace_schema_metadata({"usage": json.dumps(dict(usage or {}), sort_keys=True)}))
 
 
 def write_table(path: str | Path, table: pa.Table) -> None:
-    with whole_file(path) as temporary:
+    with open_whole(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 
 
-class whole_file:
-    """`with whole_file(path) as temporary:` renames temporary to path when the block ends well, else removes it."""
+class open_whole:
+    """`with open_whole(path) as temporary:` renames temporary to path when the block ends well, else removes it."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -187,7 +188,7 @@ class whole_file:
 
 def write_text(path: str | Path, content: str) -> None:
     """Writes a text file whole."""
-    with whole_file(path) as temporary:
+    with open_whole(path) as temporary:
         temporary.write_text(content, encoding="utf-8")
 
 
@@ -209,33 +210,33 @@ def open_table(path: str | Path) -> pa.Table:
         ) from None
 
 
-def read(path: str | Path, kind: str) -> list[Row]:
+def read(path: str | Path, schema: str) -> list[Row]:
     """The rows, checked against the schema: HealError names file, row (from 1) and field."""
     table = open_table(path)
-    expected = schema(kind)
+    expected = get_schema(schema)
     for field in expected:
         if field.name not in table.column_names:
             raise HealError(
                 f"no column {field.name!r} (found: {', '.join(table.column_names)})",
                 where=str(path),
-                fix=f"a {kind} file has the columns {', '.join(expected.names)}",
+                fix=f"a {schema} file has the columns {', '.join(expected.names)}",
             )
     try:
         table = table.select(expected.names).cast(expected)
     except (pa.ArrowException, ValueError) as error:
         raise HealError(
-            f"not a {kind} table: {error}", where=str(path), fix="delete it and run snakemake again"
+            f"not a {schema} table: {error}", where=str(path), fix="delete it and run snakemake again"
         ) from None
     rows = table.to_pylist()
-    for column in set(expected.names) - NULLABLE - ({"trace_id"} if kind == "repairs" else set()):
+    for column in set(expected.names) - NULLABLE - ({"trace_id"} if schema == "repairs" else set()):
         if table[column].null_count:
             row = table[column].is_null().to_pylist().index(True) + 1
             raise HealError(f"empty {column!r}", where=f"{path}, row {row}", fix="fill it, or remove the row")
     return rows
 
 
-def usage(path: str | Path) -> Usage:
-    """The tokens that the stage spent to make this file."""
+def read_usage(path: str | Path) -> Usage:
+    """The tokens that it took to make this file."""
     metadata = pq.read_schema(path).metadata or {}
     return json.loads(metadata.get(b"usage", b"{}"))
 
@@ -267,11 +268,11 @@ def read_jsonl(path: str | Path) -> list[Row]:
             raise HealError(
                 f"not valid JSON ({error.msg})",
                 where=f"{path}, line {number}",
-                fix="was the file cut off? mend the line",
+                fix="was the file cut off? fix the line",
             ) from None
         if not isinstance(row, dict):
             raise HealError(
-                f"expected an object, found {row!r:.60}", where=f"{path}, line {number}", fix="mend the line"
+                f"expected an object, found {row!r:.60}", where=f"{path}, line {number}", fix="fix the line"
             )
         rows.append(row)
     return rows
@@ -282,15 +283,16 @@ def write_jsonl(path: str | Path, rows: Iterable[Row]) -> None:
 
 
 class Pieces:
-    """Finished batches of an unfinished file, one parquet each, in a hidden folder beside it.
+    """Finished batches of an unfinished file, one parquet each, in a hidden folder next to it.
 
     The folder's name holds a hash of everything that decides the content (`fingerprint`), so work under other options
     is never taken up. `finish` writes the whole file in the order of the batches and removes the folder.
     """
 
-    def __init__(self, path: str | Path, kind: str, fingerprint: Any) -> None:
-        self.path, self.kind = Path(path), kind
-        self.folder = self.path.parent / f".{self.path.name}.{content_id(fingerprint)}"
+    def __init__(self, path: str | Path, schema: str, fingerprint: Any) -> None:
+        self.path = Path(path)
+        self.schema = schema
+        self.folder = self.path.parent / f".{self.path.name}.{hash_content(fingerprint)}"
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def done(self, number: int) -> bool:
@@ -300,18 +302,18 @@ class Pieces:
         return self.folder / f"{number:06d}.parquet"
 
     def add(self, number: int, rows: Sequence[Row], usage: Mapping[str, int]) -> None:
-        write(self.file(number), self.kind, rows, usage=usage)
+        write(self.file(number), self.schema, rows, usage=usage)
 
     def finish(self, batches: int) -> Usage:
         """Returns the tokens that all batches spent."""
         files = [self.file(number) for number in range(batches)]
-        total = add_usage(usage(file) for file in files)
-        write(self.path, self.kind, (row for file in files for row in read(file, self.kind)), usage=total)
+        total = add_usage(read_usage(file) for file in files)
+        write(self.path, self.schema, (row for file in files for row in read(file, self.schema)), usage=total)
         shutil.rmtree(self.folder)
         return total
 
 
-def in_batches(items: Sequence[Any], size: int) -> Iterator[tuple[int, Sequence[Any]]]:
+def split_batches(items: Sequence[Any], size: int) -> Iterator[tuple[int, Sequence[Any]]]:
     """(number, batch) pairs; the batches do not depend on how far an earlier attempt came."""
     for number, start in enumerate(range(0, len(items), size)):
         yield number, items[start : start + size]

@@ -19,7 +19,7 @@ def test_what_is_written_is_read(tmp_path):
     path = tmp_path / "problems.parquet"
     records.write(path, "problems", [PROBLEM, PROBLEM | {"solution": "s"}], usage={"generated": 3})
     assert records.read(path, "problems") == [PROBLEM, PROBLEM | {"solution": "s"}]
-    assert records.usage(path) == {"generated": 3}
+    assert records.read_usage(path) == {"generated": 3}
     first = path.read_bytes()
     records.write(path, "problems", [PROBLEM, PROBLEM | {"solution": "s"}], usage={"generated": 3})
     assert path.read_bytes() == first
@@ -31,7 +31,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     before = path.read_bytes()
     with pytest.raises(Exception, match="."):
         records.write(path, "problems", [PROBLEM | {"question": object()}])
-    with pytest.raises(RuntimeError), records.whole_file(path) as temporary:
+    with pytest.raises(RuntimeError), records.open_whole(path) as temporary:
         temporary.write_bytes(b"half")
         raise RuntimeError
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

@@ -20,7 +20,7 @@ from heal.errors import HealError
 from heal.method.base import Example, Method, Traces
 from heal.method.steps import split_text, with_opening
 from heal.provenance import record_run
-from heal.records import Row, content_id
+from heal.records import Row, hash_content
 from heal.registry import build_method, locate_file
 from heal.worlds import registry as worlds
 
@@ -53,7 +53,7 @@ class BuildCurriculum(Command):
 
 def is_valid(problem: Row, text: str) -> bool:
     """Whether every step of a trace is right, by the checker of the problem's world."""
-    return worlds.first_wrong_step(problem, split_text(text)) is None
+    return worlds.find_first_wrong_step(problem, split_text(text)) is None
 
 
 def build_rows(method: Method, traces: Traces) -> list[Row]:
@@ -96,7 +96,7 @@ def check_example(example: Example, questions: dict[str, str], where: str) -> No
 def build_row(example: Example, question: str) -> Row:
     """One training conversation."""
     row = {
-        "id": content_id(example.problem_id, example.text, example.stage),
+        "id": hash_content(example.problem_id, example.text, example.stage),
         "problem_id": example.problem_id,
         "stage": example.stage,
         "weight": example.weight,

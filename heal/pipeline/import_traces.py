@@ -21,11 +21,11 @@ from heal import records
 from heal.command import Command
 from heal.config.data import Dataset
 from heal.data import load_problems
-from heal.data.load_problems import with_instruction
 from heal.errors import HealError
 from heal.pipeline.runner import BatchWorker, count_tokens, count_tokens_since
 from heal.pipeline.verdict import build_trace_row
 from heal.records import Row, Usage
+from heal.worlds.base import add_instruction
 
 if TYPE_CHECKING:
     from heal.engines.base import Engine
@@ -59,7 +59,7 @@ def read_traces(path: str | Path, instruction: str = "") -> dict[str, list[str]]
         if not isinstance(traces, list) or not traces or not all(map(is_text, traces)):
             fix = "give non-empty texts, or leave the row out"
             raise HealError("no usable traces", where=f"{path}, row {number}, field traces", fix=fix)
-        traces_by_question.setdefault(with_instruction(question.strip(), instruction), []).extend(traces)
+        traces_by_question.setdefault(add_instruction(question.strip(), instruction), []).extend(traces)
     if not traces_by_question:
         raise HealError("no rows", where=str(path), fix="give a file with at least one problem and its traces")
     return traces_by_question

@@ -34,5 +34,5 @@ class Merge(Command):
             rows = []
             for part in self.parts:
                 rows += records.read(part, self.table)
-            usage = records.add_usage(records.usage(part) for part in self.parts)
+            usage = records.add_usage(records.read_usage(part) for part in self.parts)
             records.write(self.out, self.table, rows, usage=usage)

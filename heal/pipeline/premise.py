@@ -66,7 +66,7 @@ class Premise(Command):
         with record_run(self.out, "premise", VERSION, {"options": self.describe_options()}):
             usages = {}
             for name, path in (("samples", self.samples), ("guided", self.guided), ("repairs", self.repairs)):
-                usages[name] = records.usage(path)
+                usages[name] = records.read_usage(path)
             premise = check_premise(
                 records.read(self.problems, "problems"),
                 records.read(self.samples, "samples"),

@@ -22,7 +22,7 @@ from heal.method.hints import HINTS
 from heal.method.steps import OPENING_TOKENS, opening_tokens
 from heal.pipeline.runner import ModelCommand, count_tokens, count_tokens_since, decode_tokens
 from heal.pipeline.verdict import judge_trace
-from heal.records import Row, Usage, content_id, request_seed
+from heal.records import Row, Usage, derive_seed, hash_content
 from heal.worlds import registry as worlds
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Repair(ModelCommand):
 
         def find_first_wrong_step(trace: WrongTrace) -> int | None:
             problem = problems_by_id[trace.row["problem_id"]]
-            return worlds.first_wrong_step(problem, [step.text for step in trace.steps])
+            return worlds.find_first_wrong_step(problem, [step.text for step in trace.steps])
 
         with self.start_engine("repair") as (engine, facts):
             cuts = plan(
@@ -143,7 +143,7 @@ class Repairer:
             prompt = hint_options.ask_template.format(
                 question=problem["question"], kept=self.decode_kept(cut), answer=problem["answer"]
             )
-            seeds = (request_seed(*self.seed, "hint", cut.trace.row["trace_id"]),)
+            seeds = (derive_seed(*self.seed, "hint", cut.trace.row["trace_id"]),)
             requests.append(Request(tuple(self.engine.chat_ids(prompt)), seeds, hint_options.max_tokens))
         hints = []
         completions = self.engine.generate(requests, Decoding(max_new_tokens=hint_options.max_tokens))
@@ -172,7 +172,7 @@ class Repairer:
             prefix = prefix + self.engine.tokenizer.encode(hint + STEP_END, add_special_tokens=False)
         seeds = []
         for index in range(self.gear.repairs_per_trace):
-            seeds.append(request_seed(*self.seed, "repair", cut.trace.row["trace_id"], cut.kept_steps, hint, index))
+            seeds.append(derive_seed(*self.seed, "repair", cut.trace.row["trace_id"], cut.kept_steps, hint, index))
         return Request(tuple(self.engine.chat_ids(question, prefix)), tuple(seeds))
 
     def build_row(self, cut: Cut, hint: str, index: int, completion: Completion) -> Row:
@@ -181,7 +181,7 @@ class Repairer:
         continuation = completion.token_ids.tolist()
         token_ids = self.get_kept_ids(cut) + continuation
         return describe_cut(cut, self.gear) | {
-            "trace_id": content_id("repair", cut.trace.row["trace_id"], cut.kept_steps, hint, index, token_ids),
+            "trace_id": hash_content("repair", cut.trace.row["trace_id"], cut.kept_steps, hint, index, token_ids),
             "index": index,
             "kept": self.decode_kept(cut),
             "hint": hint,

@@ -14,7 +14,7 @@ from heal.config.experiment import Engine as EngineOptions
 from heal.config.experiment import ModelSource
 from heal.errors import HealError
 from heal.provenance import record_run
-from heal.records import Pieces, Row, Usage, in_batches
+from heal.records import Pieces, Row, Usage, split_batches
 
 if TYPE_CHECKING:
     from heal.engines.base import Engine
@@ -126,7 +126,7 @@ def run_batches(
     """Works through the items batch by batch; each finished batch is saved, so a killed job resumes after it."""
     saved = Pieces(out, schema, [fingerprint, size, len(items)])
     progress = Progress(len(items), label)
-    batches = list(in_batches(items, size))
+    batches = list(split_batches(items, size))
     for number, batch in batches:
         if saved.done(number):
             progress.skip(len(batch))

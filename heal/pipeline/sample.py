@@ -25,7 +25,7 @@ from heal.method.gear import problems_to_treat
 from heal.pipeline.import_traces import make_trace_measurer, read_traces
 from heal.pipeline.runner import BatchWorker, ModelCommand, count_tokens, count_tokens_since
 from heal.pipeline.verdict import build_trace_row, get_question, judge_trace
-from heal.records import Row, Usage, request_seed
+from heal.records import Row, Usage, derive_seed
 
 if TYPE_CHECKING:
     from heal.engines.base import Engine
@@ -167,7 +167,7 @@ def make_sampler(
     def sample_batch(batch: Sequence[Row]) -> tuple[list[Row], Usage]:
         requests = []
         for problem in batch:
-            seeds = tuple(request_seed(*seed_parts, problem["problem_id"], index) for index in indices)
+            seeds = tuple(derive_seed(*seed_parts, problem["problem_id"], index) for index in indices)
             requests.append(Request(tuple(engine.chat_ids(render_question(problem))), seeds))
         before = count_tokens(engine)
         rows = []
@@ -215,7 +215,7 @@ class ExtraBudget:
         """Writes the samples that fit the budget; returns their tokens, prompts once per problem and block."""
         budget = 0
         for path in self.options.match:
-            budget += sum(records.usage(path).values())
+            budget += sum(records.read_usage(path).values())
         size = self.options.engine.problems_per_batch
         saved = records.Pieces(self.options.out, "samples", [fingerprint, budget, size])
         prefill = {row["problem_id"]: len(self.engine.chat_ids(row["question"])) for row in self.problems}
@@ -227,7 +227,7 @@ class ExtraBudget:
             if not saved.done(number):
                 batch = self.problems[part * batch_size : (part + 1) * batch_size]
                 self.sample_block(saved, number, block, batch, prefill, budget - spent)
-            usage = records.usage(saved.file(number))
+            usage = records.read_usage(saved.file(number))
             spent += usage["prefill"] + usage["generated"]
             number += 1
             print(f"extra samples: {spent}/{budget} tokens", file=sys.stderr, flush=True)

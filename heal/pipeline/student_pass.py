@@ -25,7 +25,7 @@ from heal.method.base import group_by_problem, take_distinct
 from heal.method.steps import THINKING_STARTS, split, with_opening
 from heal.pipeline.runner import ModelCommand, count_tokens, count_tokens_since, decode_tokens
 from heal.pipeline.verdict import get_question, judge_trace
-from heal.records import Row, Usage, content_id, request_seed
+from heal.records import Row, Usage, derive_seed, hash_content
 
 if TYPE_CHECKING:
     from heal.engines.base import Completion, Engine, Request
@@ -209,7 +209,7 @@ class Continuer:
         trace = prefix.trace
         seeds = []
         for index in range(self.prefixes.continuations):
-            seeds.append(request_seed(*self.seed, "continue", trace["trace_id"], prefix.kept_steps, index))
+            seeds.append(derive_seed(*self.seed, "continue", trace["trace_id"], prefix.kept_steps, index))
         prompt = self.engine.chat_ids(get_question(self.problems[trace["problem_id"]]), prefix.kept_ids)
         return Request(prompt, tuple(seeds))
 
@@ -220,7 +220,7 @@ class Continuer:
         token_ids = completion.token_ids.tolist()
         kept, continuation = decode(prefix.kept_ids), decode(token_ids)
         return {
-            "trace_id": content_id("continued", trace["trace_id"], prefix.kept_steps, index, token_ids),
+            "trace_id": hash_content("continued", trace["trace_id"], prefix.kept_steps, index, token_ids),
             "problem_id": trace["problem_id"],
             "source_id": trace["trace_id"],
             "index": index,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from heal.grading.grader import Grader
 from heal.method.gear import leaks
-from heal.records import Row, content_id
+from heal.records import Row, hash_content
 
 if TYPE_CHECKING:
     from heal.engines.base import Completion
@@ -17,7 +17,7 @@ def build_trace_row(problem_id: str, purpose: str, index: int, text: str, comple
     """A row of the schema `samples`. purpose: base | guided | extra | imported; part of the trace id."""
     token_ids = completion.token_ids.tolist()
     return {
-        "trace_id": content_id(purpose, problem_id, index, token_ids),
+        "trace_id": hash_content(purpose, problem_id, index, token_ids),
         "problem_id": problem_id,
         "index": index,
         "text": text,

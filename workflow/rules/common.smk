@@ -17,7 +17,7 @@ from heal.config.layers import read_layers
 from heal.config.options import validate
 from heal.config.run_config import UNFILTERED, RunConfig
 from heal.errors import HealError
-from heal.records import content_id, write_text
+from heal.records import hash_content, write_text
 from heal.registry import list_benchmarks
 from heal.trace_files import (
     CONTINUATIONS,
@@ -105,7 +105,7 @@ wildcard_constraints:
 def write_config():
     """Writes the resolved config for the jobs, named by its content; returns its path."""
     text = yaml.safe_dump(EXPERIMENT.model_dump(mode="json", exclude_unset=True), sort_keys=True, allow_unicode=True)
-    path = Path(f"{RUN}/config/{content_id(text)[:8]}.yaml")
+    path = Path(f"{RUN}/config/{hash_content(text)[:8]}.yaml")
     if not path.exists():
         write_text(path, text)
     return path
