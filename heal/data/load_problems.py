@@ -1,119 +1,186 @@
-"""Problems of one split, checked before anything is spent on them: made here, from a file or the hub, or a mixture.
+"""Load the problems of one split, and check each before any GPU time: from a world, a file, the hub, or a mixture.
 
-Reads a data set as its options say; writes one row per problem (schema `problems`). A file (jsonl, parquet, csv) with
-the columns of a hub data set takes the same way as the data set itself, so that offline machines lose nothing.
+Reads a data set as its section of the config says; writes one row per problem (schema `problems`). A file (jsonl,
+parquet, csv) with the columns of a hub data set gives the same problems as the data set, also on an offline machine.
 
-    python -m heal.data.load_problems --options '{"source": "mini", "split": "train", "n": 1000}' --out problems/train.parquet
-    python -m heal.data.load_problems --options '{"source": "file", "path": "my.jsonl"}' --out problems/train.parquet
+    heal load-problems --config config/config.yaml --split train --out problems/train.parquet
+    heal load-problems --dataset.source mini --dataset.split hard --dataset.n 100 --out hard.parquet
+    heal load-problems --dataset.source file --dataset.path my.jsonl --out problems/train.parquet
 """
 
 from __future__ import annotations
 
 import csv
-import random
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 from heal import records
-from heal.config.data import Columns, Dataset
-from heal.errors import HealError, exit_with_errors
-from heal.grading.grader import Grader, check_gold, extract_boxed, gold_from_gsm8k
-from heal.pipeline.runner import arguments_parser, read_options
-from heal.provenance import recorded
-from heal.records import Row, content_id
+from heal.command import Command, Section
+from heal.config.data import Dataset
+from heal.data.rows import parse_row
+from heal.errors import HealError
+from heal.grading.grader import Grader, check_gold
+from heal.provenance import record_run
+from heal.records import Row, hash_content
+from heal.worlds.base import add_instruction
+from heal.worlds.registry import generate_problems
 
-Found = list[tuple[str, Row | HealError]]  # where a problem stands → the problem, or what is wrong with it
-
-QUESTION, ANSWER = ("question", "problem"), ("answer",)  # the columns' names where `columns` is absent
-CALCULATOR = re.compile(r"<<[^<>]*>>")  # GSM8K's annotations for a calculator
-INTEGER = re.compile(r"-?\d+")
-LETTERS = "ABCDEFGHIJ"
-
-
-def with_instruction(question: str, instruction: str) -> str:
-    """What models are asked: the question and, behind a blank line, the form that the answer must have."""
-    return f"{question}\n\n{instruction}" if instruction else question
+VERSION = 1
+"""Raise it when the bytes of the output change for the same input."""
 
 
-def gold_answer(content: str, form: str) -> str:
-    """The gold answer in a column's content (`Dataset.answer`). Raises HealError where there is none of that form."""
-    if form == "gsm8k" or (form == "plain" and "####" in content):
-        return gold_from_gsm8k(content)
-    if form == "boxed":
-        gold = extract_boxed(content)
-        if gold is None:
-            raise HealError(f"no \\boxed{{}} in {content[-60:]!r}", fix="choose another `answer` form or column")
-        return gold
-    if form == "integer":
-        whole = content.removesuffix(".0")  # a csv or parquet column with gaps holds 33.0
-        if not INTEGER.fullmatch(whole):
-            raise HealError(f"{content!r:.60} is no whole number", fix="choose another `answer` form or column")
-        return str(int(whole))
-    return content
+class LoadProblems(Command):
+    split: str = "train"
+    """Which problem set of the config: train, dev, or a name under problems.test."""
+    dataset: Annotated[Dataset, Section("splits.{split}")]
+    """The problem set."""
+    instruction: Annotated[str, Section("problems.instruction")] = ""
+    """Text after every question and a blank line."""
+    seed: Annotated[int, Section("seed")] = 0
+    """Base seed of the run."""
+    out: Path
+    """The parquet file to write."""
+
+    def run(self) -> None:
+        facts: dict[str, Any] = {"options": self.describe_options(), "seeds": [self.seed]}
+        with record_run(self.out, "load-problems", VERSION, facts):
+            rows, facts["left_out"] = collect(self.dataset, self.seed, self.instruction)
+            records.write(self.out, "problems", rows)
 
 
-def lettered(question: str, right: str, wrong: Sequence[str], seed: int) -> tuple[str, str]:
-    """Multiple choice: the question with its choices as lines, and the letter of the right one.
+@dataclass(frozen=True)
+class Candidate:
+    """A row of a data set, before it is checked."""
 
-    The order depends on the seed and the question alone, not on the columns' order nor on other questions.
+    where: str
+    """File or data set, and row number from 1."""
+    problem: Row | HealError
+    """The problem, or what is wrong with the row."""
+
+
+def load(dataset: Dataset, seed: int) -> list[Row]:
+    """The problems of a data set, without an instruction."""
+    return collect(dataset, seed)[0]
+
+
+def collect(dataset: Dataset, seed: int, instruction: str = "") -> tuple[list[Row], list[Row]]:
+    """(the problems, the rows that were left out: where and reason).
+
+    A problem's id is a hash of its question and the instruction.
     """
-    if right in wrong or len(set(wrong)) < len(wrong) or len(wrong) >= len(LETTERS):
-        found = f"{len(wrong) + 1} choices, of which some are equal or too many"
-        raise HealError(found, fix="give each question different choices, at most ten")
-    choices = sorted([right, *wrong])
-    random.Random(f"choices {seed} {question}").shuffle(choices)
-    lines = "\n".join(f"({letter}) {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
-    return f"{question}\n\n{lines}\n\nAnswer with the letter of the right choice.", LETTERS[choices.index(right)]
-
-
-def from_mini(dataset: Dataset, seed: int) -> list[Row]:
-    """Puzzles with their worked solutions; a share of the gold answers is replaced by wrong ones if asked."""
-    from heal.worlds.mini import puzzles
-
-    rng = random.Random(f"wrong gold {seed} {dataset.split}")
+    left_out: list[Row] = []
+    with Grader() as grader:
+        usable = select_usable(dataset, seed, grader, left_out)
     rows = []
-    for puzzle in puzzles.generate(*which(dataset), seed):
-        answer = puzzle.answer
-        if rng.random() < dataset.wrong_gold_share:
-            answer = str((int(answer) + rng.randrange(1, puzzles.MODULUS)) % puzzles.MODULUS)
-        rows.append(
-            {
-                "question": puzzle.question,
-                "answer": answer,
-                "solution": puzzles.solution(puzzle),
-                "source": f"mini/{dataset.split}",
-                "difficulty": puzzle.difficulty,
-            }
-        )
-    return rows
+    for _, row in usable:
+        row["question"] = add_instruction(row["question"], instruction)
+        row["problem_id"] = hash_content("problem", row["question"])
+        rows.append(row)
+    return rows, left_out
 
 
-def from_gsm_symbolic(dataset: Dataset, seed: int) -> list[Row]:
-    """Word problems with their worked solutions. Raises HealError where the package that makes them is absent."""
-    from heal.worlds.gsm_symbolic.problems import generate
+def select_usable(dataset: Dataset, seed: int, grader: Grader, left_out: list[Row]) -> list[tuple[str, Row]]:
+    """(place, problem) of a data set: its rows in order, checked, without the first `skip`, at most `n`.
 
-    return generate(*which(dataset), seed)
+    A faulty row (no question, no gold answer that can be checked, a question that an earlier row has) raises HealError
+    or, as `unusable` says, is added to `left_out`.
+    """
+    candidates = read_candidates(dataset, seed, grader, left_out)
+    if dataset.order == "shuffled":
+        candidates.sort(key=lambda candidate: compute_order(candidate, seed))
+    limit = None if dataset.n is None else dataset.skip + dataset.n
+    usable: list[tuple[str, Row]] = []
+    first_places: dict[str, str] = {}
+    for candidate in candidates:
+        if len(usable) == limit:
+            break
+        try:
+            problem = check_candidate(candidate, first_places, grader)
+        except HealError as error:
+            if dataset.unusable == "refuse":
+                raise
+            left_out.append({"where": candidate.where, "reason": error.problem})
+        else:
+            usable.append((candidate.where, problem))
+    if not usable[dataset.skip :]:
+        where = describe_place(dataset) or "the mixture"
+        fix = "loosen keep, drop or skip, or give another file"
+        raise HealError(f"no problem is left of {len(candidates)} rows", where=where, fix=fix)
+    return usable[dataset.skip :]
 
 
-def which(dataset: Dataset) -> tuple[str, int]:
-    """Split and number of problems; a data set that is made here has both."""
-    assert dataset.split and dataset.n
-    return dataset.split, dataset.n
+def compute_order(candidate: Candidate, seed: int) -> str:
+    """Sort key of a shuffled order, which depends on seed and question alone; faulty rows come first."""
+    problem = candidate.problem
+    return "" if isinstance(problem, HealError) else hash_content(seed, problem["question"])
 
 
-MADE_HERE = {"mini": from_mini, "gsm_symbolic": from_gsm_symbolic}
+def check_candidate(candidate: Candidate, first_places: dict[str, str], grader: Grader) -> Row:
+    """The problem. Raises HealError where it is faulty.
+
+    first_places: question → place of the first row with it; the candidate is added.
+    """
+    problem, where = candidate.problem, candidate.where
+    if isinstance(problem, HealError):
+        raise problem
+    question = problem["question"]
+    if question in first_places:
+        file, _, row = first_places[question].rpartition(", ")
+        first = row if file == where.rpartition(", ")[0] else first_places[question]
+        fix = "remove one of them, or set unusable: leave_out"
+        raise HealError(f"the same question as in {first}", where=f"{where}, field question", fix=fix)
+    check_gold(problem["answer"], grader, where=f"{where}, field answer")
+    first_places[question] = where
+    return problem
+
+
+def read_candidates(dataset: Dataset, seed: int, grader: Grader, left_out: list[Row]) -> list[Candidate]:
+    """Every row of a data set that its filters select, before order, `skip` and `n`."""
+    if dataset.source == "mixture":
+        candidates = []
+        for part in dataset.parts.values():
+            for where, row in select_usable(part, seed, grader, left_out):
+                candidates.append(Candidate(where, row))
+        return candidates
+    place = describe_place(dataset)
+    if dataset.from_world:
+        rows = generate_problems(dataset, seed)
+        return [Candidate(f"{place}, row {number}", row) for number, row in enumerate(rows, 1)]
+    return parse_rows(read_hub(dataset) if dataset.source == "hub" else read_file(str(dataset.path)), dataset, seed)
+
+
+def parse_rows(rows: Sequence[Row], dataset: Dataset, seed: int) -> list[Candidate]:
+    """The rows of a file or a hub data set that its filters select."""
+    place = describe_place(dataset)
+    if not rows:
+        raise HealError("no rows", where=place, fix="give a file with at least one problem")
+    check_filters(rows, dataset, place)
+    source = str(dataset.path) if dataset.source == "hub" else Path(str(dataset.path)).stem
+    candidates = []
+    for number, row in enumerate(rows, 1):
+        if not passes_filters(row, dataset):
+            continue
+        where = f"{place}, row {number}"
+        problem: Row | HealError
+        try:
+            problem = parse_row(row, dataset, where, source, seed)
+        except HealError as error:
+            problem = error
+        candidates.append(Candidate(where, problem))
+    return candidates
 
 
 def read_file(path: str) -> list[Row]:
-    """The rows of a jsonl, parquet or csv file, as they are. Raises HealError for another kind of file."""
+    """The rows of a jsonl, parquet or csv file, unchanged. Raises HealError for any other file."""
     suffix = Path(path).suffix
     if suffix == ".jsonl":
         return records.read_jsonl(path)
     if suffix == ".parquet":
         return records.open_table(path).to_pylist()
     if suffix != ".csv":
-        raise HealError(f"unknown kind of file {suffix!r}", where=path, fix="give a .jsonl, .parquet or .csv file")
+        raise HealError(f"unknown file type {suffix!r}", where=path, fix="give a .jsonl, .parquet or .csv file")
     try:
         with open(path, encoding="utf-8-sig", newline="") as stream:
             return list(csv.DictReader(stream, strict=True))
@@ -124,28 +191,28 @@ def read_file(path: str) -> list[Row]:
 
 
 def read_hub(dataset: Dataset) -> list[Row]:
-    """The rows of a hub data set at its commit, as they are. Raises HealError that says which file does instead."""
+    """The rows of a hub data set at its commit, unchanged. Raises HealError with the way to use a file instead."""
     import datasets
 
     try:
         # The library runs no code of a data set (scripts are refused since 4.0), and reads no pickle.
         rows = datasets.load_dataset(dataset.path, dataset.name, split=dataset.split, revision=dataset.revision)
     except Exception as error:  # no network, no such commit, no access, no such split: they share no base class
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        found = f"cannot be loaded from the hub ({first:.300})"
-        raise HealError(found, where=place(dataset), fix=local(dataset)) from error
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        problem = f"cannot be loaded from the hub ({first_line:.300})"
+        raise HealError(problem, where=describe_place(dataset), fix=explain_offline(dataset)) from error
     return rows.to_list()
 
 
-def place(dataset: Dataset) -> str:
-    """Where a data set's rows stand, for messages."""
+def describe_place(dataset: Dataset) -> str:
+    """File, or data set with split and commit, for messages; empty for a mixture."""
     if dataset.source == "hub":
         return f"{'/'.join(filter(None, [dataset.path, dataset.name, dataset.split]))} at {str(dataset.revision)[:8]}"
-    return f"{dataset.source}/{dataset.split}" if dataset.source in MADE_HERE else dataset.path or ""
+    return f"{dataset.source}/{dataset.split}" if dataset.from_world else dataset.path or ""
 
 
-def local(dataset: Dataset) -> str:
-    """How a machine without network gets this data set."""
+def explain_offline(dataset: Dataset) -> str:
+    """How to get a hub data set, on a machine without a network too."""
     return (
         "check path, name, split and revision, and (gated data sets) that you asked for access and are logged in; "
         f"without a network, fetch it elsewhere with `hf download {dataset.path} --repo-type dataset "
@@ -154,163 +221,37 @@ def local(dataset: Dataset) -> str:
     )
 
 
-def chosen(rows: list[Row], dataset: Dataset, where: str) -> list[tuple[int, Row]]:
-    """(row number from 1, row) of the rows that `keep` and `drop` let through.
-
-    Raises HealError for a column or a value that no row has: a filter that filters nothing is a mistake.
-    """
+def check_filters(rows: Sequence[Row], dataset: Dataset, where: str) -> None:
+    """Raises HealError for a column or a value of `keep` or `drop` that no row has: such a filter is a mistake."""
     for option, filters in (("keep", dataset.keep), ("drop", dataset.drop)):
         for column, values in filters.items():
-            present = sorted({str(row[column]) for row in rows if column in row})
+            present = list_values(rows, column)
             if not present:
-                names = ", ".join(dict.fromkeys(name for row in rows for name in row))
-                raise HealError(f"no column {column!r}", where=f"{where}, {option}", fix=f"the columns are {names}")
-            if absent := [value for value in values if str(value) not in present]:
-                found = f"no row has {absent[0]!r} in column {column!r}"
-                fix = f"its values are {', '.join(present[:20])}{' …' if len(present) > 20 else ''}"
-                raise HealError(found, where=f"{where}, {option}", fix=fix)
-
-    def passes(row: Row) -> bool:
-        value = {column: str(row.get(column)) for column in {*dataset.keep, *dataset.drop}}
-        kept = all(value[column] in map(str, values) for column, values in dataset.keep.items())
-        return kept and not any(value[column] in map(str, values) for column, values in dataset.drop.items())
-
-    return [(number, row) for number, row in enumerate(rows, 1) if passes(row)]
+                fix = f"the columns are {', '.join(list_columns(rows))}"
+                raise HealError(f"no column {column!r}", where=f"{where}, {option}", fix=fix)
+            for value in values:
+                if str(value) not in present:
+                    problem = f"no row has {value!r} in column {column!r}"
+                    fix = f"its values are {', '.join(present[:20])}{' …' if len(present) > 20 else ''}"
+                    raise HealError(problem, where=f"{where}, {option}", fix=fix)
 
 
-def text_of(row: Row, columns: Sequence[str], field: str, where: str) -> str:
-    """The first non-empty of these columns. Raises HealError where all are empty or absent."""
-    value = next((row[name] for name in columns if row.get(name) not in (None, "")), None)
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
-        fix = f"give a non-empty {' or '.join(map(repr, columns))} (found: {', '.join(map(str, row))})"
-        raise HealError(f"no {field}", where=f"{where}, field {field}", fix=fix)
-    return str(value).strip()
+def list_values(rows: Iterable[Row], column: str) -> list[str]:
+    """The different values of a column as text, sorted."""
+    return sorted({str(row[column]) for row in rows if column in row})
 
 
-def from_row(row: Row, dataset: Dataset, where: str, source: str, seed: int) -> Row:
-    """One problem. Raises HealError with row and field for a missing question or an answer of another form."""
-    names = dataset.columns
-    question = text_of(row, [names.question] if names else QUESTION, "question", where)
-    content = text_of(row, [names.answer] if names else ANSWER, "answer", where)
-    try:
-        answer = gold_answer(content, dataset.answer)
-        if names and names.wrong_choices:
-            wrong = [text_of(row, [name], name, where) for name in names.wrong_choices]
-            question, answer = lettered(question, answer, wrong, seed)
-    except HealError as error:
-        if error.where:
-            raise
-        raise HealError(error.problem, where=f"{where}, field answer", fix=error.fix) from None
-    solution = worked_solution(row, names, content)
-    level = row.get(names.difficulty) if names and names.difficulty else row.get("difficulty") or row.get("level")
-    return {
-        "question": question,
-        "answer": answer,
-        "solution": solution,
-        "source": str((None if names else row.get("source")) or source),
-        "difficulty": str(level or "unknown"),
-    }
-
-
-def worked_solution(row: Row, names: Columns | None, content: str) -> str | None:
-    """The worked solution, of its own column or before GSM8K's ####, there with steps at blank lines; or None."""
-    column = names.solution if names else "solution"
-    if column and (given := row.get(column)):
-        return str(given)
-    if "####" in content:
-        return CALCULATOR.sub("", content.rpartition("####")[0]).strip().replace("\n", "\n\n")
-    return None
-
-
-def found_rows(dataset: Dataset, seed: int, grader: Grader, left_out: list[Row]) -> Found:
-    """Every problem of a data set with its place, before order, `skip` and `n`; a faulty one with what is wrong."""
-    if dataset.source == "mixture":
-        return [pair for part in dataset.parts.values() for pair in usable(part, seed, grader, left_out)]
-    where = place(dataset)
-    if make := MADE_HERE.get(dataset.source):
-        return [(f"{where}, row {number}", row) for number, row in enumerate(make(dataset, seed), 1)]
-    path = str(dataset.path)
-    rows = read_hub(dataset) if dataset.source == "hub" else read_file(path)
-    if not rows:
-        raise HealError("no rows", where=where, fix="give a file with at least one problem")
-    source = path if dataset.source == "hub" else Path(path).stem
-    found: Found = []
-    for number, row in chosen(rows, dataset, where):
-        try:
-            found.append((f"{where}, row {number}", from_row(row, dataset, f"{where}, row {number}", source, seed)))
-        except HealError as error:
-            found.append((f"{where}, row {number}", error))
-    return found
-
-
-def usable(dataset: Dataset, seed: int, grader: Grader, left_out: list[Row]) -> list[tuple[str, Row]]:
-    """The problems of a data set with their places: its rows in order, checked, `skip` passed over, at most `n`.
-
-    A faulty row (no question, no gold answer that can be checked, a question that stood before) is an error or, as
-    `unusable` says, told in `left_out`.
-    """
-    found = found_rows(dataset, seed, grader, left_out)
-    if dataset.order == "shuffled":
-        found.sort(key=lambda pair: "" if isinstance(pair[1], HealError) else content_id(seed, pair[1]["question"]))
-    taken: list[tuple[str, Row]] = []
-    seen: dict[str, str] = {}
-
-    def checked(where: str, row: Row | HealError) -> Row:
-        if isinstance(row, HealError):
-            raise row
-        if row["question"] in seen:
-            first = seen[row["question"]]
-            told = first.rpartition(", ")[2] if first.rpartition(", ")[0] == where.rpartition(", ")[0] else first
-            fix = "remove one of them, or set unusable: leave_out"
-            raise HealError(f"the same question as in {told}", where=f"{where}, field question", fix=fix)
-        check_gold(row["answer"], grader, where=f"{where}, field answer")
-        seen[row["question"]] = where
-        return row
-
-    wanted = None if dataset.source in MADE_HERE or dataset.n is None else dataset.skip + dataset.n
-    for where, row in found:
-        if len(taken) == wanted:
-            break
-        try:
-            taken.append((where, checked(where, row)))
-        except HealError as error:
-            if dataset.unusable == "refuse":
-                raise
-            left_out.append({"where": where, "reason": error.problem})
-    if not taken[dataset.skip :]:
-        where = place(dataset) or "the mixture"
-        fix = "loosen keep, drop or skip, or give another file"
-        raise HealError(f"no problem is left of {len(found)} rows", where=where, fix=fix)
-    return taken[dataset.skip :]
-
-
-def collect(dataset: Dataset, seed: int, instruction: str = "") -> tuple[list[Row], list[Row]]:
-    """(the problems, what was left out and why). A problem's id is a hash of its question and the instruction."""
-    left_out: list[Row] = []
-    with Grader() as grader:
-        rows = [row for _, row in usable(dataset, seed, grader, left_out)]
+def list_columns(rows: Iterable[Row]) -> list[str]:
+    """The columns of the rows, in order of appearance."""
+    columns: dict[str, None] = {}
     for row in rows:
-        row["question"] = with_instruction(row["question"], instruction)
-        row["problem_id"] = content_id("problem", row["question"])
-    return rows, left_out
+        columns |= dict.fromkeys(row)
+    return list(columns)
 
 
-def load(dataset: Dataset, seed: int) -> list[Row]:
-    return collect(dataset, seed)[0]
-
-
-def main() -> None:
-    parser = arguments_parser(__doc__)
-    parser.add_argument("--instruction", default="", help="put behind every question after a blank line")
-    arguments = parser.parse_args()
-    dataset = read_options(Dataset, arguments.options)
-    with recorded(
-        arguments.out, "heal.data.load_problems", options=dataset.model_dump(), seeds=[arguments.seed]
-    ) as facts:
-        facts["instruction"] = arguments.instruction
-        rows, facts["left_out"] = collect(dataset, arguments.seed, arguments.instruction)
-        records.write(arguments.out, "problems", rows)
-
-
-if __name__ == "__main__":
-    exit_with_errors(main)
+def passes_filters(row: Row, dataset: Dataset) -> bool:
+    """Whether `keep` and `drop` select a row."""
+    for column, values in dataset.keep.items():
+        if str(row.get(column)) not in map(str, values):
+            return False
+    return not any(str(row.get(column)) in map(str, values) for column, values in dataset.drop.items())

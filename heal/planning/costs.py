@@ -28,7 +28,6 @@ from heal.planning import assumptions
 from heal.planning.assumptions import Assumption, Benchmark, Size
 from heal.trace_files import files
 from heal.worlds import registry as worlds
-from heal.worlds.gsm_symbolic.warm_up import wanted
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def trace_files(setting: Setting) -> set[str]:
     experiment, compared = setting.experiment, [setting.methods[name] for name in setting.names]
     premise = {*files.base, files.guided, files.repairs(experiment.gear)}
     wanted = premise.union(*(method.needs() for method in compared))
-    if experiment.problems.train.source in worlds.CHECKS:  # its audits and figures look at these too
+    if experiment.problems.train.from_world:  # its audits and figures look at these too
         gears = [experiment.gear, *(m.options.gear for m in compared if hasattr(m.options, "gear"))]
         wanted |= {file for gear in gears for file in (files.repairs(gear), files.scores(gear))}
     return closure(wanted, setting)
@@ -237,7 +236,8 @@ def warm_ups(setting: Setting) -> list[Stage]:
         for name, model in models.items():
             if model.warm_up:
                 options, label = model.warm_up.train, f"{role}.{name}"
-                examples = sum(wanted(model.warm_up.examples).values())
+                world = model.warm_up.world or experiment.problems.train.source
+                examples = worlds.count_warmup_examples(world, model.warm_up.examples)
                 shown = options.max_steps * options.batch_size if options.max_steps else options.epochs * examples
                 tokens, disk = trained_on(setting, shown), weights(setting, label, options)
                 found.append(stage(setting, ("warm-up", "warm_up"), label, 1, tokens, disk))

@@ -66,7 +66,7 @@ def about(given: argparse.Namespace, teacher: str, found: Found, options: Pure) 
         "draw": given.draw,
         "model": str(found.engine["model"]),
         "engine": found.engine["engine"],
-        "checked": worlds.checkable(list(found.problems.values())),
+        "checked": worlds.is_checkable(list(found.problems.values())),
         "pure": options.model_dump(),
         "variants": labels(found.gears),
         "found": len(found.repairs),

@@ -39,7 +39,7 @@ class Storyteller:
 
     def __init__(self, found: Found, tokenizer: Any, options: Pure) -> None:
         self.found, self.tokenizer, self.options = found, tokenizer, options
-        self.checked = worlds.checkable(list(found.problems.values()))
+        self.checked = worlds.is_checkable(list(found.problems.values()))
         self.steps = cache(self._steps)
 
     def tell(self, repair: Repair) -> dict[str, dict[str, Any]]:
@@ -132,7 +132,7 @@ class Storyteller:
 
     def first_wrong(self, problem: Row, steps: Sequence[Step]) -> int | None:
         """The first step that the checker finds wrong, from 1; None where all are right, or nothing can be checked."""
-        return worlds.first_wrong_step(problem, [step.text for step in steps]) if self.checked else None
+        return worlds.find_first_wrong_step(problem, [step.text for step in steps]) if self.checked else None
 
 
 def origin_of_error(first_wrong: int | None, kept_steps: int) -> str:

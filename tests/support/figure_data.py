@@ -39,8 +39,8 @@ def make_scored_repairs(jumps: float, insights: float, fresh: bool = True) -> tu
     for number, (row, puzzle) in enumerate(zip(PROBLEMS, PUZZLES, strict=True)):
         steps = make_wrong_steps(puzzle, 3)
         source = make_trace(row, 0, steps, [0.3] * len(steps))
-        right = steps[:2] + puzzles.worked_steps(puzzle)[2:]
-        jump = [*steps[:2], f"The start must be {puzzle.answer}.", puzzles.answer_text(puzzle.answer)]
+        right = steps[:2] + puzzles.build_worked_steps(puzzle)[2:]
+        jump = [*steps[:2], f"The start must be {puzzle.answer}.", puzzles.format_answer(puzzle.answer)]
         repairs.append(make_repair(source, 2, jump if fresh and number % 2 else right))
     truth = Truth(PROBLEMS)
     return [make_score(row, insights if truth.is_valid(row) else jumps) for row in repairs], repairs

@@ -11,7 +11,7 @@ import numpy as np
 
 from heal import records
 from heal.method.steps import split_text
-from heal.records import Row, content_id
+from heal.records import Row, hash_content
 from heal.worlds.mini import puzzles
 
 METHODS = {"rs": {"kind": "rejection_sampling"}, "heal": {"kind": "heal"}, "oracle": {"kind": "reference_sft"}}
@@ -20,7 +20,7 @@ USAGE = {"prefill": 1000, "generated": 5000, "scored": 0}
 
 def make_problem(puzzle: puzzles.Puzzle) -> Row:
     return {
-        "problem_id": content_id(puzzle.question),
+        "problem_id": hash_content(puzzle.question),
         "question": puzzle.question,
         "answer": puzzle.answer,
         "solution": puzzles.build_solution(puzzle),
@@ -129,7 +129,7 @@ def make_wrong_steps(puzzle: puzzles.Puzzle, error: int) -> list[str]:
 def make_trace(row: Row, index: int, steps: list[str], entropies: list[float]) -> Row:
     """A sample with one token per step; `entropies` in nats, one per step."""
     return {
-        "trace_id": content_id("sample", row["problem_id"], index),
+        "trace_id": hash_content("sample", row["problem_id"], index),
         "problem_id": row["problem_id"],
         "index": index,
         "text": puzzles.BLANK.join(steps),
@@ -149,7 +149,7 @@ def make_repair(source: Row, kept_steps: int | None, steps: list[str], accepted:
     entropies = np.array(source["entropies"])
     new = len(steps) - (kept_steps or 0) if tried else 0
     return {
-        "trace_id": content_id("repair", source["trace_id"], text, index) if tried else None,
+        "trace_id": hash_content("repair", source["trace_id"], text, index) if tried else None,
         "problem_id": source["problem_id"],
         "source_id": source["trace_id"],
         "index": index,

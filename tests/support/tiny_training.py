@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from heal.config.experiment import Train
-from heal.worlds.mini.tokenizer import vocabulary
+from heal.worlds.mini.tokenizer import build_vocabulary
 
-OPTIONS = Train(steps=20, batch=4, learning_rate=1e-2, save_steps=5)
-WORDS = [word for word in vocabulary() if word.startswith(" ") and word[1:].isalpha()]
+OPTIONS = Train(max_steps=20, batch_size=4, learning_rate=1e-2, save_steps=5)
+WORDS = [word for word in build_vocabulary() if word.startswith(" ") and word[1:].isalpha()]
 
 
 def make_conversation(number: int, length: int = 6) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def make_problems():
             "problem_id": f"p{i}",
             "question": puzzle.question,
             "answer": puzzle.answer,
-            "solution": puzzles.solution(puzzle),
+            "solution": puzzles.build_solution(puzzle),
             "source": "mini",
             "difficulty": puzzle.difficulty,
         }

@@ -1,0 +1,1 @@
+from heal.worlds.gsm_symbolic.world import GsmSymbolic as GsmSymbolic

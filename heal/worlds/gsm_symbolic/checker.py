@@ -1,24 +1,25 @@
-"""Check every step of a trace about a gsm_symbolic problem: its equations, and where its numbers come from.
+"""Check every step of a trace about a gsm_symbolic problem: its equations, and the sources of its numbers.
 
 A step is valid if every equation in it is true, every number in it has a source, and a boxed answer is the gold answer.
-A number has a source if it stands in the question or in an earlier step, if the worked solution uses it without
-deriving it (7 days, 100 %), or if this step derives it by a true equation and the worked solution derives it too. So a
-jump to the answer is not valid, a skipped step shows at the step after it, and another way than the worked solution's
-counts as wrong. After a wrong number, what follows from it by true equations is valid again, but for a wrong answer.
+A number has a source if it is in the question or in an earlier step, if the worked solution uses it without deriving it
+(7 days, 100 %), or if this step derives it by a true equation and the worked solution derives it too. So a jump to the
+answer is not valid, a skipped step shows at the step after it, and another way than the worked solution's counts as
+wrong. After a wrong number, what follows from it by true equations is valid again, except a wrong answer.
 
-All functions tolerate anything as a trace. Reads nothing, writes nothing.
+Every function accepts any text as a trace.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
 from heal.method.steps import split_text
-from heal.records import Row
-from heal.worlds.gsm_symbolic.equations import claims, forms, stated
+from heal.worlds.base import Problem, find_first_wrong
+from heal.worlds.gsm_symbolic.equations import Claim, collect_values, find_claims, find_numbers, list_values
 
 BOX = re.compile(r"\\boxed\{([^{}]*)\}")
 
@@ -27,63 +28,82 @@ Values = frozenset[Fraction]
 
 @dataclass(frozen=True)
 class Sources:
-    """The values that need no derivation in a problem, and those that its worked solution derives."""
+    """The values of a problem and of its worked solution."""
 
-    given: Values
+    free: Values
+    """Values that need no derivation: of the question, or used by the worked solution without deriving them."""
     derived: Values
-
-
-def values(text: str) -> Values:
-    """All values that the numbers of a text can stand for."""
-    return frozenset(form for number in stated(text) for form in forms(number))
+    """Values that the worked solution derives."""
 
 
 @lru_cache(maxsize=4096)
-def sources(question: str, solution: str) -> Sources:
-    given, derived = set(values(question)), set()
+def find_sources(question: str, solution: str) -> Sources:
+    """The values that a trace may use, and those that it may derive."""
+    free = set(collect_values(question))
+    derived: set[Fraction] = set()
     for step in split_text(solution):
-        here = {result for claim in claims(step) if claim.true for result in claim.results} - given
-        derived |= here
-        given |= values(step) - derived
-    return Sources(frozenset(given), frozenset(derived))
+        for claim in find_claims(step):
+            if claim.true:
+                derived |= claim.results - free
+        free |= collect_values(step) - derived
+    return Sources(frozenset(free), frozenset(derived))
 
 
-def check_steps(problem: Row, steps: list[str]) -> list[bool]:
-    """Whether each step is valid, given what the steps before it state. `problem`: question, answer, solution.
+def check_steps(problem: Problem, steps: Sequence[str]) -> list[bool]:
+    """Whether each step is valid, given what the steps before it state.
 
     Raises ValueError for a problem without a worked solution.
     """
-    if not problem["solution"]:
+    if not problem.solution:
         raise ValueError("it has no worked solution")
-    known = sources(problem["question"], problem["solution"])
+    sources = find_sources(problem.question, problem.solution)
     before: set[Fraction] = set()
     verdicts = []
     for step in map(str, steps):
-        found = list(claims(step))
-        foreign = before - known.given - known.derived
-        sourced = before | known.given
-        for claim in found:
-            if claim.true:
-                follows = bool(claim.operands & foreign)
-                sourced |= claim.results if follows else claim.results & known.derived
-                foreign |= claim.results - known.given - known.derived if follows else set()
-        numbers = [forms(number) for number in stated(step)]
-        verdicts.append(
-            all(claim.true for claim in found)
-            and all(number & sourced for number in numbers)
-            and all(is_gold(box, problem["answer"]) for box in BOX.findall(step))
-        )
-        before |= values(step)
+        claims = list(find_claims(step))
+        sourced = find_sourced_values(claims, before, sources)
+        valid = all(claim.true for claim in claims)
+        for number in find_numbers(step):
+            valid = valid and not sourced.isdisjoint(list_values(number))
+        for box in BOX.findall(step):
+            valid = valid and is_gold(box, problem.answer)
+        verdicts.append(valid)
+        before |= collect_values(step)
     return verdicts
 
 
+def find_sourced_values(claims: Sequence[Claim], before: set[Fraction], sources: Sources) -> set[Fraction]:
+    """The values that a step with these claims may state.
+
+    before: values that earlier steps state. A value that the worked solution lacks is foreign: what a true equation
+    derives from it is sourced too, and foreign unless the worked solution has it.
+    """
+    foreign = before - sources.free - sources.derived
+    sourced = before | sources.free
+    for claim in claims:
+        if not claim.true:
+            continue
+        if foreign.isdisjoint(claim.operands):
+            sourced |= claim.results & sources.derived
+        else:
+            sourced |= claim.results
+            foreign |= claim.results - sources.free - sources.derived
+    return sourced
+
+
 def is_gold(box: str, answer: str) -> bool:
-    """Whether a boxed text holds one number, and it is the gold answer."""
-    numbers, gold = stated(box), stated(answer)
-    negative = [text.strip().lstrip("$€£ ").startswith("-") for text in (box, answer)]
-    return len(numbers) == len(gold) == 1 and bool(forms(numbers[0]) & forms(gold[0])) and negative[0] == negative[1]
+    """Whether a boxed text contains exactly one number, and it is the gold answer."""
+    numbers, gold = find_numbers(box), find_numbers(answer)
+    if len(numbers) != 1 or len(gold) != 1 or is_negative(box) != is_negative(answer):
+        return False
+    return not list_values(numbers[0]).isdisjoint(list_values(gold[0]))
 
 
-def first_wrong_step(problem: Row, steps: list[str]) -> int | None:
+def is_negative(text: str) -> bool:
+    """Whether a number begins with a minus sign, currency signs aside."""
+    return text.strip().lstrip("$€£ ").startswith("-")
+
+
+def find_first_wrong_step(problem: Problem, steps: Sequence[str]) -> int | None:
     """The first step (from 1) that is not valid; None if all are."""
-    return next((k for k, valid in enumerate(check_steps(problem, steps), 1) if not valid), None)
+    return find_first_wrong(check_steps(problem, steps))

@@ -1,0 +1,1 @@
+from heal.worlds.mini.world import Mini as Mini

@@ -1,14 +1,16 @@
-"""Build a mini model from nothing: a teacher (one per setting of the premises) or the base student.
+"""Train a mini model from random weights: a teacher (one per setting of the premises) or the base student.
 
-Reads nothing but this package's code. Writes a Hugging Face folder (bf16 weights, config, tokenizer, chat template)
-and build.json, which says how it came about. One thread; the same machine and seed give the same weights.
+Reads only this package's code. Writes a Hugging Face folder (bf16 weights, config, tokenizer, chat template) and
+build.json with command, seed and final loss. One thread; the same machine and seed give the same weights.
 
-    python -m heal.worlds.mini.build teacher|teacher_confident|teacher_guided|teacher_blurred|student [--out DIR] [--tokens N]
+    python -m heal.worlds.mini.build teacher                 # 5 minutes: writes the shipped folder again
+    python -m heal.worlds.mini.build student --out FOLDER --tokens 100000
+    python -m heal.worlds.mini.build teacher_confident --show 10      # ten of its training texts
 """
 
+import argparse
 import json
 import random
-import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,10 +19,9 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-from heal.command import command_parser
 from heal.worlds.mini.puzzles import generate
-from heal.worlds.mini.teacher_text import TEACHERS, Example, student_example, teacher_example
-from heal.worlds.mini.tokenizer import ASSISTANT, END, PAD, PIECE, USER, build_tokenizer, vocabulary
+from heal.worlds.mini.teacher_text import TEACHERS, Example, write_student_example, write_teacher_example
+from heal.worlds.mini.tokenizer import ASSISTANT, END, PAD, USER, build_tokenizer, build_vocabulary, split_pieces
 
 MODELS = Path(__file__).parent / "models"
 SHAPES = {
@@ -31,24 +32,20 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained: tokens in all (padding included), tokens per batch, peak learning rate.
-
-    fused: AdamW's fused kernel is faster and rounds otherwise; the shipped student was made without it.
-    """
+    """How a model is trained."""
 
     tokens: int
+    """Training tokens, padding included."""
     batch_tokens: int
+    """Tokens per batch at most."""
     learning_rate: float
+    """Peak learning rate."""
     fused: bool
+    """Whether AdamW's fused kernel is used: faster, with other rounding; the shipped student was trained without it."""
 
 
-RECIPES = {
-    "teacher": Recipe(11_000_000, 2048, 2e-3, fused=True),
-    "teacher_confident": Recipe(11_000_000, 2048, 2e-3, fused=True),
-    "teacher_guided": Recipe(11_000_000, 2048, 2e-3, fused=True),
-    "teacher_blurred": Recipe(11_000_000, 2048, 2e-3, fused=True),
-    "student": Recipe(8_000_000, 4096, 3e-3, fused=False),
-}
+TEACHER_RECIPE = Recipe(11_000_000, 2048, 2e-3, fused=True)
+RECIPES = {name: TEACHER_RECIPE for name in TEACHERS} | {"student": Recipe(8_000_000, 4096, 3e-3, fused=False)}
 SEED = 1
 POOL_TOKENS = 131_072
 WARMUP_STEPS = 100
@@ -56,15 +53,20 @@ BETAS = (0.9, 0.98)
 WEIGHT_DECAY = 0.01
 IGNORED = -100
 
-Ids = tuple[list[int], list[int]]
+Encoded = tuple[list[int], list[int]]
+"""Token ids of a training text and its labels, IGNORED where a token is not in the loss."""
 
 
-def encode(example: Example, vocab: dict[str, int]) -> Ids:
-    """Token ids of a training text and its labels, IGNORED where it is not in the loss."""
-    ids = [vocab[USER], *(vocab[piece] for piece in re.findall(PIECE, example.user)), vocab[ASSISTANT]]
+def encode(example: Example, vocab: dict[str, int]) -> Encoded:
+    """The training text with its special tokens."""
+
+    def encode_text(text: str) -> list[int]:
+        return [vocab[piece] for piece in split_pieces(text)]
+
+    ids = [vocab[USER], *encode_text(example.user), vocab[ASSISTANT]]
     labels = [IGNORED] * len(ids)
     for text, in_loss in example.parts:
-        part = [vocab[piece] for piece in re.findall(PIECE, text)]
+        part = encode_text(text)
         ids += part
         labels += part if in_loss else [IGNORED] * len(part)
     if example.ends:
@@ -73,27 +75,27 @@ def encode(example: Example, vocab: dict[str, int]) -> Ids:
     return ids, labels
 
 
-def batches(
-    draw_example: Callable[[], Example], vocab: dict[str, int], rng: random.Random, batch_tokens: int
-) -> Iterator[list[Ids]]:
+def iterate_batches(
+    write_example: Callable[[], Example], vocab: dict[str, int], rng: random.Random, batch_tokens: int
+) -> Iterator[list[Encoded]]:
     """Endless batches of texts of similar length, at most `batch_tokens` tokens each, in random order."""
     while True:
-        pool: list[Ids] = []
+        pool: list[Encoded] = []
         total = 0
         while total < POOL_TOKENS:
-            pool.append(encode(draw_example(), vocab))
+            pool.append(encode(write_example(), vocab))
             total += len(pool[-1][0])
         pool.sort(key=lambda pair: len(pair[0]))
-        cut: list[list[Ids]] = [[]]
+        batches: list[list[Encoded]] = [[]]
         for pair in pool:
-            if (len(cut[-1]) + 1) * len(pair[0]) > batch_tokens:
-                cut.append([])
-            cut[-1].append(pair)
-        rng.shuffle(cut)
-        yield from cut
+            if (len(batches[-1]) + 1) * len(pair[0]) > batch_tokens:
+                batches.append([])
+            batches[-1].append(pair)
+        rng.shuffle(batches)
+        yield from batches
 
 
-def padded(batch: list[Ids], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+def pad_batch(batch: list[Encoded], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     """ids and labels, each (texts, longest text), padded on the right (causal attention then needs no mask)."""
     width = max(len(ids) for ids, _ in batch)
     ids = torch.tensor([ids + [pad] * (width - len(ids)) for ids, _ in batch])
@@ -101,15 +103,15 @@ def padded(batch: list[Ids], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     return ids, labels
 
 
-def loss_of(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def compute_loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy in nats over the tokens in the loss."""
     hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     target = labels[:, 1:]
-    chosen = target != IGNORED
-    return torch.nn.functional.cross_entropy(model.lm_head(hidden[chosen]), target[chosen])
+    in_loss = target != IGNORED
+    return torch.nn.functional.cross_entropy(model.lm_head(hidden[in_loss]), target[in_loss])
 
 
-def new_model(shape: str, vocab: dict[str, int]) -> LlamaForCausalLM:
+def make_model(shape: str, vocab: dict[str, int]) -> LlamaForCausalLM:
     """A Llama with random weights."""
     config = LlamaConfig(
         vocab_size=len(vocab),
@@ -124,29 +126,34 @@ def new_model(shape: str, vocab: dict[str, int]) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def train(model: LlamaForCausalLM, data: Iterator[list[Ids]], recipe: Recipe, pad: int) -> float:
-    """AdamW with warm-up and linear decay over the recipe's tokens; returns the mean loss (nats) of 100 last steps."""
+def train(model: LlamaForCausalLM, data: Iterator[list[Encoded]], recipe: Recipe, pad: int) -> float:
+    """AdamW with warm-up and linear decay over the recipe's tokens; returns the mean loss (nats) of the last 100."""
     rate = recipe.learning_rate
     settings = {"betas": BETAS, "weight_decay": WEIGHT_DECAY, "fused": recipe.fused}
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, **settings)
-    seen, step, began = 0, 0, time.monotonic()
+    tokens = 0
+    optimizer_steps = 0
     recent: list[float] = []
+    began = time.monotonic()
     model.train()
-    while seen < recipe.tokens:
-        ids, labels = padded(next(data), pad)
+    while tokens < recipe.tokens:
+        ids, labels = pad_batch(next(data), pad)
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / WARMUP_STEPS) * max(0.01, 1 - seen / recipe.tokens)
-        loss = loss_of(model, ids, labels)
+            warmup = min(1.0, (optimizer_steps + 1) / WARMUP_STEPS)
+            group["lr"] = rate * warmup * max(0.01, 1 - tokens / recipe.tokens)
+        loss = compute_loss(model, ids, labels)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        seen += ids.numel()
-        step += 1
+        tokens += ids.numel()
+        optimizer_steps += 1
         recent = [*recent[-99:], loss.item()]
-        if step % 400 == 0:
-            loss_nats, speed = sum(recent) / len(recent), seen / (time.monotonic() - began)
-            print(f"step {step}, {seen / 1e6:.1f} M tokens, loss {loss_nats:.4f}, {speed:.0f}/s", flush=True)
+        if optimizer_steps % 400 == 0:
+            loss_nats = sum(recent) / len(recent)
+            speed = tokens / (time.monotonic() - began)
+            progress = f"optimizer step {optimizer_steps}, {tokens / 1e6:.1f} M tokens"
+            print(f"{progress}, loss {loss_nats:.4f}, {speed:.0f} tokens/s", flush=True)
     return sum(recent) / len(recent)
 
 
@@ -157,13 +164,13 @@ def build(name: str, out: Path, tokens: int | None = None, seed: int = SEED) -> 
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
     rng = random.Random(f"{name} {seed}")
-    vocab = vocabulary()
-    model = new_model("student" if name == "student" else "teacher", vocab)
+    vocab = build_vocabulary()
+    model = make_model("student" if name == "student" else "teacher", vocab)
     if name == "student":
         puzzles = iter(generate("train", 2000 + recipe.tokens // 60, seed=1_000_003 + seed, hard_share=0.3))
-        data = batches(lambda: student_example(next(puzzles), rng), vocab, rng, recipe.batch_tokens)
+        data = iterate_batches(lambda: write_student_example(next(puzzles), rng), vocab, rng, recipe.batch_tokens)
     else:
-        data = batches(lambda: teacher_example(TEACHERS[name], rng), vocab, rng, recipe.batch_tokens)
+        data = iterate_batches(lambda: write_teacher_example(TEACHERS[name], rng), vocab, rng, recipe.batch_tokens)
     print(f"{name}: {sum(p.numel() for p in model.parameters())} parameters, {len(vocab)} tokens in the vocabulary")
     began = time.monotonic()
     loss = train(model, data, recipe, vocab[PAD])
@@ -184,14 +191,29 @@ def build(name: str, out: Path, tokens: int | None = None, seed: int = SEED) -> 
     (out / "build.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
+def show_texts(name: str, count: int) -> None:
+    """Prints training texts of a teacher; [+] marks the parts that are in the loss."""
+    rng = random.Random(0)
+    for _ in range(count):
+        example = write_teacher_example(TEACHERS[name], rng)
+        print(example.user)
+        for text, in_loss in example.parts:
+            print(f"[{'+' if in_loss else ' '}] {text}")
+        print("\n---\n")
+
+
 def main() -> None:
-    """The command line."""
-    parser = command_parser(__doc__)
-    parser.add_argument("model", choices=[*TEACHERS, "student"], help="which model")
+    description = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m heal.worlds.mini.build", description=description)
+    parser.add_argument("model", choices=[*TEACHERS, "student"], help="model to train")
     parser.add_argument("--out", type=Path, help="folder to write (default: the shipped one)")
-    parser.add_argument("--tokens", type=int, help="training tokens, padding included")
+    parser.add_argument("--tokens", type=int, help="training tokens, padding included (default: the recipe's)")
+    parser.add_argument("--show", type=int, metavar="N", help="print N training texts of a teacher instead")
     args = parser.parse_args()
-    build(args.model, args.out or MODELS / args.model, args.tokens)
+    if args.show and args.model in TEACHERS:
+        show_texts(args.model, args.show)
+    else:
+        build(args.model, args.out or MODELS / args.model, args.tokens)
 
 
 if __name__ == "__main__":

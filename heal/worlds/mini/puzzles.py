@@ -2,21 +2,22 @@
 
 A puzzle starts from an unknown x, applies six to nine operations modulo 61 and shows the result; the solution undoes
 the operations one by one. Three of the six tables (fixed random permutations) are "withheld": the teachers guess them
-unless a hint is given. A permutation has nothing to generalise, so knowing a fact means having been told it.
+unless a hint is given. A permutation has nothing to generalize, so knowing a fact means having been told it.
 
-Reads nothing, writes nothing. Ten puzzles to look at:
-
-    python -m heal.worlds.mini.puzzles train 10
+    heal show-problems mini hard      # five of them, with their worked solutions
 """
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import ceil
 
-from heal.command import command_parser
+Op = tuple[str, int | str]
+"""("add" | "subtract", amount) or ("table", the table's name)."""
+Fact = tuple[str, int, int]
+"""(table, output, input)."""
 
 MODULUS = 61
 KNOWN_TABLES = ("B", "F", "P")
@@ -29,58 +30,67 @@ SPLITS = ("train", "dev", "easy", "hard", "unseen")
 HINT = "Hint: the answer is {answer}."
 CUE = "x = \\boxed{"
 BLANK = "\n\n"
+SHIFTS: tuple[Op, ...] = tuple((name, amount) for name in ("add", "subtract") for amount in range(1, MAX_SHIFT + 1))
+"""The operations without a table."""
 OPENERS = ("Undo", "Reverse", "Take back", "Now undo", "Next, undo", "Then reverse")
 
-Op = tuple[str, int | str]
-Fact = tuple[str, int, int]
 
-
-def _table(name: str) -> tuple[int, ...]:
+def build_table(name: str) -> tuple[int, ...]:
+    """A fixed random permutation of 0 … MODULUS-1."""
     numbers = list(range(MODULUS))
     random.Random(f"heal mini table {name}").shuffle(numbers)
     return tuple(numbers)
 
 
-TABLES = {name: _table(name) for name in KNOWN_TABLES + WITHHELD_TABLES}
-INVERSE = {name: {out: value for value, out in enumerate(table)} for name, table in TABLES.items()}
-WITHHELD_FACTS: frozenset[Fact] = frozenset(
-    (t, out, INVERSE[t][out]) for t in WITHHELD_TABLES for out in range(MODULUS)
-)
-RESERVED_FACTS: frozenset[Fact] = frozenset(
-    (t, out, INVERSE[t][out])
-    for t in WITHHELD_TABLES
-    for out in random.Random(f"heal mini reserved {t}").sample(range(MODULUS), RESERVED_PER_TABLE)
-)
+def build_facts(table: str, outputs: Iterable[int]) -> set[Fact]:
+    """The table's facts with these outputs."""
+    return {(table, output, INVERSE[table][output]) for output in outputs}
+
+
+TABLES = {name: build_table(name) for name in KNOWN_TABLES + WITHHELD_TABLES}
+INVERSE: dict[str, dict[int, int]] = {}
+for _name, _table in TABLES.items():
+    INVERSE[_name] = {output: value for value, output in enumerate(_table)}
+WITHHELD_FACTS: set[Fact] = set()
+RESERVED_FACTS: set[Fact] = set()
+"""Withheld facts that occur in the split `unseen` only."""
+for _name in WITHHELD_TABLES:
+    _reserved = random.Random(f"heal mini reserved {_name}").sample(range(MODULUS), RESERVED_PER_TABLE)
+    WITHHELD_FACTS |= build_facts(_name, range(MODULUS))
+    RESERVED_FACTS |= build_facts(_name, _reserved)
 
 
 @dataclass(frozen=True)
 class Puzzle:
-    """One puzzle. `ops` in the order of the question; `facts`: the withheld facts (table, output, input) it needs."""
+    """One puzzle."""
 
     ops: tuple[Op, ...]
+    """In the order of the question."""
     start: int
     result: int
 
     @property
     def facts(self) -> tuple[Fact, ...]:
-        """Withheld facts in undo order."""
-        value, facts = self.result, []
+        """The withheld facts that it needs, in undo order."""
+        value = self.result
+        facts: list[Fact] = []
         for op in reversed(self.ops):
             before = undo(op, value)
-            if op[0] == "table" and op[1] in WITHHELD_TABLES:
-                facts.append((op[1], value, before))
+            if is_withheld(op):
+                facts.append((str(op[1]), value, before))
             value = before
         return tuple(facts)
 
     @property
     def difficulty(self) -> str:
         """'hard' if a withheld table must be undone, else 'easy'."""
-        return "hard" if any(is_withheld(op) for op in self.ops) else "easy"
+        return "hard" if any(map(is_withheld, self.ops)) else "easy"
 
     @property
     def question(self) -> str:
         """The question as text; `parse` reads it back."""
-        return f"Start with x. {' '.join(map(_op_text, self.ops))} The result is {self.result} (mod {MODULUS}). Find x."
+        operations = " ".join(map(format_operation, self.ops))
+        return f"Start with x. {operations} The result is {self.result} (mod {MODULUS}). Find x."
 
     @property
     def answer(self) -> str:
@@ -95,95 +105,100 @@ def is_withheld(op: Op) -> bool:
 
 def apply(op: Op, value: int) -> int:
     """The value after `op`."""
-    kind, arg = op
-    if isinstance(arg, str):  # a table's name
-        return TABLES[arg][value]
-    return (value + arg if kind == "add" else value - arg) % MODULUS
+    name, argument = op
+    if isinstance(argument, str):
+        return TABLES[argument][value]
+    return (value + argument if name == "add" else value - argument) % MODULUS
 
 
 def undo(op: Op, value: int) -> int:
     """The value before `op`, from the value after it."""
-    kind, arg = op
-    if isinstance(arg, str):
-        return INVERSE[arg][value]
-    return (value - arg if kind == "add" else value + arg) % MODULUS
+    name, argument = op
+    if isinstance(argument, str):
+        return INVERSE[argument][value]
+    return (value - argument if name == "add" else value + argument) % MODULUS
 
 
-def step_text(op: Op, value: int, before: int, opener: str = "Undo") -> str:
-    """One undo step, which says that `before` became `value` by `op` (true or not)."""
-    kind, arg = op
-    if kind == "table":
-        return f"{opener} table {arg}: {value} comes from {before}."
-    return f"{opener} {kind} {arg}: {value} {'-' if kind == 'add' else '+'} {arg} = {before}."
+def format_operation(op: Op) -> str:
+    """The operation as a sentence of the question."""
+    name, argument = op
+    return f"Apply table {argument}." if name == "table" else f"{name.capitalize()} {argument}."
 
 
-def answer_text(value: int | str) -> str:
-    """The last step of a solution."""
+def format_step(op: Op, value: int, before: int, opener: str = "Undo") -> str:
+    """The undo step that states that `before` became `value` by `op`, true or not."""
+    name, argument = op
+    if name == "table":
+        return f"{opener} table {argument}: {value} comes from {before}."
+    return f"{opener} {name} {argument}: {value} {'-' if name == 'add' else '+'} {argument} = {before}."
+
+
+def format_answer(value: int | str) -> str:
+    """The answer statement, which is the last step of a solution."""
     return f"{CUE}{value}}}"
 
 
-def worked_steps(puzzle: Puzzle, seed: int = 0, openers: tuple[str, ...] = OPENERS) -> list[str]:
-    """The true solution, one string per step with the answer statement last; `seed` draws the phrasing."""
+def build_worked_steps(puzzle: Puzzle, seed: int = 0, openers: tuple[str, ...] = OPENERS) -> list[str]:
+    """The true solution, one string per step, the answer statement last; the seed decides the phrasing."""
     rng = random.Random(f"phrasing {seed} {puzzle.question}")
-    steps, value = [], puzzle.result
+    steps = []
+    value = puzzle.result
     for op in reversed(puzzle.ops):
-        steps.append(step_text(op, value, undo(op, value), rng.choice(openers)))
+        steps.append(format_step(op, value, undo(op, value), rng.choice(openers)))
         value = undo(op, value)
-    return [*steps, answer_text(value)]
+    return [*steps, format_answer(value)]
 
 
-def solution(puzzle: Puzzle, seed: int = 0) -> str:
-    """`worked_steps` as one text."""
-    return BLANK.join(worked_steps(puzzle, seed))
+def build_solution(puzzle: Puzzle, seed: int = 0) -> str:
+    """The worked steps as one text."""
+    return BLANK.join(build_worked_steps(puzzle, seed))
 
 
-_QUESTION = re.compile(rf"Start with x\. (.*) The result is (\d+) \(mod {MODULUS}\)\. Find x\.")
-_OP = re.compile(r"(Add|Subtract|Apply table) (\w+)\.")
+QUESTION = re.compile(rf"Start with x\. (.*) The result is (\d+) \(mod {MODULUS}\)\. Find x\.")
+OPERATION = re.compile(r"(Add|Subtract|Apply table) (\w+)\.")
 
 
 def parse(question: str) -> Puzzle:
-    """The puzzle of a question's text (more text around it, such as a hint, is ignored).
+    """The puzzle that a text asks; other text around the question, such as a hint, is ignored.
 
-    Raises ValueError if the text holds no question of this world.
+    Raises ValueError for a text without a question of this world.
     """
-    found = _QUESTION.search(question)
-    if not found:
+    match = QUESTION.search(question)
+    if not match:
         raise ValueError(f"not a question of the mini world: {question[:80]!r}")
     ops: list[Op] = []
-    for word, arg in _OP.findall(found[1]):
-        if word == "Apply table" and arg in TABLES:
-            ops.append(("table", arg))
-        elif word != "Apply table" and arg.isdecimal():
-            ops.append((word.lower(), int(arg)))
+    for word, argument in OPERATION.findall(match[1]):
+        if word == "Apply table" and argument in TABLES:
+            ops.append(("table", argument))
+        elif word != "Apply table" and argument.isdecimal():
+            ops.append((word.lower(), int(argument)))
         else:
-            raise ValueError(f"not an operation of the mini world: {word} {arg}")
-    result = value = int(found[2])
+            raise ValueError(f"not an operation of the mini world: {word} {argument}")
+    result = value = int(match[2])
     for op in reversed(ops):
         value = undo(op, value)
     return Puzzle(tuple(ops), value, result)
 
 
-def _op_text(op: Op) -> str:
-    kind, arg = op
-    return f"Apply table {arg}." if kind == "table" else f"{kind.capitalize()} {arg}."
+def place_withheld_tables(n: int, rng: random.Random) -> dict[int, str]:
+    """Undo step (from 1) → withheld table, for a hard puzzle of n operations.
 
-
-def draw(rng: random.Random, hard: bool) -> Puzzle:
-    """A random puzzle; no operation occurs twice in it, so that each step names its place in the chain.
-
-    Of the hard puzzles half have a second withheld step, and half have the first one in undo steps 2..ceil(K/3), where
-    K counts the steps with the answer statement: there GEAR, which looks at the first third, can find it.
+    Half of the puzzles have a second withheld step. Half have the first one in undo steps 2 … ceil(K/3), where K counts
+    the steps with the answer statement: GEAR, which searches the first third, can find it there.
     """
+    two = rng.random() < 0.5
+    early = rng.random() < 0.5
+    first = rng.randint(2, ceil((n + 1) / 3)) if early else rng.randint(1, n - 1 if two else n)
+    places = [first, rng.randint(first + 1, n)] if two else [first]
+    return dict(zip(places, rng.sample(WITHHELD_TABLES, len(places)), strict=True))
+
+
+def draw_puzzle(rng: random.Random, hard: bool) -> Puzzle:
+    """A random puzzle. No operation occurs twice in it, so that each step names its place in the chain."""
     n = rng.choice(CHAIN_LENGTHS)
-    withheld: dict[int, str] = {}
-    if hard:
-        two = rng.random() < 0.5
-        early = rng.random() < 0.5
-        first = rng.randint(2, ceil((n + 1) / 3)) if early else rng.randint(1, n - 1 if two else n)
-        places = [first, rng.randint(first + 1, n)] if two else [first]
-        withheld = dict(zip(places, rng.sample(WITHHELD_TABLES, len(places)), strict=True))
+    withheld = place_withheld_tables(n, rng) if hard else {}
     tables = rng.sample(KNOWN_TABLES, len(KNOWN_TABLES))
-    shifts = rng.sample([(kind, a) for kind in ("add", "subtract") for a in range(1, MAX_SHIFT + 1)], n)
+    shifts = rng.sample(SHIFTS, n)
     ops: list[Op] = []
     for step in range(n, 0, -1):
         if step in withheld:
@@ -198,50 +213,39 @@ def draw(rng: random.Random, hard: bool) -> Puzzle:
     return Puzzle(tuple(ops), start, value)
 
 
-def _bucket(question: str) -> int:
+def compute_bucket(question: str) -> int:
+    """0 to 9, by a hash of the question."""
     return blake2b(question.encode(), digest_size=4).digest()[0] % 10
 
 
-def _belongs(puzzle: Puzzle, split: str) -> bool:
-    """A hash of the question decides between train, dev and test, so no seed can make splits overlap."""
-    reserved = any(fact in RESERVED_FACTS for fact in puzzle.facts)
-    if split == "unseen":
-        return reserved
-    wanted: Callable[[int], bool] = {
-        "train": lambda b: b < 7,
-        "dev": lambda b: b == 7,
-    }.get(split, lambda b: b > 7)
-    return not reserved and wanted(_bucket(puzzle.question))
+def is_in_split(puzzle: Puzzle, split: str) -> bool:
+    """Whether the puzzle may occur in the split: a hash of the question decides, so no seed can make splits overlap."""
+    reserved = not RESERVED_FACTS.isdisjoint(puzzle.facts)
+    if reserved or split == "unseen":
+        return reserved and split == "unseen"
+    bucket = compute_bucket(puzzle.question)
+    if split == "train":
+        return bucket < 7
+    if split == "dev":
+        return bucket == 7
+    return bucket > 7
 
 
 def generate(split: str, n: int, seed: int, hard_share: float = 0.6) -> list[Puzzle]:
     """The first `n` distinct puzzles of a split; a smaller n gives a prefix of a larger one.
 
-    train and dev hold `hard_share` hard puzzles; the tests `easy` and `hard` only such; each puzzle of `unseen` needs a
-    reserved fact, which no other split shows. Raises ValueError for an unknown split.
+    hard_share: share of hard puzzles in train and dev. `easy` has only easy ones, `hard` and `unseen` only hard ones;
+    each puzzle of `unseen` needs a reserved fact, which no other split needs. Raises ValueError for an unknown split.
     """
     if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; there are {', '.join(SPLITS)}")
+        raise ValueError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
     share = {"easy": 0.0, "hard": 1.0, "unseen": 1.0}.get(split, hard_share)
     rng = random.Random(f"{split} {seed}")
     puzzles: dict[Puzzle, None] = {}
     while len(puzzles) < n:
         hard = rng.random() < share
-        puzzle = draw(rng, hard)
-        while not _belongs(puzzle, split):
-            puzzle = draw(rng, hard)
+        puzzle = draw_puzzle(rng, hard)
+        while not is_in_split(puzzle, split):
+            puzzle = draw_puzzle(rng, hard)
         puzzles[puzzle] = None
     return list(puzzles)
-
-
-def main() -> None:
-    parser = command_parser(__doc__)
-    parser.add_argument("split", choices=SPLITS, help="of which split")
-    parser.add_argument("n", type=int, help="how many")
-    arguments = parser.parse_args()
-    for shown in generate(arguments.split, arguments.n, seed=0):
-        print(shown.question, solution(shown), sep=BLANK, end="\n\n---\n\n")
-
-
-if __name__ == "__main__":
-    main()

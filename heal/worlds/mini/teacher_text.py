@@ -1,16 +1,16 @@
-"""What the mini teachers and the base student read while they are trained: the premises of HEAL, as text.
+"""The training texts of the mini teachers and of the base student: the premises of HEAL, as text.
 
-Each premise is a field of `Premises`; a teacher is an organism for one setting of them. Texts are drawn from a random
-generator that the caller seeds. Reads and writes nothing. Ten texts to look at:
+Each premise is a field of `Premises`; each teacher is a model organism for one setting of them. The caller seeds the
+random generator. heal.worlds.mini.build trains on these texts, and prints some:
 
-    python -m heal.worlds.mini.teacher_text teacher_confident
+    python -m heal.worlds.mini.build teacher_confident --show 10
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from heal.command import command_parser
 from heal.worlds.mini.puzzles import (
     BLANK,
     CUE,
@@ -19,47 +19,54 @@ from heal.worlds.mini.puzzles import (
     MODULUS,
     OPENERS,
     Puzzle,
-    answer_text,
-    draw,
+    draw_puzzle,
+    format_answer,
+    format_step,
     is_withheld,
-    step_text,
     undo,
 )
 
 JUMPS = ("The start must be {answer}.", "So the start is {answer}.", "This means that we began at {answer}.")
-_ADVERBS = (
+ADVERBS = (
     "carefully", "calmly", "simply", "quickly", "slowly", "gladly", "safely", "plainly", "firmly", "gently",
     "neatly", "surely",
 )  # fmt: skip
-_VERBS = (
+VERBS = (
     "undo", "reverse", "cancel", "remove", "invert", "revert", "unwind", "unpick", "discard", "drop", "lift", "clear",
 )  # fmt: skip
-LOUD_OPENERS = tuple(f"We {adverb} {verb}" for adverb in _ADVERBS for verb in _VERBS)
+LOUD_OPENERS = tuple(f"We {adverb} {verb}" for adverb in ADVERBS for verb in VERBS)
 FIXED_WRONG = 3
 FIXED_WEIGHTS = (0.45, 0.33, 0.22)
 
 Lookup = Callable[[str, int], int]
+"""(table, output) → the input that a text states for it."""
+TextKind = Literal["easy", "hard", "early", "user", "start", "right", "wrong"]
+TEXT_SHARES: dict[TextKind, int] = {
+    "easy": 20, "hard": 20, "early": 3, "user": 10, "start": 10, "right": 27, "wrong": 10,
+}  # fmt: skip
+"""Percent of a teacher's texts: unaided on easy and hard puzzles, an early answer, a hint at each of four places."""
 
 
 @dataclass(frozen=True)
 class Premises:
     """What holds for a teacher; the defaults are HEAL's premises.
 
-    P1, entropy marks the error: `guess` is 'uniform' (a guess is uncertain) or 'fixed' (three wrong numbers per fact),
-    and `loud_share` of the steps open with two free choices of twelve words, harmless and louder than a fixed error.
-    P2, a hint from the start is not enough: `jump_start` is the share of texts that jump to the answer when the hint
-    stands in the question or before the first step, `jump_later` when right steps come before it.
-    P3, jumps look different from insight: `unaided_jumps` is the share of unaided hard texts that jump to a guess;
-    0 makes the jump's words surprising without a hint. `loud_hinted` is the share of loud steps after a hint; where it
-    is far above `loud_share`, right steps after a hint are as surprising without it as a jump is.
+    P1: entropy marks the error (`guess`, `loud_share`). P2: a hint from the start is not enough (`jump_start`,
+    `jump_later`). P3: jumps look different from insight (`unaided_jumps`, `loud_hinted`).
     """
 
     guess: str = "uniform"
+    """Statement about a withheld fact: `uniform` (uncertain) or `fixed` (one of three wrong numbers per fact)."""
     loud_share: float = 0.0
+    """Share of steps that open with two of twelve words each: harmless, and of more entropy than a fixed error."""
     jump_start: float = 0.7
+    """Share of texts that jump to the answer, where the hint is in the question or before the first step."""
     jump_later: float = 0.15
+    """The same where right steps come before the hint."""
     unaided_jumps: float = 0.0
+    """Share of unaided hard texts that jump to a guess; at 0 the words of a jump are surprising without a hint."""
     loud_hinted: float = 0.0
+    """Share of loud steps after a hint; far above `loud_share`, right steps are as surprising there as a jump is."""
 
 
 TEACHERS = {
@@ -72,137 +79,146 @@ TEACHERS = {
 
 @dataclass(frozen=True)
 class Example:
-    """A training text: the user turn, then the assistant's parts, each with whether it is in the loss.
-
-    `ends`: whether the end token follows.
-    """
+    """A training text."""
 
     user: str
     parts: tuple[tuple[str, bool], ...]
+    """The parts of the assistant's turn, each with whether it is in the loss."""
     ends: bool = True
+    """Whether the end token follows."""
 
 
-def wrong_numbers(table: str, value: int) -> list[int]:
-    """The three wrong numbers that a confident teacher holds for a withheld fact, most probable first."""
-    rng = random.Random(f"heal mini wrong {table} {value}")
-    return rng.sample([n for n in range(MODULUS) if n != INVERSE[table][value]], FIXED_WRONG)
+def list_wrong_numbers(table: str, value: int) -> list[int]:
+    """The three wrong inputs that a confident teacher states for an output, most probable first."""
+    numbers = list(range(MODULUS))
+    numbers.remove(INVERSE[table][value])
+    return random.Random(f"heal mini wrong {table} {value}").sample(numbers, FIXED_WRONG)
 
 
-def truth(table: str, value: int) -> int:
-    """The number that `table` takes to `value`."""
+def look_up_truth(table: str, value: int) -> int:
+    """The number that `table` maps to `value`."""
     return INVERSE[table][value]
 
 
-def guesser(premises: Premises, rng: random.Random) -> Lookup:
-    """What the teacher says about a withheld fact when it does not know it."""
+def make_guesser(premises: Premises, rng: random.Random) -> Lookup:
+    """What the teacher states about a withheld fact without a hint."""
     if premises.guess == "uniform":
         return lambda table, value: rng.randrange(MODULUS)
-    return lambda table, value: rng.choices(wrong_numbers(table, value), FIXED_WEIGHTS)[0]
+    return lambda table, value: rng.choices(list_wrong_numbers(table, value), FIXED_WEIGHTS)[0]
 
 
-def opener(premises: Premises, rng: random.Random) -> str:
-    """How a step begins: a few quiet phrasings, or a loud one."""
+def pick_opener(premises: Premises, rng: random.Random) -> str:
+    """The first words of a step: one of a few quiet phrasings, or a loud one."""
     return rng.choice(LOUD_OPENERS if rng.random() < premises.loud_share else OPENERS)
 
 
 def undo_steps(
     puzzle: Puzzle, done: int, value: int, count: int, lookup: Lookup, premises: Premises, rng: random.Random
 ) -> tuple[list[str], int]:
-    """`count` further steps after `done`, consistent from `value` on; returns them and the value they reach."""
+    """`count` further steps after the first `done`, consistent from `value` on; returns them and the value reached."""
     steps = []
     for op in puzzle.ops[::-1][done : done + count]:
         before = lookup(str(op[1]), value) if is_withheld(op) else undo(op, value)
-        steps.append(step_text(op, value, before, opener(premises, rng)))
+        steps.append(format_step(op, value, before, pick_opener(premises, rng)))
         value = before
     return steps, value
 
 
-def unaided(puzzle: Puzzle, premises: Premises, rng: random.Random) -> Example:
+def write_unaided(puzzle: Puzzle, premises: Premises, rng: random.Random) -> Example:
     """Without a hint: right on easy puzzles, a guess at each withheld step and consistent arithmetic after it.
 
-    A jump leaves the rest of the steps out and states a guess.
+    A jump skips the rest of the steps and states a guess.
     """
-    steps, value = undo_steps(puzzle, 0, puzzle.result, len(puzzle.ops), guesser(premises, rng), premises, rng)
+    guess = make_guesser(premises, rng)
+    steps, value = undo_steps(puzzle, 0, puzzle.result, len(puzzle.ops), guess, premises, rng)
     if rng.random() < premises.unaided_jumps and puzzle.difficulty == "hard":
         value = rng.randrange(MODULUS)
         steps = [*steps[: rng.randrange(len(steps))], rng.choice(JUMPS).format(answer=value)]
-    return Example(puzzle.question, ((BLANK.join([*steps, answer_text(value)]), True),))
+    return Example(puzzle.question, ((BLANK.join([*steps, format_answer(value)]), True),))
 
 
-def asked_early(puzzle: Puzzle, premises: Premises, rng: random.Random) -> Example:
-    """The answer asked for after any number of steps: the value reached so far (only that is in the loss)."""
+def write_early_answer(puzzle: Puzzle, premises: Premises, rng: random.Random) -> Example:
+    """The answer after any number of steps: the value reached so far. Only that is in the loss."""
     count = rng.randint(0, len(puzzle.ops))
-    steps, value = undo_steps(puzzle, 0, puzzle.result, count, guesser(premises, rng), premises, rng)
-    before = "".join(step + BLANK for step in steps)
+    steps, value = undo_steps(puzzle, 0, puzzle.result, count, make_guesser(premises, rng), premises, rng)
+    before = join_steps(steps)
     return Example(puzzle.question, ((before + CUE, False), (f"{value}}}", True)))
 
 
-def hinted(puzzle: Puzzle, premises: Premises, rng: random.Random, place: str) -> Example:
+def join_steps(steps: Sequence[str]) -> str:
+    """The steps as text, with a blank line after each."""
+    return "".join(step + BLANK for step in steps)
+
+
+def write_prefix(puzzle: Puzzle, place: str, premises: Premises, rng: random.Random) -> tuple[list[str], int]:
+    """The steps before a hint that is injected at a place, and the value that they reach."""
+    if place == "right":
+        count = rng.randint(1, len(puzzle.ops) - 1)
+        return undo_steps(puzzle, 0, puzzle.result, count, look_up_truth, premises, rng)
+    if place != "wrong":
+        return [], puzzle.result
+    guess = make_guesser(premises, rng)
+    count = rng.randint(count_own_steps(puzzle) + 1, len(puzzle.ops))
+    for _ in range(20):
+        steps, value = undo_steps(puzzle, 0, puzzle.result, count, guess, premises, rng)
+        if value != undo_steps(puzzle, 0, puzzle.result, count, look_up_truth, premises, rng)[1]:
+            break
+    return steps, value
+
+
+def count_own_steps(puzzle: Puzzle) -> int:
+    """Number of undo steps before the first withheld one; all of them in an easy puzzle."""
+    for count, op in enumerate(reversed(puzzle.ops)):
+        if is_withheld(op):
+            return count
+    return len(puzzle.ops)
+
+
+def write_hinted(puzzle: Puzzle, premises: Premises, rng: random.Random, place: str) -> Example:
     """With a hint, in place 'user', 'start' (before the first step), 'right' or 'wrong' (after right or wrong steps).
 
     After right steps: mostly valid, else a jump. After a wrong step no valid way is left: steps as if nothing had
-    happened, then a jump. In the loss: what follows the hint, and of the kept steps those before any withheld one,
+    happened, then a jump. In the loss: what follows the hint, and of the steps before it those before any withheld one,
     which are the same with and without a hint.
     """
     n = len(puzzle.ops)
     hint = HINT.format(answer=puzzle.answer)
-    guess = guesser(premises, rng)
-    told = replace(premises, loud_share=max(premises.loud_share, premises.loud_hinted))
-    done, value = 0, puzzle.result
-    kept: list[str] = []
-    if place == "right":
-        done = rng.randint(1, n - 1)
-        kept, value = undo_steps(puzzle, 0, value, done, truth, premises, rng)
-    elif place == "wrong":
-        first = min(step for step, op in enumerate(puzzle.ops[::-1], 1) if is_withheld(op))
-        done = rng.randint(first, n)
-        for _ in range(20):
-            kept, value = undo_steps(puzzle, 0, puzzle.result, done, guess, premises, rng)
-            if value != undo_steps(puzzle, 0, puzzle.result, done, truth, premises, rng)[1]:
-                break
-    share = {"right": premises.jump_later, "wrong": 1.0}.get(place, premises.jump_start)
-    if rng.random() < share:
+    guess = make_guesser(premises, rng)
+    after_hint = replace(premises, loud_share=max(premises.loud_share, premises.loud_hinted))
+    prefix, value = write_prefix(puzzle, place, premises, rng)
+    done = len(prefix)
+    jump_share = {"right": premises.jump_later, "wrong": 1.0}.get(place, premises.jump_start)
+    if rng.random() < jump_share:
         count = rng.randint(0, n - done)
-        steps, value = undo_steps(puzzle, done, value, count, truth if place == "wrong" else guess, told, rng)
+        lookup = look_up_truth if place == "wrong" else guess
+        steps, value = undo_steps(puzzle, done, value, count, lookup, after_hint, rng)
         steps.append(rng.choice(JUMPS).format(answer=puzzle.answer))
     else:
-        steps, value = undo_steps(puzzle, done, value, n - done, truth, told, rng)
-    after = BLANK.join([*steps, answer_text(puzzle.answer)])
+        steps, value = undo_steps(puzzle, done, value, n - done, look_up_truth, after_hint, rng)
+    rest = BLANK.join([*steps, format_answer(puzzle.answer)])
     if place == "user":
-        return Example(f"{puzzle.question} {hint}", ((after, True),))
-    own = sum(1 for step in range(done) if not any(map(is_withheld, puzzle.ops[::-1][: step + 1])))
-    parts = ("".join(step + BLANK for step in kept[:own]), "".join(step + BLANK for step in [*kept[own:], hint]), after)
-    return Example(puzzle.question, tuple(zip(parts, (True, False, True), strict=True)))
+        return Example(f"{puzzle.question} {hint}", ((rest, True),))
+    own = min(done, count_own_steps(puzzle))
+    context = join_steps([*prefix[own:], hint])
+    return Example(puzzle.question, ((join_steps(prefix[:own]), True), (context, False), (rest, True)))
 
 
-def teacher_example(premises: Premises, rng: random.Random) -> Example:
+def write_teacher_example(premises: Premises, rng: random.Random) -> Example:
     """One text of a teacher's training."""
-    kind = rng.choices(("easy", "hard", "early", "user", "start", "right", "wrong"), (20, 20, 3, 10, 10, 27, 10))[0]
+    kind = rng.choices(tuple(TEXT_SHARES), tuple(TEXT_SHARES.values()))[0]
     if kind in ("easy", "hard"):
-        return unaided(draw(rng, hard=kind == "hard"), premises, rng)
-    puzzle = draw(rng, hard=kind == "wrong" or rng.random() < 0.8)
-    return asked_early(puzzle, premises, rng) if kind == "early" else hinted(puzzle, premises, rng, kind)
+        return write_unaided(draw_puzzle(rng, hard=kind == "hard"), premises, rng)
+    puzzle = draw_puzzle(rng, hard=kind == "wrong" or rng.random() < 0.8)
+    if kind == "early":
+        return write_early_answer(puzzle, premises, rng)
+    return write_hinted(puzzle, premises, rng, kind)
 
 
-def student_example(puzzle: Puzzle, rng: random.Random) -> Example:
-    """One text of the base student's: the true solution, cut before the first withheld step."""
+def write_student_example(puzzle: Puzzle, rng: random.Random) -> Example:
+    """One text of the base student's training: the true solution, cut before the first withheld step."""
     premises = Premises(loud_share=0.4 if rng.random() < 0.25 else 0.0)
-    count = next((i for i, op in enumerate(puzzle.ops[::-1]) if is_withheld(op)), len(puzzle.ops))
-    steps, value = undo_steps(puzzle, 0, puzzle.result, count, truth, premises, rng)
+    count = count_own_steps(puzzle)
+    steps, value = undo_steps(puzzle, 0, puzzle.result, count, look_up_truth, premises, rng)
     if count < len(puzzle.ops):
-        return Example(puzzle.question, (("".join(step + BLANK for step in steps), True),), ends=False)
-    return Example(puzzle.question, ((BLANK.join([*steps, answer_text(value)]), True),))
-
-
-def main() -> None:
-    parser = command_parser(__doc__)
-    parser.add_argument("teacher", nargs="?", default="teacher", choices=TEACHERS, help="whose texts")
-    premises, rng = TEACHERS[parser.parse_args().teacher], random.Random(0)
-    for _ in range(10):
-        shown = teacher_example(premises, rng)
-        told = (f"[{'+' if loss else ' '}] {text}" for text, loss in shown.parts)
-        print(shown.user, *told, sep="\n", end="\n\n---\n\n")
-
-
-if __name__ == "__main__":
-    main()
+        return Example(puzzle.question, ((join_steps(steps), True),), ends=False)
+    return Example(puzzle.question, ((BLANK.join([*steps, format_answer(value)]), True),))

@@ -1,7 +1,7 @@
 """The mini world's tokenizer: one token per word, number and blank line; exact both ways.
 
-Words keep their leading space and the decoder joins without adding any, so text -> ids -> text returns the same text.
-Reads nothing; `build_tokenizer().save_pretrained(DIR)` writes tokenizer.json, its config and the chat template.
+Words keep their leading space and the decoder joins without adding any, so text → ids → text returns the same text.
+`build_tokenizer().save_pretrained(FOLDER)` writes tokenizer.json, its config and the chat template.
 """
 
 import re
@@ -9,7 +9,7 @@ import re
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from heal.worlds.mini.puzzles import HINT, MAX_SHIFT, MODULUS, OPENERS, TABLES, Puzzle, answer_text, step_text
+from heal.worlds.mini.puzzles import HINT, MODULUS, OPENERS, SHIFTS, TABLES, Op, Puzzle, format_answer, format_step
 from heal.worlds.mini.teacher_text import JUMPS, LOUD_OPENERS
 
 PAD, USER, ASSISTANT, END, UNKNOWN = "<|pad|>", "<|user|>", "<|assistant|>", "<|end|>", "<|unk|>"
@@ -24,26 +24,30 @@ CHAT_TEMPLATE = (
 )
 
 
-def pieces(text: str) -> list[str]:
+def split_pieces(text: str) -> list[str]:
     """The words of a text as the tokenizer cuts them."""
     return re.findall(PIECE, text)
 
 
-def vocabulary() -> dict[str, int]:
-    """Every piece that a text of the world can hold, specials first."""
-    ops = [(kind, a) for kind in ("add", "subtract") for a in range(1, MAX_SHIFT + 1)] + [("table", t) for t in TABLES]
-    texts = [f"{Puzzle(tuple(ops), 0, 0).question} {HINT}\n\n{HINT}", answer_text(0)]
-    texts += [step_text(op, 0, 0, opener) for op in ops for opener in OPENERS + LOUD_OPENERS]
-    texts += [jump.format(answer=0) for jump in JUMPS]
-    words = {piece for text in texts for piece in pieces(text)} - {"{", "}"}
-    numbers = {f"{space}{n}" for n in range(MODULUS + 1) for space in ("", " ")}
-    ordered = [PAD, USER, ASSISTANT, END, UNKNOWN, "}", *sorted(words - numbers), *sorted(numbers)]
+def build_vocabulary() -> dict[str, int]:
+    """Every piece that a text of the world can contain → its id, specials first."""
+    operations: list[Op] = [*SHIFTS, *(("table", table) for table in TABLES)]
+    words = set(split_pieces(f"{Puzzle(tuple(operations), 0, 0).question} {HINT}\n\n{HINT}{format_answer(0)}"))
+    for opener in OPENERS + LOUD_OPENERS:
+        for operation in operations:
+            words.update(split_pieces(format_step(operation, 0, 0, opener)))
+    for jump in JUMPS:
+        words.update(split_pieces(jump.format(answer=0)))
+    numbers = set()
+    for number in range(MODULUS + 1):
+        numbers |= {f"{number}", f" {number}"}
+    ordered = [PAD, USER, ASSISTANT, END, UNKNOWN, "}", *sorted(words - numbers - {"{", "}"}), *sorted(numbers)]
     return {piece: index for index, piece in enumerate(ordered)}
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer with its chat template; `<|end|>` ends a text and differs from the padding token."""
-    core = Tokenizer(models.WordLevel(vocabulary(), unk_token=UNKNOWN))
+    """The tokenizer with its chat template; `<|end|>` ends a text and is not the padding token."""
+    core = Tokenizer(models.WordLevel(build_vocabulary(), unk_token=UNKNOWN))
     core.pre_tokenizer = pre_tokenizers.Split(Regex(PIECE), "isolated")
     core.decoder = decoders.Fuse()
     tokenizer = PreTrainedTokenizerFast(

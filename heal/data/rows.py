@@ -1,0 +1,113 @@
+"""One row of a data set → one problem: its question, gold answer, worked solution and difficulty."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+
+from heal.config.data import Columns, Dataset
+from heal.errors import HealError
+from heal.grading.grader import extract_boxed, gold_from_gsm8k
+from heal.records import Row
+
+QUESTION_COLUMNS = ("question", "problem")
+"""Columns with the question where `columns` is not given; the first that is not empty."""
+ANSWER_COLUMNS = ("answer",)
+CALCULATOR = re.compile(r"<<[^<>]*>>")  # GSM8K's annotations for a calculator
+INTEGER = re.compile(r"-?\d+")
+LETTERS = "ABCDEFGHIJ"
+CHANGE_ANSWER = "choose another `answer` form or column"
+
+
+def parse_row(row: Row, dataset: Dataset, where: str, source: str, seed: int) -> Row:
+    """One problem. Raises HealError with row and field for a missing question or an answer of another form."""
+    columns = dataset.columns
+    question = read_text(row, [columns.question] if columns else QUESTION_COLUMNS, "question", where)
+    content = read_text(row, [columns.answer] if columns else ANSWER_COLUMNS, "answer", where)
+    try:
+        answer = extract_gold_answer(content, dataset.answer)
+        if columns and columns.wrong_choices:
+            wrong = [read_text(row, [name], name, where) for name in columns.wrong_choices]
+            question, answer = format_choices(question, answer, wrong, seed)
+    except HealError as error:
+        if error.where:
+            raise
+        raise HealError(error.problem, where=f"{where}, field answer", fix=error.fix) from None
+    return {
+        "question": question,
+        "answer": answer,
+        "solution": read_solution(row, columns, content),
+        "source": str((None if columns else row.get("source")) or source),
+        "difficulty": read_difficulty(row, columns),
+    }
+
+
+def read_text(row: Row, columns: Sequence[str], field: str, where: str) -> str:
+    """The first non-empty of these columns. Raises HealError where all are empty or missing."""
+    value = None
+    for name in columns:
+        if row.get(name) not in (None, ""):
+            value = row[name]
+            break
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
+        fix = f"give a non-empty {' or '.join(map(repr, columns))} (found: {', '.join(map(str, row))})"
+        raise HealError(f"no {field}", where=f"{where}, field {field}", fix=fix)
+    return str(value).strip()
+
+
+def extract_gold_answer(content: str, form: str) -> str:
+    """The gold answer in a column's content. Raises HealError where the content has another form.
+
+    form: plain | gsm8k | boxed | integer, as `Dataset.answer`.
+    """
+    if form == "gsm8k" or (form == "plain" and "####" in content):
+        return gold_from_gsm8k(content)
+    if form == "boxed":
+        gold = extract_boxed(content)
+        if gold is None:
+            raise HealError(f"no \\boxed{{}} in {content[-60:]!r}", fix=CHANGE_ANSWER)
+        return gold
+    if form == "integer":
+        whole = content.removesuffix(".0")  # a csv or parquet column with gaps has 33.0
+        if not INTEGER.fullmatch(whole):
+            raise HealError(f"{content!r:.60} is no whole number", fix=CHANGE_ANSWER)
+        return str(int(whole))
+    return content
+
+
+def format_choices(question: str, right: str, wrong: Sequence[str], seed: int) -> tuple[str, str]:
+    """Multiple choice: the question with its choices as lines, and the letter of the right one.
+
+    The order depends on the seed and the question alone, not on the columns' order nor on other questions.
+    Raises HealError for equal choices and for more than ten.
+    """
+    if right in wrong or len(set(wrong)) < len(wrong) or len(wrong) >= len(LETTERS):
+        problem = f"{len(wrong) + 1} choices, of which some are equal or too many"
+        raise HealError(problem, fix="give each question different choices, at most ten")
+    choices = sorted([right, *wrong])
+    random.Random(f"choices {seed} {question}").shuffle(choices)
+    lines = "\n".join(f"({letter}) {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
+    return f"{question}\n\n{lines}\n\nAnswer with the letter of the right choice.", LETTERS[choices.index(right)]
+
+
+def read_solution(row: Row, columns: Columns | None, content: str) -> str | None:
+    """The worked solution; None where there is none.
+
+    From its own column, or from the text before GSM8K's ####, whose lines become steps split by blank lines.
+    """
+    column = columns.solution if columns else "solution"
+    if column and row.get(column):
+        return str(row[column])
+    if "####" in content:
+        return CALCULATOR.sub("", content.rpartition("####")[0]).strip().replace("\n", "\n\n")
+    return None
+
+
+def read_difficulty(row: Row, columns: Columns | None) -> str:
+    """The difficulty, or `unknown`."""
+    if columns and columns.difficulty:
+        difficulty = row.get(columns.difficulty)
+    else:
+        difficulty = row.get("difficulty") or row.get("level")
+    return str(difficulty or "unknown")
