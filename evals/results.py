@@ -326,7 +326,7 @@ def read_usage(file: Path) -> records.Usage:
     """Tokens that a trace file cost. Raises HealError for a missing file."""
     if not file.exists():
         raise HealError("no such file", where=str(file), fix=RUN_RULE)
-    return records.usage(file)
+    return records.read_usage(file)
 
 
 def read_json(path: str | Path) -> Any:
