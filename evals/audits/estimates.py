@@ -88,3 +88,8 @@ def estimate_mean(
 def collect_column(rows: Sequence[Row], name: str, dtype: Any = object) -> np.ndarray:
     """One column of the rows as an array, shape [rows]."""
     return np.array([row[name] for row in rows], dtype=dtype)
+
+
+def mark_present(rows: Sequence[Row], name: str) -> np.ndarray:
+    """Whether each row has a value in the column, shape [rows]."""
+    return np.array([row[name] is not None for row in rows], dtype=bool)

@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evals.audits.checker_truth import Truth
-from evals.audits.estimates import Estimate, Quantities, collect_column, compute_ratio, estimate_mean, estimate_share
+from evals.audits.estimates import (
+    Estimate,
+    Quantities,
+    collect_column,
+    compute_ratio,
+    estimate_mean,
+    estimate_share,
+    mark_present,
+)
 from evals.stats import compute_auroc
 from heal.errors import HealError
 from heal.method.steps import split_text
@@ -76,7 +84,7 @@ def measure_cuts(repairs: Sequence[Row], samples: dict[str, Row], truth: Truth) 
     right_steps = cuts.first_wrong - 1
     has_right_prefix = right_steps > 0
     prefix_kept = np.minimum(cuts.kept_steps, right_steps) / np.maximum(right_steps, 1)
-    has_breakpoint = np.not_equal(collect_column(sources, "breakpoint"), None)
+    has_breakpoint = mark_present(sources, "breakpoint")
     source_groups = collect_column(sources, "problem_id", str)
     quantities: Quantities = {
         "breakpoint found": estimate_share(has_breakpoint, np.ones(len(sources), dtype=bool), source_groups),
@@ -126,7 +134,7 @@ def compute_tokens_per_row(repairs: Sequence[Row], usage: Usage) -> NDArray[np.f
 def measure_repairs(repairs: Sequence[Row], usage: Usage, truth: Truth) -> Quantities:
     """What the repairs are worth; valid repairs per 1,000 teacher tokens is the primary quantity."""
     groups = collect_column(repairs, "problem_id", str)
-    tried = np.not_equal(collect_column(repairs, "trace_id"), None)
+    tried = mark_present(repairs, "trace_id")
     accepted = collect_column(repairs, "accepted", bool)
     origins = np.full(len(repairs), "", dtype="<U9")
     restart = np.zeros(len(repairs), dtype=bool)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import pandas as pd
 
 from evals.tables.render import list_columns
 
-CANNOT_SAY = "cannot say"
+CANNOT_SAY: Final = "cannot say"
 
 
 @dataclass(frozen=True)

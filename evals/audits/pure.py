@@ -19,7 +19,7 @@ from evals.audits.estimates import Estimate, Quantities, collect_column, estimat
 from evals.stats import compute_auroc, compute_partial_rank_correlation
 from heal.config.experiment import Pure
 from heal.method import pure
-from heal.records import Row, request_seed
+from heal.records import Row, derive_seed
 
 RULES: tuple[Literal["quantile", "calibrated", "random", "oracle"], ...] = (
     "quantile",
@@ -74,7 +74,7 @@ def build_suspicion_scores(
         "s (answer statement NLL)": get_statement_nll,
         "first mention of the gold answer": lambda score: compute_first_mention(score, gold[score["problem_id"]]),
         LENGTH: lambda score: float(lengths[score["trace_id"]]),
-        "random": lambda score: float(request_seed(seed, "random suspicion", score["trace_id"])),
+        "random": lambda score: float(derive_seed(seed, "random suspicion", score["trace_id"])),
     }
 
 
@@ -127,7 +127,7 @@ def select_kept_by_rule(
     repair_scores = select_scores(scores, "repair")
     origins = classify_scored(repair_scores, repairs, truth)
     valid = set(collect_column(repair_scores, "trace_id")[origins == "valid"])
-    kept_ids = {}
+    kept_ids: dict[str, set[str]] = {}
     for rule in RULES:
         rule_options = options.model_copy(update={"rule": rule, "enabled": True})
         kept_ids[rule] = pure.select_kept(scores, "repair", rule_options, seed=seed, valid=valid)

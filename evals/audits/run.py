@@ -131,7 +131,7 @@ def read_traces(run: Path, teacher: str, teacher_seed: int, variants: Sequence[s
         samples=records.read(folder / SAMPLES.path, SAMPLES.schema),
         grades=records.read(folder / GRADES.path, GRADES.schema) if has_wrong_gold else [],
         guided=records.read(folder / GUIDED.path, GUIDED.schema),
-        guided_usage=records.usage(folder / GUIDED.path),
+        guided_usage=records.read_usage(folder / GUIDED.path),
         variants=[read_variant(folder, name) for name in variants],
         has_wrong_gold=has_wrong_gold,
     )
@@ -148,7 +148,7 @@ def read_variant(folder: Path, name: str) -> Variant:
         if score["origin"] == "repair" and score["trace_id"] not in known:
             fix = "score these repairs again (snakemake does, once the file is deleted)"
             raise HealError("a score without its repair", where=f"{scores_path}, row {number}", fix=fix)
-    return Variant(name, repairs, records.usage(repairs_path), scores)
+    return Variant(name, repairs, records.read_usage(repairs_path), scores)
 
 
 def build_audits(traces: TeacherTraces, options: Pure, seed: int) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evals.audits.estimates import Quantities, collect_column, estimate_share
+from evals.audits.estimates import Quantities, collect_column, estimate_share, mark_present
 from evals.audits.gear import select_sources
 from heal.config.experiment import Gear
 from heal.method.gear import problems_to_treat
@@ -103,8 +103,8 @@ def build_trace_filters(
                 if row["accepted"]:
                     accepted.append(row)
     verified_ids = set(collect_column(verified, "trace_id"))
-    has_breakpoint = np.not_equal(collect_column(sources, "breakpoint"), None)
-    no_leak = np.not_equal(collect_column(verified, "reason"), "leak")
+    has_breakpoint = mark_present(sources, "breakpoint")
+    no_leak = collect_column(verified, "reason") != "leak"
     filters = {
         "correct, of base samples": Filter.from_rows(grades, collect_column(grades, "correct", bool)),
         "accepted, of guided samples": Filter.from_rows(guided, collect_column(guided, "accepted", bool)),
