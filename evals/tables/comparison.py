@@ -123,6 +123,8 @@ COLUMNS_OF_ANSWERS = [column for column in COLUMNS if column not in TOKENS]
 
 
 class TabulateComparison(ComparisonCommand):
+    decontamination: Path | None = None
+    """The report of `heal decontaminate`, whose counts are noted under the table."""
     out: Path
     """The csv to write; md, tex, txt and the notes are written next to it."""
 
@@ -131,9 +133,7 @@ class TabulateComparison(ComparisonCommand):
             run = self.open_run()
             run.check_questions(list_benchmarks())
             rows = add_tokens(build_comparison(run, self.view.reference), run, build_methods(self.view))
-            report = None
-            if self.view.decontaminated:
-                report = read_json(run.folder / "problems" / "decontamination.json")
+            report = read_json(self.decontamination) if self.decontamination else None
             has_unsolved = any(row.benchmark.endswith(UNSOLVED) for row in rows)
             notes = list_comparison_notes(
                 run, self.view.reference, merge_settings(run), has_unsolved=has_unsolved, decontamination=report

@@ -1,131 +1,177 @@
-"""What every method of a comparison took: tokens of teacher and student, seconds and GPU-seconds, from the ledger.
+"""Tabulate costs: tokens of teacher and student, seconds and GPU-seconds of every method of a comparison.
 
-Reads the trace files' token counts, training.json and the provenance beside every output. Writes --out (csv) and the
-same as md. Seconds differ between two runs, so unlike the other tables these do not have equal bytes.
+Reads the trace files' token counts, training.json and the provenance of every output. Writes --out (csv) and the same
+name with .md. Seconds differ between two runs, so unlike the other tables these do not have equal bytes.
 
-    python -m evals.tables.costs --run results/mini --teachers default --students tiny --methods rs_matched heal \\
-        --benchmarks mini_hard --seeds 3 --methods-json '{"heal": {"kind": "heal"}, …}' --out tables/main_costs.csv
+    heal tabulate-costs --config config/config.yaml --comparison main --out results/mini/tables/main_costs.csv
 
-A method's teacher cost is that of every file it needs, as a mean over draws: what two methods share, as base samples,
-stands in both. Training and evaluation are means per student.
+A method's teacher cost is that of every file it needs, as a mean over teacher seeds: files that two methods share, such
+as base samples, count in both. Training and evaluation are means per student.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
-from evals.results import Run, add_axes, methods_of, run_of, tokens_of
-from evals.tables.render import csv_of, markdown_table, whole
+from evals.results import ComparisonCommand, Run, build_methods
+from evals.tables.notes import Note, Topic
+from evals.tables.render import TextTable, format_count, format_markdown, format_rows_csv, list_columns
 from heal import records
-from heal.command import command_parser
-from heal.errors import HealError, exit_with_errors
+from heal.errors import HealError
 from heal.method.base import Method
-from heal.provenance import SUFFIX, ledger, recorded
-from heal.trace_files import files
+from heal.provenance import SUFFIX, build_ledger, record_run
 
-KINDS = {"generated": "generated", "prefill": "prefilled", "scored": "scored"}  # of a trace file's usage → column
-PARTS = ("teacher", "training", "evaluation")
-COLUMNS = ["teacher", "student", "method", *(f"teacher_tokens_{name}" for name in KINDS.values()), "training_tokens"]
-COLUMNS += [f"{part}_{unit}" for part in PARTS for unit in ("seconds", "gpu_seconds")]
+VERSION = 1
+"""Raise it when the bytes of the output change for the same input."""
+
 NOTES = (
-    "Teacher: of every file the method needs, rejected repairs, hints and scoring included, mean per draw. What "
-    "methods share, as base samples, stands in each. Training and evaluation: mean per student.",
+    "Teacher: of every file that the method needs, including rejected repairs, hints and scoring; mean per teacher "
+    "sampling seed. Files that methods share, such as base samples, count in each. Training and evaluation: mean per "
+    "student.",
     "Seconds: of all jobs, one after the other, and of the attempt that finished: a job that was killed counts from "
-    "where it went on, its tokens whole. Grading, joining shards and the curriculum are in the teacher's seconds.",
+    "where it resumed, its tokens in full. The teacher's seconds include grading, joining shards and the curriculum.",
     "A method that asks the untrained student first has that in the teacher's seconds too, its tokens in no column.",
-    "GPU-seconds: seconds times the GPUs that the job held; 0 on the CPU, and for a model that is served elsewhere.",
+    "GPU-seconds: seconds times the GPUs that the job leased; 0 on the CPU, and for a model that is served elsewhere.",
 )
 
 
-class Ledger:
-    """Seconds and GPU-seconds by output of a run."""
+@dataclass(frozen=True)
+class CostRow:
+    """What one method took for one teacher and student."""
+
+    teacher: str
+    student: str
+    method: str
+    teacher_tokens_generated: int
+    teacher_tokens_prefilled: int
+    teacher_tokens_scored: int
+    training_tokens: int
+    teacher_seconds: float
+    teacher_gpu_seconds: float
+    training_seconds: float
+    training_gpu_seconds: float
+    evaluation_seconds: float
+    evaluation_gpu_seconds: float
+
+
+COLUMNS = list_columns(CostRow)
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Wall-clock seconds of jobs, and the same times the GPUs that each job leased."""
+
+    seconds: float = 0.0
+    gpu_seconds: float = 0.0
+
+    def __add__(self, other: Seconds) -> Seconds:
+        return Seconds(self.seconds + other.seconds, self.gpu_seconds + other.gpu_seconds)
+
+    def __truediv__(self, count: int) -> Seconds:
+        return Seconds(self.seconds / count, self.gpu_seconds / count)
+
+
+class TabulateCosts(ComparisonCommand):
+    out: Path
+    """The csv to write; the md is written next to it."""
+
+    def run(self) -> None:
+        with record_run(self.out, "tabulate-costs", VERSION, {"options": self.describe_options()}):
+            rows = build_costs(self.open_run(), build_methods(self.view))
+            records.write_text(self.out, format_rows_csv(rows, COLUMNS))
+            records.write_text(self.out.with_suffix(".md"), format_costs(rows))
+
+
+class OutputTimes:
+    """Seconds of every output of a run, from the provenance next to it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, rows = folder, ledger(folder).to_dict("records")
-        self.seconds = {row["output"]: (row["seconds"], row["gpu_seconds"]) for row in rows}
+        self.folder = folder
+        self.seconds: dict[str, Seconds] = {}
+        for row in build_ledger(folder).itertuples():
+            self.seconds[row.output] = Seconds(row.seconds, row.gpu_seconds)
 
-    def of(self, outputs: Iterable[Path]) -> tuple[float, float]:
-        """Sums over outputs. Raises HealError for one that has no provenance beside it."""
-        found = []
+    def add_up(self, outputs: Iterable[Path]) -> Seconds:
+        """Sum over outputs. Raises HealError for one without provenance."""
+        total = Seconds()
         for output in outputs:
             name = str(output.relative_to(self.folder))
             if name not in self.seconds:
                 fix = "delete the output and run snakemake again"
                 raise HealError("no such file", where=f"{output}{SUFFIX}", fix=fix)
-            found.append(self.seconds[name])
-        return sum(one for one, _ in found), sum(gpu for _, gpu in found)
+            total += self.seconds[name]
+        return total
 
 
-def with_shards(file: Path, traces: Path) -> list[Path]:
-    """A trace file and the shards it was joined from, as far as there are any."""
-    shards = traces / "shards" / file.relative_to(traces).with_suffix("")
-    return [
-        file,
-        *(path.with_name(path.name.removesuffix(SUFFIX)) for path in sorted(shards.glob(f"*.parquet{SUFFIX}"))),
-    ]
+def build_costs(run: Run, methods: dict[str, Method]) -> list[CostRow]:
+    """One row per teacher, student and method. Raises HealError for a missing file."""
+    times = OutputTimes(run.folder)
+    rows = []
+    for teacher in run.teachers:
+        for student in run.students:
+            for name, method in methods.items():
+                rows.append(build_cost_row(run, times, teacher, student, name, method))
+    return rows
 
 
-def mean(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    return sum(one for one, _ in pairs) / len(pairs), sum(gpu for _, gpu in pairs) / len(pairs)
-
-
-def row_of(run: Run, spent: Ledger, teacher: str, student: str, name: str, method: Method) -> dict[str, Any]:
+def build_cost_row(run: Run, times: OutputTimes, teacher: str, student: str, name: str, method: Method) -> CostRow:
     """One method's row. Raises HealError for a missing file."""
-    teaching, training, evaluation, usages = [], [], [], []
-    for draw in range(run.draws):
-        traces = run.folder / "traces" / teacher / f"draw{draw}"
-        usages += [tokens_of(traces / file) for file in files.of_teacher(method.needs())]
-        made = [traces / file.format(student=student) for file in sorted(set(method.needs()))]
-        curriculum = run.student_folder("curricula", teacher, draw, student, name) / "curriculum.jsonl"
-        teaching.append(spent.of([*(path for file in made for path in with_shards(file, traces)), curriculum]))
-        for seed in range(run.seeds):
-            training.append(spent.of([run.student_folder("students", teacher, draw, student, name) / f"seed{seed}"]))
-            answered = run.student_folder("evals", teacher, draw, student, name) / f"seed{seed}" / "evaluation"
-            evaluation.append(spent.of([answered]))
-    used = records.add_usage(usages)
-    seconds = {
-        f"{part}_{unit}": value
-        for part, pairs in zip(PARTS, (teaching, training, evaluation), strict=True)
-        for unit, value in zip(("seconds", "gpu_seconds"), mean(pairs), strict=True)
-    }
-    tokens = {f"teacher_tokens_{column}": round(used.get(kind, 0) / run.draws) for kind, column in KINDS.items()}
-    whose = {"teacher": teacher, "student": student, "method": name}
-    return whose | tokens | {"training_tokens": run.training_tokens(teacher, student, name)} | seconds
+    teaching, training, evaluation = Seconds(), Seconds(), Seconds()
+    for teacher_seed in range(run.teacher_seeds):
+        curriculum = run.get_curriculum_folder(teacher, teacher_seed, student, name) / "curriculum.jsonl"
+        teaching += times.add_up([*list_trace_outputs(run, teacher, teacher_seed, student, method), curriculum])
+    for teacher_seed, seed in run.list_seeds():
+        training += times.add_up([run.get_student_folder(teacher, teacher_seed, student, name, seed)])
+        answers = run.get_student_evals(teacher, teacher_seed, student, name, seed)
+        evaluation += times.add_up([answers / "evaluation"])
+    n_students = len(run.list_seeds())
+    teaching, training, evaluation = teaching / run.teacher_seeds, training / n_students, evaluation / n_students
+    usage = run.read_teacher_usage(teacher, method)
+    return CostRow(
+        teacher=teacher,
+        student=student,
+        method=name,
+        teacher_tokens_generated=round(usage.get("generated", 0) / run.teacher_seeds),
+        teacher_tokens_prefilled=round(usage.get("prefill", 0) / run.teacher_seeds),
+        teacher_tokens_scored=round(usage.get("scored", 0) / run.teacher_seeds),
+        training_tokens=round(run.compute_training_tokens(teacher, student, name)),
+        teacher_seconds=teaching.seconds,
+        teacher_gpu_seconds=teaching.gpu_seconds,
+        training_seconds=training.seconds,
+        training_gpu_seconds=training.gpu_seconds,
+        evaluation_seconds=evaluation.seconds,
+        evaluation_gpu_seconds=evaluation.gpu_seconds,
+    )
 
 
-def table(run: Run, methods: Mapping[str, Method]) -> pd.DataFrame:
-    """One row per teacher, student and method, columns as COLUMNS."""
-    spent = Ledger(run.folder)
-    rows = [row_of(run, spent, t, s, *method) for t in run.teachers for s in run.students for method in methods.items()]
-    return pd.DataFrame(rows, columns=COLUMNS)
+def list_trace_outputs(run: Run, teacher: str, teacher_seed: int, student: str, method: Method) -> list[Path]:
+    """The trace files that a method needs, and the shards they were joined from."""
+    folder = run.get_traces_folder(teacher, teacher_seed)
+    outputs: list[Path] = []
+    for file in method.needs():
+        path = folder / file.of(student=student).path
+        if path in outputs:
+            continue
+        outputs.append(path)
+        shards = folder / "shards" / path.relative_to(folder).with_suffix("")
+        for provenance in sorted(shards.glob(f"*.parquet{SUFFIX}")):
+            outputs.append(provenance.with_name(provenance.name.removesuffix(SUFFIX)))
+    return outputs
 
 
-def markdown(frame: pd.DataFrame) -> str:
-    parts = ["# Costs\n"]
-    shown = COLUMNS[2:]
-    for (teacher, student), here in frame.groupby(["teacher", "student"], sort=False):
-        rows = [[row["method"], *(whole(row[column], " ") for column in shown[1:])] for row in here.to_dict("records")]
-        header = [column.replace("_", " ").replace("gpu seconds", "GPU-seconds") for column in shown]
-        parts.append(f"**teacher {teacher}, student {student}**\n\n{markdown_table(header, rows, lambda i: i == 0)}")
-    return "\n".join([*parts, "".join(f"* {note}\n" for note in NOTES)])
-
-
-def main() -> None:
-    parser = command_parser(__doc__)
-    add_axes(parser)
-    parser.add_argument("--methods-json", required=True, help="name → kind and complete options, as JSON")
-    parser.add_argument("--out", required=True, help="the csv; the md is written beside it")
-    arguments = parser.parse_args()
-    run, out = run_of(arguments), Path(arguments.out)
-    with recorded(out, "evals.tables.costs", options=vars(arguments)):
-        frame = table(run, methods_of(arguments.methods_json, arguments.methods))
-        records.write_text(out, csv_of(frame))
-        records.write_text(out.with_suffix(".md"), markdown(frame))
-
-
-if __name__ == "__main__":
-    exit_with_errors(main)
+def format_costs(rows: Sequence[CostRow]) -> str:
+    """The costs as Markdown: a table per teacher and student."""
+    columns = COLUMNS[3:]
+    header = ["method"]
+    for column in columns:
+        header.append(column.replace("_", " ").replace("gpu seconds", "GPU-seconds"))
+    tables: dict[str, list[list[str]]] = {}
+    for row in rows:
+        cells = [row.method]
+        for column in columns:
+            cells.append(format_count(getattr(row, column), " "))
+        tables.setdefault(f"teacher {row.teacher}, student {row.student}", []).append(cells)
+    text_tables = [TextTable(heading, header, cells) for heading, cells in tables.items()]
+    return format_markdown("Costs", text_tables, [Note(Topic.COST, text) for text in NOTES])

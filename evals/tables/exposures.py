@@ -1,115 +1,189 @@
-"""What each method's students were shown: withheld facts covered (mini) and exposures per stage.
+"""Tabulate what every method's students were shown: withheld facts covered, and exposures per PACE stage.
 
-Reads curriculum.jsonl and exposures.csv of every method, problems/train.parquet; writes --coverage, --exposures (csv).
-Dose alone moved the prototype's result more than method did, so it stands beside every comparison.
+Reads curriculum.jsonl and exposures.csv of every method, problems/train.parquet. Writes --coverage and --exposures
+(csv). The number of repeats per example can change accuracy more than the method does, so every comparison has it.
 
-    python -m evals.tables.exposures --run results/mini --teachers default --students tiny --methods rs_matched heal \\
-        --seeds 3 --coverage tables/coverage.csv --exposures tables/exposures.csv
+    heal tabulate-exposures --config config/config.yaml --comparison main \\
+        --coverage results/mini/tables/main_coverage.csv --exposures results/mini/tables/main_exposures.csv
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from operator import attrgetter
 from pathlib import Path
 
 import pandas as pd
 
-from evals.results import Run, add_axes, run_of
-from evals.tables.comparison import is_mini
-from evals.tables.render import csv_of
+from evals.results import ComparisonCommand, Run
+from evals.tables.render import format_rows_csv, list_columns
 from heal import records
-from heal.command import command_parser
-from heal.errors import HealError, exit_with_errors
-from heal.provenance import recorded
+from heal.errors import HealError
+from heal.provenance import record_run
 from heal.records import Row
-from heal.worlds.mini import checker, puzzles
+from heal.worlds.base import World
 
-COVERAGE = ["teacher", "student", "method", "draw", "examples", "facts_needed", "facts_shown", "coverage"]
-KEYS = ["teacher", "student", "method", "draw", "stage", "origin"]
-EXPOSURES = [*KEYS, "examples", "exposures", "per_example", "least", "most"]
-
-
-def facts_needed(questions: Iterable[str]) -> set[puzzles.Fact]:
-    """The withheld facts that the questions need."""
-    return {fact for question in questions for fact in puzzles.parse(question).facts}
+VERSION = 1
+"""Raise it when the bytes of the output change for the same input."""
 
 
-def facts_shown(curriculum: Sequence[Row]) -> set[puzzles.Fact]:
-    """The withheld facts that steps of the training conversations state correctly."""
-    return {
-        fact
-        for row in curriculum
-        for fact in checker.correct_facts(row["messages"][0]["content"], row["messages"][-1]["content"])
-    }
+@dataclass(frozen=True)
+class CoverageRow:
+    """How many of the facts that the world withholds from teachers one method's training data state."""
+
+    teacher: str
+    student: str
+    method: str
+    teacher_seed: int
+    examples: int
+    facts_needed: int
+    """Withheld facts that the training problems need."""
+    facts_shown: int
+    """Those of them that a training example states correctly."""
+    coverage: float
 
 
-def coverage(run: Run, problems: Sequence[Row]) -> pd.DataFrame:
-    """One row per teacher, draw, student and method; empty outside the mini world."""
+@dataclass(frozen=True)
+class ExposureRow:
+    """How often one method's students were trained on the examples of one PACE stage and origin."""
+
+    teacher: str
+    student: str
+    method: str
+    teacher_seed: int
+    stage: int
+    origin: str
+    examples: int
+    exposures: float
+    """Repeats of all examples together, mean over training seeds."""
+    per_example: float
+    """Repeats per example."""
+    least: int
+    """Fewest repeats of one example, over all training seeds."""
+    most: int
+
+
+class TabulateExposures(ComparisonCommand):
+    coverage: Path
+    """The csv of withheld facts; only the header where the problems' world withholds none."""
+    exposures: Path
+    """The csv of repeats per example."""
+
+    def run(self) -> None:
+        with record_run(self.exposures, "tabulate-exposures", VERSION, {"options": self.describe_options()}):
+            run = self.open_run()
+            covered = build_coverage(run)
+            exposed = build_exposures(run)
+            records.write_text(self.coverage, format_rows_csv(covered, list_columns(CoverageRow)))
+            records.write_text(self.exposures, format_rows_csv(exposed, list_columns(ExposureRow)))
+
+
+Curriculum = tuple[str, str, str, int]
+"""(teacher, student, method, teacher seed)."""
+
+
+def list_curricula(run: Run) -> Iterator[Curriculum]:
+    """Every curriculum of the comparison, in the order of the axes."""
+    return product(run.teachers, run.students, run.methods, range(run.teacher_seeds))
+
+
+def build_coverage(run: Run) -> list[CoverageRow]:
+    """One row per curriculum; [] where the training problems need no withheld fact."""
+    if run.world is None:
+        return []
+    needed = find_needed_facts(run.world, run.read_problems("train"))
+    if not needed:
+        return []
     rows = []
-    needed = facts_needed(row["question"] for row in problems)
-    for teacher, student, method, draw in cells(run):
-        folder = run.student_folder("curricula", teacher, draw, student, method)
+    for teacher, student, method, teacher_seed in list_curricula(run):
+        folder = run.get_curriculum_folder(teacher, teacher_seed, student, method)
         curriculum = records.read_jsonl(folder / "curriculum.jsonl")
-        shown = facts_shown(curriculum) & needed
-        share = len(shown) / len(needed) if needed else float("nan")
-        rows.append([teacher, student, method, draw, len(curriculum), len(needed), len(shown), share])
-    return pd.DataFrame(rows, columns=COVERAGE)
+        n_shown = len(find_stated_facts(run.world, curriculum) & needed)
+        row = CoverageRow(
+            teacher=teacher,
+            student=student,
+            method=method,
+            teacher_seed=teacher_seed,
+            examples=len(curriculum),
+            facts_needed=len(needed),
+            facts_shown=n_shown,
+            coverage=n_shown / len(needed),
+        )
+        rows.append(row)
+    return rows
 
 
-def exposures(run: Run) -> pd.DataFrame:
-    """One row per stage and origin: examples, exposures (mean over seeds), least and most of one example."""
-    frames = []
-    for teacher, student, method, draw in cells(run):
-        folder = run.student_folder("students", teacher, draw, student, method)
-        for seed in range(run.seeds):
-            frame = read_exposures(folder / f"seed{seed}" / "exposures.csv")
-            frames.append(frame.assign(teacher=teacher, student=student, method=method, draw=draw, seed=seed))
-    every = pd.concat(frames)
-    per_seed = every.groupby([*KEYS, "seed"], sort=False)["exposures"].agg(["count", "sum", "min", "max"])
-    merged = per_seed.groupby(level=KEYS, sort=False).agg({"count": "max", "sum": "mean", "min": "min", "max": "max"})
-    merged = merged.reset_index().rename(
-        columns={"count": "examples", "sum": "exposures", "min": "least", "max": "most"}
-    )
-    merged["per_example"] = merged["exposures"] / merged["examples"]
-    order = {name: number for number, name in enumerate(run.methods)}
-    merged = merged.sort_values(KEYS, key=lambda column: column.map(order) if column.name == "method" else column)
-    return merged[EXPOSURES]
+def find_needed_facts(world: World, problems: Sequence[Row]) -> set[Hashable]:
+    """The withheld facts that the problems need."""
+    facts: set[Hashable] = set()
+    for problem in problems:
+        facts |= world.find_needed_facts(problem["question"])
+    return facts
+
+
+def find_stated_facts(world: World, curriculum: Sequence[Row]) -> set[Hashable]:
+    """The withheld facts that the training conversations state correctly."""
+    facts: set[Hashable] = set()
+    for row in curriculum:
+        facts |= world.find_stated_facts(row["messages"][0]["content"], row["messages"][-1]["content"])
+    return facts
+
+
+@dataclass
+class Repeats:
+    """Repeats per example of one stage and origin, over the students of one curriculum."""
+
+    examples: int = 0
+    totals: list[int] = field(default_factory=list)
+    """Repeats of all examples together, one value per training seed."""
+    least: float = math.inf
+    most: int = 0
+
+    def add(self, exposures: pd.Series) -> None:
+        """Adds one student's repeats per example."""
+        self.examples = max(self.examples, len(exposures))
+        self.totals.append(int(exposures.sum()))
+        self.least = min(self.least, int(exposures.min()))
+        self.most = max(self.most, int(exposures.max()))
+
+
+def build_exposures(run: Run) -> list[ExposureRow]:
+    """One row per curriculum, stage and origin, sorted; methods in the order of the comparison."""
+    rows = []
+    for teacher, student, method, teacher_seed in list_curricula(run):
+        groups: dict[tuple[int, str], Repeats] = {}
+        for seed in range(run.training_seeds):
+            folder = run.get_student_folder(teacher, teacher_seed, student, method, seed)
+            for (stage, origin), frame in read_exposures(folder / "exposures.csv").groupby(["stage", "origin"]):
+                groups.setdefault((int(stage), str(origin)), Repeats()).add(frame["exposures"])
+        for (stage, origin), repeats in sorted(groups.items()):
+            exposures = sum(repeats.totals) / len(repeats.totals)
+            row = ExposureRow(
+                teacher=teacher,
+                student=student,
+                method=method,
+                teacher_seed=teacher_seed,
+                stage=stage,
+                origin=origin,
+                examples=repeats.examples,
+                exposures=exposures,
+                per_example=exposures / repeats.examples,
+                least=int(repeats.least),
+                most=repeats.most,
+            )
+            rows.append(row)
+    return sorted(rows, key=attrgetter("teacher", "student"))
 
 
 def read_exposures(path: Path) -> pd.DataFrame:
-    """Columns id, stage, origin, exposures. Raises HealError where the file is missing or lacks one."""
+    """Columns id, stage, origin, exposures. Raises HealError where the file or a column is missing."""
     if not path.exists():
         raise HealError("no such file", where=str(path), fix="train this student (snakemake does)")
     frame = pd.read_csv(path)
-    if absent := {"id", "stage", "origin", "exposures"} - set(frame.columns):
+    absent = {"id", "stage", "origin", "exposures"} - set(frame.columns)
+    if absent:
         raise HealError(f"no column {min(absent)!r}", where=str(path), fix="delete it and train this student again")
     return frame
-
-
-def cells(run: Run) -> list[tuple[str, str, str, int]]:
-    """(teacher, student, method, draw) in the order of the axes."""
-    return [
-        (teacher, student, method, draw)
-        for teacher in run.teachers
-        for student in run.students
-        for method in run.methods
-        for draw in range(run.draws)
-    ]
-
-
-def main() -> None:
-    parser = command_parser(__doc__)
-    add_axes(parser, benchmarks=False)
-    parser.add_argument("--coverage", required=True, help="csv; only the header outside the mini world")
-    parser.add_argument("--exposures", required=True, help="csv")
-    arguments = parser.parse_args()
-    run = run_of(arguments)
-    train = run.folder / "problems" / "train.parquet"
-    with recorded(arguments.exposures, "evals.tables.exposures", options=vars(arguments)):
-        covered = coverage(run, records.read(train, "problems")) if is_mini(train) else pd.DataFrame(columns=COVERAGE)
-        records.write_text(arguments.coverage, csv_of(covered))
-        records.write_text(arguments.exposures, csv_of(exposures(run), counts=("least", "most", "examples")))
-
-
-if __name__ == "__main__":
-    exit_with_errors(main)
