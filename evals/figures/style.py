@@ -1,7 +1,7 @@
 """Colors, markers and sizes of every figure.
 
-The colors are those of Okabe and Ito (2008), which color-blind readers can tell apart; markers and hatches tell the same
-groups apart in gray. Reads nothing, writes nothing.
+The colors are those of Okabe and Ito (2008), which color-blind readers can tell apart; markers and hatches tell the
+same groups apart in gray. Reads nothing, writes nothing.
 """
 
 from __future__ import annotations

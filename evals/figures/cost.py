@@ -1,0 +1,136 @@
+"""Accuracy on the primary outcome against the tokens that the teacher spent.
+
+Reads a comparison's table; writes --out (svg), the same as png, and the numbers as csv. Nothing is estimated a second
+time: means, intervals and tokens are the table's.
+
+    heal plot-cost --config config/config.yaml --comparison main --table tables/main.csv --out figures/main/cost.svg
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter
+
+from evals.figures import style
+from evals.figures.base import FigureCommand
+from evals.figures.panels import (
+    ACCURACY_LABEL,
+    MEAN,
+    PANEL,
+    TOKENS,
+    add_legend,
+    format_title,
+    plot_methods,
+    read_table,
+    select_outcome_rows,
+    set_limits,
+)
+from evals.figures.style import plt
+from evals.results import UNTRAINED
+from evals.tables.render import format_interval
+from heal.command import Section
+from heal.config.run_config import ComparisonView, MethodSpec
+
+VERSION = 1
+"""Raise it when the bytes of the output change for the same input."""
+
+PANELS_PER_ROW = 2
+SAMPLING_METHODS = ("rejection_sampling", "rs_matched")
+"""Methods that differ in the number of the teacher's samples only."""
+
+
+class PlotCost(FigureCommand):
+    name = "plot-cost"
+
+    comparison: str
+    """Name of the comparison in the config."""
+    view: Annotated[ComparisonView, Section("comparisons.{comparison}")]
+    """The comparison, for its methods."""
+    table: Path
+    """The comparison's csv."""
+
+    def build_figure(self) -> tuple[Figure, pd.DataFrame]:
+        numbers = collect_costs(read_table(self.table))
+        return plot_cost(numbers, list_sampling_methods(self.view.methods)), numbers
+
+
+def list_sampling_methods(methods: Mapping[str, MethodSpec]) -> list[str]:
+    """The compared methods that differ in the number of the teacher's samples only."""
+    names = []
+    for name, spec in methods.items():
+        if spec.method in SAMPLING_METHODS and spec.options.get("allocation", "uniform") == "uniform":
+            names.append(name)
+    return names
+
+
+def collect_costs(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per teacher, student, benchmark and method.
+
+    teacher_tokens: generated, prefilled and scored, of one teacher sampling seed; NaN for the untrained student.
+    """
+    rows = select_outcome_rows(table)
+    numbers = rows[[*PANEL, "method"]].assign(teacher_tokens=rows[TOKENS].sum(axis=1, min_count=2))
+    return numbers.join(rows[MEAN])
+
+
+def plot_cost(numbers: pd.DataFrame, sampling_methods: Sequence[str]) -> Figure:
+    """A panel per teacher, student and benchmark; the sampling methods are joined in the order of their cost.
+
+    A method without teacher tokens is named in the title, unless all are without: it would only stretch both axes.
+    """
+    trained = numbers["method"] != UNTRAINED
+    shown = trained & (numbers["teacher_tokens"] > 0)
+    if not shown.any():
+        shown = trained
+    panels = list(numbers.groupby(PANEL, sort=False))
+    methods = list(dict.fromkeys(numbers[shown]["method"]))
+    columns = min(PANELS_PER_ROW, len(panels))
+    lines = math.ceil(len(panels) / columns)
+    height = max(lines * 2.9 + 0.4, 0.6 + 0.2 * (len(methods) + 2))
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(2.4 + 4.2 * columns, height), sharex=True, sharey=True, squeeze=False
+    )
+    for axis, (place, panel) in zip(axes.flat, panels, strict=False):
+        plot_reference_lines(axis, panel, panel[shown.loc[panel.index]], sampling_methods)
+        plot_methods(axis, panel[shown.loc[panel.index]], "teacher_tokens", methods)
+        free = panel[trained.loc[panel.index] & ~shown.loc[panel.index]]
+        axis.set_title(format_title(place, numbers) + format_free_methods(free), loc="left")
+        axis.grid(axis="y", color=style.LIGHT, linewidth=0.6)
+        axis.tick_params(labelbottom=True)
+    set_limits(axes.flat[0], numbers[shown]["teacher_tokens"], numbers[shown])
+    axes.flat[0].xaxis.set_major_formatter(EngFormatter(sep=" "))
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    reference_lines = [
+        Line2D([], [], color=style.GRAY, linestyle="--", linewidth=1, label="more samples only"),
+        Line2D([], [], color=style.GRAY, linestyle=":", linewidth=1, label="untrained student"),
+    ]
+    add_legend(figure, methods, reference_lines)
+    tokens = "teacher tokens per teacher sampling seed: generated, prefilled and scored"
+    figure.supxlabel(f"{tokens}; strokes: exact values", size=9)
+    figure.supylabel(ACCURACY_LABEL, size=9)
+    return figure
+
+
+def plot_reference_lines(axis: Axes, panel: pd.DataFrame, shown: pd.DataFrame, sampling_methods: Sequence[str]) -> None:
+    """The sampling methods joined by a dashed line, and the untrained student as a dotted one."""
+    joined = shown[shown["method"].isin(sampling_methods)].sort_values("teacher_tokens")
+    axis.plot(joined["teacher_tokens"], joined["mean"], color=style.GRAY, linestyle="--", linewidth=1, zorder=1)
+    for mean in panel.loc[panel["method"] == UNTRAINED, "mean"]:
+        axis.axhline(mean, color=style.GRAY, linestyle=":", linewidth=1, zorder=1)
+
+
+def format_free_methods(rows: pd.DataFrame) -> str:
+    """Lines for the title with each method that spends no teacher tokens; "" without one."""
+    lines = []
+    for row in rows.itertuples():
+        lines.append(f"\n{row.method} {format_interval(row.mean, row.ci_low, row.ci_high)}")
+    return "\nwithout teacher tokens:" + "".join(lines) if lines else ""

@@ -1,0 +1,184 @@
+"""How well PURE's anomaly and its rival scores separate invalid repairs from valid ones.
+
+Reads problems, and the repairs and scores of the run's own GEAR variant for every teacher and teacher sampling seed;
+writes --out (svg), the same as png, and the numbers as csv.
+
+    heal plot-roc --config config/config.yaml --out figures/roc.svg
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from scipy.stats import rankdata
+from sklearn.metrics import roc_curve
+
+from evals.audits.checker_truth import Truth
+from evals.audits.estimates import collect_column
+from evals.audits.pure import ERROR_ORIGINS, classify_scored, compute_suspicions, select_scores
+from evals.figures import style
+from evals.figures.base import FigureCommand
+from evals.figures.style import plt
+from evals.results import Run, open_run
+from evals.stats import compute_auroc
+from heal import records
+from heal.command import Section
+from heal.config.experiment import Pure
+from heal.config.run_config import ComparisonView
+from heal.records import Row
+from heal.trace_files import DEFAULT_VARIANT, REPAIRS, SCORES
+
+VERSION = 1
+"""Raise it when the bytes of the output change for the same input."""
+
+ANOMALY = "anomaly"
+GRID = np.linspace(0, 1, 101)
+"""False positive rates at which a curve is read: thousands of repairs would give as many points."""
+LOOKS: dict[str, tuple[str, str | tuple]] = {
+    ANOMALY: (style.VERMILLION, "-"),
+    "max step perplexity": (style.BLUE, "--"),
+    "max token NLL": (style.SKY, "-."),
+    "s (answer statement NLL)": (style.GREEN, (0, (5, 1, 1, 1, 1, 1))),
+    "first mention of the gold answer": (style.PURPLE, (0, (1, 1))),
+    "length in tokens": (style.ORANGE, (0, (6, 3))),
+    "random": (style.GRAY, (0, (1, 4))),
+}
+"""Score → color, line style."""
+COLUMNS = [
+    *("error", "score", "false_positive_rate", "true_positive_rate"),
+    *("auroc", "auroc_low", "auroc_high", "invalid", "valid"),
+]
+
+
+class ScoredRepairs(NamedTuple):
+    """The scores file and the repairs file of one teacher sampling seed."""
+
+    scores: Sequence[Row]
+    repairs: Sequence[Row]
+
+
+class PlotRoc(FigureCommand):
+    name = "plot-roc"
+
+    view: Annotated[ComparisonView, Section("comparisons.main")]
+    """The main comparison, for the run's teachers and teacher sampling seeds."""
+    variant: str = DEFAULT_VARIANT
+    """GEAR variant whose repairs are judged."""
+    pure: Annotated[Pure, Section("pure")] = Pure()
+    """PURE's options."""
+    seed: Annotated[int, Section("seed")] = 0
+    """Base seed of the run."""
+
+    def build_figure(self) -> tuple[Figure, pd.DataFrame]:
+        run = open_run(self.view)
+        problems = records.read(run.folder / "problems" / "train.parquet", "problems")
+        gold = {row["problem_id"]: row["answer"] for row in problems}
+        truth = Truth(problems)
+        parts = []
+        for teacher in run.teachers:
+            numbers = compute_roc(read_scored_repairs(run, teacher, self.variant), truth, self.pure, gold, self.seed)
+            parts.append(numbers.assign(teacher=teacher))
+        numbers = pd.concat(parts)[["teacher", *COLUMNS]]
+        return plot_roc(numbers), numbers
+
+
+def read_scored_repairs(run: Run, teacher: str, variant: str) -> list[ScoredRepairs]:
+    """Scores and repairs of every teacher sampling seed. Raises HealError for a missing file."""
+    parts = []
+    for teacher_seed in range(run.teacher_seeds):
+        folder = run.get_traces_folder(teacher, teacher_seed)
+        scores = records.read(folder / SCORES.of(variant=variant).path, SCORES.schema)
+        repairs = records.read(folder / REPAIRS.of(variant=variant).path, REPAIRS.schema)
+        parts.append(ScoredRepairs(scores, repairs))
+    return parts
+
+
+def compute_roc(
+    parts: Sequence[ScoredRepairs], truth: Truth, options: Pure, gold: Mapping[str, str], seed: int
+) -> pd.DataFrame:
+    """Rows: error, score, one point of its ROC curve, AUROC with interval; one row with NaN where a class is empty.
+
+    parts: of each teacher sampling seed; pooled as one sample. The seeds share problems, so problems are what varies.
+    """
+    origin_parts, group_parts = [], []
+    suspicion_parts: dict[str, list[np.ndarray]] = {}
+    for part in parts:
+        scores = select_scores(part.scores, "repair")
+        origin_parts.append(classify_scored(scores, part.repairs, truth))
+        group_parts.append(collect_column(scores, "problem_id", str))
+        for name, suspicion in compute_suspicions(scores, part.repairs, options, gold, seed).items():
+            suspicion_parts.setdefault(name, []).append(suspicion)
+    origins, groups = np.concatenate(origin_parts), np.concatenate(group_parts)
+    rows = []
+    for error in ERROR_ORIGINS:
+        compared = (origins == "valid") | (origins == error)
+        invalid = origins[compared] == error
+        n_invalid, n_valid = int(invalid.sum()), int((~invalid).sum())
+        for name, suspicions in suspicion_parts.items():
+            suspicion = np.concatenate(suspicions)[compared]
+            area = compute_auroc(suspicion, invalid, groups=groups[compared])
+            points = compute_curve(suspicion, invalid) if n_invalid and n_valid else [(math.nan, math.nan)]
+            for point in points:
+                rows.append([error, name, *point, area.mean, area.low, area.high, n_invalid, n_valid])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def compute_curve(suspicion: np.ndarray, invalid: np.ndarray) -> list[tuple[float, float]]:
+    """(false, true) positive rates on GRID, starting at (0, 0). Ties are one point; scores may be infinite."""
+    false, true, _ = roc_curve(invalid, rankdata(suspicion), drop_intermediate=False)
+    return [(0.0, 0.0), *zip(GRID.tolist(), np.interp(GRID, false, true).tolist(), strict=True)]
+
+
+def plot_roc(numbers: pd.DataFrame) -> Figure:
+    """A line of panels per teacher, a panel per origin of the error; AUROCs in the legend, the highest first."""
+    teachers = list(dict.fromkeys(numbers["teacher"]))
+    errors = list(dict.fromkeys(numbers["error"]))
+    size = (6.2 * len(errors), 3.0 * len(teachers) + 0.4)
+    figure, axes = plt.subplots(len(teachers), len(errors), figsize=size, squeeze=False, layout="compressed")
+    for line, teacher in zip(axes, teachers, strict=True):
+        for axis, error in zip(line, errors, strict=True):
+            axis.set_title(f"teacher {teacher}: {error} errors", loc="left")
+            plot_curves(axis, numbers[(numbers["teacher"] == teacher) & (numbers["error"] == error)])
+    return figure
+
+
+def plot_curves(axis: Axes, rows: pd.DataFrame) -> None:
+    """The curve of every score for one teacher and one origin of errors."""
+    first = rows.iloc[0]
+    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axis.set_xlabel(f"false positive rate, of {first['valid']} valid repairs", size=8)
+    axis.set_ylabel(f"true positive rate, of {first['invalid']} invalid", size=8)
+    axis.plot([0, 1], [0, 1], color=style.LIGHT, linewidth=0.8, zorder=0)
+    if rows["true_positive_rate"].isna().all():
+        axis.text(0.5, 0.5, "cannot say: a class is empty", ha="center", va="center", color=style.GRAY, size=8)
+        return
+    best_first = rows.groupby("score", sort=False)["auroc"].first().sort_values(ascending=False, kind="stable")
+    for name in best_first.index:
+        curve = rows[rows["score"] == name]
+        color, line_style = LOOKS[name]
+        is_anomaly = name == ANOMALY
+        axis.plot(
+            curve["false_positive_rate"],
+            curve["true_positive_rate"],
+            color=color,
+            linestyle=line_style,
+            linewidth=2.0 if is_anomaly else 1.3,
+            label=format_area(curve.iloc[0]),
+            zorder=3 if is_anomaly else 2,
+        )
+    legend = axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, handlelength=3.2, alignment="left")
+    legend.set_title("AUROC [95 % interval]", prop=FontProperties(size=7.5))
+
+
+def format_area(row: pd.Series) -> str:
+    """AUROC, interval and name of a score."""
+    name = "PURE's anomaly" if row["score"] == ANOMALY else row["score"]
+    bounds = "cannot say" if math.isnan(row["auroc_low"]) else f"{row['auroc_low']:.2f}, {row['auroc_high']:.2f}"
+    return f"{row['auroc']:.2f} [{bounds}] {name}"
