@@ -96,10 +96,19 @@ class Command(BaseModel):
         """Field → the options of its section that differ from their defaults: what identifies the command's output."""
         values = {}
         for name, section in cls.sections.items():
-            path = section.resolve(flags)
+            path = section.resolve(cls.get_defaults() | flags)
             if path is not None:
                 values[name] = changed_options(run_config.look_up(path))
         return values
+
+    @classmethod
+    def get_defaults(cls) -> dict[str, Any]:
+        """Defaults of the flags that are no sections."""
+        defaults = {}
+        for name, field in cls.model_fields.items():
+            if name not in cls.sections and not field.is_required():
+                defaults[name] = field.default
+        return defaults
 
     def describe_options(self) -> dict[str, Any]:
         """Every field as plain data, sections with their non-default options only: for provenance and fingerprints."""
@@ -160,14 +169,14 @@ def resolve_section(
     name: str,
 ) -> Any:
     """The section's value from the config with the flags laid over it; None where neither gives anything."""
-    path = section.resolve(flags)
+    path = section.resolve(command.get_defaults() | dict(flags))
     base = run_config.look_up(path) if run_config and path else None
-    given_flags = flags.get(field)
-    if base is None or not isinstance(given_flags, Mapping):
-        if isinstance(given_flags, Mapping):
-            return validate_loosely(command, field, given_flags, name)
-        return base if given_flags is None else given_flags
-    return validate_loosely(command, field, merge_options(base.model_dump(), given_flags), name)
+    overrides = flags.get(field)
+    if base is None or not isinstance(overrides, Mapping):
+        if isinstance(overrides, Mapping):
+            return validate_loosely(command, field, overrides, name)
+        return base if overrides is None else overrides
+    return validate_loosely(command, field, merge_options(base.model_dump(), overrides), name)
 
 
 def validate_loosely(command: type[Command], field: str, content: Mapping[str, Any], name: str) -> Any:
