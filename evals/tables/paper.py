@@ -1,119 +1,79 @@
-"""What is known of the paper beside this run: every published number, ours, its interval and a verdict.
+"""Tabulate the paper's numbers next to this run's: every published number, ours, its interval and a verdict.
 
-Reads evals/paper.yaml, the experiment, the run's answers, premise.json and train problems; writes --out (csv), and md.
+Reads evals/paper.yaml, the run's config, its answers, premise.json and training problems. Writes --out (csv) and the
+same name with .md.
 
-    python -m evals.tables.paper --run results/paper --experiment '{"run": "paper", …the whole config as JSON}' \\
-        --out results/paper/tables/paper.csv
+    heal tabulate-paper --config config/paper.yaml --out results/paper/tables/paper.csv
 
 A setting agrees or differs. A result gets a verdict only where it can be compared: the same models and benchmarks,
-HEAL's premise present, several teacher draws (all students of one draw share its luck), and an interval that tells the
-paper's number from no difference at all. Everything else is "cannot say", with the reason.
+HEAL's premise present, several teacher sampling seeds (all students of one teacher seed share its samples), and an
+interval that tells the paper's number from no difference. Everything else is "cannot say", with the reason.
 """
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import pandas as pd
-import pydantic
+from numpy.typing import NDArray
 
 from evals import stats
-from evals.results import UNTRAINED, Run
-from evals.tables.comparison import broken_premises, claim, is_mini
-from evals.tables.render import csv_of, markdown_table, with_interval
-from heal import records, registry
-from heal.command import command_parser
-from heal.config import experiment as config
-from heal.config.options import OptionGroup, read_yaml, validate
-from heal.errors import HealError, exit_with_errors
-from heal.method.base import Method
-from heal.pipeline.runner import parsed
-from heal.provenance import recorded
+from evals.results import UNTRAINED, Run, open_run
+from evals.tables.comparison import CANNOT_SAY, describe_difference_coverage, get_replicates
+from evals.tables.notes import Note, Topic
+from evals.tables.paper_numbers import FILE, OurValue, Paper, PublishedNumber, read_paper
+from evals.tables.render import TextTable, format_interval, format_markdown, format_rows_csv, list_columns
+from evals.tables.run_notes import count_replicates, list_broken_premises
+from heal import records
+from heal.command import CONFIG_VARIABLE, Command
+from heal.config.options import changed_options
+from heal.config.run_config import RunConfig, read_run_config
+from heal.errors import HealError
+from heal.provenance import record_run
+from heal.registry import list_benchmarks
 
-FILE = Path(__file__).parents[1] / "paper.yaml"
-COLUMNS = ["item", "unit", "paper", "teacher", "student", "ours", "low", "high", "covers", "verdict", "why"]
-COLUMNS += ["status", "confidence", "source"]
-AGREES, DIFFERS, CANNOT_SAY = "agrees", "differs", "cannot say"
-CLOSE = 1e-3  # relative: a third is written as 0.333333
+VERSION = 1
+"""Raise it when the bytes of the output change for the same input."""
+
+AGREES, DIFFERS = "agrees", "differs"
+TOLERANCE = 1e-3
+"""Relative: a third is written as 0.333333."""
 SIGNS = {"positive": 1, "negative": -1}
 
 
-class Ours(OptionGroup):
-    option: str = ""
-    """A field of the config, its groups joined by dots; `heal.…` is one of the method heal."""
-    matches: str = ""
-    """For teachers and students: what the path of one of them must match."""
-    count: bool = False
-    """For a list: its length is compared."""
-    unless: str = ""
-    """A field that puts `option` out of effect where it is set."""
-    difference: str = ""
-    """The method whose accuracy is compared, averaged over the benchmarks."""
-    to: str = ""
-    """With which method's; `untrained` is the student before training."""
-    benchmarks: list[str] = []
-    """The problems asked; every benchmark of the run that asks one of them counts."""
-    student: str = ""
-    """What the path of the student must match."""
-    unsolved: list[str] = []
-    """The problems of which the share is taken that the teacher never solves."""
-    repeats: int = 1
-    """In so many repeats."""
+@dataclass(frozen=True)
+class PaperRow:
+    """One published number, and ours; of results one row per teacher and student."""
 
-
-class Number(OptionGroup):
     item: str
-    """What it is."""
-    paper: float | int | str
-    """The published value, or the sign of a difference."""
     unit: str
-    """Of both values."""
-    status: Literal["abstract", "reported"]
-    """Where it stands: a key of `sources`."""
-    confidence: Literal["high", "medium", "low"]
-    """How sure it is that the paper says so."""
-    rounding: float = 0.0
-    """What the published value may be off by."""
-    ours: Ours | None = None
-    """Where ours is found; nothing is compared where absent."""
-    needs: list[str] = []
-    """Items that must agree, or nothing can be said."""
-    why: str = ""
-    """Why nothing is compared."""
-
-
-class Paper(OptionGroup):
-    sources: dict[str, str]
-    """Status → the text it was read in."""
-    numbers: list[Number]
-    """Every published number."""
-
-    @pydantic.model_validator(mode="after")
-    def consistent(self) -> Paper:
-        items = [number.item for number in self.numbers]
-        for number in self.numbers:
-            if items.count(number.item) > 1:
-                raise ValueError(f"{number.item!r} stands twice")
-            if number.status not in self.sources:
-                raise ValueError(f"{number.item}: no source for status {number.status!r}")
-            if unknown := set(number.needs) - set(items):
-                raise ValueError(f"{number.item}: needs {min(unknown)!r}, which is no item")
-            if number.ours is None and not number.why:
-                raise ValueError(f"{number.item}: says neither where ours is found nor why nothing is compared")
-        return self
+    paper: str
+    teacher: str
+    student: str
+    ours: str
+    low: float
+    high: float
+    """95 % interval of ours; NaN where there is none."""
+    covers: str
+    """Sources of variance in the interval."""
+    verdict: str
+    """agrees | differs | cannot say."""
+    why: str
+    status: str
+    confidence: str
+    source: str
 
 
 @dataclass(frozen=True)
-class Found:
+class Finding:
     """Our side of a number, and what follows from it."""
 
     verdict: str
@@ -126,213 +86,269 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What a comparison with the paper rests on. hopeless: why no result of this run can be compared, or nothing."""
+class OurRun:
+    """The run that is compared with the paper."""
 
     run: Run
-    experiment: config.Experiment
-    methods: Mapping[str, Method]
-    asked: Mapping[str, str]  # benchmark → problems
-    hopeless: str
+    run_config: RunConfig
+    problem_sets: Mapping[str, str]
+    """Benchmark → the problems that it asks."""
+    incomparable: str
+    """Why no result of the run can be compared; empty where results can."""
 
 
-def setting_value(setting: Setting, field: str) -> Any:
-    """A field of the config, or of the method heal's options. Raises HealError where there is none."""
-    group, _, rest = field.partition(".")
-    start: Any = setting.experiment.model_dump()
-    if group == "heal":
-        if "heal" not in setting.methods:
-            return None
-        start, field = setting.methods["heal"].options.model_dump(), rest
-    try:
-        return reduce(lambda value, key: value[key], field.split("."), start)
-    except (KeyError, TypeError):
-        raise HealError(f"no field {field!r} in the config", where=str(FILE), fix="mend `option` there") from None
+class TabulatePaper(Command):
+    out: Path
+    """The csv to write; the md is written next to it."""
+
+    @classmethod
+    def changed_options(cls, run_config: RunConfig, **flags: Any) -> dict[str, Any]:
+        """The whole config: paper.yaml may compare any of its fields."""
+        return {"experiment": changed_options(run_config.experiment)}
+
+    def run(self) -> None:
+        path = self.config or os.environ.get(CONFIG_VARIABLE)
+        if not path:
+            raise HealError("no config", where="heal tabulate-paper", fix="give --config FILE")
+        run_config = read_run_config(path)
+        options = {"experiment": run_config.experiment.model_dump(mode="json")}
+        with record_run(self.out, "tabulate-paper", VERSION, {"options": options}):
+            paper = read_paper()
+            ours = open_our_run(run_config)
+            rows = build_paper_rows(paper, ours)
+            records.write_text(self.out, format_rows_csv(rows, list_columns(PaperRow)))
+            records.write_text(self.out.with_suffix(".md"), format_paper(rows, list_paper_notes(ours.run, paper)))
 
 
-def compare_setting(number: Number, asked: Ours, setting: Setting) -> Found:
-    """Whether our option is the paper's value."""
-    value = setting_value(setting, asked.option)
-    if value is None:
-        return Found(CANNOT_SAY, "this run has no method named heal, or no such value")
-    if asked.matches:
-        paths = [model["path"] for model in value.values()]
-        alike = any(re.search(asked.matches, path) for path in paths)
-        return Found(AGREES if alike else DIFFERS, ours=", ".join(paths))
-    if asked.unless and (instead := setting_value(setting, asked.unless)) is not None:
-        return Found(DIFFERS, f"{asked.unless} decides instead", f"{instead} {asked.unless.rpartition('.')[2]}")
-    value = len(value) if asked.count else value
-    if isinstance(value, str) or isinstance(number.paper, str):
-        alike = value == number.paper
+def open_our_run(run_config: RunConfig) -> OurRun:
+    """Raises HealError for a missing premise.json."""
+    run = open_run(run_config.get_comparison("main"))
+    premises = list_broken_premises(run)
+    incomparable = f"premise absent: {premises[0]}" if premises else ""
+    if run.world is not None and run.world.note:
+        incomparable = f"the {run.world.name} world is no test of the paper"
+    return OurRun(run, run_config, list_benchmarks(), incomparable)
+
+
+def build_paper_rows(paper: Paper, ours: OurRun) -> list[PaperRow]:
+    """One row per number, and of results one per teacher and student."""
+    rows = []
+    verdicts: dict[str, str] = {}
+    for number in paper.numbers:
+        findings = list(compare_number(number, ours, verdicts))
+        verdicts[number.item] = findings[0].verdict
+        for finding in findings:
+            rows.append(build_paper_row(number, finding, paper.sources[number.status]))
+    return rows
+
+
+def build_paper_row(number: PublishedNumber, finding: Finding, source: str) -> PaperRow:
+    return PaperRow(
+        item=number.item,
+        unit=number.unit,
+        paper=format_value(number.paper),
+        teacher=finding.teacher,
+        student=finding.student,
+        ours=format_value(finding.ours),
+        low=finding.interval.low if finding.interval else math.nan,
+        high=finding.interval.high if finding.interval else math.nan,
+        covers=finding.covers,
+        verdict=finding.verdict,
+        why=finding.why,
+        status=number.status,
+        confidence=number.confidence,
+        source=source,
+    )
+
+
+def compare_number(number: PublishedNumber, ours: OurRun, verdicts: Mapping[str, str]) -> Iterator[Finding]:
+    """The findings on one number; several only for a result. verdicts: of the items before it."""
+    if number.ours is None:
+        yield Finding(CANNOT_SAY, number.why)
+    elif number.ours.option:
+        yield compare_setting(number, number.ours, ours)
     else:
-        alike = math.isclose(value, number.paper, rel_tol=CLOSE)
-    return Found(AGREES if alike else DIFFERS, ours=value)
+        yield from compare_result(number, number.ours, ours, verdicts)
 
 
-def judge(number: Number, interval: stats.Interval | stats.TTest, difference: bool) -> tuple[str, str]:
+def compare_setting(number: PublishedNumber, our_value: OurValue, ours: OurRun) -> Finding:
+    """Whether our option is the paper's value."""
+    value = get_option(ours, our_value.option)
+    if value is None:
+        return Finding(CANNOT_SAY, "this run has no method named heal, or no such value")
+    if our_value.matches:
+        paths = [model["path"] for model in value.values()]
+        matching = list(filter(re.compile(our_value.matches).search, paths))
+        return Finding(AGREES if matching else DIFFERS, ours=", ".join(paths))
+    if our_value.unless:
+        override = get_option(ours, our_value.unless)
+        if override is not None:
+            name = our_value.unless.rpartition(".")[2]
+            return Finding(DIFFERS, f"{our_value.unless} decides instead", f"{name} {override}")
+    if our_value.count:
+        value = len(value)
+    if isinstance(value, str) or isinstance(number.paper, str):
+        equal = value == number.paper
+    else:
+        equal = math.isclose(value, number.paper, rel_tol=TOLERANCE)
+    return Finding(AGREES if equal else DIFFERS, ours=value)
+
+
+def get_option(ours: OurRun, field: str) -> Any:
+    """A field of the config, or for `heal.…` an option of the method heal (None without one).
+
+    Raises HealError for an unknown field.
+    """
+    group, _, rest = field.partition(".")
+    options: Any = ours.run_config.experiment.model_dump()
+    if group == "heal":
+        method = ours.run_config.methods.get("heal")
+        if method is None:
+            return None
+        options, field = method.options.model_dump(), rest
+        if method.variant:
+            options["gear"] = ours.run_config.gear_variants[method.variant].model_dump()
+    try:
+        return reduce(dict.__getitem__, field.split("."), options)
+    except (KeyError, TypeError):
+        raise HealError(f"no field {field!r} in the config", where=str(FILE), fix="fix `option` there") from None
+
+
+def compare_result(
+    number: PublishedNumber, our_value: OurValue, ours: OurRun, verdicts: Mapping[str, str]
+) -> Iterator[Finding]:
+    """One for each teacher and student that the number is about; one alone where nothing can be compared."""
+    differing = [f"another {item}" for item in number.needs if verdicts[item] != AGREES]
+    if ours.incomparable or differing:
+        yield Finding(CANNOT_SAY, ours.incomparable or ", ".join(differing))
+        return
+    if our_value.unsolved:
+        for teacher in ours.run.teachers:
+            yield compare_unsolved(number, our_value, ours, teacher)
+        return
+    students = []
+    for name, model in ours.run_config.experiment.students.items():
+        if re.search(our_value.student, model.path):
+            students.append(name)
+    if not students:
+        yield Finding(CANNOT_SAY, "other students")
+    for teacher, student in product(ours.run.teachers, students):
+        yield compare_difference(number, our_value, ours, teacher, student)
+
+
+def compare_difference(
+    number: PublishedNumber, our_value: OurValue, ours: OurRun, teacher: str, student: str
+) -> Finding:
+    """The difference of two methods over the benchmarks, each benchmark with equal weight."""
+    run = ours.run
+    methods = [our_value.difference, our_value.to]
+    benchmarks = select_benchmarks(ours, our_value.benchmarks)
+    trained = [name for name in methods if name != UNTRAINED]
+    absent = sorted(set(trained) - set(run.methods))
+    if absent:
+        return Finding(CANNOT_SAY, f"this run has no method {absent[0]}", teacher=teacher, student=student)
+    if not benchmarks:
+        why = f"this run asks none of {', '.join(our_value.benchmarks)}"
+        return Finding(CANNOT_SAY, why, teacher=teacher, student=student)
+    for benchmark in benchmarks:
+        if run.has_mixed_engines(teacher, student, trained, benchmark):
+            return Finding(CANNOT_SAY, "answered on different engines", teacher=teacher, student=student)
+    a_SB = collect_means(run, teacher, student, our_value.difference, benchmarks)
+    b_SB = collect_means(run, teacher, student, our_value.to, benchmarks)
+    test = stats.compute_paired_t(a_SB, b_SB)
+    verdict, why = judge_interval(number, test, is_difference=True)
+    if run.teacher_seeds == 1:
+        verdict, why = CANNOT_SAY, "one teacher sampling seed, which all students share: raise `teacher_seeds`"
+    covers = describe_difference_coverage(run.teacher_seeds)
+    return Finding(verdict, why, test.diff, test, covers, teacher, student)
+
+
+def select_benchmarks(ours: OurRun, problem_sets: Sequence[str]) -> list[str]:
+    """The run's benchmarks that ask one of these problem sets."""
+    return [name for name in ours.run.benchmarks if ours.problem_sets[name] in problem_sets]
+
+
+def collect_means(run: Run, teacher: str, student: str, method: str, benchmarks: Sequence[str]) -> NDArray[np.float64]:
+    """Accuracy of each replicate on each benchmark, shape [replicates, benchmarks]."""
+    columns = []
+    for benchmark in benchmarks:
+        if method == UNTRAINED:
+            mean = run.get_untrained_scores(teacher, student, benchmark).mean()
+            columns.append(np.full(count_replicates(run), mean))
+        else:
+            replicates_SQ = get_replicates(run.get_student_scores(teacher, student, method, benchmark))
+            columns.append(replicates_SQ.mean(axis=1))
+    return np.stack(columns, axis=1)
+
+
+def compare_unsolved(number: PublishedNumber, our_value: OurValue, ours: OurRun, teacher: str) -> Finding:
+    """The share of questions that the teacher never solves in `our_value.repeats` repeats."""
+    benchmarks = select_benchmarks(ours, our_value.unsolved)
+    if not benchmarks:
+        return Finding(CANNOT_SAY, f"this run asks none of {', '.join(our_value.unsolved)}", teacher=teacher)
+    path = ours.run.get_teacher_path(teacher, benchmarks[0])
+    scores_QR = ours.run.load_answers(path, benchmarks[0]).scores_QR
+    repeats = scores_QR.shape[1]
+    if repeats < our_value.repeats:
+        why = f"{repeats} repeats of {benchmarks[0]}, where {our_value.repeats} are needed"
+        return Finding(CANNOT_SAY, why, teacher=teacher)
+    unsolved_Q = []
+    for right in scores_QR.sum(axis=1):
+        unsolved_Q.append(1 - stats.estimate_pass_at_k(repeats, int(right), our_value.repeats))
+    interval = stats.compute_crossed_bootstrap([unsolved_Q])
+    verdict, why = judge_interval(number, interval, is_difference=False)
+    return Finding(verdict, why, interval.mean, interval, interval.covers, teacher)
+
+
+def judge_interval(
+    number: PublishedNumber, interval: stats.Interval | stats.TTest, *, is_difference: bool
+) -> tuple[str, str]:
     """(verdict, why) of our interval on the paper's number."""
     low, high = interval.low, interval.high
     if math.isnan(low):
         return CANNOT_SAY, "no interval: too few replicates, or no variation between them"
     if isinstance(number.paper, str):
-        ends = sorted((SIGNS[number.paper] * low, SIGNS[number.paper] * high))
-        if ends[0] <= 0 <= ends[1]:
-            return CANNOT_SAY, "the interval holds both signs"
-        return (AGREES if ends[0] > 0 else DIFFERS), ""
+        sign = SIGNS[number.paper]
+        if low <= 0 <= high:
+            return CANNOT_SAY, "the interval contains both signs"
+        return (AGREES if sign * low > 0 else DIFFERS), ""
     if low > number.paper + number.rounding or high < number.paper - number.rounding:
         return DIFFERS, ""
-    if difference and low <= 0 <= high:
-        return CANNOT_SAY, "the interval holds the paper's number, and no difference as well"
+    if is_difference and low <= 0 <= high:
+        return CANNOT_SAY, "the interval contains the paper's number, and no difference as well"
     return AGREES, ""
 
 
-def compare_difference(number: Number, asked: Ours, setting: Setting, teacher: str, student: str) -> Found:
-    """The difference of two methods over the benchmarks, each benchmark counting the same."""
-    run = setting.run
-    whose: dict[str, Any] = {"teacher": teacher, "student": student}
-    benchmarks = [name for name in run.benchmarks if setting.asked[name] in asked.benchmarks]
-    absent = [name for name in (asked.difference, asked.to) if name not in (*run.methods, UNTRAINED)]
-    if absent:
-        return Found(CANNOT_SAY, f"this run has no method {absent[0]}", **whose)
-    if not benchmarks:
-        return Found(CANNOT_SAY, f"this run asks none of {', '.join(asked.benchmarks)}", **whose)
-    compared = [name for name in (asked.difference, asked.to) if name != UNTRAINED]
-    if any(run.mixed_engines(teacher, student, compared, name) for name in benchmarks):
-        return Found(CANNOT_SAY, "answered on different engines", **whose)
-
-    def means_SB(method: str) -> np.ndarray:
-        columns = []
-        for name in benchmarks:
-            if method == UNTRAINED:
-                mean = run.untrained_scores(teacher, student, name).mean()
-                columns.append(np.full(run.seeds if run.draws == 1 else run.draws, mean))
-            else:
-                columns.append(claim(run.scores(teacher, student, method, name)).mean(axis=1))
-        return np.stack(columns, axis=1)
-
-    test = stats.compute_paired_t(means_SB(asked.difference), means_SB(asked.to))
-    verdict, why = judge(number, test, difference=True)
-    covers = "draws, seeds; these questions" if run.draws > 1 else "seeds; these questions, this draw"
-    if run.draws == 1:
-        verdict, why = CANNOT_SAY, "one draw of the teacher, whose luck all students share: set `draws`"
-    return Found(verdict, why, test.diff, test, covers, **whose)
-
-
-def compare_unsolved(number: Number, asked: Ours, setting: Setting, teacher: str) -> Found:
-    """The share of questions that the teacher never solves in so many repeats."""
-    run = setting.run
-    here = [name for name in run.benchmarks if setting.asked[name] in asked.unsolved]
-    if not here:
-        return Found(CANNOT_SAY, f"this run asks none of {', '.join(asked.unsolved)}", teacher=teacher)
-    scores_QR = run.answers(run.teacher_path(teacher, here[0]), here[0]).scores_QR
-    repeats = scores_QR.shape[1]
-    if repeats < asked.repeats:
-        return Found(CANNOT_SAY, f"{repeats} repeats of {here[0]}, where {asked.repeats} are needed", teacher=teacher)
-    unsolved_Q = [1 - stats.estimate_pass_at_k(repeats, int(right), asked.repeats) for right in scores_QR.sum(axis=1)]
-    interval = stats.compute_crossed_bootstrap([unsolved_Q])
-    verdict, why = judge(number, interval, difference=False)
-    return Found(verdict, why, interval.mean, interval, interval.covers, teacher)
-
-
-def compare_result(number: Number, asked: Ours, setting: Setting, verdicts: Mapping[str, str]) -> Iterator[Found]:
-    """One for each teacher and student that the number is about; one alone where nothing can be compared."""
-    others = [item for item in number.needs if verdicts[item] != AGREES]
-    if setting.hopeless or others:
-        yield Found(CANNOT_SAY, setting.hopeless or f"another {', another '.join(others)}")
-        return
-    students = setting.experiment.students
-    meant = [name for name in students if re.search(asked.student, students[name].path)]
-    if asked.unsolved:
-        yield from (compare_unsolved(number, asked, setting, teacher) for teacher in setting.run.teachers)
-    elif not meant:
-        yield Found(CANNOT_SAY, "other students")
-    else:
-        pairs = product(setting.run.teachers, meant)
-        yield from (compare_difference(number, asked, setting, *pair) for pair in pairs)
-
-
-def table(paper: Paper, setting: Setting) -> pd.DataFrame:
-    """One row per number, and of results one per teacher and student; columns as COLUMNS."""
-    rows: list[dict[str, Any]] = []
-    verdicts: dict[str, str] = {}
-    for number in paper.numbers:
-        if number.ours is None:
-            found = [Found(CANNOT_SAY, number.why)]
-        elif number.ours.option:
-            found = [compare_setting(number, number.ours, setting)]
-        else:
-            found = list(compare_result(number, number.ours, setting, verdicts))
-        verdicts[number.item] = found[0].verdict
-        for one in found:
-            bounds = (one.interval.low, one.interval.high) if one.interval else (math.nan, math.nan)
-            rows.append(
-                {"item": number.item, "unit": number.unit, "paper": told(number.paper), "ours": told(one.ours)}
-                | {"teacher": one.teacher, "student": one.student, "low": bounds[0], "high": bounds[1]}
-                | {"covers": one.covers, "verdict": one.verdict, "why": one.why}
-                | {"status": number.status, "confidence": number.confidence, "source": paper.sources[number.status]}
-            )
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def told(value: Any) -> str:
+def format_value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else str(value)
 
 
-def markdown(frame: pd.DataFrame, notes: Sequence[str]) -> str:
+def format_paper(rows: Sequence[PaperRow], notes: Sequence[Note]) -> str:
+    """The table as Markdown."""
     header = ["item", "paper", "ours [95 %]", "unit", "verdict", "why", "confidence"]
-    rows = []
-    for row in frame.to_dict("records"):
-        known = not math.isnan(row["low"])
-        ours = with_interval(float(row["ours"]), row["low"], row["high"]) if known else row["ours"]
-        whose = ", ".join(filter(None, (row["teacher"], row["student"])))
-        item = f"{row['item']} ({whose})" if whose else row["item"]
-        rows.append([item, row["paper"], ours, row["unit"], row["verdict"], row["why"], row["confidence"]])
-    return "\n".join(["# The paper and this run\n", markdown_table(header, rows, lambda i: True), ""]) + "".join(
-        f"* {note}\n" for note in notes
-    )
+    cells = []
+    for row in rows:
+        ours = row.ours if math.isnan(row.low) else format_interval(float(row.ours), row.low, row.high)
+        models = ", ".join(filter(None, (row.teacher, row.student)))
+        item = f"{row.item} ({models})" if models else row.item
+        cells.append([item, row.paper, ours, row.unit, row.verdict, row.why, row.confidence])
+    table = TextTable("", header, cells, frozenset(range(len(header))))
+    return format_markdown("The paper and this run", [table], notes)
 
 
-def notes(run: Run, paper: Paper) -> list[str]:
-    return [
-        f"Run {run.folder.name}. HEAL is re-implemented from a description: only the paper's abstract was available.",
-        *(f"{status}: {source}." for status, source in paper.sources.items()),
+def list_paper_notes(run: Run, paper: Paper) -> list[Note]:
+    """The notes under the table."""
+    text = f"Run {run.folder.name}. HEAL is re-implemented from a description: only the paper's abstract was available."
+    notes = [Note(Topic.RUN, text)]
+    for status, source in paper.sources.items():
+        notes.append(Note(Topic.PAPER, f"{status}: {source}."))
+    text = (
         "confidence: that the paper says so. high: the abstract; medium: an exact value at second hand; low: rounded "
-        "or vague.",
-        "Differences: paired t over the means of teacher draws, benchmarks counting the same; unsolved: a bootstrap "
-        "over questions. `covers` in the csv says of which variance an interval is.",
-    ]
-
-
-def setting_of(folder: Path, experiment: config.Experiment) -> Setting:
-    """Raises HealError for an experiment whose methods cannot be settled, and a missing premise.json."""
-    e = experiment
-    axes = (list(e.teachers), list(e.students), list(e.methods), list(e.benchmarks))
-    run = Run(folder, *axes, e.teacher_seeds, e.training_seeds)
-    premises = broken_premises(run)
-    hopeless = f"premise absent: {premises[0]}" if premises else ""
-    if is_mini(folder / "problems" / "train.parquet"):
-        hopeless = "the mini world is no test of the paper"
-    asked = registry.benchmarks()
-    return Setting(run, e, registry.resolve(e, where="--experiment"), asked, hopeless)
-
-
-def main() -> None:
-    parser = command_parser(__doc__)
-    parser.add_argument("--run", required=True, help="results/<run>")
-    parser.add_argument("--experiment", required=True, help="the whole config as JSON")
-    parser.add_argument("--out", required=True, help="the csv; the md is written beside it")
-    arguments = parser.parse_args()
-    content = parsed(arguments.experiment, "--experiment")
-    out, experiment = Path(arguments.out), validate(config.Experiment, content, where="--experiment")
-    with recorded(
-        out, "evals.tables.paper", options={"run": arguments.run, "experiment": json.loads(arguments.experiment)}
-    ):
-        paper = validate(Paper, read_yaml(FILE), where=str(FILE))
-        setting = setting_of(Path(arguments.run), experiment)
-        frame = table(paper, setting)
-        records.write_text(out, csv_of(frame))
-        records.write_text(out.with_suffix(".md"), markdown(frame, notes(setting.run, paper)))
-
-
-if __name__ == "__main__":
-    exit_with_errors(main)
+        "or vague."
+    )
+    notes.append(Note(Topic.PAPER, text))
+    text = (
+        "Differences: paired t over the means of teacher sampling seeds, benchmarks with equal weight. unsolved: a "
+        "bootstrap over questions. `covers` in the csv names the sources of variance that an interval includes."
+    )
+    return [*notes, Note(Topic.INTERVALS, text)]

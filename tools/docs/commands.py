@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
-from evals.tables.paper import FILE, Paper
+from evals.tables.paper_numbers import FILE, Paper
 from heal.command import command_parser
 from heal.config.experiment import Experiment
 from heal.config.options import read_yaml, validate
