@@ -173,12 +173,10 @@ class Run:
         if first:
             check_pairing(first, answers)
 
-    def read_engine(self, path: Path) -> str:
-        """Engine and number format of an answers file, from results.json in its folder; "" where that has neither."""
+    def get_engine(self, path: Path) -> str:
+        """`read_engine` of an answers file, read once."""
         if path not in self._engines:
-            results = path.with_name("results.json")
-            settings = read_json(results).get("settings", {}) if results.exists() else {}
-            self._engines[path] = f"{settings.get('engine', '')} {settings.get('dtype', '')}".strip()
+            self._engines[path] = read_engine(path)
         return self._engines[path]
 
     def has_mixed_engines(self, teacher: str, student: str, methods: Iterable[str], benchmark: str) -> bool:
@@ -186,7 +184,7 @@ class Run:
         name = benchmark.partition(":")[0]
         engines: set[str] = set()
         for method in methods:
-            engines.update(map(self.read_engine, self.list_student_paths(teacher, student, method, name)))
+            engines.update(map(self.get_engine, self.list_student_paths(teacher, student, method, name)))
         return len(engines) > 1
 
     # Scores
@@ -319,6 +317,13 @@ def build_methods(view: ComparisonView) -> dict[str, Method]:
     for name, spec in view.methods.items():
         methods[name] = build_method(spec.method, spec.options, where=f"comparison {view.name}", field=name)
     return methods
+
+
+def read_engine(path: Path) -> str:
+    """Engine and number format of an answers file, from results.json in its folder; "" where that has neither."""
+    results = path.with_name("results.json")
+    settings = read_json(results).get("settings", {}) if results.exists() else {}
+    return f"{settings.get('engine', '')} {settings.get('dtype', '')}".strip()
 
 
 @cache

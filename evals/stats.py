@@ -130,13 +130,13 @@ def compute_mcnemar(a_Q: ArrayLike, b_Q: ArrayLike) -> McNemar:
     Covers the questions only: a claim about these two checkpoints, not about the methods that trained them.
     Source: McNemar 1947, with the exact binomial p of statsmodels.
     """
-    (a_Q,), (b_Q,) = check_scores(np.asarray(a_Q)[None], np.asarray(b_Q)[None])
-    if not np.isin([a_Q, b_Q], (0.0, 1.0)).all():
+    (first_Q,), (second_Q,) = check_scores(np.asarray(a_Q)[None], np.asarray(b_Q)[None])
+    if not np.isin([first_Q, second_Q], (0.0, 1.0)).all():
         raise HealError("McNemar's test needs outcomes 0 or 1", fix="use compute_paired_t on means over samples")
-    both, only_a, only_b = int(a_Q @ b_Q), int(a_Q @ (1 - b_Q)), int((1 - a_Q) @ b_Q)
-    neither = len(a_Q) - both - only_a - only_b
+    both, only_a, only_b = int(first_Q @ second_Q), int(first_Q @ (1 - second_Q)), int((1 - first_Q) @ second_Q)
+    neither = len(first_Q) - both - only_a - only_b
     result = mcnemar_test([[both, only_a], [only_b, neither]], exact=True)
-    return McNemar(only_a, only_b, len(a_Q), float(result.pvalue))
+    return McNemar(only_a, only_b, len(first_Q), float(result.pvalue))
 
 
 def compute_adjusted_p(p: ArrayLike) -> np.ndarray:

@@ -95,7 +95,7 @@ def build_outcomes(run: Run, comparison: str, reference: str) -> pa.Table:
     rows = []
     for benchmark in run.benchmarks:
         for key, path in run.list_answers(benchmark):
-            columns = asdict(key) | {"engine": run.read_engine(path)}
+            columns = asdict(key) | {"engine": run.get_engine(path)}
             for row in sorted(run.load_answers(path, benchmark).rows, key=get_question):
                 rows.append(columns | row)
     metadata = json.dumps(describe_tables(run, comparison, reference), sort_keys=True)

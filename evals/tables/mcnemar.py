@@ -1,57 +1,68 @@
-"""Do two named checkpoints differ? McNemar's exact test on one answer of each to every question.
+"""Compare two checkpoints question by question: McNemar's exact test.
 
-Reads two answers.parquet and the results.json beside them; prints, writes nothing. It is a claim about these two
-checkpoints: another training seed is another checkpoint, so it says nothing about the methods that trained them (for
-that: the paired t of evals.tables.comparison).
+Reads two answers.parquet and the results.json next to them; prints, writes nothing. The result is a claim about these
+two checkpoints: another training seed is another checkpoint, so it says nothing about the methods that trained them
+(the paired t of `heal tabulate-comparison` does).
 
-    python -m evals.tables.mcnemar results/mini/evals/default/draw0/tiny/{heal,rs_matched}/seed0/mini_hard/answers.parquet
+    heal compare-checkpoints \\
+        results/mini/evals/default/teacher_seed0/tiny/{heal,rs_matched}/seed0/mini_hard/answers.parquet
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic_settings import CliPositionalArg
+
 from evals import stats
-from evals.results import Run, check_pairing, read_answers
-from heal.command import command_parser
-from heal.errors import HealError, exit_with_errors
+from evals.answers import Reading, check_pairing, read_answers
+from evals.results import read_engine
+from heal.command import Command
+from heal.errors import HealError
 
 
-def compare(a: Path, b: Path, repeat: int | None, reading: str) -> list[str]:
-    """What there is to say, line by line. Raises HealError where answers do not pair up, or several repeats do."""
-    first, second = read_answers(a, reading), read_answers(b, reading)
-    check_pairing(first, second)
-    repeats = first.scores_QR.shape[1]
-    if repeat is None and repeats > 1:
-        fix = f"choose one of 0 … {repeats - 1}; or compare means with evals.tables.comparison"
-        raise HealError(f"{repeats} repeats, where the test takes one answer per question", where="--repeat", fix=fix)
-    if not 0 <= (repeat or 0) < repeats:
-        raise HealError(f"found {repeat}", where="--repeat", fix=f"there are the repeats 0 … {repeats - 1}")
-    a_Q, b_Q = first.scores_QR[:, repeat or 0], second.scores_QR[:, repeat or 0]
+class CompareCheckpoints(Command):
+    a: CliPositionalArg[Path]
+    """answers.parquet of one checkpoint."""
+    b: CliPositionalArg[Path]
+    """answers.parquet of the other one, to the same benchmark."""
+    repeat: int | None = None
+    """Index of the repeat that counts, from 0, where a benchmark has several."""
+    reading: Reading = "strict"
+    """Which grade of an answer counts."""
+
+    def run(self) -> None:
+        print("\n".join(compare_checkpoints(self.a, self.b, self.repeat, self.reading)))
+
+
+def compare_checkpoints(a: Path, b: Path, repeat: int | None, reading: Reading) -> list[str]:
+    """The result, line by line. Raises HealError for answers that do not pair up, and for several repeats."""
+    a_answers, b_answers = read_answers(a, reading), read_answers(b, reading)
+    check_pairing(a_answers, b_answers)
+    column = choose_repeat(repeat, a_answers.scores_QR.shape[1])
+    a_Q, b_Q = a_answers.scores_QR[:, column], b_answers.scores_QR[:, column]
     test = stats.compute_mcnemar(a_Q, b_Q)
-    both = round(float((a_Q * b_Q).sum()))
-    engines = {Run(a.parent, [], [], [], [], 1, 1).engine(path) for path in (a, b)}
+    n_both = round(float(a_Q @ b_Q))
+    n_neither = test.n - n_both - test.only_a - test.only_b
+    engines = sorted({read_engine(a), read_engine(b)})
     verdict = f"p = {test.p:.4g} (exact, two-sided; covers the choice of questions)"
     if len(engines) > 1:
-        verdict = f"cannot say: answered on different engines ({', '.join(sorted(engines))})"
+        verdict = f"cannot say: answered on different engines ({', '.join(engines)})"
     return [
-        f"A: {a}\nB: {b}",
-        f"{test.n} questions: both solve {both}, only A {test.only_a}, only B {test.only_b}, "
-        f"neither {test.n - both - test.only_a - test.only_b}",
+        f"A: {a}",
+        f"B: {b}",
+        f"{test.n} questions: both solve {n_both}, only A {test.only_a}, only B {test.only_b}, neither {n_neither}",
         verdict,
         "About these two checkpoints only, not about the methods that trained them.",
     ]
 
 
-def main() -> None:
-    parser = command_parser(__doc__)
-    parser.add_argument("a", type=Path, help="answers.parquet of the one")
-    parser.add_argument("b", type=Path, help="answers.parquet of the other, to the same benchmark")
-    parser.add_argument("--repeat", type=int, help="which answer counts, where a benchmark has several")
-    parser.add_argument("--reading", choices=["strict", "flexible"], default="strict", help="which grade counts")
-    arguments = parser.parse_args()
-    print("\n".join(compare(arguments.a, arguments.b, arguments.repeat, arguments.reading)))
-
-
-if __name__ == "__main__":
-    exit_with_errors(main)
+def choose_repeat(repeat: int | None, n_repeats: int) -> int:
+    """The repeat to compare. Raises HealError where several are possible and none is given, or for one out of range."""
+    if repeat is None and n_repeats > 1:
+        problem = f"{n_repeats} repeats, where the test takes one answer per question"
+        fix = f"choose one of 0 … {n_repeats - 1}; or compare means with heal tabulate-comparison"
+        raise HealError(problem, where="--repeat", fix=fix)
+    if not 0 <= (repeat or 0) < n_repeats:
+        raise HealError(f"found {repeat}", where="--repeat", fix=f"give one of the repeats 0 … {n_repeats - 1}")
+    return repeat or 0
