@@ -1,7 +1,7 @@
-"""lm-eval's client for a model behind an OpenAI-compatible endpoint, asked as the models that run here are.
+"""lm-eval's client for a model behind an OpenAI-compatible endpoint, prompted as models that run locally are.
 
-Prompts are rendered here, by the model's own chat template. No seed is sent: lm-eval would send the same one with every
-repeat of a question, and a server that honours it would give the same answer each time.
+Prompts are rendered locally, by the model's own chat template. No seed is sent: lm-eval would send the same one with
+every repeat of a question, and a server that honors it would give the same answer each time.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from lm_eval.models.openai_completions import LocalCompletionsAPI
 from heal.config.experiment import Endpoint
 
 
-class Served(LocalCompletionsAPI):
-    """A teacher's endpoint; `template`: arguments of its chat template."""
+class ServedModel(LocalCompletionsAPI):
+    """A teacher's endpoint. template_options: arguments of its chat template."""
 
-    def __init__(self, model: str, revision: str | None, endpoint: Endpoint, template: Mapping[str, Any]) -> None:
-        self.template = dict(template)
+    def __init__(
+        self, model: str, revision: str | None, endpoint: Endpoint, template_options: Mapping[str, Any]
+    ) -> None:
+        self.template_options = dict(template_options)
         self.key = os.environ.get(endpoint.api_key_env, "")
         super().__init__(
             model=endpoint.model_name or model,
@@ -28,7 +30,7 @@ class Served(LocalCompletionsAPI):
             tokenizer_backend="huggingface",
             tokenized_requests=False,
             revision=revision or "main",
-            max_length=2**31,  # lm-eval wants a number; the server has its own limit
+            max_length=2**31,  # lm-eval requires a number; the server has its own limit
             num_concurrent=endpoint.concurrency,
             max_retries=max(1, endpoint.retries),
             timeout=int(endpoint.timeout_s),
@@ -39,7 +41,7 @@ class Served(LocalCompletionsAPI):
         return self.key
 
     def apply_chat_template(self, chat_history: Any, add_generation_prompt: bool = True) -> Any:
-        options = {"tokenize": False, "add_generation_prompt": add_generation_prompt, **self.template}
+        options = {"tokenize": False, "add_generation_prompt": add_generation_prompt, **self.template_options}
         return self.tokenizer.apply_chat_template(chat_history, **options)
 
     def _create_payload(self, *arguments: Any, **options: Any) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 Reads a model and a run's problems; writes per benchmark `answers.parquet` (every answer with its verdict) and
 `results.json` (lm-eval's scores with the settings they depend on; no times, so that two runs give the same bytes).
 
-    python -m evals.run --model results/mini/students/default/draw0/tiny/heal/seed0/model \\
-        --problems results/mini/problems --benchmarks mini_easy mini_hard --out evals-of-heal
-    python -m evals.run --regrade evals-of-heal          # verdicts again, without a model
+    heal evaluate --config config/config.yaml --teacher default --problems results/mini/problems --out teacher
+    heal evaluate --model.path heal/worlds/mini/models/student --problems results/mini/problems \\
+        --benchmarks mini_easy --benchmarks mini_hard --out student
+    heal regrade student          # new verdicts for stored answers, without a model
 """
 
 from __future__ import annotations
@@ -13,29 +14,101 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
+
+from pydantic_settings import CliPositionalArg
 
 from heal import records
-from heal.command import command_parser
-from heal.config.experiment import Engine, Model
-from heal.engines import gpu_lease as devices
-from heal.engines.open import model_of
-from heal.errors import HealError, exit_with_errors
-from heal.pipeline.runner import read_options
-from heal.provenance import recorded
+from heal.command import Command, Section
+from heal.config.experiment import Engine, ModelSource
+from heal.engines import gpu_lease
+from heal.errors import HealError
+from heal.provenance import record_run
 from heal.records import Row
 from heal.registry import check_benchmarks
 from heal.training import tracking
 
+VERSION = 1
+"""Raise it when the bytes of the output change for the same input."""
+
 TASKS = Path(__file__).parent / "tasks"
+READINGS = ("strict", "flexible")
 
 
-def answer_row(problem: Mapping[str, Any], repeat: int, text: str, n_tokens: int, limit: int) -> Row:
-    """One answer with its verdict; one that fills the token limit did not end by itself."""
+class Evaluate(Command):
+    teacher: str | None = None
+    """Name of the teacher in the config."""
+    student: str | None = None
+    """Name of the student in the config; used where no teacher is named."""
+    method: str | None = None
+    """Name of the method in the config that trained the student."""
+    model: Annotated[ModelSource, Section("teachers.{teacher}", "students.{student}")]
+    """The model that answers."""
+    trained: Path | None = None
+    """Folder of a trained student, evaluated in place of the untrained one."""
+    problems: Path
+    """The folder with the run's problems."""
+    benchmarks: Annotated[list[str], Section("benchmarks")]
+    """lm-eval tasks below evals/tasks/ (once per task)."""
+    engine: Annotated[Engine, Section("engine")] = Engine()
+    """How the model runs."""
+    seed: Annotated[int, Section("seed")] = 0
+    """Seed of sampled answers."""
+    report_to: Annotated[list[str], Section("training.{method}.report_to")] = []
+    """Trackers that the scores are sent to (once per tracker)."""
+    gpus: int = 1
+    """GPUs to lease, where there are any."""
+    out: Path
+    """The folder to write, one folder per benchmark."""
+
+    def run(self) -> None:
+        check_benchmarks(self.benchmarks, where="--benchmarks")
+        tracking.check(self.report_to, "--report-to")
+        model = self.model
+        if self.trained:
+            model = model.model_copy(update={"path": str(self.trained), "revision": None})
+        needs_gpu = self.engine.device != "cpu" and not model.endpoint
+        leased = gpu_lease.lease(self.gpus if needs_gpu else 0)
+        facts = {"options": self.describe_options(), "seeds": [self.seed], "gpus": len(leased)}
+        with record_run(self.out / "evaluation", "evaluate", VERSION, facts):
+            evaluations = evaluate(model, str(self.problems), self.benchmarks, self.engine, self.seed)
+            shares = {}
+            for benchmark, (answers, results) in evaluations.items():
+                records.write(self.out / benchmark / "answers.parquet", "answers", answers)
+                records.write_json(self.out / benchmark / "results.json", results)
+                shares[benchmark] = results["strict"]
+            tracking.send(self.report_to, str(self.out), shares, self.out)
+
+
+class Regrade(Command):
+    """Grade stored answers again, without a model.
+
+    Reads and replaces every answers.parquet below a folder that `heal evaluate` has written.
+
+    heal regrade results/mini/evals
+    """
+
+    folder: CliPositionalArg[Path]
+    """The folder."""
+
+    def run(self) -> None:
+        regrade(self.folder)
+
+
+class Evaluation(NamedTuple):
+    """One model on one benchmark. answers: rows of schema `answers`; results: content of results.json."""
+
+    answers: list[Row]
+    results: Row
+
+
+def build_answer(problem: Mapping[str, Any], repeat: int, text: str, n_tokens: int, limit: int) -> Row:
+    """One answer with its verdict. An answer that reaches the token limit is truncated."""
     from evals.task_functions import grade
 
-    verdict, truncated = grade(text, problem["answer"]), n_tokens >= limit
+    verdict = grade(text, problem["answer"])
     return {
         "problem_id": problem["problem_id"],
         "repeat": repeat,
@@ -45,92 +118,98 @@ def answer_row(problem: Mapping[str, Any], repeat: int, text: str, n_tokens: int
         "strict": verdict.correct,
         "flexible": verdict.flexible,
         "reason": verdict.reason,
-        "truncated": truncated,
+        "truncated": n_tokens >= limit,
         "n_tokens": n_tokens,
     }
 
 
-def answer_rows(
+def collect_answers(
     samples: Sequence[Mapping[str, Any]], repeats: int, tokenizer: Any, limit: int, where: str
 ) -> list[Row]:
-    """Every answer that lm-eval logged. Raises HealError where one is missing."""
+    """Every answer that lm-eval logged, by question. Raises HealError where one is missing.
+
+    limit: token limit of an answer. where: the benchmark, for the error.
+    """
     rows = []
     for sample in sorted(samples, key=lambda sample: sample["doc_id"]):
-        texts = [text for responses in sample["resps"] for text in responses]
+        texts = list(chain.from_iterable(sample["resps"]))
         if len(texts) != repeats:
             raise HealError(
                 f"{len(texts)} of {repeats} answers to question {sample['doc_id'] + 1}",
                 where=where,
                 fix="a task with repeats needs a filter_list that keeps them all (take_first_k)",
             )
-        lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-        rows += [
-            answer_row(sample["doc"], repeat, text, length, limit)
-            for repeat, (text, length) in enumerate(zip(texts, lengths, strict=True))
-        ]
+        token_ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        for repeat, (text, ids) in enumerate(zip(texts, token_ids, strict=True)):
+            rows.append(build_answer(sample["doc"], repeat, text, len(ids), limit))
     return rows
 
 
-def settings(config: Mapping[str, Any], lm: Any, model: Model, engine: Engine, seed: int) -> Row:
-    """What a score depends on beside model and problems; it belongs under every table."""
-    from heal.engines.base import template_hash
+def describe_settings(config: Mapping[str, Any], lm: Any, model: ModelSource, engine: Engine, seed: int) -> Row:
+    """What a score depends on besides model and problems; shown under every table.
 
-    if model.endpoint:
-        how = {"engine": "endpoint", "dtype": "not told"}
-    else:
-        dtype = lm.model.llm_engine.model_config.dtype if engine.backend == "vllm" else lm.model.dtype
-        its_version = importlib.import_module(
-            engine.backend
-        ).__version__  # vLLM's CPU build is a package of another name
-        how = {"engine": f"{engine.backend} {its_version}", "dtype": str(dtype).removeprefix("torch.")}
-    return how | {
+    config: the task as lm-eval resolved it. lm: lm-eval's model.
+    """
+    from heal.engines.base import hash_template
+
+    settings = describe_engine(lm, model, engine) | {
         "task_version": config["metadata"]["version"],
-        "generation": {key: value for key, value in config["generation_kwargs"].items()},
+        "generation": dict(config["generation_kwargs"]),
         "repeats": config["repeats"],
         "num_fewshot": config["num_fewshot"],
-        "chat_template_sha256": template_hash(lm.tokenizer),
-        **({"template_options": dict(model.template_options)} if model.template_options else {}),
+        "chat_template_sha256": hash_template(lm.tokenizer),
         "batch_size": engine.max_num_seqs,
         "seed": seed,
         "lm_eval": version("lm_eval"),
         "math_verify": version("math_verify"),
     }
+    if model.template_options:
+        settings["template_options"] = dict(model.template_options)
+    return settings
 
 
-def scores(rows: Sequence[Row]) -> Row:
-    """The scores as lm-eval means them: means over questions of means over repeats."""
-    count = len(rows)
-    return {
-        "n_questions": len({row["problem_id"] for row in rows}),
-        "n_answers": count,
-        **{name: sum(row[name] for row in rows) / count for name in ("strict", "flexible", "truncated")},
-    }
+def describe_engine(lm: Any, model: ModelSource, engine: Engine) -> Row:
+    """Name and version of the engine, and the number format of the weights."""
+    if model.endpoint:
+        return {"engine": "endpoint", "dtype": "not told"}
+    dtype = lm.model.llm_engine.model_config.dtype if engine.backend == "vllm" else lm.model.dtype
+    package = importlib.import_module(engine.backend)  # vLLM's CPU build is a distribution of another name
+    return {"engine": f"{engine.backend} {package.__version__}", "dtype": str(dtype).removeprefix("torch.")}
 
 
-def open_model(model: Model, engine: Engine, seed: int) -> Any:
-    """lm-eval's model: of the configured engine, or of the model's endpoint."""
+def compute_scores(rows: Sequence[Row]) -> Row:
+    """The scores as lm-eval defines them: means over questions of means over repeats."""
+    scores: Row = {"n_questions": len({row["problem_id"] for row in rows}), "n_answers": len(rows)}
+    for name in (*READINGS, "truncated"):
+        scores[name] = sum(row[name] for row in rows) / len(rows)
+    return scores
+
+
+def open_model(model: ModelSource, engine: Engine, seed: int) -> Any:
+    """lm-eval's model: of the configured engine, or of the model's endpoint. Raises HealError without a tokenizer."""
     from heal.engines.base import load_tokenizer
 
-    load_tokenizer(model.path, model.revision)  # says what is wrong with it before lm-eval would not
+    load_tokenizer(model.path, model.revision)  # its errors name the fix; lm-eval's do not
     if model.endpoint:
-        from evals.endpoint_model import Served
+        from evals.endpoint_model import ServedModel
 
-        return Served(model.path, model.revision, model.endpoint, model.template_options)
+        return ServedModel(model.path, model.revision, model.endpoint, model.template_options)
     import torch
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # of loading; lm-eval's own stays
     torch.set_num_threads(engine.threads)
-    # Told that a model thinks, lm-eval cuts the thinking off its answers; here they are kept whole.
-    given = model.template_options.items()
-    template = {key: value for key, value in given if (key, value) != ("enable_thinking", True)}
+    template = dict(model.template_options)
+    if template.get("enable_thinking") is True:
+        # With this argument lm-eval cuts the thinking off the answers; here answers stay whole.
+        del template["enable_thinking"]
     common = {"pretrained": model.path, "dtype": engine.dtype, "chat_template_args": template}
     if engine.backend == "vllm":
         from lm_eval.models.vllm_causallms import VLLM
 
-        from heal.engines.vllm import start_options
+        from heal.engines.vllm import build_start_options
 
-        start = start_options(
+        start = build_start_options(
             torch.cuda.device_count(), engine.max_num_seqs, engine.max_length, engine.gpu_memory_utilization
         )
         return VLLM(**common, revision=model.revision, tokenizer_revision=model.revision, **start | {"seed": seed})
@@ -142,15 +221,15 @@ def open_model(model: Model, engine: Engine, seed: int) -> Any:
 
 
 def evaluate(
-    model: Model, problems: str, benchmarks: Sequence[str], engine: Engine, seed: int
-) -> dict[str, tuple[list[Row], Row]]:
-    """Benchmark → (answers, results), by one call of lm-eval for all benchmarks."""
+    model: ModelSource, problems: str, benchmarks: Sequence[str], engine: Engine, seed: int
+) -> dict[str, Evaluation]:
+    """Benchmark → answers and results, by one call of lm-eval for all benchmarks. problems: the folder."""
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
     lm = open_model(model, engine, seed)
     manager = TaskManager(include_path=str(TASKS), include_defaults=False, metadata={"problems": problems})
-    found = simple_evaluate(
+    output = simple_evaluate(
         model=lm,
         tasks=list(benchmarks),
         task_manager=manager,
@@ -162,31 +241,39 @@ def evaluate(
         torch_random_seed=seed,
         fewshot_random_seed=seed,
     )
-    finished = {}
+    evaluations = {}
     for benchmark in benchmarks:
-        config = found["configs"][benchmark]
+        config = output["configs"][benchmark]
         limit = config["generation_kwargs"]["max_gen_toks"]
-        rows = answer_rows(found["samples"][benchmark], config["repeats"], lm.tokenizer, limit, benchmark)
-        reported = {
-            name.split(",")[0]: value
-            for name, value in found["results"][benchmark].items()
-            if name.split(",")[0] in ("strict", "flexible")
+        answers = collect_answers(output["samples"][benchmark], config["repeats"], lm.tokenizer, limit, benchmark)
+        results: Row = {
+            "settings": describe_settings(config, lm, model, engine, seed),
+            "lm_eval": select_reported(output["results"][benchmark]),
         }
-        made = settings(config, lm, model, engine, seed)
-        finished[benchmark] = (rows, {"settings": made, "lm_eval": reported, **scores(rows)})
-    return finished
+        evaluations[benchmark] = Evaluation(answers, results | compute_scores(answers))
+    return evaluations
+
+
+def select_reported(metrics: Mapping[str, Any]) -> Row:
+    """lm-eval's own strict and flexible scores. metrics: "strict,none" → value, and others."""
+    reported = {}
+    for name, value in metrics.items():
+        reading = name.split(",")[0]
+        if reading in READINGS:
+            reported[reading] = value
+    return reported
 
 
 def regrade(folder: Path) -> None:
-    """Gives every kept answer below the folder its verdict again; no model is needed."""
+    """Replaces the verdict of every answer stored below the folder. Raises HealError where there is none."""
     from evals.task_functions import grade
 
-    found = sorted(folder.rglob("answers.parquet"))
-    if not found:
+    paths = sorted(folder.rglob("answers.parquet"))
+    if not paths:
         raise HealError(
-            "no answers.parquet below it", where=str(folder), fix="give a folder that evals.run has written"
+            "no answers.parquet below it", where=str(folder), fix="give a folder that heal evaluate has written"
         )
-    for path in found:
+    for path in paths:
         rows = records.read(path, "answers")
         for row in rows:
             verdict = grade(row["text"], row["gold"])
@@ -197,42 +284,4 @@ def regrade(folder: Path) -> None:
                 "reason": verdict.reason,
             }
         records.write(path, "answers", rows)
-        print(f"{path}: {scores(rows)['strict']:.4f} of {len(rows)} answers right")
-
-
-def main() -> None:
-    parser = command_parser(__doc__)
-    parser.add_argument("--model", help="model folder or hub id")
-    parser.add_argument("--revision", help="for a hub id: the commit")
-    parser.add_argument("--template-options", default="{}", help="the chat template's arguments as JSON")
-    parser.add_argument("--endpoint", help="where the model is served, as JSON")
-    parser.add_argument("--problems", help="the folder with the run's problems")
-    parser.add_argument("--benchmarks", nargs="+", default=[], help="tasks under evals/tasks/")
-    parser.add_argument("--out", help="the folder that gets one folder per benchmark")
-    parser.add_argument("--engine", default="{}", help="engine options as JSON")
-    parser.add_argument("--gpus", type=int, default=1, help="GPUs to take, where there are any")
-    parser.add_argument("--seed", type=int, default=0, help="of sampled answers")
-    parser.add_argument("--report-to", nargs="*", default=[], help="trackers that the scores are sent to")
-    parser.add_argument("--regrade", help="a folder with answers: verdicts again, nothing else")
-    arguments = parser.parse_args()
-    if arguments.regrade:
-        return regrade(Path(arguments.regrade))
-    for needed in ("model", "problems", "benchmarks", "out"):
-        if not getattr(arguments, needed):
-            raise HealError("missing", where=f"--{needed}", fix="give it, or --regrade FOLDER")
-    check_benchmarks(arguments.benchmarks, where="--benchmarks")
-    engine = read_options(Engine, arguments.engine, "--engine")
-    tracking.check(arguments.report_to, "--report-to")
-    model = model_of(arguments)
-    devices.lease(0 if engine.device == "cpu" or model.endpoint else arguments.gpus)
-    with recorded(Path(arguments.out) / "evaluation", "evals.run", options=vars(arguments), seeds=[arguments.seed]):
-        finished = evaluate(model, arguments.problems, arguments.benchmarks, engine, arguments.seed)
-        for benchmark, (rows, results) in finished.items():
-            records.write(Path(arguments.out) / benchmark / "answers.parquet", "answers", rows)
-            records.write_json(Path(arguments.out) / benchmark / "results.json", results)
-        shares = {benchmark: results["strict"] for benchmark, (_, results) in finished.items()}
-        tracking.send(arguments.report_to, arguments.out, shares, Path(arguments.out))
-
-
-if __name__ == "__main__":
-    exit_with_errors(main)
+        print(f"{path}: {compute_scores(rows)['strict']:.4f} of {len(rows)} answers right")

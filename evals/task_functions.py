@@ -1,14 +1,16 @@
-"""What the benchmark tasks under evals/tasks/ share: problems from a run's own files, and the suite's one grader.
+"""What the benchmark tasks below evals/tasks/ share: problems from a run's own files, and the suite's one grader.
 
-lm-eval calls these through each task's YAML; from the command line, say where the problems lie:
+lm-eval calls these through each task's YAML. With lm-eval's own command, --metadata names the folder of the problems:
 
-    lm_eval run --model hf --model_args pretrained=results/mini/students/default/draw0/tiny/heal/seed0/model \\
+    lm_eval run --model hf --model_args \\
+        pretrained=results/mini/students/default/teacher_seed0/tiny/heal/seed0/model \\
         --include_path evals/tasks --tasks mini_hard --metadata '{"problems": "results/mini/problems"}' \\
         --apply_chat_template --batch_size 512 --seed 0
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,14 @@ from heal.errors import HealError
 from heal.grading.grader import Grade, Grader
 
 
-def problems(split: str, problems: str | None = None, **_: Any) -> dict[str, datasets.Dataset]:
-    """One split of a run's problems as lm-eval's `test` split. `problems`: the folder, from --metadata."""
+def load_problems(split: str, problems: str | None = None, **_: Any) -> dict[str, datasets.Dataset]:
+    """One split of a run's problems as lm-eval's `test` split. problems: the folder, from --metadata.
+
+    Raises HealError without a folder, and for a missing or empty file.
+    """
     if not problems:
         raise HealError(
-            "it is not known where the problems lie",
+            "no folder of problems",
             where="--metadata",
             fix="""add --metadata '{"problems": "results/<run>/problems"}'""",
         )
@@ -34,24 +39,31 @@ def problems(split: str, problems: str | None = None, **_: Any) -> dict[str, dat
     return {"test": datasets.Dataset.from_list(rows)}
 
 
-def question(problem: dict[str, Any]) -> str:
+def get_question(problem: dict[str, Any]) -> str:
+    """The user turn."""
     return problem["question"]
 
 
 @cache
-def grader() -> Grader:
+def get_grader() -> Grader:
     """One grader per process; its worker ends with the process."""
     return Grader()
 
 
 def grade(text: str, gold: str) -> Grade:
-    return grader().grade(text, gold)
+    """The suite's verdict of one answer."""
+    return get_grader().grade(text, gold)
 
 
-def score(problem: dict[str, Any], results: list[Any]) -> dict[str, float]:
-    """Means over the repeats: `strict` (the boxed answer verifies), `flexible` (the last answer does)."""
-    texts = [text for result in results for text in ([result] if isinstance(result, str) else result)]
-    grades = [grade(text, problem["answer"]) for text in texts]
+def score(problem: dict[str, Any], results: Sequence[str | Sequence[str]]) -> dict[str, float]:
+    """Means over the repeats: `strict` (the boxed answer verifies), `flexible` (the last answer does).
+
+    results: the answers, or lists of them, as lm-eval's filters leave them.
+    """
+    grades = []
+    for result in results:
+        for text in [result] if isinstance(result, str) else result:
+            grades.append(grade(text, problem["answer"]))
     return {
         "strict": sum(grade.correct for grade in grades) / len(grades),
         "flexible": sum(grade.flexible for grade in grades) / len(grades),

@@ -18,14 +18,14 @@ from heal.errors import HealError
 from tests.support.paths import ROOT
 
 MODEL = str(ROOT / "heal/worlds/mini/models/student")
-ENGINE = Engine(rows=64)
+ENGINE = Engine(max_num_seqs=64)
 
 
 @pytest.fixture(scope="module")
 def problems(tmp_path_factory):
     folder = tmp_path_factory.mktemp("problems")
     for split, n in (("easy", 12), ("hard", 10)):
-        records.write(folder / f"{split}.parquet", "problems", load(Dataset(split=split, n=n), 0))
+        records.write(folder / f"{split}.parquet", "problems", load(Dataset(source="mini", split=split, n=n), 0))
     return str(folder)
 
 
@@ -34,11 +34,11 @@ def evaluated(problems):
     return evals_run.evaluate(Model(path=MODEL), problems, ["mini_easy", "mini_hard_sampled"], ENGINE, 0)
 
 
-@pytest.mark.parametrize("name", registry.tasks())
+@pytest.mark.parametrize("name", registry.read_tasks())
 def test_every_task_found_is_versioned_and_keeps_its_repeats(name):
-    task = registry.tasks()[name]
+    task = registry.read_tasks()[name]
     assert task["metadata"]["version"] and task["generation_kwargs"]["until"] == []
-    assert name in registry.benchmarks()
+    assert name in registry.list_benchmarks()
     if (repeats := task.get("repeats", 1)) > 1:
         assert [step for chain in task["filter_list"] for step in chain["filter"]] == [
             {"function": "take_first_k", "k": repeats}
@@ -67,7 +67,7 @@ def test_repeats_differ(evaluated):
 def test_two_evaluations_are_equal_and_batches_do_not_matter_for_greedy_ones(evaluated, problems):
     again = evals_run.evaluate(Model(path=MODEL), problems, ["mini_easy", "mini_hard_sampled"], ENGINE, 0)
     assert again == evaluated
-    other = evals_run.evaluate(Model(path=MODEL), problems, ["mini_easy"], Engine(rows=5), 0)
+    other = evals_run.evaluate(Model(path=MODEL), problems, ["mini_easy"], Engine(max_num_seqs=5), 0)
     texts = lambda rows: [row["text"] for row in rows]  # noqa: E731
     assert texts(other["mini_easy"][0]) == texts(evaluated["mini_easy"][0])
 
@@ -110,7 +110,7 @@ def test_regrading_changes_no_verdict_and_needs_no_model(evaluated, tmp_path, ca
 def test_missing_answers_are_an_error():
     sample = {"doc_id": 6, "doc": {"problem_id": "p", "answer": "1"}, "resps": [["\\boxed{1}"]]}
     with pytest.raises(HealError, match="1 of 4 answers to question 7"):
-        evals_run.answer_rows([sample], 4, None, 9, "mini_hard_sampled")
+        evals_run.collect_answers([sample], 4, None, 9, "mini_hard_sampled")
 
 
 def test_bad_inputs_are_told(problems, tmp_path):
@@ -129,5 +129,5 @@ def test_bad_inputs_are_told(problems, tmp_path):
 def test_the_command_for_lm_eval_in_the_docs_names_what_exists():
     text = (ROOT / "docs/one-gpu.md").read_text()
     command = re.search(r"lm_eval run .*?\n```", text, re.DOTALL)[0]
-    assert all(task in registry.benchmarks() for task in re.findall(r"--tasks (\w+)", command))
+    assert all(task in registry.list_benchmarks() for task in re.findall(r"--tasks (\w+)", command))
     assert "--include_path evals/tasks" in command

@@ -33,7 +33,7 @@ BENCHMARKS = ["mini_easy", "mini_hard_sampled"]
 def problems(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("problems")
     for split, n in (("easy", 24), ("hard", 8)):
-        records.write(folder / f"{split}.parquet", "problems", load(Dataset(split=split, n=n), 0))
+        records.write(folder / f"{split}.parquet", "problems", load(Dataset(source="mini", split=split, n=n), 0))
     return str(folder)
 
 
@@ -55,13 +55,13 @@ def fast(problems: str) -> Iterator[dict[str, Any]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(importlib.metadata, "version", with_vllm)
         patch.setattr(run, "open_model", kept)
-        yield run.evaluate(Model(path=TEACHER), problems, BENCHMARKS, Engine(kind="vllm", rows=64), 0)
+        yield run.evaluate(Model(path=TEACHER), problems, BENCHMARKS, Engine(backend="vllm", max_num_seqs=64), 0)
     opened[0].model.llm_engine.engine_core.shutdown()
 
 
 @pytest.fixture(scope="module")
 def exact(problems: str) -> dict[str, Any]:
-    return run.evaluate(Model(path=TEACHER), problems, BENCHMARKS, Engine(rows=64), 0)
+    return run.evaluate(Model(path=TEACHER), problems, BENCHMARKS, Engine(max_num_seqs=64), 0)
 
 
 def test_greedy_answers_and_their_score_are_those_of_transformers(fast, exact, problems) -> None:
@@ -73,7 +73,7 @@ def test_greedy_answers_and_their_score_are_those_of_transformers(fast, exact, p
         ids, other_ids = (
             engine.tokenizer.encode(text, add_special_tokens=False) for text in (row["text"], other["text"])
         )
-        if count_equal_tokens(ids, other_ids, engine, engine.chat_ids(question[row["problem_id"]])) == len(ids):
+        if count_equal_tokens(ids, other_ids, engine, engine.tokenize_chat(question[row["problem_id"]])) == len(ids):
             assert row == other
     assert results["strict"] == reference["strict"] == results["lm_eval"]["strict"] > 0.9
 

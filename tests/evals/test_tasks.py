@@ -13,7 +13,7 @@ def tasks(tmp_path_factory):
     from lm_eval.tasks import TaskManager
 
     folder = tmp_path_factory.mktemp("problems")
-    for split in set(registry.benchmarks().values()):
+    for split in set(registry.list_benchmarks().values()):
         rows = [
             {"problem_id": gold, "question": QUESTION.format(gold), "answer": gold, "solution": None, "source": split}
             | {"difficulty": "unknown"}
@@ -21,10 +21,10 @@ def tasks(tmp_path_factory):
         ]
         records.write(folder / f"{split}.parquet", "problems", rows)
     manager = TaskManager(include_path=str(registry.TASKS), include_defaults=False, metadata={"problems": str(folder)})
-    return manager.load(list(registry.benchmarks()))["tasks"]
+    return manager.load(list(registry.list_benchmarks()))["tasks"]
 
 
-@pytest.mark.parametrize("name", registry.benchmarks())
+@pytest.mark.parametrize("name", registry.list_benchmarks())
 def test_a_benchmark_asks_the_runs_questions_and_grades_the_box(tasks, name):
     task = tasks[name]
     number, letter = task.test_docs()
@@ -40,6 +40,21 @@ def test_a_benchmark_asks_the_runs_questions_and_grades_the_box(tasks, name):
 
 def test_the_public_benchmarks_are_there():
     expected = {"gsm8k", "math500", "aime24", "aime25", "gpqa_diamond"}
-    assert expected <= set(registry.benchmarks())
+    assert expected <= set(registry.list_benchmarks())
     for name in expected:
-        assert registry.benchmarks()[name] == name and (registry.TASKS / name / f"{name}.yaml").exists()
+        assert registry.list_benchmarks()[name] == name and (registry.TASKS / name / f"{name}.yaml").exists()
+
+
+def test_the_template_is_no_benchmark_and_its_copy_is_one(tmp_path):
+    from lm_eval.tasks import TaskManager
+
+    assert not {"NAME", "TEMPLATE"} & set(registry.list_benchmarks())
+    assert "NAME" not in TaskManager(include_path=str(registry.TASKS), include_defaults=False).all_tasks
+    template = (registry.TASKS / "TEMPLATE/TEMPLATE.yaml").read_text()
+    assert "# task: NAME" in template
+    records.write_text(tmp_path / "_boxed.yaml", (registry.TASKS / "_boxed.yaml").read_text())
+    records.write_text(tmp_path / "NAME/NAME.yaml", template.replace("# task: NAME", "task: NAME"))
+    fields = registry.read_tasks(tmp_path)["NAME"]
+    assert fields["dataset_kwargs"] == {"split": "NAME"} and fields["metadata"]["version"]
+    assert fields["filter_list"][0]["filter"] == [{"function": "take_first_k", "k": fields["repeats"]}]
+    assert fields["doc_to_target"] == "answer", "what all benchmarks share is included"
