@@ -32,7 +32,7 @@ CLOSE = 0.02
 """Marks closer than this share of the axis are moved apart."""
 MARGIN = 0.14
 """Empty share of the axis on either side of the marks."""
-ACCURACY_LABEL = "accuracy (share of correct answers), with 95 % interval"
+ACCURACY_LABEL = "accuracy (share correct), 95 % interval"
 
 
 def read_table(path: Path) -> pd.DataFrame:

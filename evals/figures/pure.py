@@ -103,7 +103,7 @@ def plot_pure(numbers: pd.DataFrame, drop_share: float) -> Figure:
     mark_threshold(axis, numbers[~numbers["kept"]]["anomaly"], (floor + high) / 2, drop_share)
     axis.set_yticks(range(len(origins)), labels)
     axis.set_ylim(len(origins) - 0.5, -0.85)
-    axis.set_xlabel("anomaly, nats: maximum of ln(step perplexity / (answer uncertainty + ε)); black bar: median")
+    axis.set_xlabel("anomaly, nats: max ln(step perplexity / (answer uncertainty + ε)); black bar: median")
     return figure
 
 
