@@ -7,8 +7,8 @@ notes as OUT_notes.json, and premises_TEACHER.csv in the same folder: which prem
 The first variant is the run's own GEAR: the premises, the entropy audit and, where gold answers are wrong, the audit of
 the filters are read from it. Quantities and premises without data are empty ("cannot say"), never zero.
 
-    heal audit results/mini --config config/config.yaml --teacher default --teacher-seed 0 --variants default \\
-        --variants random --out audits_default.csv
+    heal audit --config config/config.yaml --comparison main --teacher default --teacher-seed 0 --out audits_default.csv
+    heal audit --run-folder results/mini --variants default --variants random --teacher default --out audits_default.csv
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from pydantic_settings import CliPositionalArg
 
 from evals.audits import gear as gear_audit
 from evals.audits import pure as pure_audit
@@ -47,14 +46,16 @@ VERSION = 1
 
 
 class Audit(Command):
-    run_folder: CliPositionalArg[Path]
+    comparison: str | None = None
+    """Name of the comparison in the config: main, ablations, or one under `comparisons`."""
+    run_folder: Annotated[Path, Section("comparisons.{comparison}.run")]
     """The run's folder, results/<run>."""
+    variants: Annotated[list[str], Section("comparisons.{comparison}.variants")] = [DEFAULT_VARIANT]
+    """GEAR variants by name, the run's own first (once per variant)."""
     teacher: str
     """Name of the teacher in the config."""
     teacher_seed: int = 0
     """Index of the teacher sampling seed, from 0."""
-    variants: list[str] = [DEFAULT_VARIANT]
-    """GEAR variants by name, the run's own first (once per variant)."""
     gear: Annotated[Gear, Section(f"gear_variants.{DEFAULT_VARIANT}")] = Gear()
     """The run's own GEAR."""
     pure: Annotated[Pure, Section("pure")] = Pure()

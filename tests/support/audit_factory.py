@@ -89,6 +89,7 @@ def write_traces(folder: Path, start: str, jumps: float, peak: int, order: int =
 
 def run_audits(run: Path) -> dict[str, str]:
     out = run / "tables/audits_t.csv"
-    cli.main(["audit", str(run), "--teacher", "t", "--variants", "main", "--variants", "late", "--out", str(out)])
+    variants = ["--variants", "main", "--variants", "late"]
+    cli.main(["audit", "--run-folder", str(run), *variants, "--teacher", "t", "--out", str(out)])
     flags = pd.read_csv(run / "tables/premises_t.csv")
     return dict(zip(flags["premise"], flags["holds"], strict=True))

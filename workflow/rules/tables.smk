@@ -150,6 +150,7 @@ rule audit_traces:
     output:
         audits=f"{TABLES}/{{comparison}}_audits/teacher_seed{{teacher_seed}}/audits_{{teacher}}.csv",
         md=f"{TABLES}/{{comparison}}_audits/teacher_seed{{teacher_seed}}/audits_{{teacher}}.md",
+        notes=f"{TABLES}/{{comparison}}_audits/teacher_seed{{teacher_seed}}/audits_{{teacher}}_notes.json",
         premises=f"{TABLES}/{{comparison}}_audits/teacher_seed{{teacher_seed}}/premises_{{teacher}}.csv",
     log:
         f"{LOGS}/audits/{{comparison}}.{{teacher}}.{{teacher_seed}}.log",
@@ -174,6 +175,7 @@ rule combine_audits:
             f"{TABLES}/{{comparison}}_audits/teacher_seed{teacher_seed}/audits_{{teacher}}.csv"
             for teacher_seed in AXES["teacher_seed"]
         ],
+        notes=f"{TABLES}/{{comparison}}_audits/teacher_seed0/audits_{{teacher}}_notes.json",
     output:
         audits=mark_for_report(
             f"{TABLES}/{{comparison}}_audits/audits_{{teacher}}.csv",
@@ -184,6 +186,7 @@ rule combine_audits:
             Teacher="{teacher}",
         ),
         md=f"{TABLES}/{{comparison}}_audits/audits_{{teacher}}.md",
+        notes=f"{TABLES}/{{comparison}}_audits/audits_{{teacher}}_notes.json",
         premises=mark_for_report(
             f"{TABLES}/{{comparison}}_audits/premises_{{teacher}}.csv",
             "premises",
