@@ -113,8 +113,8 @@ def test_paired_t_says_when_it_cannot_say():
     assert one_seed.diff == 0.5 and all(map(math.isnan, (one_seed.p, *get_bounds(one_seed))))
     equal = stats.compute_paired_t([[1.0, 0.0], [0.0, 1.0]], np.zeros((2, 2)))
     assert equal.diff == 0.5 and all(map(math.isnan, (equal.p, *get_bounds(equal))))
-    cancelled = stats.compute_paired_t([[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]])
-    assert cancelled.p == 1.0 and math.isnan(cancelled.low)
+    canceled = stats.compute_paired_t([[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]])
+    assert canceled.p == 1.0 and math.isnan(canceled.low)
 
 
 def test_tables_that_do_not_pair_are_refused():

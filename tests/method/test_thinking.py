@@ -118,10 +118,10 @@ def test_a_training_conversation_has_one_block_whatever_teacher_and_student(engi
     example_row = make_conversation(row, problem)
     assert example_row["messages"][1]["content"].startswith(OPENING)
     (example,) = encode(tokenizer, [example_row], "test")
-    text, learnt = (tokenizer.decode([i for i in ids if i >= 0]) for ids in (example.ids, example.labels))
+    text, learned = (tokenizer.decode([i for i in ids if i >= 0]) for ids in (example.ids, example.labels))
     assert text.count("<think>") == text.count("</think>") == 1
-    assert learnt.removeprefix(OPENING) == row["text"].removeprefix(OPENING) + tokenizer.eos_token
-    assert learnt.startswith(OPENING) == (template == CHAT_TEMPLATE)
+    assert learned.removeprefix(OPENING) == row["text"].removeprefix(OPENING) + tokenizer.eos_token
+    assert learned.startswith(OPENING) == (template == CHAT_TEMPLATE)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from heal.config.experiment import Hint
 from heal.errors import HealError
-from heal.method import gear
+from heal.method import gear, hints
 from heal.pipeline import repair
 from tests.support.mini_teacher import GEAR, SAMPLING, SEED
 
@@ -90,4 +90,4 @@ def test_a_trace_that_opened_a_thinking_block_keeps_it_open(engine, cuts):
 
 def test_a_hint_from_a_missing_solution_names_the_problem(problems, cuts):
     with pytest.raises(HealError, match=f"problem {problems[0]['problem_id']}"):
-        repair.solution_hint(cuts[0], problems[0] | {"solution": None}, GEAR)
+        hints.solution_hint(cuts[0], problems[0] | {"solution": None}, GEAR)

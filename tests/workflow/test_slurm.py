@@ -1,4 +1,4 @@
-"""The SLURM profile on a real SLURM of one node: to the tables, GPUs handed out, a cancelled job goes on.
+"""The SLURM profile on a real SLURM of one node: to the tables, GPUs handed out, a canceled job goes on.
 
 `make test-slurm` installs what it needs; plain pytest leaves it out.
 """
@@ -28,10 +28,10 @@ MODEL_STAGES = {
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A copy of the repository after a run with SLURM in which one job was cancelled, and the run's output."""
+    """A copy of the repository after a run with SLURM in which one job was canceled, and the run's output."""
     folder = copy_repository(tmp_path_factory.mktemp("slurm"))
     config = folder / SMOKE
-    # Small batches keep a sampling job at work long enough to be cancelled between two of them.
+    # Small batches keep a sampling job at work long enough to be canceled between two of them.
     smaller = (
         config.read_text().replace("problems_per_batch: 6", "problems_per_batch: 1").replace("seeds: 2", "seeds: 1")
     )
@@ -46,7 +46,7 @@ def finished(tmp_path_factory):
             stderr=stream,
         )
         try:
-            cancelled = cancel_one(folder, run, slurm, log)
+            canceled = cancel_one(folder, run, slurm, log)
             run.wait(1500)
         finally:
             run.terminate()
@@ -55,7 +55,7 @@ def finished(tmp_path_factory):
             line.split() for line in read_output(["squeue", "-h", "-t", "all", "-o", "%i %T"], slurm).splitlines()
         )
     assert run.returncode == 0, log.read_text()[-6000:]
-    return folder, cancelled, states
+    return folder, canceled, states
 
 
 def cancel_one(folder, run, slurm, log):
@@ -73,12 +73,12 @@ def cancel_one(folder, run, slurm, log):
         time.sleep(0.05)
 
 
-def test_the_run_reaches_the_tables_and_the_cancelled_job_went_on(finished):
-    folder, cancelled, states = finished
+def test_the_run_reaches_the_tables_and_the_canceled_job_went_on(finished):
+    folder, canceled, states = finished
     for name in ("main.csv", "main.md", "main.tex", "main_coverage.csv"):
         assert (folder / "results/smoke/tables" / name).stat().st_size, name
-    assert [job for job, state in states.items() if state != "COMPLETED"] == [cancelled]
-    assert states[cancelled] == "CANCELLED"
+    assert [job for job, state in states.items() if state != "COMPLETED"] == [canceled]
+    assert states[canceled] == "CANCELLED"
     log = (folder / "results/smoke/logs/samples/default.draw0.0.log").read_text()
     assert "taken up from an earlier attempt" in log
 

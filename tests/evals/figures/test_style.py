@@ -54,7 +54,7 @@ def convert_to_lab(color: str, cone_matrix: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("vision", SEEN_BY)
-def test_colours_can_be_told_apart_by_every_eye(vision):
+def test_colors_can_be_told_apart_by_every_eye(vision):
     colors = {color for color, _ in style.METHODS.values()} | {color for color, _ in list_training_colors()}
     for one, other in itertools.combinations(sorted(colors), 2):
         assert np.linalg.norm(convert_to_lab(one, SEEN_BY[vision]) - convert_to_lab(other, SEEN_BY[vision])) > APART, (
@@ -67,14 +67,14 @@ def list_training_colors() -> list[tuple[str, str]]:
     return [look[:2] for look in (*trace_figures.ORIGINS.values(), *trace_figures.SUCCESS.values())]
 
 
-def test_methods_of_the_main_table_differ_in_grey_too():
-    """Colour is not all: no two of one colour share a marker, and the main methods share none at all."""
+def test_methods_of_the_main_table_differ_in_gray_too():
+    """Color is not all: no two of one color share a marker, and the main methods share none at all."""
     main = ["teacher", "untrained", "rejection_sampling", "rs_matched", "guided", "heal", "oracle"]
     assert len({style.look(name)[1] for name in main}) == len(main)
     assert len({marker for _, marker, _ in trace_figures.SUCCESS.values()}) == len(trace_figures.SUCCESS)
 
 
-def test_a_method_has_its_colour_in_every_figure(compared_run, monkeypatch):
+def test_a_method_has_its_color_in_every_figure(compared_run, monkeypatch):
     own = "#123456"
     monkeypatch.setitem(style.METHODS, "heal", (own, "o"))
     accuracy, loss = figures.accuracy_numbers(compared_run), training_figures.loss_numbers(compared_run)
