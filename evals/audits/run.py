@@ -48,7 +48,7 @@ VERSION = 1
 class Audit(Command):
     comparison: str | None = None
     """Name of the comparison in the config: main, ablations, or one under `comparisons`."""
-    run_folder: Annotated[Path, Section("comparisons.{comparison}.run")]
+    run_folder: Annotated[str, Section("comparisons.{comparison}.run")]
     """The run's folder, results/<run>."""
     variants: Annotated[list[str], Section("comparisons.{comparison}.variants")] = [DEFAULT_VARIANT]
     """GEAR variants by name, the run's own first (once per variant)."""
@@ -67,7 +67,7 @@ class Audit(Command):
 
     def run(self) -> None:
         with record_run(self.out, "audit", VERSION, {"options": self.describe_options()}):
-            traces = read_traces(self.run_folder, self.teacher, self.teacher_seed, self.variants)
+            traces = read_traces(Path(self.run_folder), self.teacher, self.teacher_seed, self.variants)
             audits = build_audits(traces, self.pure, self.seed)
             if traces.has_wrong_gold:
                 gold_rows = build_wrong_gold_audit(traces, self.gear, self.pure, self.seed)
