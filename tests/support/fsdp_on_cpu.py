@@ -16,7 +16,7 @@ from accelerate.utils import DistributedType
 from transformers import Trainer
 
 from heal import records
-from heal.training import train
+from heal.training import fit, train
 
 begin, prepare, write = AcceleratorState.__init__, Trainer._prepare_for_training, records.write_json
 
@@ -48,5 +48,5 @@ if __name__ == "__main__":
         sys.argv.pop(1)
         records.write_json = die_at_third_checkpoint
     AcceleratorState.__init__, Trainer._prepare_for_training = init_sharded, prepare_and_print
-    train.CHECKPOINTING_FROM = 0  # as for a real student
+    fit.MAX_STORED_ACTIVATION_BYTES = 0  # as for a real student
     train.main()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
+from heal.config.experiment import ModelSource
 from heal.training.train import train
 from heal.worlds.mini.tokenizer import build_tokenizer
 from tests.support.paths import ROOT
@@ -20,7 +21,7 @@ KILLED = """
 import json, os, signal, sys
 from pathlib import Path
 from heal import records
-from heal.config.experiment import Train
+from heal.config.experiment import ModelSource, Train
 from heal.training import train
 write = records.write_json
 def dying(path, content):
@@ -29,7 +30,7 @@ def dying(path, content):
     write(path, content)
 records.write_json = dying
 curriculum, model, options, out = sys.argv[1:]
-train.train(curriculum, model, Train(**json.loads(options)), "cumulative", 0, Path(out))
+train.train(curriculum, ModelSource(path=model), Train(**json.loads(options)), "cumulative", 0, Path(out))
 """
 
 
@@ -53,7 +54,7 @@ def curriculum(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(model: Path, curriculum: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[torch.Tensor]]:
     out = tmp_path_factory.mktemp("trained") / "seed0"
     with watch_forward_passes() as batches:
-        train(curriculum, str(model), OPTIONS, "cumulative", 0, out)
+        train(curriculum, ModelSource(path=str(model)), OPTIONS, "cumulative", 0, out)
     return out, batches
 
 
@@ -62,7 +63,15 @@ def killed(model: Path, curriculum: Path, tmp_path_factory: pytest.TempPathFacto
     """The folder that a killed training leaves: checkpoint-10 whole, checkpoint-15 half-written, no output."""
     folder = tmp_path_factory.mktemp("killed")
     options = OPTIONS.model_dump_json(exclude_none=True)
-    command = [sys.executable, "-c", KILLED, str(curriculum), str(model), options, str(folder / "seed0")]
+    command = [
+        sys.executable,
+        "-c",
+        KILLED,
+        str(curriculum),
+        str(model),
+        options,
+        str(folder / "seed0"),
+    ]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert ended.returncode == -9, ended.stderr
     (partial,) = folder.iterdir()

@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from heal.errors import HealError
-from heal.training.train import NOT_SUPERVISED, encode, end_of_turn
+from heal.training.conversations import NOT_SUPERVISED, encode, find_end_token
 from tests.support.tiny_training import make_conversation
 
 
@@ -22,25 +22,25 @@ def test_labels_cover_the_answer_and_end_with_eos(model: Path) -> None:
     assert supervised[-1] == tokenizer.eos_token_id != tokenizer.pad_token_id
 
 
-def test_what_is_given_is_read_and_not_learnt(model: Path) -> None:
+def test_a_prefix_is_read_and_not_learned(model: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model)
     row = make_conversation(1)
     words = row["messages"][1]["content"].split(" ")
     prefix = " ".join(words[:3])
-    (plain,), (example,) = (encode(tokenizer, [one], "test") for one in (row, row | {"given": prefix}))
+    (plain,), (example,) = (encode(tokenizer, [one], "test") for one in (row, row | {"prefix": prefix}))
     assert example.ids == plain.ids
     supervised = [token for token in example.labels if token != NOT_SUPERVISED]
     assert tokenizer.decode(supervised) == row["messages"][1]["content"].removeprefix(prefix) + tokenizer.eos_token
     tokenizer.chat_template = tokenizer.chat_template.replace("{{ message", "{{ ' then' + message")
-    with pytest.raises(HealError, match="does not begin with its given part"):
-        encode(tokenizer, [row | {"given": prefix}], "test")
+    with pytest.raises(HealError, match="does not begin with the row's prefix"):
+        encode(tokenizer, [row | {"prefix": prefix}], "test")
 
 
 def test_what_a_template_writes_after_eos_is_not_trained_on(model: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model)
     plain = encode(tokenizer, [make_conversation(1)], "test")
     tokenizer.chat_template = tokenizer.chat_template.replace("{{ '<|end|>' }}", "{{ '<|end|>\n\n' }}")
-    assert end_of_turn(tokenizer, "test") == "<|end|>"
+    assert find_end_token(tokenizer, "test") == "<|end|>"
     assert encode(tokenizer, [make_conversation(1)], "test") == plain
 
 
@@ -48,10 +48,10 @@ def test_the_token_that_the_template_ends_with_becomes_eos(model: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.eos_token = "<|pad|>"  # as in base models: EOS is the padding, the template ends with another token
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|end|>"]})
-    assert end_of_turn(tokenizer, "test") == "<|end|>"
+    assert find_end_token(tokenizer, "test") == "<|end|>"
     tokenizer.chat_template = tokenizer.chat_template.replace("<|end|>", "")
     with pytest.raises(HealError, match="special token"):
-        end_of_turn(tokenizer, "test")
+        find_end_token(tokenizer, "test")
 
 
 @pytest.mark.parametrize(
@@ -85,4 +85,4 @@ def test_padding_must_differ_from_eos(model: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.pad_token = tokenizer.eos_token
     with pytest.raises(HealError, match="padding token"):
-        end_of_turn(tokenizer, "test")
+        find_end_token(tokenizer, "test")

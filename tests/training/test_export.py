@@ -40,7 +40,8 @@ def export(curriculum: Path, out: Path, *options: str) -> None:
     command = [
         sys.executable,
         "-m",
-        "heal.training.export",
+        "heal",
+        "export",
         "--curriculum",
         str(curriculum),
         "--out",
@@ -67,7 +68,7 @@ def test_llamafactory_finds_its_file_and_columns_by_its_own_description(curricul
 
 
 def test_in_a_schedules_order_it_is_what_the_student_sees(curriculum: Path, tmp_path: Path) -> None:
-    options = ("--schedule", "cumulative", "--steps", "10", "--batch", "4", "--seed", "3")
+    options = ("--schedule", "cumulative", "--max-steps", "10", "--batch-size", "4", "--seed", "3")
     export(curriculum, tmp_path / "out", "--format", "trl", *options)
     shown = [json.loads(line)["id"] for line in (tmp_path / "out/train.jsonl").read_text().split("\n") if line]
     order, _ = exposures([n % 3 + 1 for n in range(7)], schedule="cumulative", steps=10, batch=4, seed=3)
@@ -76,12 +77,13 @@ def test_in_a_schedules_order_it_is_what_the_student_sees(curriculum: Path, tmp_
 
 def test_what_no_format_can_mask_is_refused(curriculum: Path, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in curriculum.read_text().splitlines()]
-    rows[3]["given"] = rows[3]["messages"][1]["content"][:1]
+    rows[3]["prefix"] = rows[3]["messages"][1]["content"][:1]
     curriculum.write_text("".join(json.dumps(row) + "\n" for row in rows))
     command = [
         sys.executable,
         "-m",
-        "heal.training.export",
+        "heal",
+        "export",
         "--curriculum",
         curriculum,
         "--format",

@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 from heal.config.experiment import Train
 from heal.errors import HealError
 from heal.training import tracking
-from heal.training.trainers import training_arguments
+from heal.training.trainers import build_trainer_settings
 
 SENT: list[tuple[str | None, dict[str, Any]]] = []
 
@@ -39,12 +39,12 @@ def test_scores_are_sent_under_the_students_name(tmp_path: Path) -> None:
 def test_nothing_is_sent_unasked(tmp_path: Path) -> None:
     tracking.send([], "mini/heal/seed0", {"mini_hard": 0.25}, tmp_path)
     assert SENT == []
-    assert training_arguments(Train(), 1, 0, tmp_path, "name", gpu=False, recompute=False)["report_to"] == []
+    assert build_trainer_settings(Train(), 1, 0, tmp_path, "name", gpu=False, recompute=False)["report_to"] == []
 
 
 def test_training_hands_trackers_and_name_to_trl(tmp_path: Path) -> None:
     options = Train(report_to=["wandb"])
-    arguments = training_arguments(options, 1, 0, tmp_path, "mini/heal/seed0", gpu=False, recompute=False)
+    arguments = build_trainer_settings(options, 1, 0, tmp_path, "mini/heal/seed0", gpu=False, recompute=False)
     assert arguments["report_to"] == ["wandb"] and arguments["run_name"] == "mini/heal/seed0"
 
 

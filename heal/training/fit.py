@@ -1,0 +1,153 @@
+"""Fit one student's weights with TRL, from the last complete checkpoint, and prepare the model for generation."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heal.config.experiment import Train
+from heal.errors import HealError
+from heal.training.checkpoints import find_last_complete, make_callback
+from heal.training.processes import IS_MAIN, PROCESSES, wait_for_all
+from heal.training.trainers import Teaching, build_trainer_settings, get_micro_batch_size, make_trainer
+
+MAX_STORED_ACTIVATION_BYTES = 8 * 2**30
+"""Above this, activations are computed again in the backward pass instead of stored (ours)."""
+
+
+@dataclass(frozen=True)
+class FitSetup:
+    """Everything that one fit depends on."""
+
+    folder: Path
+    """Of the model that it starts from."""
+    tokenizer: Any
+    data: Any
+    """datasets.Dataset of the exposures in their order: input_ids, labels, and weight where weights differ."""
+    stages: np.ndarray
+    """int [optimizer steps], the PACE stage of each."""
+    options: Train
+    seed: int
+    checkpoints: Path
+    out: Path
+    teaching: Teaching | None = None
+
+    @property
+    def label(self) -> str:
+        """The student's name on stderr."""
+        return f"{self.out.parent.name} {self.out.name}"
+
+
+def fit(setup: FitSetup) -> tuple[Any, list[dict[str, float]]]:
+    """The trained model and the log entry of every optimizer step; (None, []) in all processes but the main one."""
+    import torch
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    gpu = torch.cuda.is_available()
+    if torch.cuda.device_count() > 1 and PROCESSES == 1:
+        raise HealError(f"{torch.cuda.device_count()} GPUs are visible to one process", fix="use `heal train --gpus N`")
+    if gpu:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    transformers.set_seed(setup.seed)
+    trainer = prepare_trainer(setup, load_model(setup), gpu=gpu)
+    if IS_MAIN:
+        find_last_complete(setup.checkpoints)  # alone, since it removes incomplete ones
+    wait_for_all()
+    checkpoint = find_last_complete(setup.checkpoints)
+    if checkpoint and IS_MAIN:
+        print(f"{setup.label}: resumes from {checkpoint.name}", file=sys.stderr, flush=True)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    model = trainer.model
+    if PROCESSES > 1:
+        trainer.save_model(str(setup.checkpoints / "gathered"))  # the shards of all processes
+        wait_for_all()
+        if not IS_MAIN:
+            return None, []
+        gathered = setup.checkpoints / "gathered"
+        model = transformers.AutoModelForCausalLM.from_pretrained(gathered, dtype=torch.float32)
+    model = merge_adapters(model, setup.options)
+    prepare_generation(model, setup.tokenizer)
+    return model, [entry for entry in trainer.state.log_history if "loss" in entry]
+
+
+def load_model(setup: FitSetup) -> Any:
+    """The model in the number format that it is trained in. Raises HealError where it has fewer tokens than needed."""
+    import torch
+    import transformers
+
+    # Full training keeps float32 weights under autocast: bfloat16 rounds updates of 1e-5 away. Frozen weights need not.
+    low = setup.options.dtype == "bfloat16" and setup.options.lora
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        setup.folder, dtype=torch.bfloat16 if low else torch.float32, local_files_only=True
+    )
+    embeddings = model.get_input_embeddings().num_embeddings
+    if len(setup.tokenizer) > embeddings:
+        problem = f"{len(setup.tokenizer)} tokens, but the model has {embeddings} embeddings"
+        raise HealError(problem, where=str(setup.folder), fix="put the model's own tokenizer into the folder")
+    return model
+
+
+def prepare_trainer(setup: FitSetup, model: Any, *, gpu: bool) -> Any:
+    """The trainer for the setup."""
+    import transformers
+
+    options = setup.options
+    peft_config = None
+    if options.lora:
+        from peft import LoraConfig
+
+        peft_config = LoraConfig(r=options.lora.rank, lora_alpha=options.lora.alpha, target_modules="all-linear")
+    tokens = max(map(len, setup.data["input_ids"])) * get_micro_batch_size(options)
+    settings = build_trainer_settings(
+        options,
+        len(setup.stages),
+        setup.seed,
+        setup.checkpoints,
+        str(setup.out),
+        gpu=gpu,
+        recompute=estimate_activation_bytes(model.config, tokens) > MAX_STORED_ACTIVATION_BYTES,
+    )
+    trainer = make_trainer(
+        model,
+        setup.tokenizer,
+        setup.data,
+        settings,
+        setup.teaching,
+        peft_config=peft_config,
+        callbacks=[make_callback(setup.stages.tolist(), setup.label)],
+    )
+    trainer.remove_callback(transformers.PrinterCallback)
+    return trainer
+
+
+def estimate_activation_bytes(config: Any, tokens: int) -> int:
+    """Bytes that one forward pass over so many tokens stores.
+
+    34 per token, layer and width at 16 bits (Korthikanti et al. 2022, arXiv 2205.05198, eq. 2), without the attention
+    term, which fused attention does not store; plus logits and their gradient in float32.
+    """
+    return tokens * (34 * config.num_hidden_layers * config.hidden_size + 8 * config.vocab_size)
+
+
+def merge_adapters(model: Any, options: Train) -> Any:
+    """The model without adapters, in the number format of the output."""
+    import torch
+
+    if options.lora:
+        model = model.float().merge_and_unload()  # merged in float32, then rounded once
+    return model.to(torch.bfloat16 if options.dtype == "bfloat16" else torch.float32)
+
+
+def prepare_generation(model: Any, tokenizer: Any) -> None:
+    """Sets the end and padding tokens that generation needs, and switches the cache on."""
+    ends = model.generation_config.eos_token_id or []
+    ends = [tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
+    model.generation_config.eos_token_id = list(dict.fromkeys(ends))
+    model.generation_config.pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id
+    model.config.eos_token_id = tokenizer.eos_token_id
+    model.config.use_cache = True  # the Trainer switches it off; generation without it takes quadratic time

@@ -1,0 +1,18 @@
+"""The processes of one training: this one alone, or one per GPU, started by torchrun."""
+
+from __future__ import annotations
+
+import os
+
+IS_MAIN = int(os.environ.get("RANK", 0)) == 0
+"""Whether this process writes the output."""
+PROCESSES = int(os.environ.get("WORLD_SIZE", 1))
+"""Number of processes, as torchrun sets it."""
+
+
+def wait_for_all() -> None:
+    """Returns when every process of this training has called it."""
+    import torch.distributed
+
+    if PROCESSES > 1 and torch.distributed.is_initialized():
+        torch.distributed.barrier()
