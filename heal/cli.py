@@ -34,7 +34,8 @@ class Entry:
 COMMANDS = {
     "check": Entry("heal.planning.preflight", "Check", "check a config: fields, models, data sets, endpoints"),
     "plan": Entry("heal.planning.report", "Plan", "estimate what a run costs, or compare the estimate with a run"),
-    "methods": Entry("heal.methods", "Methods", "list the methods with paper and options"),
+    "methods": Entry("heal.describe", "Methods", "list the methods with paper and options"),
+    "options": Entry("heal.describe", "Options", "print the options of the config"),
     "load-problems": Entry("heal.data.load_problems", "LoadProblems", "load one problem set"),
     "decontaminate": Entry("heal.data.decontaminate", "Decontaminate", "remove training problems that are held out"),
     "show-problems": Entry("heal.data.show_problems", "ShowProblems", "print problems of a world, and its step checks"),

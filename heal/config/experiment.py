@@ -1,9 +1,8 @@
 """The experiment config, typed: every option of a run with its default and one sentence.
 
 Reads YAML files (config/config.yaml by default). An unknown key or a wrong value is an error that names file, field,
-problem and fix. The JSON schema and config/README.md are generated from these classes:
-
-    python -m tools.docs.config        # write workflow/schemas/config.schema.json and config/README.md again
+problem and fix. `heal options` prints every option; `make generate` writes the
+reference page and the JSON schema from these classes.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise HealError(f"not valid YAML: {error}", where=str(path), fix="fix the syntax at that line") from None
     if not isinstance(content, dict):
-        raise HealError(f"expected fields, found {type(content).__name__}", where=str(path), fix="see config/README.md")
+        raise HealError(f"expected fields, found {type(content).__name__}", where=str(path), fix="see config/config.yaml")
     return content
 
 
@@ -80,11 +80,11 @@ def validate(cls: type[T], content: Any, *, where: str, prefix: str = "") -> T:
         mistakes = [explain(cls, issue, prefix) for issue in error.errors()]
     if len(mistakes) == 1:
         problem, fix = mistakes[0]
-        raise HealError(problem, where=where, fix=fix or "see config/README.md for every field")
+        raise HealError(problem, where=where, fix=fix or "`heal options` prints every option")
     lines = ""
     for problem, fix in mistakes:
         lines += f"\n  {problem}" + (f" ({fix})" if fix else "")
-    raise HealError(f"{len(mistakes)} mistakes:{lines}", where=where, fix="fix them; config/README.md has every field")
+    raise HealError(f"{len(mistakes)} mistakes:{lines}", where=where, fix="fix them; `heal options` prints every option")
 
 
 def explain(cls: type[BaseModel], issue: Any, prefix: str = "") -> tuple[str, str]:
@@ -100,7 +100,7 @@ def explain(cls: type[BaseModel], issue: Any, prefix: str = "") -> tuple[str, st
         near = difflib.get_close_matches(key, known, n=1)
         return f"{field}: unknown key", f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
     if issue["type"] == "missing":
-        return f"{field}: missing", "add it (config/README.md says what it is)"
+        return f"{field}: missing", "add it (see `heal options`)"
     message = issue["msg"].removeprefix("Value error, ")
     value = issue.get("input")
     shown = "" if isinstance(value, dict | BaseModel) else f", found {value!r}"

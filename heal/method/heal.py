@@ -25,7 +25,7 @@ class Heal(Method):
     name = "heal"
     paper = "arXiv 2603.10359 (re-implemented from a description)"
     summary = "GEAR's repairs, filtered by PURE, taught in PACE's three stages"
-    differs = "config/README.md says for each option whether its default is reported of the paper or ours"
+    differs = "`heal options` says for each option whether its default is reported of the paper or ours"
     Options = HealOptions
     options: HealOptions
 

@@ -1,0 +1,48 @@
+"""Write what the documentation takes from the code: reference pages, and the tables inside README and docs pages.
+
+Reads the classes of config, commands and methods, evals/paper.yaml, config/*.yaml and results/reference/mini. Writes
+docs/reference/ (not committed) and the marked tables of README.md, baselines/README.md and docs/fidelity.md.
+
+    make generate
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from heal.errors import exit_with_errors
+from heal.records import write_text
+from tools.docs import commands, config, paper, readme, rule_graph
+from tools.docs.markdown import replace_between
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs/reference"
+
+
+def render_pages() -> dict[str, str]:
+    """Committed page → its text with its marked tables built again."""
+    contents = {
+        "README.md": {"main table": readme.build_main_table(), "plans": readme.build_plans_table()},
+        "baselines/README.md": {"methods": config.build_methods_table()},
+        "docs/fidelity.md": {"published": paper.build_numbers_table(), "defaults": config.build_defaults_table()},
+    }
+    pages = {}
+    for page, tables in contents.items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for name, table in tables.items():
+            text = replace_between(text, name, table, where=page)
+        pages[page] = text
+    return pages
+
+
+def main() -> None:
+    for page, text in render_pages().items():
+        write_text(ROOT / page, text)
+    write_text(REFERENCE / "config.md", config.build_options_page())
+    write_text(REFERENCE / "config.schema.json", config.build_schema())
+    write_text(REFERENCE / "commands.md", commands.build_commands_page())
+    write_text(REFERENCE / "rules.md", rule_graph.build_rule_graph_page())
+
+
+if __name__ == "__main__":
+    exit_with_errors(main)
