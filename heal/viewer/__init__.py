@@ -1,4 +1,5 @@
-"""The trace viewer: repairs of a run as one static html, each with its whole story. The command: `__main__`.
+"""The trace viewer: repairs of a run as one static html page, each from its problem to PURE's decision.
 
-`found` reads a run, `choice` picks the repairs, `story` turns each into what the page shows, `page` writes the html.
+`command` is `heal view`; `read_run` reads a run, `select_repairs` picks the repairs, `page_rows` builds what the page
+shows of each, `page` renders the html.
 """

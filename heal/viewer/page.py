@@ -1,7 +1,7 @@
-"""One html out of the data and the files beside it. It runs from file://, and its policy forbids any network.
+"""Renders the html page from its data and the files of this package. It runs from file:// without any network.
 
-Reads page.html, page.css, trace.js and page.js; writes nothing. Trace texts are data: they stand in a JSON block, which
-nothing in it can end, and the scripts put them on the page as text only.
+Reads page.html, page.css, trace.js and page.js; writes nothing. Trace texts are data: they are stored in a JSON block,
+which no text can end, and the scripts put them on the page as text only.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 FILES = ("page.html", "page.css", "trace.js", "page.js")
 # `<` could end the block or open a comment in it; the two separators end a line for some readers of JavaScript.
 ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
-def embedded(data: Any) -> str:
-    """JSON that can stand inside a <script> block: json.loads gives the same data back."""
+def embed_json(data: Any) -> str:
+    """JSON for the inside of a <script> block: json.loads gives the same data back."""
     return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(ESCAPES)
 
 
-def policy_hash(content: str) -> str:
-    """As a content security policy names an inline block."""
+def hash_for_policy(content: str) -> str:
+    """The source expression of an inline block in a content security policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
-def render(data: Mapping[str, Any]) -> str:
-    """The page. Equal data give equal bytes."""
-    html, style, *scripts = ((HERE / name).read_text(encoding="utf-8") for name in FILES)
+def render_page(data: Mapping[str, Any]) -> str:
+    """The html. Equal data give equal bytes."""
+    html, style, *scripts = (FOLDER.joinpath(name).read_text(encoding="utf-8") for name in FILES)
     script = "".join(scripts)
     return Template(html).substitute(
         style=style,
         script=script,
-        style_hash=policy_hash(style),
-        script_hash=policy_hash(script),
-        data=embedded(data),
+        style_hash=hash_for_policy(style),
+        script_hash=hash_for_policy(script),
+        data=embed_json(data),
     )

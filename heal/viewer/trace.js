@@ -1,10 +1,10 @@
 "use strict";
-// One trace as nodes. Texts of traces are data from a model: they reach the page as text nodes, never as html.
-// page.js follows in the same script.
+// Builds the nodes of one trace. Texts of traces are data from a model: they reach the page as text nodes, never as
+// html. page.js follows in the same script.
 const data = JSON.parse(document.getElementById("data").textContent);
 const about = data.about;
 const BOUNDS = [0.1, 0.3, 0.6, 1, 1.5, 2.5, 4]; // nats; a token at or above the i-th has background i + 1 of page.css
-const CHECKER = { valid: "every step right", inherited: "error was kept", fresh: "error is new" };
+const CHECKER = { valid: "every step valid", inherited: "inherited error", fresh: "fresh error" };
 
 function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -13,254 +13,259 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 
-/* ---- Words ---- */
+/* ---- Formats ---- */
 
-const words = (name) => name.replaceAll("_", " ");
-const missing = (value) => value === null || value === undefined;
-const range = (first, last) => (first === last ? `step ${first}` : `steps ${first} to ${last}`);
+const formatName = (name) => name.replaceAll("_", " ");
+const isMissing = (value) => value === null || value === undefined;
+const formatRange = (first, last) => (first === last ? `step ${first}` : `steps ${first} to ${last}`);
 
-function fixed(value, digits) {
-  return missing(value) ? "–" : value.toFixed(digits).replace(/^-(0\.0*$)/, "$1").replace("-", "−");
+function formatNumber(value, digits) {
+  return isMissing(value) ? "–" : value.toFixed(digits).replace(/^-(0\.0*$)/, "$1").replace("-", "−");
 }
 
-const signed = (value) => (value >= 0.005 ? "+" : "") + fixed(value, 2);
+const formatSigned = (value) => (value >= 0.005 ? "+" : "") + formatNumber(value, 2);
 
-function perplexity(value) {
-  if (missing(value)) return "–";
+function formatPerplexity(value) {
+  if (isMissing(value)) return "–";
   return value >= 1e4 ? value.toExponential(1) : value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0);
 }
 
-const shortId = (repair) => repair.problem.slice(0, 6);
-const verdict = (repair) => (repair.verdict === "accepted" ? "✓ accepted" : `✗ ${words(repair.verdict)}`);
+const shortenId = (repair) => repair.problem.slice(0, 6);
+const formatVerdict = (repair) => (repair.verdict === "accepted" ? "✓ accepted" : `✗ ${formatName(repair.verdict)}`);
 
-function headline(repair) {
-  if (repair.verdict !== "accepted") return verdict(repair);
-  return `${verdict(repair)}, ${repair.pure === "not scored" ? "not scored" : `${repair.pure} by PURE`}`;
+function formatHeadline(repair) {
+  if (repair.verdict !== "accepted") return formatVerdict(repair);
+  return `${formatVerdict(repair)}, ${repair.pure === "not scored" ? "not scored" : `${repair.pure} by PURE`}`;
 }
 
 /* ---- Tokens and steps ---- */
 
-const level = (nats) => BOUNDS.filter((bound) => nats >= bound).length;
+const findLevel = (nats) => BOUNDS.filter((bound) => nats >= bound).length;
 
-// A token's text and entropy, by its number in a text.
-function reader(text) {
+// A function: index of a token → its text and entropy.
+function makeReader(text) {
   return (index) => ({ piece: text.pieces[index], nats: text.centinats[index] / 100 });
 }
 
-// The same of a repair: its first tokens are those of the trace that was cut.
-function repairReader(repair, cut) {
-  const kept = reader(data.texts[cut.text]);
-  const added = reader(data.texts[repair.text]);
-  return (index) => (index < repair.kept_tokens ? kept(index) : added(index - repair.kept_tokens));
+// The same for a repair: its first tokens are those of the trace that was cut.
+function makeRepairReader(repair, cut) {
+  const readKept = makeReader(data.texts[cut.text]);
+  const readNew = makeReader(data.texts[repair.text]);
+  return (index) => (index < repair.kept_tokens ? readKept(index) : readNew(index - repair.kept_tokens));
 }
 
-function tokens(read, start, end) {
+function makeTokens(read, start, end) {
   const nodes = [];
-  let held = 0; // a character of several tokens stands with its last: it has the largest of their entropies
+  let highest = 0; // a character of several tokens is shown with the last one, and the largest of their entropies
   for (let index = start; index < end; index += 1) {
     const { piece, nats } = read(index);
-    held = Math.max(held, nats);
+    highest = Math.max(highest, nats);
     if (piece === "") continue;
-    // The blank line behind a step is one or two tokens; it shows as a sign, which page.css makes.
+    // The blank line after a step is one or two tokens; page.css shows it as a sign.
     const blank = index >= end - 2 && piece.trim() === "" && piece.includes("\n");
-    const node = make("span", { class: "t", title: `${held.toFixed(2)} nats` }, blank ? "" : piece);
-    if (level(held)) {
-      node.classList.add(`e${level(held)}`);
-      node.dataset.nats = held.toFixed(2);
+    const node = make("span", { class: "t", title: `${highest.toFixed(2)} nats` }, blank ? "" : piece);
+    if (findLevel(highest)) {
+      node.classList.add(`e${findLevel(highest)}`);
+      node.dataset.nats = highest.toFixed(2);
     }
     if (blank) node.classList.add("end");
     nodes.push(node);
-    held = 0;
+    highest = 0;
   }
   return nodes;
 }
 
-const tag = (text, kind) => make("span", { class: `tag ${kind}` }, text);
+const makeTag = (text, className) => make("span", { class: `tag ${className}` }, text);
 
-function step(title, content, facts = [], marks = []) {
+function makeStep(title, content, facts = [], marks = []) {
   const head = [make("span", { class: "k" }, title), facts.map((fact) => make("span", {}, fact)), marks];
   return make("li", {}, make("div", { class: "head" }, head), make("p", { class: "text", dir: "auto" }, content));
 }
 
-const startOf = (row, k) => (k > 1 ? row.ends[k - 2] : 0);
-const tokenCount = (row, k) => String(row.ends[k - 1] - startOf(row, k));
+const getStart = (row, k) => (k > 1 ? row.ends[k - 2] : 0);
+const countTokens = (row, k) => String(row.ends[k - 1] - getStart(row, k));
 
-// Steps first … last of one text, and what follows the last of all (the answer behind a thinking block).
-function steps(first, last, row, read, length, describe) {
+// Steps first … last of a text, and what follows the last of all (the answer after a thinking block).
+function makeSteps(first, last, row, read, length, describe) {
   const items = [];
   for (let k = first; k <= last; k += 1) {
     const { facts, marks } = describe(k);
-    const content = tokens(read, startOf(row, k), row.ends[k - 1]);
-    items.push(step(`Step ${k}`, content, [`${fixed(row.entropies[k - 1], 2)} nats`, ...facts], marks));
+    const content = makeTokens(read, getStart(row, k), row.ends[k - 1]);
+    items.push(makeStep(`Step ${k}`, content, [`${formatNumber(row.entropies[k - 1], 2)} nats`, ...facts], marks));
   }
-  const rest = last === row.ends.length ? tokens(read, row.ends[last - 1] ?? 0, length) : [];
-  if (rest.some((node) => node.textContent.trim())) items.push(step("After the steps", rest));
+  const rest = last === row.ends.length ? makeTokens(read, row.ends[last - 1] ?? 0, length) : [];
+  if (rest.some((node) => node.textContent.trim())) items.push(makeStep("After the steps", rest));
   return make("ol", { class: "steps" }, items);
 }
 
-/* ---- What is known of a step ---- */
+/* ---- Marks and numbers of a step ---- */
 
-const breakpointMark = (k, cut) => (k === cut.breakpoint ? [tag("breakpoint k*", "alarm")] : []);
-const wrongMark = (k, row) => (k === row.first_wrong ? [tag("first wrong step", "alarm")] : []);
-const traceMarks = (k, cut) => [...breakpointMark(k, cut), ...wrongMark(k, cut)];
+const markBreakpoint = (k, cut) => (k === cut.breakpoint ? [makeTag("breakpoint k*", "alarm")] : []);
+const markFirstWrong = (k, row) => (k === row.first_wrong ? [makeTag("first wrong step", "alarm")] : []);
+const markTraceStep = (k, cut) => [...markBreakpoint(k, cut), ...markFirstWrong(k, cut)];
 
-function repairMarks(k, repair) {
+function markRepairStep(k, repair) {
   const score = repair.score;
-  const marks = wrongMark(k, repair);
+  const marks = markFirstWrong(k, repair);
   if (!score) return marks;
-  if (k === score.worst) marks.push(tag("largest ln r", "accent"));
+  if (k === score.worst) marks.push(makeTag("largest ln r", "accent"));
   if (k === score.ratios.length) {
-    marks.push(tag(score.certain ? "k₁: the answer is certain" : "k₁: last scored step", "accent"));
+    marks.push(makeTag(score.certain ? "k₁: the answer is certain" : "k₁: last scored step", "accent"));
   }
-  if (k === score.statement) marks.push(tag("states the answer", "quiet"));
+  if (k === score.statement) marks.push(makeTag("states the answer", "quiet"));
   return marks;
 }
 
-function pureFacts(k, score) {
+function formatScore(k, score) {
   if (!score) return [];
-  const ratio = k <= score.ratios.length ? [`ln r ${fixed(score.ratios[k - 1], 2)}`] : [];
-  return [`ppl ${perplexity(score.perplexities[k - 1])}`, `u ${fixed(score.uncertainties[k - 1], 3)}`, ...ratio];
+  const ratio = k <= score.ratios.length ? [`ln r ${formatNumber(score.ratios[k - 1], 2)}`] : [];
+  const perplexity = formatPerplexity(score.perplexities[k - 1]);
+  return [`ppl ${perplexity}`, `u ${formatNumber(score.uncertainties[k - 1], 3)}`, ...ratio];
 }
 
 /* ---- Facts and tables ---- */
 
-function breakpointFact(cut) {
-  if (cut.breakpoint === null) return "none: no step surges enough";
+function formatBreakpoint(cut) {
+  if (cut.breakpoint === null) return "none: no surge is large enough";
   const surge = cut.surges[cut.breakpoint - 1];
-  return `step ${cut.breakpoint} of ${cut.ends.length}${missing(surge) ? "" : `, surge ${signed(surge)} nats`}`;
+  return `step ${cut.breakpoint} of ${cut.ends.length}${isMissing(surge) ? "" : `, surge ${formatSigned(surge)} nats`}`;
 }
 
-const wrongFact = (row) => (row.first_wrong === null ? "none" : `step ${row.first_wrong}`);
+const formatFirstWrong = (row) => (row.first_wrong === null ? "none" : `step ${row.first_wrong}`);
 
-function certaintyFact(score) {
+function formatLastScored(score) {
   if (!score.ratios.length) return "none";
-  return `step ${score.ratios.length}, ${score.certain ? "where the answer is certain" : "the last that is scored"}`;
+  return `step ${score.ratios.length}, ${score.certain ? "where the answer is certain" : "the last scored step"}`;
 }
 
-function facts(repair, cut) {
-  const told = [["Gold answer", data.problems[repair.problem].answer]];
-  told.push(["Answer of the wrong trace", cut.answer ?? "none"]);
+function makeFacts(repair, cut) {
+  const facts = [["Gold answer", data.problems[repair.problem].answer]];
+  facts.push(["Answer of the wrong trace", cut.answer ?? "none"]);
   const tried = repair.text !== null;
   const score = tried && repair.score;
-  if (tried) told.push(["Answer of the repair", repair.answer ?? "none"]);
-  told.push(["Breakpoint k*", breakpointFact(cut)]);
-  if (tried) told.push(["Cut", cut.kept ? `after step ${cut.kept}` : "before step 1: nothing is kept"]);
-  if (cut.certain !== null) told.push(["Same cut by both entropy bounds", cut.certain ? "yes" : "no"]);
-  if (about.checked) told.push(["First wrong step of the wrong trace", wrongFact(cut)]);
-  if (about.checked && tried) told.push(["First wrong step of the repair", wrongFact(repair)]);
+  if (tried) facts.push(["Answer of the repair", repair.answer ?? "none"]);
+  facts.push(["Breakpoint k*", formatBreakpoint(cut)]);
+  if (tried) facts.push(["Cut", cut.kept ? `after step ${cut.kept}` : "before step 1: nothing is kept"]);
+  if (cut.certain !== null) facts.push(["Both entropy bounds give this cut", cut.certain ? "yes" : "no"]);
+  if (about.checked) facts.push(["First wrong step of the wrong trace", formatFirstWrong(cut)]);
+  if (about.checked && tried) facts.push(["First wrong step of the repair", formatFirstWrong(repair)]);
   if (score) {
-    const at = score.worst === null ? "" : `, at step ${score.worst}`;
-    told.push(["k₁", certaintyFact(score)], ["Anomaly: the largest ln r", `${fixed(score.anomaly, 2)}${at}`]);
-    told.push(["s: −ln p(answer statement)", `${fixed(score.statement_nll, 2)} nats`]);
+    const where = score.worst === null ? "" : `, at step ${score.worst}`;
+    facts.push(["k₁", formatLastScored(score)]);
+    facts.push(["Anomaly: largest ln r, nats", `${formatNumber(score.anomaly, 2)}${where}`]);
+    facts.push(["s: −ln p(answer statement)", `${formatNumber(score.statement_nll, 2)} nats`]);
   }
-  const pair = ([name, value]) => make("div", {}, make("dt", {}, name), make("dd", { dir: "auto" }, value));
-  return make("dl", { class: "facts" }, told.map(pair));
+  const makePair = ([name, value]) => make("div", {}, make("dt", {}, name), make("dd", { dir: "auto" }, value));
+  return make("dl", { class: "facts" }, facts.map(makePair));
 }
 
-// columns: name and class of each; a row is one text or cell per column.
-function table(caption, columns, rows) {
-  const head = make("tr", {}, columns.map(([name, kind]) => make("th", { scope: "col", class: kind }, name)));
-  const cell = (content, index) => {
+// columns: name and class of each; a row has one text or cell per column.
+function makeTable(caption, columns, rows) {
+  const head = make("tr", {}, columns.map(([name, cls]) => make("th", { scope: "col", class: cls }, name)));
+  const makeCell = (content, index) => {
     if (content instanceof Node) return content;
     return index ? make("td", { class: columns[index][1] }, content) : make("th", { scope: "row" }, content);
   };
-  const body = rows.map((cells) => make("tr", {}, cells.map(cell)));
-  const whole = make("table", {}, make("caption", {}, caption), make("thead", {}, head), make("tbody", {}, body));
-  return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, whole);
+  const body = rows.map((cells) => make("tr", {}, cells.map(makeCell)));
+  const table = make("table", {}, make("caption", {}, caption), make("thead", {}, head), make("tbody", {}, body));
+  return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, table);
 }
 
-function entropyCell(row, k) {
-  const cell = make("td", { class: "bar" }, fixed(row.entropies[k - 1], 2));
+function makeEntropyCell(row, k) {
+  const cell = make("td", { class: "bar" }, formatNumber(row.entropies[k - 1], 2));
   const share = (row.entropies[k - 1] ?? 0) / Math.max(...row.entropies, 1e-9);
   cell.style.setProperty("--share", Math.max(0, share).toFixed(3));
   return cell;
 }
 
-const column = (name, kind = "number") => [name, kind];
-const FIRST = [column("Step"), column("Part", "words"), column("Tokens"), column("Entropy, nats")];
-const markTexts = (marks) => marks.map((mark) => mark.textContent).join("; ");
+const FIRST_COLUMNS = [["Step", "number"], ["Part", "words"], ["Tokens", "number"], ["Entropy, nats", "number"]];
+const SCORE_COLUMNS = [["ppl", "number"], ["u", "number"], ["ln r, nats", "number"]];
+const MARKS_COLUMN = ["Marks", "words"];
+const joinMarks = (marks) => marks.map((mark) => mark.textContent).join("; ");
 
-function repairTable(repair, cut) {
+function makeRepairTable(repair, cut) {
   const score = repair.score;
   const rows = repair.ends.map((_, index) => {
     const k = index + 1;
-    const measured = score
-      ? [perplexity(score.perplexities[index]), fixed(score.uncertainties[index], 3), fixed(score.ratios[index], 2)]
-      : [];
-    const part = k <= cut.kept ? "kept" : "new";
-    const first = [String(k), part, tokenCount(repair, k), entropyCell(repair, k)];
-    return [...first, ...measured, markTexts(repairMarks(k, repair))];
+    const row = [String(k), k <= cut.kept ? "kept" : "new", countTokens(repair, k), makeEntropyCell(repair, k)];
+    if (score) {
+      row.push(formatPerplexity(score.perplexities[index]), formatNumber(score.uncertainties[index], 3));
+      row.push(formatNumber(score.ratios[index], 2));
+    }
+    return [...row, joinMarks(markRepairStep(k, repair))];
   });
-  const pure = score ? [column("ppl"), column("u"), column("ln r")] : [];
-  return table("Steps of the repair", [...FIRST, ...pure, column("Marks", "words")], rows);
+  return makeTable("Steps of the repair", [...FIRST_COLUMNS, ...(score ? SCORE_COLUMNS : []), MARKS_COLUMN], rows);
 }
 
-function traceTable(cut, tried) {
+function makeTraceTable(cut, tried) {
   const rows = cut.ends.map((_, index) => {
     const k = index + 1;
     const part = !tried ? "not cut" : k <= cut.kept ? "kept" : "dropped";
-    const surge = signed(cut.surges[index]);
-    return [String(k), part, tokenCount(cut, k), entropyCell(cut, k), surge, markTexts(traceMarks(k, cut))];
+    const surge = formatSigned(cut.surges[index]);
+    return [String(k), part, countTokens(cut, k), makeEntropyCell(cut, k), surge, joinMarks(markTraceStep(k, cut))];
   });
-  return table("Steps of the wrong trace", [...FIRST, column("Surge, nats"), column("Marks", "words")], rows);
+  return makeTable("Steps of the wrong trace", [...FIRST_COLUMNS, ["Surge, nats", "number"], MARKS_COLUMN], rows);
 }
 
-/* ---- The whole ---- */
+/* ---- The whole trace ---- */
 
-function hintBox(repair) {
-  if (!repair.hint) return make("p", { class: "quiet" }, "No hint was given here.");
-  const where = repair.place === "user" ? "Hint, in the user's turn" : "Hint, injected here";
+function makeHint(repair) {
+  if (!repair.hint) return make("p", { class: "quiet" }, "No hint was given.");
+  const where = repair.place === "user" ? "Hint, in the user's turn" : "Hint, injected at the cut";
   return make("div", { class: "hint", id: "hint" },
     make("p", {}, make("strong", {}, where), " · not part of the training text"),
     make("p", { class: "text", dir: "auto" }, make("bdi", {}, repair.hint)));
 }
 
-function part(kind, title, ...content) {
-  return make("section", { class: `part ${kind}`, "aria-label": title }, make("h3", {}, title), content);
+function makePart(className, title, ...content) {
+  return make("section", { class: `part ${className}`, "aria-label": title }, make("h3", {}, title), content);
 }
 
-function verdicts(repair) {
-  const tags = [tag(about.variants[repair.variant], "quiet")];
-  tags.push(tag(verdict(repair), repair.verdict === "accepted" ? "fine" : "alarm"));
-  if (repair.pure !== "not scored") tags.push(tag(`PURE: ${repair.pure}`, repair.pure === "kept" ? "fine" : "alarm"));
-  if (repair.checker) tags.push(tag(CHECKER[repair.checker], repair.checker === "valid" ? "fine" : "alarm"));
+function makeVerdicts(repair) {
+  const tags = [makeTag(about.variants[repair.variant], "quiet")];
+  tags.push(makeTag(formatVerdict(repair), repair.verdict === "accepted" ? "fine" : "alarm"));
+  if (repair.pure !== "not scored") {
+    tags.push(makeTag(`PURE: ${repair.pure}`, repair.pure === "kept" ? "fine" : "alarm"));
+  }
+  if (repair.checker) tags.push(makeTag(CHECKER[repair.checker], repair.checker === "valid" ? "fine" : "alarm"));
   return make("ul", { class: "tags", "aria-label": "Verdicts" }, tags.map((one) => make("li", {}, one)));
 }
 
-// What was kept, and from the cut on what was dropped beside what stands in its place.
-function branches(repair, cut, traceSteps) {
+// The kept steps; then, side by side, the dropped steps and the repair that replaces them.
+function makeBranches(repair, cut, makeTraceSteps) {
   const { kept } = cut;
   const total = cut.ends.length;
-  const read = repairReader(repair, cut);
+  const read = makeRepairReader(repair, cut);
   const length = repair.kept_tokens + data.texts[repair.text].pieces.length;
-  const ofNew = (k) => ({ facts: pureFacts(k, repair.score), marks: repairMarks(k, repair) });
-  const ofKept = (k) => ({ ...ofNew(k), marks: [...breakpointMark(k, cut), ...repairMarks(k, repair)] });
-  const nothing = (text) => make("p", { class: "quiet" }, text);
-  const keptSteps = kept ? steps(1, kept, cut, read, 0, ofKept) : nothing("Nothing: the teacher starts over.");
-  const dropped = kept < total ? traceSteps(kept + 1) : nothing("Nothing was dropped.");
-  const cutTitle = kept < total ? `Cut here. Dropped: ${range(kept + 1, total)} of the wrong trace` : "Cut here";
-  const added = steps(kept + 1, repair.ends.length, repair, read, length, ofNew);
+  const describeNew = (k) => ({ facts: formatScore(k, repair.score), marks: markRepairStep(k, repair) });
+  const describeKept = (k) => ({ ...describeNew(k), marks: [...markBreakpoint(k, cut), ...markRepairStep(k, repair)] });
+  const makeNote = (text) => make("p", { class: "quiet" }, text);
+  const keptSteps = kept ? makeSteps(1, kept, cut, read, 0, describeKept) : makeNote("Nothing: the teacher restarts.");
+  const dropped = kept < total ? makeTraceSteps(kept + 1) : makeNote("Nothing was dropped.");
+  const cutTitle = kept < total ? `Cut. Dropped: ${formatRange(kept + 1, total)} of the wrong trace` : "Cut";
+  const added = makeSteps(kept + 1, repair.ends.length, repair, read, length, describeNew);
   return [
-    part("", kept ? `Kept: ${range(1, kept)}` : "Kept", keptSteps),
+    makePart("", kept ? `Kept: ${formatRange(1, kept)}` : "Kept", keptSteps),
     make("div", { class: "branches" },
-      part("dropped", cutTitle, dropped),
-      part("new", "In their place: the repair", hintBox(repair), added)),
-    repairTable(repair, cut),
+      makePart("dropped", cutTitle, dropped),
+      makePart("new", "The repair that replaces them", makeHint(repair), added)),
+    makeRepairTable(repair, cut),
   ];
 }
 
-function story(repair) {
+function makeStory(repair) {
   const cut = data.cuts[repair.cut];
   const tried = repair.text !== null;
   const text = data.texts[cut.text];
-  const ofTrace = (k) => ({ facts: [`surge ${signed(cut.surges[k - 1])}`], marks: traceMarks(k, cut) });
-  const traceSteps = (from) => steps(from, cut.ends.length, cut, reader(text), text.pieces.length, ofTrace);
-  const title = `Problem ${shortId(repair)}, ${tried ? `repair ${repair.index + 1}` : "not repaired"}`;
+  const describe = (k) => ({ facts: [`surge ${formatSigned(cut.surges[k - 1])}`], marks: markTraceStep(k, cut) });
+  const read = makeReader(text);
+  const makeTraceSteps = (from) => makeSteps(from, cut.ends.length, cut, read, text.pieces.length, describe);
+  const title = `Problem ${shortenId(repair)}, ${tried ? `repair ${repair.index + 1}` : "no repair"}`;
   return [
-    make("div", {}, make("h2", {}, title), verdicts(repair)),
+    make("div", {}, make("h2", {}, title), makeVerdicts(repair)),
     make("p", { class: "question", dir: "auto" }, data.problems[repair.problem].question),
-    facts(repair, cut),
-    ...(tried ? branches(repair, cut, traceSteps) : [part("", "The wrong trace", traceSteps(1))]),
-    traceTable(cut, tried),
+    makeFacts(repair, cut),
+    ...(tried ? makeBranches(repair, cut, makeTraceSteps) : [makePart("", "The wrong trace", makeTraceSteps(1))]),
+    makeTraceTable(cut, tried),
   ];
 }
