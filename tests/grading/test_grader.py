@@ -384,6 +384,7 @@ def test_every_reason_is_documented() -> None:
     assert set(REASONS) == {"no_answer", "not_boxed", "wrong", "too_long", "timeout", "memory", "unparsable"}
 
 
+@pytest.mark.workflow
 def test_a_large_caller_does_not_look_like_a_large_answer():
     script = (
         "x = bytearray(3 * 2**28); x[::4096] = b'1' * len(x[::4096])\n"

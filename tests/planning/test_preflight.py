@@ -179,6 +179,7 @@ def test_heads_for_keys_count_too(experiment, tmp_path: Path) -> None:
             assert refused.value.fix == "set its gpus to one of 1, 2, 4, 12"
 
 
+@pytest.mark.workflow
 def test_a_revision_that_the_hub_does_not_have(experiment, tmp_path: Path) -> None:
     """A hub that knows every model and data set, and no revision of any."""
 
