@@ -1,4 +1,4 @@
-"""One sentence: what the method trains on, and why that might help. Copy this file to baselines/<kind>.py.
+"""One sentence: what the method trains on, and why that might help. Copy this file to baselines/NAME.py.
 
 Authors and year, arXiv number. What the paper does. Known: its settings, with the section where they stand.
 """

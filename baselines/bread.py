@@ -45,29 +45,29 @@ class Bread(Method):
         return [SAMPLES, GRADES, CONTINUATIONS]  # it goes on from the base samples, whose cost is its own too
 
     def build_curriculum(self, traces: Traces) -> list[Example]:
-        found = shortest(traces.read(CONTINUATIONS), 0.0)
-        right = group_by_problem(row for row in found if row["accepted"] and row["continuation"].strip())
-        return [
-            Example(
-                problem_id,
-                row["text"].strip(),
-                1,
-                "continued",
-                row["trace_id"],
-                prefix="" if self.options.learn_prefix else row["kept"].lstrip(),
-            )
-            for problem_id, rows in right.items()
-            for row in take_distinct(rows, self.options.pace.max_per_problem)
-        ]
+        examples = []
+        limit = self.options.pace.max_per_problem
+        shortest = select_shortest(traces.read(CONTINUATIONS), 0.0)
+        correct = group_by_problem(row for row in shortest if row["accepted"] and row["continuation"].strip())
+        for problem_id, rows in correct.items():
+            for row in take_distinct(rows, limit):
+                prefix = "" if self.options.learn_prefix else row["kept"].lstrip()
+                text = row["text"].strip()
+                examples.append(Example(problem_id, text, 1, "continued", row["trace_id"], prefix=prefix))
+        return examples
 
 
-def shortest(rows: Iterable[Row], share: float) -> list[Row]:
+def select_shortest(rows: Iterable[Row], share: float) -> list[Row]:
     """Of each source trace, the rows of its first cut from which more than `share` of the continuations are right."""
-    by_cut: dict[tuple[str, int], list[Row]] = {}
+    groups: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
-        by_cut.setdefault((row["source_id"], row["kept_steps"]), []).append(row)
+        groups.setdefault((row["source_id"], row["kept_steps"]), []).append(row)
     first: dict[str, list[Row]] = {}
-    for (source, _), here in sorted(by_cut.items(), key=lambda item: item[0][1]):
-        if sum(row["accepted"] for row in here) > share * len(here):
-            first.setdefault(source, here)
-    return [row for here in first.values() for row in here]
+    for (source, _), continuations in sorted(groups.items(), key=lambda item: item[0][1]):
+        correct = sum(row["accepted"] for row in continuations)
+        if correct > share * len(continuations):
+            first.setdefault(source, continuations)
+    selected: list[Row] = []
+    for continuations in first.values():
+        selected += continuations
+    return selected

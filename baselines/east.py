@@ -64,14 +64,19 @@ class East(Method):
 def count_cluster_sizes(answers: Sequence[str | None], compare: Callable[[str, str], str]) -> list[int]:
     """Sizes of the groups of answers that the grader calls equal; each unreadable answer is one of its own."""
     groups: dict[str, int] = {}
+    unreadable = []
     for answer in answers:
-        if answer is not None:
-            same = answer if answer in groups else next((a for a in groups if compare(a, answer) == "correct"), answer)
-            groups[same] = groups.get(same, 0) + 1
-    return [*groups.values(), *(1 for answer in answers if answer is None)]
+        if answer is None:
+            unreadable.append(1)
+            continue
+        equal = answer
+        if answer not in groups:
+            equal = next((other for other in groups if compare(other, answer) == "correct"), answer)
+        groups[equal] = groups.get(equal, 0) + 1
+    return [*groups.values(), *unreadable]
 
 
 def compute_weight(answers: Sequence[str | None], sharpness: float, compare: Callable[[str, str], str]) -> float:
     """exp(sharpness · H / ln n), where H is the entropy of the clusters of n answers, in nats."""
-    most = np.log(len(answers)) if len(answers) > 1 else 1.0
-    return float(np.exp(sharpness * entropy(count_cluster_sizes(answers, compare)) / most))
+    maximum = np.log(len(answers)) if len(answers) > 1 else 1.0
+    return float(np.exp(sharpness * entropy(count_cluster_sizes(answers, compare)) / maximum))

@@ -31,10 +31,15 @@ def select_further(solved: dict[str, list[Row]], used: int, count: int) -> dict[
 
     Then those that it uses; fewer than `count` where the teacher gave fewer.
     """
-    every = {problem: take_distinct(rows, len(rows)) for problem, rows in solved.items()}
-    fresh = [rows[used : 2 * used] for rows in every.values()]
-    again = [rows[: used - len(new)] for rows, new in zip(every.values(), fresh, strict=True)]
-    turns = chain(zip_longest(*fresh), zip_longest(*again))
-    chosen = [row for row in chain.from_iterable(turns) if row is not None][:count]
-    ids = {row["trace_id"] for row in chosen}
-    return {problem: [row for row in rows if row["trace_id"] in ids] for problem, rows in every.items()}
+    fresh, again, distinct = [], [], {}
+    for problem, rows in solved.items():
+        distinct[problem] = take_distinct(rows, len(rows))
+        unused = distinct[problem][used : 2 * used]
+        fresh.append(unused)
+        again.append(distinct[problem][: used - len(unused)])
+    ids: set[str] = set()
+    for turn in chain(zip_longest(*fresh), zip_longest(*again)):
+        for row in turn:
+            if row is not None and len(ids) < count:
+                ids.add(row["trace_id"])
+    return {problem: [row for row in rows if row["trace_id"] in ids] for problem, rows in distinct.items()}

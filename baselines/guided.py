@@ -25,5 +25,5 @@ class Guided(Heal):
 
 def select_further(rows: list[dict], used: int, count: int) -> list[dict]:
     """`count` distinct traces, those that stage II does not use first; fewer where the teacher gave fewer."""
-    every = take_distinct(rows, len(rows))
-    return (every[used:] + every[:used])[:count]
+    distinct = take_distinct(rows, len(rows))
+    return (distinct[used:] + distinct[:used])[:count]

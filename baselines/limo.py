@@ -52,19 +52,36 @@ class Limo(Method):
         return [SAMPLES, GRADES]
 
     def build_curriculum(self, traces: Traces) -> list[Example]:
-        correct = {problem: take_distinct(rows, len(rows)) for problem, rows in traces.read_correct().items()}
+        correct = traces.read_correct()
         rates = compute_pass_rates(traces.read(GRADES))
-        rows = [row for found in correct.values() for row in found]
-        score = dict(zip((row["trace_id"] for row in rows), form([row["text"] for row in rows]), strict=True))
-        best: list[Row] = [max(found, key=lambda row: score[row["trace_id"]]) for found in correct.values()]
-        best.sort(key=lambda row: (rates[row["problem_id"]], -score[row["trace_id"]], row["problem_id"]))
-        few = best[: min(self.options.most_problems, math.ceil(self.options.share * len(best)))]
-        return [Example(row["problem_id"], row["text"].strip(), 1, "sample", row["trace_id"]) for row in few]
+        rows = []
+        for problem_rows in correct.values():
+            rows += take_distinct(problem_rows, len(problem_rows))
+        scores = {}
+        for row, score in zip(rows, score_form([row["text"] for row in rows]), strict=True):
+            scores[row["trace_id"]] = score
+        best: dict[str, Row] = {}
+        for row in rows:
+            problem_id = row["problem_id"]
+            if problem_id not in best or scores[row["trace_id"]] > scores[best[problem_id]["trace_id"]]:
+                best[problem_id] = row
+
+        def rank(row: Row) -> tuple[float, float, str]:
+            return rates[row["problem_id"]], -scores[row["trace_id"]], row["problem_id"]
+
+        count = min(self.options.most_problems, math.ceil(self.options.share * len(best)))
+        chosen = sorted(best.values(), key=rank)[:count]
+        return [Example(row["problem_id"], row["text"].strip(), 1, "sample", row["trace_id"]) for row in chosen]
 
 
-def form(texts: Sequence[str]) -> np.ndarray:
-    """How well-formed each text is, from 0 to 1, beside the others."""
+def score_form(texts: Sequence[str]) -> np.ndarray:
+    """How well-formed each text is, from 0 to 1, relative to the others."""
     lengths = np.array([len(WORDS.findall(text)) for text in texts], dtype=float)  # words
     parts = [(LENGTH, lengths)]
-    parts += [(w, np.array([len(p.findall(t)) for t in texts]) / np.maximum(lengths, 1)) for w, p in COUNTED]
-    return sum((w * values / max(values.max(initial=0), 1e-12) for w, values in parts), np.zeros(len(texts)))
+    for weight, pattern in COUNTED:
+        counts = np.array([len(pattern.findall(text)) for text in texts])
+        parts.append((weight, counts / np.maximum(lengths, 1)))
+    total = np.zeros(len(texts))
+    for weight, values in parts:
+        total = total + weight * values / max(values.max(initial=0), 1e-12)
+    return total

@@ -43,23 +43,23 @@ class MixDistillation(Method):
         return [SAMPLES, GRADES]
 
     def build_curriculum(self, traces: Traces) -> list[Example]:
-        most, share, taken, mixed = self.options.pace.max_per_problem, self.options.long_share, 0, {}
+        limit, taken, mixed = self.options.pace.max_per_problem, 0, {}
         for problem, rows in traces.read_correct().items():
             by_length = sorted(take_distinct(rows, len(rows)), key=lambda row: len(row["token_ids"]))
             if len(by_length) > 1:
-                mixed[problem] = mix(by_length, most, share, taken)
+                mixed[problem] = mix_by_length(by_length, limit, self.options.long_share, taken)
                 taken += len(mixed[problem])
-        return build_examples(mixed, 1, "sample", most)
+        return build_examples(mixed, 1, "sample", limit)
 
 
-def mix(by_length: list[Row], most: int, share: float, before: int) -> list[Row]:
-    """Up to `most` rows from the ends of a list in order of length, the share of long ones kept over all problems.
+def mix_by_length(by_length: list[Row], limit: int, share: float, before: int) -> list[Row]:
+    """Up to `limit` rows from the ends of a list sorted by length; the share of long ones holds over all problems.
 
-    before: how many rows earlier problems gave. Half of a list is long, half short; what is in neither is not taken.
+    before: number of rows from earlier problems. Half of a list is long, half short; a middle row is neither.
     """
     short, long = by_length[: len(by_length) // 2], by_length[::-1][: len(by_length) // 2]
     chosen: list[Row] = []
-    for number in range(before, before + most):
+    for number in range(before, before + limit):
         is_long = math.floor((number + 1) * share + 1e-9) > math.floor(number * share + 1e-9)
         half = long if is_long else short
         if not half:

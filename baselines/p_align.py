@@ -8,7 +8,7 @@ is learnt is prefix and continuation together.
 
 from __future__ import annotations
 
-from baselines.bread import shortest
+from baselines.bread import select_shortest
 from heal.config import experiment as config
 from heal.config.options import OptionGroup, Share
 from heal.method.base import Example, Method, Traces, build_examples, group_by_problem
@@ -42,8 +42,11 @@ class PAlign(Method):
         return [SAMPLES, GRADES, CONTINUATIONS]
 
     def build_curriculum(self, traces: Traces) -> list[Example]:
-        most = self.options.pace.max_per_problem
-        found = shortest(traces.read(CONTINUATIONS), self.options.sufficient)
-        aligned = group_by_problem(row for row in found if row["accepted"])
-        whole = {problem: rows[:1] for problem, rows in traces.read_correct().items() if problem not in aligned}
-        return build_examples(aligned, 1, "continued", most) + build_examples(whole, 1, "sample", most)
+        limit = self.options.pace.max_per_problem
+        shortest = select_shortest(traces.read(CONTINUATIONS), self.options.sufficient)
+        aligned = group_by_problem(row for row in shortest if row["accepted"])
+        whole = {}
+        for problem_id, rows in traces.read_correct().items():
+            if problem_id not in aligned:
+                whole[problem_id] = rows[:1]
+        return build_examples(aligned, 1, "continued", limit) + build_examples(whole, 1, "sample", limit)

@@ -46,11 +46,13 @@ class Paced(Method):
     def build_curriculum(self, traces: Traces) -> list[Example]:
         grades = traces.read(STUDENT_GRADES)
         samples = len(grades) / max(len(traces.problems), 1)
-        weights = {p: weight(rate, samples, self.options.smoothing) for p, rate in compute_pass_rates(grades).items()}
+        weights = {}
+        for problem_id, rate in compute_pass_rates(grades).items():
+            weights[problem_id] = compute_weight(rate, samples, self.options.smoothing)
         return build_examples(traces.read_correct(), 1, "sample", self.options.pace.max_per_problem, weights)
 
 
-def weight(rate: float, samples: float, smoothing: float) -> float:
-    """p(1 − p) of the pass rate over so many samples, smoothed."""
+def compute_weight(rate: float, samples: float, smoothing: float) -> float:
+    """p(1 − p) of the pass rate over this many samples, smoothed."""
     p = (rate * samples + smoothing) / (samples + 2 * smoothing)
     return p * (1 - p)

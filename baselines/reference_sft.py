@@ -27,12 +27,15 @@ class ReferenceSft(Method):
         return []
 
     def build_curriculum(self, traces: Traces) -> list[Example]:
+        examples = []
         for row, problem in enumerate(traces.problems, 1):
-            if not problem["solution"] and self.options.missing == "refuse":
+            if problem["solution"]:
+                problem_id = problem["problem_id"]
+                examples.append(Example(problem_id, problem["solution"], 1, "reference", problem_id))
+            elif self.options.missing == "refuse":
                 raise HealError(
                     "no worked solution",
                     where=f"problems, row {row}, field solution",
                     fix="leave this method out, or set missing: leave_out",
                 )
-        solved = [problem for problem in traces.problems if problem["solution"]]
-        return [Example(p["problem_id"], p["solution"], 1, "reference", p["problem_id"]) for p in solved]
+        return examples

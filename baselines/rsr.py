@@ -42,18 +42,18 @@ class Rsr(Method):
         return [SAMPLES, GRADES, RANKS]
 
     def build_curriculum(self, traces: Traces) -> list[Example]:
-        clip = self.options.rank_clip
-        found = {row["trace_id"]: ratio(row, clip) for row in traces.read(RANKS)}
-        # A trace without tokens in the student's vocabulary has no ranks.
-        known = {p: [row for row in rows if row["trace_id"] in found] for p, rows in traces.read_correct().items()}
-        best = {
-            problem: sorted(take_distinct(rows, len(rows)), key=lambda row: found[row["trace_id"]])
-            for problem, rows in known.items()
-        }
-        return build_examples(best, 1, "sample", self.options.pace.max_per_problem)
+        ratios = {}
+        for row in traces.read(RANKS):
+            ratios[row["trace_id"]] = compute_ratio(row, self.options.rank_clip)
+        ranked = {}
+        for problem_id, rows in traces.read_correct().items():
+            # A trace that the student's tokenizer cannot represent has no ranks.
+            known = [row for row in rows if row["trace_id"] in ratios]
+            ranked[problem_id] = sorted(take_distinct(known, len(known)), key=lambda row: ratios[row["trace_id"]])
+        return build_examples(ranked, 1, "sample", self.options.pace.max_per_problem)
 
 
-def ratio(row: Row, clip: int) -> float:
+def compute_ratio(row: Row, clip: int) -> float:
     """Sum of clipped ranks over the sum of NLL in nats."""
     nll = -np.sum(row["logprobs"], dtype=np.float64)
     return float(np.minimum(row["ranks"], clip).sum() / max(nll, 1e-9))

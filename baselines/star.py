@@ -40,9 +40,11 @@ class Star(Method):
         return [SAMPLES, GRADES, GUIDED]
 
     def build_curriculum(self, traces: Traces) -> list[Example]:
-        most, correct = self.options.pace.max_per_problem, traces.read_correct()
-        if not self.options.rationalize:
-            return build_examples(correct, 1, "sample", most)
-        accepted = group_by_problem(row for row in traces.read(GUIDED) if row["accepted"])
-        unsolved = {problem: rows for problem, rows in accepted.items() if problem not in correct}
-        return build_examples(correct, 1, "sample", most) + build_examples(unsolved, 1, "guided", most)
+        limit = self.options.pace.max_per_problem
+        correct = traces.read_correct()
+        examples = build_examples(correct, 1, "sample", limit)
+        if self.options.rationalize:
+            accepted = group_by_problem(row for row in traces.read(GUIDED) if row["accepted"])
+            unsolved = {problem: rows for problem, rows in accepted.items() if problem not in correct}
+            examples += build_examples(unsolved, 1, "guided", limit)
+        return examples
