@@ -1,4 +1,4 @@
-"""How the tests are arranged: fixtures come from conftest.py, helpers from tests/support, and no test imports another."""
+"""How the tests are arranged: fixtures in conftest.py, helpers in tests/support, and no test imports another."""
 
 import ast
 
