@@ -4,6 +4,7 @@
 
     engine, sampling, …            a section of the config, or a field of one (problems.instruction)
     teachers.NAME, students.NAME   a model as it is loaded: from the folder that the run makes, where it makes one
+    teacher_models.NAME            the model as the config names it, with its package and license; student_models.NAME
     splits.NAME                    a problem set, shrunk by `limit`
     gear_variants.NAME             GEAR's options; `default` is the section `gear`
     methods.NAME                   a method with its complete options
@@ -119,6 +120,8 @@ class RunConfig:
             "comparisons": self.get_comparison,
             "teachers": lambda name: self.get_model_source("teachers", name),
             "students": lambda name: self.get_model_source("students", name),
+            "teacher_models": lambda name: self.get_model("teachers", name),
+            "student_models": lambda name: self.get_model("students", name),
         }
         of_warm_ups = {
             "warm_up_examples": self.get_warm_up_data,
