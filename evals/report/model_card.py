@@ -1,113 +1,226 @@
-"""The model card of one trained student: what it learnt from, how it scores, on what terms, how to load it.
+"""Write the model card of one trained student: its training data, scores and license, and how to load it.
 
-Reads the student's training.json and exposures.csv, its answers, and those of its teacher and of itself before
-training; writes --out, as Markdown with the front matter that the hub reads.
+Reads training.json, exposures.csv and provenance of the student, its answers, and those of its teacher and of itself
+before training; writes --out, as Markdown with the front matter that the hub reads.
 
-    python -m evals.report.model_card --run results/mini --teacher default --draw 0 --student tiny --method heal --seed 0 \\
-        --benchmarks mini_easy mini_hard --method-json '{"kind": "heal", …}' --models '{"teacher": …, "student": …}' \\
-        --problems '{"source": "mini", …}' --out results/mini/students/default/draw0/tiny/heal/seed0/README.md
+    heal model-card --config config/config.yaml --teacher default --student tiny --method heal --seed 0 \\
+        --out results/mini/students/default/teacher_seed0/tiny/heal/seed0/README.md
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import yaml
 
 from evals import stats
 from evals.answers import Answers
+from evals.report.origins import get_commit, get_provenance_path
 from evals.results import Run, read_json
 from evals.tables.render import format_interval, format_markdown_table
 from heal import records
-from heal.command import command_parser
+from heal.command import Command, Section
 from heal.config.data import Dataset
 from heal.config.experiment import Model
-from heal.config.options import validate
-from heal.errors import exit_with_errors
+from heal.config.run_config import MethodSpec
 from heal.method.base import Method
-from heal.provenance import SUFFIX, recorded
-from heal.registry import build
+from heal.provenance import record_run
+from heal.registry import build_method
 
-STAGES = {"1": "base samples", "2": "answer-guided samples", "3": "repairs"}
+VERSION = 1
+"""Raise it when the bytes of the output change for the same input."""
+
+STAGES = {1: "base samples", 2: "answer-guided samples", 3: "repairs"}
+PACKAGES = ("torch", "transformers", "trl")
 UNSTATED = "not stated in the config"
 
 
-def origin(model: Model) -> str:
+class WriteModelCard(Command):
+    run_folder: Annotated[str, Section("comparisons.main.run")]
+    """The run's folder, results/<run>."""
+    teacher: str
+    """Name of the teacher in the config."""
+    teacher_seed: int = 0
+    """Index of the teacher sampling seed, from 0."""
+    student: str
+    """Name of the student in the config."""
+    method: str
+    """Name of the method in the config."""
+    seed: int
+    """Training seed."""
+    benchmarks: Annotated[list[str], Section("benchmarks")]
+    """lm-eval tasks that the student has answered (once per task)."""
+    method_spec: Annotated[MethodSpec, Section("methods.{method}")]
+    """The method with its options."""
+    teacher_model: Annotated[Model, Section("teacher_models.{teacher}")]
+    """The teacher."""
+    student_model: Annotated[Model, Section("student_models.{student}")]
+    """The student before training."""
+    problems: Annotated[Dataset, Section("problems.train")]
+    """The training problems."""
+    license: Annotated[str | None, Section("problems.license")] = None
+    """License of the training problems."""
+    out: Path
+    """The model card to write."""
+
+    def run(self) -> None:
+        with record_run(self.out, "model-card", VERSION, {"options": self.describe_options()}):
+            spec = self.method_spec
+            student = TrainedStudent(
+                run=Run(
+                    Path(self.run_folder),
+                    [self.teacher],
+                    [self.student],
+                    [self.method],
+                    self.benchmarks,
+                    self.teacher_seed + 1,
+                    self.seed + 1,
+                ),
+                teacher_seed=self.teacher_seed,
+                seed=self.seed,
+                method=build_method(spec.method, spec.options, where="--method-spec", field=self.method),
+            )
+            sources = [
+                Source("this student before training", describe_model(self.student_model), self.student_model.license),
+                Source("teacher", describe_model(self.teacher_model), self.teacher_model.license),
+                Source("training problems", self.problems.path or self.problems.source, self.license),
+            ]
+            front_matter = render_front_matter(self.student_model, student.method)
+            records.write_text(self.out, front_matter + render_model_card(student, sources))
+
+
+@dataclass(frozen=True)
+class TrainedStudent:
+    """One student: a run with one teacher, one student and one method, and the seeds of this student."""
+
+    run: Run
+    teacher_seed: int
+    seed: int
+    method: Method
+
+    @property
+    def folder(self) -> Path:
+        [teacher], [student], [method] = self.run.teachers, self.run.students, self.run.methods
+        return self.run.get_student_folder(teacher, self.teacher_seed, student, method, self.seed)
+
+    def get_answers_path(self, benchmark: str) -> Path:
+        [teacher], [student], [method] = self.run.teachers, self.run.students, self.run.methods
+        folder = self.run.get_student_evals(teacher, self.teacher_seed, student, method, self.seed)
+        return folder / benchmark / "answers.parquet"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something that the student was made from, and its license; None where the config states none."""
+
+    role: str
+    origin: str
+    license: str | None
+
+
+def describe_model(model: Model) -> str:
     """Where a model comes from, in words."""
     if model.package:
-        found = f"{model.path} from the PyPI package {model.package} {model.revision}"
+        source = f"{model.path} from the PyPI package {model.package} {model.revision}"
     else:
-        found = f"{model.path} at {model.revision}" if model.revision else model.path
-    return found + (", after a warm-up on worked examples" if model.warm_up else "")
+        source = f"{model.path} at {model.revision}" if model.revision else model.path
+    return source + (", after a warm-up on worked examples" if model.warm_up else "")
 
 
-def front_matter(student: Model, method: Method) -> str:
-    """What the hub reads. A base model is named only where it is one of the hub's."""
-    hub = student.revision and not student.package
-    fields = {
+def render_front_matter(student: Model, method: Method) -> str:
+    """What the hub reads. Names a base model only where it is on the hub."""
+    fields: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "tags": ["reasoning-distillation", method.kind],
-        **({"license": student.license.lower()} if student.license else {}),
-        **({"base_model": student.path} if hub else {}),
+        "tags": ["reasoning-distillation", method.name],
     }
+    if student.license:
+        fields["license"] = student.license.lower()
+    if student.revision and not student.package:
+        fields["base_model"] = student.path
     return f"---\n{yaml.safe_dump(fields, sort_keys=False)}---\n"
 
 
-def score(answers: Answers) -> str:
-    mean = stats.compute_crossed_bootstrap(answers.scores_Q[None])
-    return format_interval(mean.mean, mean.low, mean.high)
+def format_score(answers: Answers) -> str:
+    """Share of right answers with its interval over questions."""
+    interval = stats.compute_crossed_bootstrap(answers.scores_Q[None])
+    return format_interval(interval.mean, interval.low, interval.high)
 
 
-def scores(run: Run, draw: int, seed: int) -> str:
-    """The student beside itself before training and its teacher, benchmark by benchmark."""
-    [teacher], [student], [method] = run.teachers, run.students, run.methods
+def tabulate_scores(student: TrainedStudent) -> str:
+    """The student, itself before training and its teacher, by benchmark. Raises HealError for missing answers."""
+    run = student.run
+    [teacher_name], [student_name] = run.teachers, run.students
     rows = []
-    for name in run.benchmarks:
-        own = run.get_student_evals(teacher, draw, student, method, seed) / name / "answers.parquet"
-        beside = run.get_untrained_path(student, name), run.get_teacher_path(teacher, name)
-        read = [run.load_answers(path, name) for path in (own, *beside)]
-        questions, repeats = read[0].scores_QR.shape
-        rows.append([name, str(questions), str(repeats), *map(score, read)])
-    header = ["benchmark", "questions", "answers each", "this student", "before training", "teacher"]
+    for benchmark in run.benchmarks:
+        cells = []
+        for path in (
+            student.get_answers_path(benchmark),
+            run.get_untrained_path(student_name, benchmark),
+            run.get_teacher_path(teacher_name, benchmark),
+        ):
+            answers = run.load_answers(path, benchmark)
+            cells.append(format_score(answers))
+        questions, repeats = answers.scores_QR.shape
+        rows.append([benchmark, str(questions), str(repeats), *cells])
+    header = ["benchmark", "questions", "answers per question", "this student", "before training", "teacher"]
     return format_markdown_table(header, rows, lambda column: column == 0)
 
 
-def data(training: dict[str, Any], exposures: pd.DataFrame) -> str:
-    """Examples, optimizer steps and exposures per PACE stage, and where the examples are from."""
+def tabulate_training_data(training: dict[str, Any], exposures: pd.DataFrame) -> str:
+    """Examples, optimizer steps and exposures per PACE stage, and the origin of the examples."""
     rows = []
-    for stage, kept in exposures.groupby("stage"):
-        origins = Counter(kept["origin"])
-        told = ", ".join(f"{count} {name}" for name, count in sorted(origins.items()))
+    for stage, examples in exposures.groupby("stage"):
+        origins = []
+        for origin, count in sorted(Counter(examples["origin"]).items()):
+            origins.append(f"{count} {origin}")
         steps = training["steps_per_stage"][str(stage)]
-        rows.append([f"{stage}: {STAGES[str(stage)]}", str(len(kept)), told, str(steps), str(kept["exposures"].sum())])
-    return format_markdown_table(
-        ["stage", "examples", "origin", "steps", "exposures"], rows, lambda column: column in (0, 2)
-    )
+        total = str(examples["exposures"].sum())
+        rows.append([f"{stage}: {STAGES[stage]}", str(len(examples)), ", ".join(origins), str(steps), total])
+    header = ["stage", "examples", "origin", "optimizer steps", "exposures"]
+    return format_markdown_table(header, rows, lambda column: column in (0, 2))
+
+
+def tabulate_settings(options: dict[str, Any]) -> str:
+    """The training options that are set, by name."""
+    rows = []
+    for name, value in sorted(options.items()):
+        if value not in (None, []):
+            rows.append([name, str(value)])
+    return format_markdown_table(["training", ""], rows, lambda column: True)
+
+
+def tabulate_sources(sources: Sequence[Source]) -> str:
+    rows = [[source.role, source.origin, source.license or UNSTATED] for source in sources]
+    return format_markdown_table(["", "source", "license"], rows, lambda column: True)
 
 
 TEMPLATE = """
 # {student}, taught by {teacher} with {name}
 
-A student of run `{run}` (teacher draw {draw}, training seed {seed}). Method `{kind}`: {summary} ({paper}).
+A student of run `{run}` (teacher sampling seed {teacher_seed}, training seed {seed}).
+
+Method `{method}`: {summary}. Source: {paper}.
 
 ## Scores
 
 {scores}
 
-Share of right answers; in brackets a 95 % interval that covers the choice of questions only. This is one checkpoint:
-another training seed or draw gives another, so methods are compared in the run's tables, not by their cards.
+Share of right answers, with a 95 % interval that covers the choice of questions only. This is one checkpoint: another
+training seed or teacher sampling seed gives another. Compare methods by the run's tables, not by single model cards.
 
-## What it was trained on
+## Training data
 
 {data}
 
-{total:,} tokens, {supervised:,} of them supervised; schedule `{schedule}`. Left out: {long} examples that are too long,
-{unreadable} that the tokenizer cannot write.
+{total:,} tokens, {supervised:,} of them supervised; schedule `{schedule}`. Skipped: {long} examples longer than
+`max_length`, {unreadable} that the tokenizer cannot encode.
 
 ## Settings
 
@@ -117,15 +230,15 @@ Method options: `{options}`
 
 Code at commit {commit}; {versions}.
 
-## Terms
+## License
 
-{terms}
+{sources}
 
-What a teacher wrote may carry its license's terms on; whoever publishes this student has to look at all three.
+The license of a teacher may extend to the text it wrote: check all three before you publish this student.
 
 ## Use
 
-From the folder of this card, `vllm serve model`, or:
+From the folder of this model card, `vllm serve model`, or:
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -136,75 +249,41 @@ inputs = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return
 print(tokenizer.decode(model.generate(**inputs, max_new_tokens=512)[0]))
 ```
 
-## Limits
+## Limitations
 
-Made by a re-implementation of HEAL from a description of the paper. It answers questions like those it was trained on;
-nothing was done for any other use, or against harmful answers.
+Trained by a re-implementation of HEAL from a description of the paper. The student answers questions like those in its
+training data. It was not prepared for any other use, and nothing was done to prevent harmful answers.
 """
 
 
-def card(
-    run: Run, draw: int, seed: int, method: Method, models: dict[str, Model], problems: Dataset, license: str | None
-) -> str:
-    """The whole text. run: with one teacher, one student, one method. Raises HealError for files that are missing."""
-    [teacher], [student], [name] = run.teachers, run.students, run.methods
-    folder = run.get_student_folder(teacher, draw, student, name, seed)
-    training, git = read_json(folder / "training.json"), read_json(Path(f"{folder}{SUFFIX}"))["git"]
-    terms = [
-        ["this student before training", origin(models["student"]), models["student"].license or UNSTATED],
-        ["teacher", origin(models["teacher"]), models["teacher"].license or UNSTATED],
-        ["training problems", problems.path or problems.source, license or UNSTATED],
-    ]
-    given = [[key, str(value)] for key, value in sorted(training["options"].items()) if value not in (None, [])]
-    versions = [f"{package} {training['versions'][package]}" for package in ("torch", "transformers", "trl")]
-    return front_matter(models["student"], method) + TEMPLATE.format(
-        student=student,
-        teacher=teacher,
-        name=name,
+def render_model_card(student: TrainedStudent, sources: Sequence[Source]) -> str:
+    """The model card without front matter. Raises HealError for missing files."""
+    run, method, folder = student.run, student.method, student.folder
+    training = read_json(folder / "training.json")
+    commit, dirty = get_commit(read_json(get_provenance_path(folder)))
+    versions = [f"{package} {training['versions'][package]}" for package in PACKAGES]
+    first_problem = next(iter(records.read(run.folder / "problems/train.parquet", "problems")))
+    return TEMPLATE.format(
+        student=run.students[0],
+        teacher=run.teachers[0],
+        name=run.methods[0],
         run=run.folder.name,
-        draw=draw,
-        seed=seed,
-        kind=method.kind,
+        teacher_seed=student.teacher_seed,
+        seed=student.seed,
+        method=method.name,
         summary=method.summary,
         paper=method.paper,
-        scores=scores(run, draw, seed),
-        data=data(training, pd.read_csv(folder / "exposures.csv")),
+        scores=tabulate_scores(student),
+        data=tabulate_training_data(training, pd.read_csv(folder / "exposures.csv")),
         total=training["tokens"]["total"],
         supervised=training["tokens"]["supervised"],
         schedule=training["schedule"],
         long=len(training["left_out_too_long"]),
         unreadable=len(training["left_out_unreadable"]),
-        settings=format_markdown_table(["training", ""], given, lambda column: True),
+        settings=tabulate_settings(training["options"]),
         options=json.dumps(method.options.model_dump(), sort_keys=True),
-        commit=(git["commit"] or "unknown") + (" with uncommitted changes" if git["dirty"] else ""),
+        commit=(commit or "unknown") + (" with uncommitted changes" if dirty else ""),
         versions=", ".join(versions),
-        terms=format_markdown_table(["", "origin", "license"], terms, lambda column: True),
-        question=next(iter(records.read(run.folder / "problems/train.parquet", "problems")))["question"],
+        sources=tabulate_sources(sources),
+        question=first_problem["question"],
     )
-
-
-def main() -> None:
-    parser = command_parser(__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="results/<run>")
-    for name in ("teacher", "student", "method"):
-        parser.add_argument(f"--{name}", required=True, help=f"name of the {name} in the config")
-    parser.add_argument("--draw", type=int, default=0, help="of the teacher (default: %(default)s)")
-    parser.add_argument("--seed", type=int, required=True, help="of the training")
-    parser.add_argument("--benchmarks", nargs="+", required=True, help="that it has answered")
-    parser.add_argument("--method-json", required=True, help="the method with its options, as JSON")
-    parser.add_argument("--models", required=True, help="the config's `teacher` and `student`, as JSON")
-    parser.add_argument("--problems", required=True, help="where the training problems come from, as JSON")
-    parser.add_argument("--license", help="of the training problems")
-    parser.add_argument("--out", required=True, help="the card")
-    given = parser.parse_args()
-    with recorded(given.out, "evals.report.model_card", options=json.loads(given.method_json)):
-        axes = [given.teacher], [given.student], [given.method], given.benchmarks
-        run = Run(given.run, *axes, given.draw + 1, given.seed + 1)
-        method = build(json.loads(given.method_json), where="--method-json", field=given.method)
-        models = {role: validate(Model, entry, where="--models") for role, entry in json.loads(given.models).items()}
-        problems = validate(Dataset, json.loads(given.problems), where="--problems")
-        records.write_text(given.out, card(run, given.draw, given.seed, method, models, problems, given.license))
-
-
-if __name__ == "__main__":
-    exit_with_errors(main)

@@ -1,287 +1,121 @@
-"""One page of a run: question and answer, tables, figures, what each is and what made it. Self-contained, no script.
+"""Render one page of a run: question and summary, tables, figures, what each shows and how it was made. No script.
 
-Reads what is there of results/<run>: tables/, figures/, their provenance, and premise.json or settings.json; no
-model, no raw data. What is missing is named with the command that makes it. Captions: workflow/report/. Writes --out
-(html), and the answer alone as text beside it. Equal inputs give equal bytes.
+Reads tables/, figures/, the notes of the main table, premise.json (or settings.json of a reference folder) and the
+provenance of results/<run>; no model, no raw data. Names missing files with the command that makes them. Captions:
+workflow/report/. Writes --out (html, self-contained) and the summary as text next to it. Equal inputs, equal bytes.
 
-    python -m evals.report.page results/mini --out report.html
-    python -m evals.report.page results/reference/mini --out report.html      # in a clone that ran nothing
+    heal report results/mini --out report.html
+    heal report results/reference/mini --out report.html      # in a clone that ran nothing
 """
 
 from __future__ import annotations
 
 import base64
-import json
 import os
-import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from docutils.core import publish_parts
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
+from pydantic_settings import CliPositionalArg
 
-from evals.report import summary as answer
-from evals.results import read_json
+from evals.report import summary
+from evals.report.items import MAIN, Item, list_sections
+from evals.report.origins import (
+    Origin,
+    get_provenance_path,
+    read_environment,
+    read_experiment,
+    read_heal_methods,
+    read_origin,
+)
 from evals.settings import read_premises
+from evals.tables.notes import Topic, get_notes_path, read_notes, select_notes
 from evals.tables.render import format_markdown_table
-from heal.command import command_parser
-from heal.errors import HealError, exit_with_errors
-from heal.provenance import SUFFIX
+from heal.command import Command
+from heal.errors import HealError
 from heal.records import write_text
+
+VERSION = 1
+"""Raise it when the bytes of the output change for the same input."""
 
 ROOT = Path(__file__).parents[2]
 CAPTIONS = ROOT / "workflow" / "report"
 TEMPLATE = "report.html.jinja"
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
-MAIN, ABLATIONS = "snakemake --cores all", "snakemake --cores all ablations"
-STUDY = "snakemake --cores all study"
+FORMATS = (".csv", ".md", ".tex", ".svg", ".png")
+
+
+class RenderReport(Command):
+    run_folder: CliPositionalArg[Path]
+    """results/<run>, or results/reference/<run>."""
+    out: Path
+    """The html to write; the summary is written next to it as txt."""
+
+    def run(self) -> None:
+        if not self.run_folder.is_dir():
+            fix = "give results/<run>, or results/reference/mini"
+            raise HealError("no such folder", where=str(self.run_folder), fix=fix)
+        html, text = render_page(self.run_folder, self.out.parent)
+        write_text(self.out, html)
+        write_text(self.out.with_suffix(".txt"), text)
 
 
 @dataclass(frozen=True)
-class Item:
-    """A table (md or csv) or a figure (svg) that a run may have, in `pattern`; `made`: whose provenance it has.
+class Summary:
+    """What the page says first."""
 
-    caption: its file in workflow/report/; makes: the command that makes it, "" for what only some runs have.
-    """
+    question: str
+    absent: list[str]
+    """Where the comparison is not a test of HEAL."""
+    sentences: list[str]
+    present: list[str]
+    """Where HEAL's premises hold."""
+    world: list[str]
+    """What the world of the problems says of results on it."""
+    best_methods: str
+    """The table of the best method per benchmark, as HTML."""
+    method: str | None
+    """The HEAL method that the summary is about."""
 
-    title: str
-    pattern: str
-    caption: str
-    makes: str = MAIN
-    made: str | None = None
-
-
-SECTIONS: dict[str, tuple[Item, ...]] = {
-    "Main comparison": (
-        Item("Methods compared", "tables/main.md", "comparison"),
-        Item("Accuracy", "figures/main/accuracy.svg", "accuracy"),
-        Item("Accuracy against teacher tokens", "figures/main/cost.svg", "cost"),
-        Item("By the teacher's pass rate", "tables/main_strata.md", "strata", made="tables/main_outcomes.parquet"),
-        Item("Ranks", "tables/main_ranks.md", "ranks", made="tables/main_outcomes.parquet"),
-        Item("pass@k and maj@k", "tables/main_at_k.md", "at_k", made="tables/main_outcomes.parquet"),
-    ),
-    "Ablations and controls": (
-        Item("Variants of HEAL and controls", "tables/ablations.md", "comparison", ABLATIONS),
-        Item("Accuracy of the ablations", "figures/ablations/accuracy.svg", "accuracy", ABLATIONS),
-        Item("Ablations against teacher tokens", "figures/ablations/cost.svg", "cost", ABLATIONS),
-        Item("Ablations against doses", "figures/ablations/doses.svg", "doses", STUDY),
-    ),
-    "Mechanism": (
-        Item("The teacher's ceiling", "figures/**/ceiling_*.svg", "ceiling"),
-        Item("Premises", "tables/main_audits/premises_*.csv", "premises", made="tables/main_audits/audits_*.csv"),
-        Item("One repaired trace", "figures/**/trace_*.svg", "trace"),
-        Item("Cuts by position", "figures/**/positions_*.svg", "positions"),
-        Item("What cuts are worth, by detector", "figures/ablations/cuts.svg", "cuts", STUDY),
-        Item("PURE's scores", "figures/**/pure_*.svg", "pure"),
-        Item("PURE's ROC beside its rivals'", "figures/roc.svg", "roc"),
-        Item("Audits", "tables/main_audits/audits_*.md", "audits"),
-        Item("Audits of the ablations", "tables/ablations_audits/audits_*.md", "audits", ABLATIONS),
-        Item("Facts shown", "tables/main_coverage.csv", "coverage", made="tables/main_exposures.csv"),
-    ),
-    "Costs": (
-        Item("What each method took", "tables/main_costs.md", "costs"),
-        Item("Hours by part of the run", "figures/hours.svg", "hours"),
-        Item("Training loss by PACE stage", "figures/main/loss.svg", "loss"),
-        Item("Exposures by stage", "tables/main_exposures.csv", "exposures"),
-    ),
-    "Paper and this run": (Item("Paper and this run", "tables/paper.md", "paper"),),
-    "Rule graph": (Item("Rules of the workflow", "figures/rulegraph.svg", "rulegraph"),),
-}
-
-
-@dataclass(frozen=True)
-class Made:
-    """What the provenance beside an output says of it."""
-
-    command: str
-    options_hash: str
-    commit: str
-    dirty: bool
-    started: str
-    seconds: float
-    machine: str
-    file: str
+    def render_text(self) -> str:
+        """For a terminal and for Snakemake's report (reStructuredText): paragraphs without markup."""
+        lines = [self.question, *self.absent, *self.sentences, *self.present, *self.world]
+        return "\n\n".join(lines) + "\n"
 
 
 @dataclass(frozen=True)
 class Block:
-    """What the page shows of one file: `body` is HTML, "" where the file is missing."""
+    """One table or figure on the page."""
 
     id: str
     title: str
-    caption: str
-    body: str
-    makes: str
-    made: Made | None = None
-    files: list[tuple[str, str]] = field(default_factory=list)  # (suffix, link)
-    settings: bool = False  # whether the settings stand under it, rather than under the main table
+    item: Item
+    caption: str = ""
+    """As HTML."""
+    body: str = ""
+    """As HTML; empty where the file is missing."""
+    origin: Origin | None = None
+    provenance: str = ""
+    """Link to the provenance."""
+    links: tuple[tuple[str, str], ...] = ()
+    """(format, link) of each file that has the same content."""
+
+    @property
+    def is_figure(self) -> bool:
+        return self.item.pattern.endswith(".svg")
 
 
-def caption(name: str) -> str:
-    """A caption as HTML. Raises HealError where workflow/report/ lacks it."""
-    path = CAPTIONS / f"{name}.rst"
-    if not path.exists():
-        raise HealError("no such caption", where=str(path), fix="write it: what to look for, in a few sentences")
-    return publish_parts(path.read_text(encoding="utf-8"), writer="html5")["fragment"]
-
-
-def picture(path: Path, title: str) -> str:
-    """An svg inside the page, as an image: so that ids of several do not meet."""
-    content = base64.b64encode(path.read_bytes()).decode()
-    return f'<img alt="{escape(title)}" src="data:image/svg+xml;base64,{content}">'
-
-
-def table(path: Path) -> str:
-    """A markdown file without its title, or a csv, as HTML."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".csv":
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-        numeric = [pd.to_numeric(frame[column], errors="coerce").notna().all() for column in frame]
-        text = format_markdown_table(list(frame.columns), frame.to_numpy().tolist(), lambda i: not numeric[i])
-    elif text.startswith("# "):
-        text = text.partition("\n")[2]
-    return MARKDOWN.render(text).replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
-
-
-def made_of(path: Path, link: str) -> Made | None:
-    """None where there is no provenance beside the file. Raises HealError where it cannot be read."""
-    file = Path(f"{path}{SUFFIX}")
-    if not file.exists():
-        return None
-    found = read_json(file)
-    git, machine = found.get("git", {}), found.get("machine", {})
-    return Made(
-        command=shlex.join(found.get("command", [])),
-        options_hash=found.get("options_hash", ""),
-        commit=git.get("commit") or "",
-        dirty=bool(git.get("dirty")),
-        started=found.get("started", ""),
-        seconds=float(found.get("seconds", 0.0)),
-        machine=machine_text(machine),
-        file=f"{link}{SUFFIX}",
-    )
-
-
-def machine_text(machine: dict[str, Any]) -> str:
-    return f"{machine.get('processor', 'unknown')}, {machine.get('cores', '?')} cores, GPUs: {machine.get('gpus', 0)}"
-
-
-def whose(path: Path) -> str:
-    """Teacher and draw of a file that is of one, as its name says."""
-    draw = [part for part in path.parts if part.startswith("draw")]
-    teacher = path.stem.partition("_")[2]
-    return ", ".join([f"teacher {teacher}", *(f"draw {part.removeprefix('draw')}" for part in draw)])
-
-
-def blocks_of(item: Item, run: Path, folder: Path) -> Iterator[Block]:
-    """A block per file of the item, else one that says how to make it. folder: where the page will be."""
-    found = sorted(run.glob(item.pattern))
-    if not found and item.makes:
-        missing = "-".join(Path(item.pattern).with_suffix("").parts).replace("*", "all")
-        yield Block(missing, item.title, "", "", item.makes)
-    for path in found:
-        several = "*" in item.pattern
-        made = path.with_suffix(".csv") if path.suffix == ".md" else path
-        if item.made:
-            made = run / item.made.replace("*", path.stem.partition("_")[2])
-        suffixes = [s for s in (".csv", ".md", ".tex", ".svg", ".png") if path.with_suffix(s).exists()]
-        title = f"{item.title} ({whose(path)})" if several else item.title
-        body = picture(path, title) if path.suffix == ".svg" else table(path)
-        yield Block(
-            id="-".join(path.relative_to(run).with_suffix("").parts),
-            title=title,
-            caption=caption(item.caption),
-            body=body,
-            makes=item.makes,
-            made=made_of(made, relative(made, folder)),
-            files=[(s[1:], relative(path.with_suffix(s), folder)) for s in suffixes],
-            settings="Settings of " in body,
-        )
-
-
-def relative(path: Path, folder: Path) -> str:
-    return Path(os.path.relpath(path, folder)).as_posix()
-
-
-def other_comparisons(run: Path) -> tuple[Item, ...]:
-    """The tables of the config's further comparisons, told by their plain-text twins."""
-    kinds = sorted(path.stem for path in run.glob("tables/*.txt") if path.stem not in ("main", "ablations"))
-    tables = [Item(f"Comparison: {kind}", f"tables/{kind}.md", "comparison") for kind in kinds]
-    pictures = [Item(f"Accuracy: {kind}", f"figures/{kind}/accuracy.svg", "accuracy", "") for kind in kinds]
-    return tuple(item for pair in zip(tables, pictures, strict=True) for item in pair)
-
-
-def environment_of(run: Path) -> dict[str, Any]:
-    """Machines, package versions and commits over all provenance of the run, each with the number of its outputs."""
-    machines: dict[str, int] = {}
-    commits: dict[tuple[str, bool], int] = {}
-    versions: dict[str, set[str]] = {}
-    for file in sorted(run.rglob(f"*{SUFFIX}")):
-        found = read_json(file)
-        git = found.get("git", {})
-        commit = (git.get("commit") or "no git checkout", bool(git.get("dirty")))
-        commits[commit] = commits.get(commit, 0) + 1
-        machine = machine_text(found.get("machine", {}))
-        machines[machine] = machines.get(machine, 0) + 1
-        for package, version in found.get("packages", {}).items():
-            versions.setdefault(package, set()).add(version)
-    return {
-        "machines": sorted(machines.items()),
-        "commits": [(commit, dirty, count) for (commit, dirty), count in sorted(commits.items())],
-        "packages": [(package, ", ".join(sorted(found))) for package, found in sorted(versions.items())],
-    }
-
-
-def experiment_of(run: Path) -> str:
-    """The whole resolved experiment as JSON, as the paper table's provenance has it; "" where that is not there."""
-    file = run / "tables" / f"paper.csv{SUFFIX}"
-    if not file.exists():
-        return ""
-    experiment = read_json(file).get("options", {}).get("experiment", "")
-    return json.dumps(json.loads(experiment) if isinstance(experiment, str) else experiment, indent=1, sort_keys=True)
-
-
-def answer_of(run: Path) -> dict[str, Any]:
-    """Question, sentences and table of the answer. Raises HealError where there is no main table."""
-    path = run / "tables" / "main.csv"
-    if not path.exists():
-        raise HealError("no main table", where=str(path), fix=f"run: {MAIN}; or give results/reference/mini")
-    frame = pd.read_csv(path, dtype={"student": str}, keep_default_na=False, na_values=[""])
-    frame = frame.fillna({"student": "", "verdict": "", "diff_covers": ""})
-    provenance = Path(f"{path}{SUFFIX}")
-    options = read_json(provenance).get("options", {}) if provenance.exists() else {}
-    method = answer.method_of_interest(json.loads(options.get("methods_json", "{}")), frame)
-    notes = path.with_suffix(".md").read_text(encoding="utf-8") if path.with_suffix(".md").exists() else ""
-    premises = read_premises(run).items()
-    found = {f"teacher {teacher}, teacher seed {seed}": content for (teacher, seed), content in premises}
-    absent, present = answer.premise(found)
-    if not found:
-        present = ["Whether HEAL's premises hold is not recorded here (no premise.json)."]
-    wins = answer.wins(frame, method)
-    rows = format_markdown_table(list(wins.columns), wins.to_numpy().tolist(), lambda i: i not in (3, 5, 7))
-    return {
-        "question": answer.question(answer.reference_of(frame), method),
-        "sentences": answer.answer(frame, method),
-        "absent": absent,
-        "present": present,
-        "world": answer.notes_of_the_world(notes),
-        "wins": f'<div class="wide">{MARKDOWN.render(rows)}</div>',
-        "method": method,
-    }
-
-
-def page(run: Path, folder: Path) -> tuple[str, str]:
-    """(html, the answer alone as text) of a run; links are relative to `folder`. Raises HealError."""
-    told = answer_of(run)
-    sections = dict(SECTIONS)
-    if others := other_comparisons(run):
-        sections = {"Main comparison": sections.pop("Main comparison"), "Other comparisons": others} | sections
-    shown = {title: [b for item in items for b in blocks_of(item, run, folder)] for title, items in sections.items()}
+def render_page(run: Path, folder: Path) -> tuple[str, str]:
+    """(html, summary as text) of a run. folder: where the page will be; links are relative to it. Raises HealError."""
+    page_summary = build_summary(run)
+    sections = {}
+    for title, items in list_sections(run).items():
+        sections[title] = [block for item in items for block in build_blocks(item, run, folder)]
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -291,33 +125,124 @@ def page(run: Path, folder: Path) -> tuple[str, str]:
     )
     html = templates.get_template(TEMPLATE).render(
         run=run.name,
-        told=told,
-        sections=shown,
-        environment=environment_of(run),
-        experiment=experiment_of(run),
-        slug=lambda title: title.lower().replace(" ", "-"),
+        summary=page_summary,
+        sections=sections,
+        environment=read_environment(run),
+        experiment=read_experiment(run),
+        make_slug=lambda title: title.lower().replace(" ", "-"),
     )
-    return html, text_of(told)
+    return html, page_summary.render_text()
 
 
-def text_of(told: dict[str, Any]) -> str:
-    """Question and answer for a terminal and for Snakemake's report (reStructuredText): paragraphs, no mark-up."""
-    lines = [told["question"], *told["absent"], *told["sentences"], *told["present"], *told["world"]]
-    return "\n\n".join(lines) + "\n"
+def build_summary(run: Path) -> Summary:
+    """Raises HealError without a main table."""
+    table = run / "tables" / "main.csv"
+    if not table.exists():
+        raise HealError("no main table", where=str(table), fix=f"run: {MAIN}; or give results/reference/mini")
+    rows = summary.read_comparison(table)
+    method = summary.choose_method(read_heal_methods(table), rows)
+    absent, present = summary.describe_premises(read_premises(run))
+    notes = read_notes(get_notes_path(table))
+    best = format_markdown_table(
+        summary.BEST_HEADER, summary.list_best_methods(rows, method), summary.BEST_TEXT_COLUMNS.__contains__
+    )
+    return Summary(
+        question=summary.build_question(summary.get_reference(rows), method),
+        absent=absent,
+        sentences=summary.build_sentences(rows, method),
+        present=present,
+        world=[capitalize(note.text) for note in select_notes(notes, Topic.WORLD)],
+        best_methods=render_markdown(best),
+        method=method,
+    )
 
 
-def main() -> None:
-    parser = command_parser(__doc__)
-    parser.add_argument("run", help="results/<run>, or results/reference/<run>")
-    parser.add_argument("--out", required=True, help="the html; the answer is written beside it as txt")
-    given = parser.parse_args()
-    run, out = Path(given.run), Path(given.out)
-    if not run.is_dir():
-        raise HealError("no such folder", where=given.run, fix="give results/<run>, or results/reference/mini")
-    html, text = page(run, out.parent)
-    write_text(out, html)
-    write_text(out.with_suffix(".txt"), text)
+def capitalize(text: str) -> str:
+    """The text with its first letter as a capital."""
+    return text[:1].upper() + text[1:]
 
 
-if __name__ == "__main__":
-    exit_with_errors(main)
+def build_blocks(item: Item, run: Path, folder: Path) -> Iterator[Block]:
+    """A block per file of the item, or one that names the command that makes it. folder: where the page will be."""
+    paths = sorted(run.glob(item.pattern))
+    if not paths and item.command:
+        name = Path(item.pattern).with_suffix("").as_posix().replace("*", "all")
+        yield Block(name.replace("/", "-"), item.title, item)
+    for path in paths:
+        title = f"{item.title} ({describe_owner(path)})" if item.per_teacher else item.title
+        output = find_output(item, path, run)
+        links = []
+        for suffix in FORMATS:
+            file = path.with_suffix(suffix)
+            if file.exists():
+                links.append((suffix[1:], make_link(file, folder)))
+        yield Block(
+            id="-".join(path.relative_to(run).with_suffix("").parts),
+            title=title,
+            item=item,
+            caption=render_caption(item.caption),
+            body=render_picture(path, title) if path.suffix == ".svg" else render_table(path),
+            origin=read_origin(output),
+            provenance=make_link(get_provenance_path(output), folder),
+            links=tuple(links),
+        )
+
+
+def find_output(item: Item, path: Path, run: Path) -> Path:
+    """The output whose provenance tells how a file was made."""
+    if item.made_with:
+        return run / item.made_with.replace("*", get_teacher(path))
+    return path.with_suffix(".csv") if path.suffix == ".md" else path
+
+
+def get_teacher(path: Path) -> str:
+    """The teacher in a file's name: audits_default.md."""
+    return path.stem.partition("_")[2]
+
+
+def describe_owner(path: Path) -> str:
+    """Teacher, and teacher seed where the file belongs to one, from its path."""
+    owner = f"teacher {get_teacher(path)}"
+    for part in path.parts:
+        if part.startswith("teacher_seed"):
+            owner += f", teacher seed {part.removeprefix('teacher_seed')}"
+    return owner
+
+
+def make_link(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()
+
+
+def render_caption(name: str) -> str:
+    """A caption as HTML. Raises HealError where workflow/report/ lacks it."""
+    path = CAPTIONS / f"{name}.rst"
+    if not path.exists():
+        raise HealError("no such caption", where=str(path), fix="write it: what to look for, in a few sentences")
+    return publish_parts(path.read_text(encoding="utf-8"), writer="html5")["fragment"]
+
+
+def render_picture(path: Path, title: str) -> str:
+    """An svg as an image of its own, so that ids of several svg do not collide."""
+    content = base64.b64encode(path.read_bytes()).decode()
+    return f'<img alt="{escape(title)}" src="data:image/svg+xml;base64,{content}">'
+
+
+def render_table(path: Path) -> str:
+    """A markdown file without its title, or a csv, as HTML."""
+    if path.suffix == ".csv":
+        return render_markdown(format_csv_as_markdown(path))
+    text = path.read_text(encoding="utf-8")
+    return render_markdown(text.partition("\n")[2] if text.startswith("# ") else text)
+
+
+def format_csv_as_markdown(path: Path) -> str:
+    """A csv as a Markdown table; columns of numbers are aligned right."""
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    is_text = [pd.to_numeric(frame[column], errors="coerce").isna().any() for column in frame]
+    return format_markdown_table(list(frame.columns), frame.to_numpy().tolist(), is_text.__getitem__)
+
+
+def render_markdown(text: str) -> str:
+    """HTML in which a wide table scrolls by itself."""
+    html = MARKDOWN.render(text)
+    return html.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")

@@ -1,152 +1,248 @@
-"""The answer of a comparison in words: sentences made from the main table and premise.json, none of them typed.
+"""A comparison in words: sentences built from the rows of the main table and the content of premise.json.
 
-Pure functions: rows of tables/main.csv (of evals.tables.comparison) and the content of premise.json in, sentences out.
+Pure functions, apart from `read_comparison`, which reads tables/main.csv (of `heal tabulate-comparison`).
 """
 
 from __future__ import annotations
 
+import csv
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from evals.results import UNSOLVED
-from evals.tables.comparison import REFERENCE, TEACHER, UNTRAINED
+from evals.results import TEACHER, UNSOLVED, UNTRAINED
+from evals.tables.comparison import COLUMNS, REFERENCE, ComparisonRow, group_by_student
 from evals.tables.render import format_interval, format_number
 from evals.tables.run_notes import SEEDS_TO_RANK
+from heal.errors import HealError
 
-SAID = {
+REPLIES = {
     "higher": "Yes",
-    "lower": "No, less",
+    "lower": "No, lower",
     "not distinguishable": "Not shown",
     "cannot say": "Cannot say",
 }
-WINS = ["teacher", "student", "benchmark", "questions", "highest mean", "difference [95 %]", "verdict", "detectable"]
+"""Verdict → how the sentence about the primary outcome begins."""
+
+BEST_HEADER = [
+    *("teacher", "student", "benchmark", "questions", "highest mean"),
+    *("difference [95 %]", "verdict", "detectable"),
+]
 
 
-def method_of_interest(methods: Mapping[str, Mapping[str, Any]], table: pd.DataFrame) -> str | None:
-    """The first method of kind `heal` in the table; None where it has none. methods: name → kind and options."""
-    names = [name for name, method in methods.items() if method.get("kind") == "heal"] or ["heal"]
-    return next((name for name in names if (table["method"] == name).any()), None)
+BEST_TEXT_COLUMNS = frozenset({0, 1, 2, 4, 6})
+"""Columns of BEST_HEADER that hold words."""
 
 
-def reference_of(table: pd.DataFrame) -> str:
-    return table.loc[table["verdict"] == REFERENCE, "method"].iloc[0]
+def read_comparison(path: Path) -> list[ComparisonRow]:
+    """The rows of a comparison's csv. Raises HealError for a csv without its columns."""
+    with open(path, encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        for column in COLUMNS:
+            if column not in (reader.fieldnames or ()):
+                fix = "make the table again with heal tabulate-comparison"
+                raise HealError(f"no column {column!r}", where=str(path), fix=fix)
+        return list(map(parse_row, reader))
 
 
-def place(row: Any) -> str:
-    """A benchmark with its number of questions."""
-    which = " that the teacher never answers correctly" if row.benchmark.endswith(UNSOLVED) else ""
-    return f"{row.benchmark} ({row.n_questions} questions{which}; teacher {row.teacher}, student {row.student})"
+def parse_row(cells: Mapping[str, str]) -> ComparisonRow:
+    """A line of the csv. An empty cell is NaN in a column of floats, None in an optional one."""
+    values: dict[str, Any] = {}
+    for field in fields(ComparisonRow):
+        cell = cells[field.name]
+        if field.type == "float":
+            values[field.name] = float(cell) if cell else math.nan
+        elif field.type == "int":
+            values[field.name] = int(cell)
+        elif field.type == "int | None":
+            values[field.name] = int(cell) if cell else None
+        else:
+            values[field.name] = cell
+    return ComparisonRow(**values)
 
 
-def compared(row: Any, reference_mean: float, reference: str) -> str:
-    """One method beside the reference on one benchmark: by how much, and how sure."""
-    found = f"{row.method} {format_number(row.mean, 3)}, {reference} {format_number(reference_mean, 3)}"
-    told = f"{found}: difference {format_interval(row.diff, row.diff_low, row.diff_high)}"
-    if not pd.isna(row.p_bh):
-        told += f", adjusted p {'< 0.001' if row.p_bh < 0.001 else format_number(row.p_bh, 3)}"
-    if not pd.isna(row.detectable):
-        told += f"; a true difference of {format_number(row.detectable, 3)} would have been found in four of five repetitions"
-    return told
+def choose_method(heal_methods: Sequence[str], rows: Sequence[ComparisonRow]) -> str | None:
+    """The first HEAL method in the table; None where it has none. heal_methods: names; empty where unknown."""
+    compared = {row.method for row in rows}
+    for name in heal_methods or ["heal"]:
+        if name in compared:
+            return name
+    return None
 
 
-def answer(table: pd.DataFrame, method: str | None) -> list[str]:
-    """A sentence per teacher, student and primary benchmark; then where else the method and any other one differs."""
-    reference = reference_of(table)
-    means = table[table["method"] == reference].set_index(["teacher", "student", "benchmark"])["mean"]
-    trained = table[~table["method"].isin([TEACHER, UNTRAINED, reference])]
-    primary = trained["benchmark"].str.endswith(UNSOLVED)
-    primary = primary if primary.any() else ~primary  # without repeats of a benchmark there is no such stratum
+def get_reference(rows: Sequence[ComparisonRow]) -> str:
+    """The method that the others are compared with."""
+    for row in rows:
+        if row.verdict == REFERENCE:
+            return row.method
+    raise HealError("no reference method in the table", fix="make the table again with heal tabulate-comparison")
 
-    def rows(chosen: pd.DataFrame) -> list[tuple[Any, float]]:
-        return [(row, means[row.teacher, row.student, row.benchmark]) for row in chosen.itertuples(index=False)]
 
-    told = []
-    for row, mean in rows(trained[primary & (trained["method"] == method)]):
-        told.append(f"{SAID[row.verdict]}, on {place(row)}: {compared(row, mean, reference)}.")
+def build_question(reference: str, method: str | None) -> str:
+    """The question that the page answers."""
+    name = "" if method == "heal" else f" ({method or 'not in this run'})"
+    other = reference
+    if reference == "rs_matched":
+        other = f"the same number of teacher tokens spent on more samples ({reference})"
+    return f"Does HEAL{name} teach a student more than {other}, on problems that the teacher cannot solve alone?"
+
+
+def build_sentences(rows: Sequence[ComparisonRow], method: str | None) -> list[str]:
+    """One sentence per teacher, student and primary benchmark; then the other differences, and what they rest on."""
+    reference = get_reference(rows)
+    means = collect_means(rows, reference)
+    own: list[ComparisonRow] = []
+    others: list[ComparisonRow] = []
+    for row in rows:
+        if row.method not in (TEACHER, UNTRAINED, reference):
+            (own if row.method == method else others).append(row)
+    sentences = []
     if method is None:
-        told.append(f"No method of kind heal is in the table; the reference is {reference}.")
-    elsewhere = trained[~primary & (trained["method"] == method)]
-    for verdict in ("higher", "lower"):
-        for row, mean in rows(elsewhere[elsewhere["verdict"] == verdict]):
-            told.append(f"It is {verdict} on {place(row)}: {compared(row, mean, reference)}.")
-    said = {"not distinguishable": f"{method} is not distinguishable from {reference}"}
-    said |= {"cannot say": f"nothing can be said of {method} beside {reference}"}
-    for verdict, words in said.items():
-        if where := list(dict.fromkeys(elsewhere.loc[elsewhere["verdict"] == verdict, "benchmark"])):
-            told.append(f"On {', '.join(where)} {words}.")
-    others = trained[trained["method"] != method]
-    differ = others["verdict"].isin(["higher", "lower"])
-    for row, mean in rows(others[differ]):
-        told.append(
-            f"{row.method} is {row.verdict} than {reference} on {place(row)}: {compared(row, mean, reference)}."
-        )
-    if len(others) and not differ.any():
-        words = "No other method differs from"
-        if (others["verdict"] == "cannot say").all():
-            words = "Nothing can be said of any other method beside"
-        told.append(f"{words} {reference} on any benchmark, as far as this design can see.")
-    return told + how_sure(table)
+        sentences.append(f"The table has no HEAL method; its reference is {reference}.")
+    primary, elsewhere = split_primary(own)
+    for row in primary:
+        difference = describe_difference(row, reference, means)
+        sentences.append(f"{REPLIES[row.verdict]} on {describe_benchmark(row)}: {difference}")
+    sentences += describe_elsewhere(elsewhere, reference, means)
+    sentences += describe_others(others, reference, means)
+    return [*sentences, *describe_basis(rows)]
 
 
-def how_sure(table: pd.DataFrame) -> list[str]:
-    """What the differences are of, and what they are not."""
-    claims = table[table["diff"].notna()]
-    if claims.empty:
+def collect_means(rows: Sequence[ComparisonRow], method: str) -> dict[tuple[str, str, str], float]:
+    """(teacher, student, benchmark) → mean of one method."""
+    means = {}
+    for row in rows:
+        if row.method == method:
+            means[row.teacher, row.student, row.benchmark] = row.mean
+    return means
+
+
+def split_primary(rows: Sequence[ComparisonRow]) -> tuple[list[ComparisonRow], list[ComparisonRow]]:
+    """(rows on the primary outcome, other rows). Without an unsolved stratum every benchmark is primary."""
+    primary: list[ComparisonRow] = []
+    elsewhere: list[ComparisonRow] = []
+    for row in rows:
+        (primary if row.benchmark.endswith(UNSOLVED) else elsewhere).append(row)
+    return (primary, elsewhere) if primary else (elsewhere, [])
+
+
+def describe_benchmark(row: ComparisonRow) -> str:
+    """A benchmark with its number of questions, teacher and student."""
+    questions = f"{row.n_questions} questions"
+    if row.benchmark.endswith(UNSOLVED):
+        questions += " that the teacher never answers correctly"
+    return f"{row.benchmark} ({questions}; teacher {row.teacher}, student {row.student})"
+
+
+def describe_difference(row: ComparisonRow, reference: str, means: Mapping[tuple[str, str, str], float]) -> str:
+    """A method's mean and the reference's, their difference, its p and what the design can detect."""
+    mean = means[row.teacher, row.student, row.benchmark]
+    interval = format_interval(row.diff, row.diff_low, row.diff_high)
+    text = f"{row.method} {format_number(row.mean, 3)}, {reference} {format_number(mean, 3)}, difference {interval}"
+    if not math.isnan(row.p_bh):
+        text += f", adjusted p {'< 0.001' if row.p_bh < 0.001 else format_number(row.p_bh, 3)}"
+    if not math.isnan(row.detectable):
+        text += f". This design finds a true difference of {format_number(row.detectable, 3)} with 80 % power"
+    return f"{text}."
+
+
+def describe_elsewhere(
+    rows: Sequence[ComparisonRow], reference: str, means: Mapping[tuple[str, str, str], float]
+) -> list[str]:
+    """Where else the method differs from the reference, and where it does not."""
+    sentences = list_differences(rows, reference, means)
+    benchmarks: dict[str, dict[str, None]] = {"not distinguishable": {}, "cannot say": {}}
+    for row in rows:
+        if row.verdict in benchmarks:
+            benchmarks[row.verdict][row.benchmark] = None
+    method = rows[0].method if rows else ""
+    if undecided := ", ".join(benchmarks["not distinguishable"]):
+        sentences.append(f"{method} is not distinguishable from {reference} on {undecided}.")
+    if untested := ", ".join(benchmarks["cannot say"]):
+        sentences.append(f"{method} cannot be compared with {reference} on {untested}.")
+    return sentences
+
+
+def list_differences(
+    rows: Sequence[ComparisonRow], reference: str, means: Mapping[tuple[str, str, str], float]
+) -> list[str]:
+    """One sentence per row that is higher or lower than the reference, the higher ones of a method first."""
+    sentences = []
+    for row in sorted(rows, key=lambda row: row.verdict == "lower"):
+        if row.verdict in ("higher", "lower"):
+            difference = describe_difference(row, reference, means)
+            place = describe_benchmark(row)
+            sentences.append(f"{row.method} is {row.verdict} than {reference} on {place}: {difference}")
+    return sentences
+
+
+def describe_others(
+    rows: Sequence[ComparisonRow], reference: str, means: Mapping[tuple[str, str, str], float]
+) -> list[str]:
+    """Which other methods differ from the reference, or that none does."""
+    differences = list_differences(rows, reference, means)
+    if differences or not rows:
+        return differences
+    if all(row.verdict == "cannot say" for row in rows):
+        return [f"No other method can be compared with {reference} on any benchmark."]
+    return [f"No other method is distinguishable from {reference} on any benchmark."]
+
+
+def describe_basis(rows: Sequence[ComparisonRow]) -> list[str]:
+    """The number of seeds behind the differences, and the sources of variance in their intervals."""
+    compared = [row for row in rows if not math.isnan(row.diff)]
+    if not compared:
         return []
-    seeds, draws = int(claims["n_seeds"].min()), int(claims["n_teacher_seeds"].min())
-    enough = (seeds if draws == 1 else draws) >= SEEDS_TO_RANK
-    few = "" if enough else f": enough to display, not to rank (at least {SEEDS_TO_RANK})"
-    covers = "; ".join(sorted({covers for covers in claims["diff_covers"] if covers}))
-    return [f"{seeds} training seeds per method and {draws} teacher draw(s){few}. The intervals cover: {covers}."]
+    seeds = min(row.n_seeds for row in compared)
+    teacher_seeds = min(row.n_teacher_seeds for row in compared)
+    replicates = seeds if teacher_seeds == 1 else teacher_seeds
+    limit = "" if replicates >= SEEDS_TO_RANK else f": enough to display, not to rank (at least {SEEDS_TO_RANK})"
+    covers = sorted({row.diff_covers for row in compared} - {""})
+    return [
+        f"Basis: {seeds} training seed(s) per method and {teacher_seeds} teacher sampling seed(s){limit}. "
+        f"The intervals cover {'; '.join(covers)}."
+    ]
 
 
-def premise(found: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Where the comparison is no test of HEAL, and where it is one. found: teacher and draw → premise.json.
+def describe_premises(premises: Mapping[tuple[str, int], Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """(where the comparison is not a test of HEAL, where it is one). premises: (teacher, teacher seed) → premise.json.
 
     What is absent belongs before the answer.
     """
-    absent, present = [], []
-    for whose, content in found.items():
-        if not content["holds"]:
-            reasons = "; ".join(content.get("reasons") or ["no reason given"])
-            absent.append(f"Premise absent for {whose} ({reasons}): not a test of HEAL.")
+    absent: list[str] = []
+    present: list[str] = []
+    for (teacher, teacher_seed), premise in premises.items():
+        owner = f"teacher {teacher}, teacher seed {teacher_seed}"
+        if not premise["holds"]:
+            reasons = "; ".join(premise.get("reasons") or ["no reason given"])
+            absent.append(f"Premise absent for {owner} ({reasons}): not a test of HEAL.")
             continue
         facts = []
-        if "unsolved" in content:
-            facts.append(f"{content['unsolved']} of {content['problems']} training problems unsolved")
-        if content.get("margin") is not None:
-            facts.append(f"a hint raises the success rate by {100 * content['margin']:.0f} points over resampling")
-        present.append(f"Premise present for {whose}" + (f": {'; '.join(facts)}." if facts else "."))
+        if "unsolved" in premise:
+            facts.append(f"{premise['unsolved']} of {premise['problems']} training problems unsolved")
+        if premise.get("margin") is not None:
+            points = 100 * premise["margin"]
+            facts.append(f"the hint raises the success rate by {points:.0f} percentage points over resampling")
+        present.append(f"Premise present for {owner}" + (f": {'; '.join(facts)}." if facts else "."))
+    if not premises:
+        present.append("Whether HEAL's premises hold is not recorded here (no premise.json).")
     return absent, present
 
 
-def wins(table: pd.DataFrame, method: str | None) -> pd.DataFrame:
-    """Columns WINS, a row per teacher, student and benchmark: the highest mean, and the method beside the reference."""
-    rows = []
-    trained = table[~table["method"].isin([TEACHER, UNTRAINED])]
-    for (teacher, student, benchmark), here in trained.groupby(["teacher", "student", "benchmark"], sort=False):
-        best = here[here["mean"] == here["mean"].max()]
-        highest = f"{', '.join(best['method'])} ({format_number(float(best['mean'].iloc[0]), 3)})"
+def list_best_methods(rows: Sequence[ComparisonRow], method: str | None) -> list[list[str]]:
+    """Columns BEST_HEADER, one line per teacher, student and benchmark: best mean, and the method's difference."""
+    lines = []
+    for (teacher, student, benchmark), group in group_by_student(rows).items():
+        trained = [row for row in group if row.method not in (TEACHER, UNTRAINED)]
+        highest = max(row.mean for row in trained)
+        best = [row.method for row in trained if row.mean == highest]
         cells = ["", "", ""]
-        for row in here[here["method"] == method].itertuples(index=False):
-            cells = [
-                format_interval(row.diff, row.diff_low, row.diff_high),
-                row.verdict,
-                format_number(row.detectable, 3),
-            ]
-        rows.append([teacher, student, benchmark, str(here["n_questions"].iloc[0]), highest, *cells])
-    return pd.DataFrame(rows, columns=WINS)
-
-
-def question(reference: str, method: str | None) -> str:
-    name = "" if method == "heal" else f" ({method or 'not in this run'})"
-    what = f"the same teacher tokens spent on more samples ({reference})" if reference == "rs_matched" else reference
-    return f"Does HEAL{name} teach a student more than {what}, on problems that the teacher cannot solve alone?"
-
-
-def notes_of_the_world(markdown: str) -> Sequence[str]:
-    """What the table's notes say of mini worlds and absent premises: it belongs beside the answer."""
-    notes = [line.removeprefix("* ") for line in markdown.splitlines() if line.startswith("* ")]
-    return [f"{note[0].upper()}{note[1:]}" for note in notes if note.startswith("mini:")]
+        for row in trained:
+            if row.method == method:
+                interval = format_interval(row.diff, row.diff_low, row.diff_high)
+                cells = [interval, row.verdict, format_number(row.detectable, 3)]
+        name = f"{', '.join(best)} ({format_number(highest, 3)})"
+        lines.append([teacher, student, benchmark, str(trained[0].n_questions), name, *cells])
+    return lines
