@@ -34,6 +34,7 @@ class Entry:
 COMMANDS = {
     "check": Entry("heal.planning.preflight", "Check", "check a config: fields, models, data sets, endpoints"),
     "plan": Entry("heal.planning.report", "Plan", "estimate what a run costs, or compare the estimate with a run"),
+    "gpus": Entry("heal.engines.show_gpus", "ShowGpus", "list the GPUs here, and which are leased"),
     "methods": Entry("heal.describe", "Methods", "list the methods with paper and options"),
     "options": Entry("heal.describe", "Options", "print the options of the config"),
     "load-problems": Entry("heal.data.load_problems", "LoadProblems", "load one problem set"),

@@ -35,7 +35,7 @@ def server() -> Iterator[Callable[..., Endpoint]]:
     def start(*answers: tuple[int, Any], **options: Any) -> Endpoint:
         Misbehaving.answers = list(answers)
         url = f"http://127.0.0.1:{running.server_port}/v1"
-        return Endpoint(**({"url": url, "served_as": "there", "retries": 2} | options))
+        return Endpoint(**({"base_url": url, "model_name": "there", "retries": 2} | options))
 
     yield start
     running.shutdown()

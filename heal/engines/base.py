@@ -1,9 +1,9 @@
-"""What an engine is: the one interface through which the suite samples from and scores with a model.
+"""The interface through which the suite samples from a model and scores text with it.
 
-Reads a model folder (or a pinned hub model) and token ids; gives token ids with, per token, the
-log-probability and the entropy that the cut (GEAR) and the filter (PURE) need. Prompts are token ids, never
-text: text tokenized again can give other tokens, and then a cut no longer falls where it was measured.
-`heal.engines.transformers` is the reference implementation; every engine is checked against it.
+An engine takes token ids and returns token ids with the log-probability and the entropy of each token, which the cut
+(GEAR) and the filter (PURE) need. Prompts are token ids, never text: text tokenized again can give other tokens, and
+then a cut no longer falls where it was measured. `heal.engines.transformers` is the reference implementation; every
+engine is tested against it. heal/engines/TEMPLATE.py shows what a new engine needs.
 """
 
 from __future__ import annotations
@@ -13,20 +13,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
 from heal.errors import HealError
 
+if TYPE_CHECKING:
+    from heal.config.experiment import Engine as EngineOptions
+    from heal.config.experiment import ModelSource
+
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt and the samples wanted of it.
+    """One prompt and the seeds of its samples.
 
-    prompt_ids: the rendered chat prompt with the assistant prefix to go on from, if any. seeds: one per
-    sample, 0 <= seed < 2**128; a sample depends on its seed and the prompt only. max_new_tokens: if given,
-    instead of the Sampling's.
+    prompt_ids: the rendered chat prompt, with the assistant prefix to continue, if any. seeds: one per sample,
+    0 <= seed < 2**128; a sample depends on its seed and the prompt only. max_new_tokens: replaces the Sampling's.
     """
 
     prompt_ids: tuple[int, ...]
@@ -36,7 +41,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw tokens. Temperature 0 is greedy. Entropies and log-probabilities ignore all of this."""
+    """How tokens are sampled. Temperature 0 is greedy. Entropies and log-probabilities ignore these settings."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -55,9 +60,9 @@ class Sampling:
 class Completion:
     """One sample of T tokens, the end token included when it was produced.
 
-    token_ids: int32 [T]. logprobs: float32 [T], ln p of each token. entropies: float32 [T], nats, over the
-    whole vocabulary. Both from the raw logits: temperature 1, before top-p. An engine that sees only the likeliest
-    tokens gives a lower bound as entropies and the upper one as entropies_upper; None: entropies are exact.
+    token_ids: int32 [T]. logprobs: float32 [T], ln p of each token. entropies: float32 [T], nats, over the whole
+    vocabulary. Both from the raw logits: temperature 1, before top-p. An engine that sees only the likeliest tokens
+    returns lower bounds as entropies and upper bounds as entropies_upper; None: entropies are exact.
     """
 
     token_ids: np.ndarray
@@ -69,9 +74,9 @@ class Completion:
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """logprobs, entropies and upper bounds, float32 [T], of the T tokens of a continuation; as in Completion.
+    """Log-probs, entropies and upper bounds, float32 [T], of the T tokens of a continuation; as in Completion.
 
-    ranks: int32 [T], each token's place among all by probability, the likeliest has 1; None where the engine has none.
+    ranks: int32 [T], the rank of each token by probability, 1 for the likeliest; None where the engine has none.
     """
 
     logprobs: np.ndarray
@@ -82,8 +87,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Branch:
-    """A question asked in the middle of a sequence: after the trunk's first `at` tokens, `cue` is put in, and the
-    continuation is scored. cue and continuation: at least one token each."""
+    """A continuation scored after the trunk's first `at` tokens and the cue. Both have at least one token."""
 
     at: int
     cue: tuple[int, ...]
@@ -92,65 +96,119 @@ class Branch:
 
 @dataclass
 class Usage:
-    """Tokens paid for so far. Counts depend on the requests only, not on batches or on work done twice.
+    """Tokens processed so far. Counts depend on the requests only, not on batches or on repeated work.
 
-    prefill_tokens: prompts of `generate` (once per distinct prompt and call, whatever the number of samples)
-    and contexts of `score`. generated_tokens: tokens of completions. scored_tokens: continuation tokens of
-    `score`.
+    prefill_tokens: prompts of `generate` (once per distinct prompt and call, for any number of samples) and contexts of
+    `score`. generated_tokens: tokens of completions. scored_tokens: continuation tokens of `score`.
     """
 
     prefill_tokens: int = 0
     generated_tokens: int = 0
     scored_tokens: int = 0
 
+    def add_prompts(self, requests: Sequence[Request]) -> None:
+        """Counts each distinct prompt of one `generate` call that has samples."""
+        prompts: set[tuple[int, ...]] = set()
+        for request in requests:
+            if request.seeds:
+                prompts.add(request.prompt_ids)
+        self.prefill_tokens += sum(map(len, prompts))
+
+    def add_branches(self, trunk: Sequence[int], branches: Sequence[Branch]) -> None:
+        """Counts a trunk once, its cues, and the scored continuations."""
+        self.prefill_tokens += len(trunk)
+        for branch in branches:
+            self.prefill_tokens += len(branch.cue)
+            self.scored_tokens += len(branch.continuation)
+
 
 @dataclass(eq=False)
 class Engine(ABC):
-    """A loaded model. `settings`, JSON-able, goes into the provenance of everything the engine makes."""
+    """A loaded model. `settings`, JSON-able, goes into the provenance of every file made with the engine."""
+
+    name: ClassVar[str]
+    """How `engine.backend` in the config calls it."""
+    loads_weights: ClassVar[bool] = True
+    """Whether the model runs in this process, on leased GPUs; False for a client of a server."""
 
     tokenizer: Any
     settings: dict[str, Any]
     template_options: Mapping[str, Any] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
 
-    def chat_ids(self, question: str, prefix_ids: Sequence[int] = ()) -> tuple[int, ...]:
+    @classmethod
+    @abstractmethod
+    def from_options(cls, model: ModelSource, options: EngineOptions, gpus: int) -> Engine:
+        """The engine with the options of the config. gpus: number of GPUs that this process has leased.
+
+        Imports what is large (torch, vllm) here and not at the top of its file. Raises HealError where the model cannot
+        be loaded, or the engine is not installed.
+        """
+
+    def tokenize_chat(self, question: str, prefix_ids: Sequence[int] = ()) -> tuple[int, ...]:
         """The question as a user turn in the chat template, the start of the answer, then `prefix_ids`."""
         turn = [{"role": "user", "content": question}]
         ids = self.tokenizer.apply_chat_template(
             turn, add_generation_prompt=True, tokenize=True, return_dict=False, **self.template_options
         )
-        return (*(int(i) for i in ids), *(int(i) for i in prefix_ids))
+        return (*map(int, ids), *map(int, prefix_ids))
 
     @abstractmethod
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
-        """Samples of every request, both in the order given: [request][seed].
+        """Completions [request][seed], both in the order of the arguments.
 
-        Raises HealError for a prompt that is empty, too long for the model or not of its vocabulary, and when
-        the memory does not hold a single row.
+        Raises HealError for a prompt that is empty, too long for the model or not of its vocabulary, and where a single
+        row does not fit in memory.
         """
 
     @abstractmethod
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Score]:
-        """For each (context ids, continuation ids): the continuation's values, in the order given.
+        """The scores of the continuations of (context ids, continuation ids), in the order of the argument.
 
         A context has at least one token; an empty continuation gives an empty Score. Raises like `generate`.
         """
 
     def score_branches(self, trunks: Sequence[tuple[Sequence[int], Sequence[Branch]]]) -> list[list[np.ndarray]]:
-        """For each (token ids, branches): the log-probs, float32 [T], of every branch's continuation.
+        """The log-probs, float32 [T], of every branch's continuation: [trunk][branch].
 
-        An engine that can, prefills a trunk once.
+        This default computes a trunk once per branch; an engine that can, computes it once.
         """
-        flat = [([*trunk[: b.at], *b.cue], b.continuation) for trunk, branches in trunks for b in branches]
-        made = (score.logprobs for score in self.score(flat))
-        return [[next(made) for _ in branches] for _, branches in trunks]
+        sequences: list[tuple[Sequence[int], Sequence[int]]] = []
+        for trunk, branches in trunks:
+            for branch in branches:
+                sequences.append(([*trunk[: branch.at], *branch.cue], branch.continuation))
+        logprobs = [score.logprobs for score in self.score(sequences)]
+        return regroup(logprobs, [len(branches) for _, branches in trunks])
+
+
+def regroup(values: Sequence[T], sizes: Sequence[int]) -> list[list[T]]:
+    """Consecutive values in lists of these sizes."""
+    groups = []
+    start = 0
+    for size in sizes:
+        groups.append(list(values[start : start + size]))
+        start += size
+    return groups
+
+
+def check_requests(
+    requests: Sequence[Request], sampling: Sampling, max_positions: int | None, vocabulary: int
+) -> list[int]:
+    """The maximum of new tokens of each request. Raises HealError as `check_sequence`, and for a limit below 1."""
+    limits = []
+    for number, request in enumerate(requests):
+        limit = sampling.max_new_tokens if request.max_new_tokens is None else request.max_new_tokens
+        # A limit of 0 is as wrong as a negative one.
+        check_sequence(f"request {number}", request.prompt_ids, limit or -1, max_positions, vocabulary)
+        limits.append(limit)
+    return limits
 
 
 def check_sequence(what: str, ids: Sequence[int], new_tokens: int, max_positions: int | None, vocabulary: int) -> None:
-    """Refuse a prompt that the model cannot take, before any work is done.
+    """Raises HealError for a prompt that the model cannot take, before any work is done.
 
-    what: how to call it in the message ("request 3"). new_tokens: how many will follow `ids`. max_positions:
-    the model's longest sequence in tokens, None when it has no limit. Raises HealError.
+    what: its name in the message ("request 3"). new_tokens: number of tokens that will follow `ids`. max_positions: the
+    model's longest sequence in tokens, None without a limit.
     """
     if len(ids) == 0:
         raise HealError("the prompt has no tokens", where=what, fix="give at least one token of context")
@@ -182,8 +240,8 @@ def load_tokenizer(model: str, revision: str | None = None) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         folder = "save the tokenizer into the model folder with tokenizer.save_pretrained(folder)"
-        fix = folder if Path(model).is_dir() else hub_cure(model, revision)
-        raise HealError(f"no tokenizer could be loaded ({first_line(error)})", where=model, fix=fix) from error
+        fix = folder if Path(model).is_dir() else explain_hub_fix(model, revision)
+        raise HealError(f"no tokenizer could be loaded ({get_first_line(error)})", where=model, fix=fix) from error
     if not tokenizer.chat_template:
         raise HealError(
             "the tokenizer has no chat template",
@@ -193,8 +251,8 @@ def load_tokenizer(model: str, revision: str | None = None) -> Any:
     return tokenizer
 
 
-def hub_cure(model: str, revision: str | None) -> str:
-    """What to do where a hub model cannot be had."""
+def explain_hub_fix(model: str, revision: str | None) -> str:
+    """What a user does where a hub model cannot be loaded."""
     commit = revision or "COMMIT"
     return (
         f"check its name, its revision and (gated models) your access; without a network, fetch it elsewhere with "
@@ -203,10 +261,10 @@ def hub_cure(model: str, revision: str | None) -> str:
 
 
 def check_model_path(model: str) -> None:
-    """Raise HealError when `model` is meant as a folder, not as owner/name on the hub, and is none."""
+    """Raises HealError where `model` reads as a folder, not as owner/name on the hub, and is none."""
     path = Path(model).expanduser()
-    meant_as_folder = path.is_absolute() or model.startswith((".", "~")) or len(path.parts) != 2
-    if meant_as_folder and not path.is_dir():
+    reads_as_folder = path.is_absolute() or model.startswith((".", "~")) or len(path.parts) != 2
+    if reads_as_folder and not path.is_dir():
         raise HealError(
             "there is no such model folder",
             where=model,
@@ -214,11 +272,11 @@ def check_model_path(model: str) -> None:
         )
 
 
-def template_hash(tokenizer: Any) -> str:
-    """SHA-256 of the chat template: results made with different templates must not be compared unnoticed."""
+def hash_template(tokenizer: Any) -> str:
+    """SHA-256 of the chat template: results of different templates must not be compared unnoticed."""
     return hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an exception's message: what a user needs of it."""
+def get_first_line(error: BaseException) -> str:
+    """The first line of an exception's message, or its type where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

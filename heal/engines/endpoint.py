@@ -1,12 +1,13 @@
 """A teacher that is served elsewhere: an OpenAI-compatible endpoint (`vllm serve`, SGLang, a provider).
 
-Reads the teacher's tokenizer from its folder or hub id (the weights stay at the server); asks `/completions` with token
-ids, so that a repair goes on from exactly the tokens that were kept. Needs log-probs of the sampled and the likeliest
-tokens; where the server gives no token ids (only vLLM does), they are read by tokenizing the text, and a sample whose
-tokens do not match its log-probs is refused. The key comes from an environment variable, never from a file or argument.
+Reads the teacher's tokenizer from its folder or hub id (the weights stay at the server); sends token ids to
+`/completions`, so that a repair continues exactly the tokens before the cut. Needs log-probs of the sampled and the
+likeliest tokens. Only vLLM's server returns token ids; with another server the text is tokenized again, and a sample
+whose tokens do not match its log-probs is refused. The key comes from an environment variable, never from a file or
+argument.
 
     vllm serve Qwen/Qwen3-8B --port 8000
-    # then, in the config:  teachers: {qwen: {path: Qwen/Qwen3-8B, revision: …, endpoint: {url: http://host:8000/v1}}}
+    # in the config:  teachers: {qwen: {path: Qwen/Qwen3-8B, revision: …, endpoint: {base_url: http://host:8000/v1}}}
 """
 
 from __future__ import annotations
@@ -24,16 +25,21 @@ from heal.engines.base import (
     Request,
     Sampling,
     Score,
+    check_requests,
     check_sequence,
-    first_line,
+    get_first_line,
+    hash_template,
     load_tokenizer,
-    template_hash,
+    regroup,
 )
 from heal.errors import HealError
-from heal.method.entropy import entropy_bounds
+from heal.method.entropy import bound_entropies
 
 if TYPE_CHECKING:
-    from heal.config.experiment import Endpoint
+    from heal.config.experiment import Endpoint, ModelSource
+    from heal.config.experiment import Engine as EngineOptions
+
+VLLM_EXTRAS = {"return_token_ids": True, "return_tokens_as_token_ids": True, "skip_special_tokens": False}
 
 
 class EndpointEngine(Engine):
@@ -41,6 +47,9 @@ class EndpointEngine(Engine):
 
     model: folder or hub id of the tokenizer, and the model's name at the endpoint unless that has a `model_name`.
     """
+
+    name = "endpoint"
+    loads_weights = False
 
     def __init__(
         self,
@@ -53,32 +62,48 @@ class EndpointEngine(Engine):
         template_options: Mapping[str, Any] | None = None,
     ) -> None:
         tokenizer = load_tokenizer(model, revision)
-        self.endpoint, self.base_url, self.name = endpoint, endpoint.base_url, endpoint.model_name or model
-        self.top, self.max_positions, self.vocabulary = top_logprobs, max_length, len(tokenizer)
-        server = self._server()
+        self.endpoint = endpoint
+        self.base_url = endpoint.base_url
+        self.model_name = endpoint.model_name or model
+        self.top = top_logprobs
+        self.max_positions = max_length
+        self.vocabulary = len(tokenizer)
+        server = self.find_server()
         self.is_vllm = server == "vllm"
         settings = {
-            "engine": "endpoint",
+            "engine": self.name,
             "model": model,
             "revision": revision,
             "url": self.base_url,
-            "model_name": self.name,
+            "model_name": self.model_name,
             "server": server,
             "usd_per_million_tokens": {"input": endpoint.input_price, "output": endpoint.output_price},
             "top_logprobs": top_logprobs,
             "entropy": "lower bound",
-            "template_sha256": template_hash(tokenizer),
+            "template_sha256": hash_template(tokenizer),
             "template_options": dict(template_options or {}),
         }
         super().__init__(tokenizer, settings, dict(template_options or {}))
 
+    @classmethod
+    def from_options(cls, model: ModelSource, options: EngineOptions, gpus: int) -> EndpointEngine:
+        if model.endpoint is None:
+            raise HealError("the model has no endpoint", where=model.path, fix="give it an `endpoint` with a base_url")
+        return cls(
+            model.path,
+            endpoint=model.endpoint,
+            revision=model.revision,
+            top_logprobs=options.top_logprobs,
+            max_length=options.max_length,
+            template_options=model.template_options,
+        )
+
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
-        asked = []
-        for i, request in enumerate(requests):
-            limit = sampling.max_new_tokens if request.max_new_tokens is None else request.max_new_tokens
-            check_sequence(f"request {i}", request.prompt_ids, limit or -1, self.max_positions, self.vocabulary)
+        limits = check_requests(requests, sampling, self.max_positions, self.vocabulary)
+        calls: list[dict[str, Any]] = []
+        for request, limit in zip(requests, limits, strict=True):
             for seed in request.seeds:
-                asked.append(
+                calls.append(
                     {
                         "prompt": list(request.prompt_ids),
                         "max_tokens": limit,
@@ -88,108 +113,125 @@ class EndpointEngine(Engine):
                         "logprobs": self.top,
                     }
                 )
-        vllms_own = {"return_token_ids": True, "return_tokens_as_token_ids": True, "skip_special_tokens": False}
-        answers = self._ask_all(asked, vllms_own if self.is_vllm else {})
-        made = iter([self._completion(answer.choices[0]) for answer in answers])
-        samples = [[next(made) for _ in request.seeds] for request in requests]
-        self.usage.prefill_tokens += sum(len(ids) for ids in {r.prompt_ids for r in requests if r.seeds})
-        self.usage.generated_tokens += sum(len(one.token_ids) for row in samples for one in row)
-        return samples
+        completions = []
+        for answer in self.call_all(calls, VLLM_EXTRAS if self.is_vllm else {}):
+            completion = self.read_completion(answer.choices[0])
+            completions.append(completion)
+            self.usage.generated_tokens += len(completion.token_ids)
+        self.usage.add_prompts(requests)
+        return regroup(completions, [len(request.seeds) for request in requests])
 
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Score]:
         if not self.is_vllm:
             fix = "serve the teacher with vLLM, or set pure.enabled to false in every method"
             raise HealError("the endpoint gives no log-probs of a prompt", where=self.base_url, fix=fix)
-        asked = []
-        for i, (context, new) in enumerate(sequences):
-            check_sequence(f"sequence {i}", context, len(new) + 1, self.max_positions, self.vocabulary)
-            asked.append({"prompt": [*map(int, context), *map(int, new)], "max_tokens": 1, "temperature": 0.0})
+        calls = []
+        for number, (context, new) in enumerate(sequences):
+            check_sequence(f"sequence {number}", context, len(new) + 1, self.max_positions, self.vocabulary)
+            calls.append({"prompt": [*map(int, context), *map(int, new)], "max_tokens": 1, "temperature": 0.0})
+        answers = self.call_all(calls, {"prompt_logprobs": self.top})
         scores = []
-        for answer, (context, new) in zip(self._ask_all(asked, {"prompt_logprobs": self.top}), sequences, strict=True):
-            places = answer.choices[0].prompt_logprobs[len(context) :]
-            own = [place[str(int(token))]["logprob"] for place, token in zip(places, new, strict=True)]
-            listed = [[one["logprob"] for one in place.values()] for place in places]
-            scores.append(Score(np.array(own, np.float32), *self._bounds(listed)))
+        for answer, (context, new) in zip(answers, sequences, strict=True):
+            logprobs: list[float] = []
+            listed: list[list[float]] = []
+            for entries, token in zip(answer.choices[0].prompt_logprobs[len(context) :], new, strict=True):
+                logprobs.append(entries[str(int(token))]["logprob"])
+                listed.append([entry["logprob"] for entry in entries.values()])
+            scores.append(Score(np.array(logprobs, np.float32), *self.bound_listed(listed)))
             self.usage.prefill_tokens += len(context)
             self.usage.scored_tokens += len(new)
         return scores
 
-    def _completion(self, choice: Any) -> Completion:
+    def read_completion(self, choice: Any) -> Completion:
+        """The server's answer as a completion. Raises HealError where it was aborted or has no log-probs."""
         if choice.finish_reason not in ("stop", "length"):
-            found = f"a sample ended with {choice.finish_reason!r}"
-            raise HealError(found, where=self.base_url, fix="see the server's log")
+            problem = f"a sample ended with {choice.finish_reason!r}"
+            raise HealError(problem, where=self.base_url, fix="see the server's log")
         if choice.logprobs is None or not choice.logprobs.top_logprobs:
             fix = "serve the model with log-probs (vllm serve --max-logprobs 20), or import traces (heal import)"
             raise HealError("the endpoint gives no log-probs", where=self.base_url, fix=fix)
         logprobs = np.array(choice.logprobs.token_logprobs, np.float32)
-        ids = getattr(choice, "token_ids", None) or self._ids_of(choice, len(logprobs))
-        low, high = self._bounds([list(place.values()) for place in choice.logprobs.top_logprobs])
+        ids = getattr(choice, "token_ids", None) or self.tokenize_answer(choice, len(logprobs))
+        low, high = self.bound_listed([list(entries.values()) for entries in choice.logprobs.top_logprobs])
         return Completion(np.array(ids, np.int32), logprobs, low, choice.finish_reason, high)
 
-    def _ids_of(self, choice: Any, count: int) -> list[int]:
-        """Token ids of a text whose tokens the server only names; the end token's log-prob may stand behind them."""
+    def tokenize_answer(self, choice: Any, count: int) -> list[int]:
+        """Token ids of a text, for a server that returns none.
+
+        count: number of its log-probs, the end token's included. Raises HealError where the numbers differ.
+        """
         ids = self.tokenizer.encode(choice.text, add_special_tokens=False)
         if choice.finish_reason == "stop" and len(ids) == count - 1:
             ids.append(self.tokenizer.eos_token_id)
         if len(ids) != count:
-            found = f"{count} log-probs, but the text has {len(ids)} tokens by this tokenizer"
-            fix = "give the teacher's own tokenizer as its path, or serve it with vLLM, which tells token ids"
-            raise HealError(found, where=self.base_url, fix=fix)
+            problem = f"{count} log-probs, but the text has {len(ids)} tokens by this tokenizer"
+            fix = "give the teacher's own tokenizer as its path, or serve it with vLLM, which returns token ids"
+            raise HealError(problem, where=self.base_url, fix=fix)
         return ids
 
-    def _bounds(self, listed: Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray]:
-        """Entropy bounds, float32 [T], of the log-probs listed at each place; a server may list more or less than K."""
-        pairs = [entropy_bounds(np.sort(np.array(place))[::-1][: self.top], self.vocabulary) for place in listed]
-        table = np.array(pairs, np.float32).reshape(-1, 2)
-        return table[:, 0], table[:, 1]
+    def bound_listed(self, listed: Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper entropy bounds, float32 [T], of the log-probs at each position; a server may not list K."""
+        bounds = np.zeros((len(listed), 2), np.float32)
+        for number, logprobs in enumerate(listed):
+            likeliest = np.sort(np.array(logprobs))[::-1][: self.top]
+            bounds[number] = bound_entropies(likeliest, self.vocabulary)
+        return bounds[:, 0], bounds[:, 1]
 
-    def _server(self) -> str:
-        """Who serves the model, by the endpoint's own list. Raises HealError before anything is spent."""
+    def find_server(self) -> str:
+        """Who serves the model, by the endpoint's own list. Raises HealError before a token is spent."""
         import openai
 
-        async def ask() -> list[Any]:
-            async with self._client() as client:
-                return [model async for model in client.models.list()]
+        async def list_models() -> dict[str, str]:
+            owners = {}
+            async with self.open_client() as client:
+                async for model in client.models.list():
+                    owners[model.id] = model.owned_by
+            return owners
 
         try:
-            served = {model.id: model.owned_by for model in asyncio.run(ask())}
+            owners = asyncio.run(list_models())
         except openai.AuthenticationError:
             fix = f"put a valid key into the environment variable {self.endpoint.api_key_env}"
             raise HealError("the endpoint refuses the key", where=self.base_url, fix=fix) from None
         except openai.OpenAIError as error:
-            fix = "check the endpoint's url (it ends in /v1) and that the server runs"
-            raise HealError(f"no answer ({first_line(error)})", where=self.base_url, fix=fix) from None
-        if self.name not in served:
-            fix = f"set the endpoint's model_name to one of: {', '.join(sorted(served)) or 'nothing is served there'}"
-            raise HealError(f"the endpoint does not serve {self.name!r}", where=self.base_url, fix=fix)
-        return served[self.name]
+            fix = "check the endpoint's base_url (it ends in /v1) and that the server runs"
+            raise HealError(f"no answer ({get_first_line(error)})", where=self.base_url, fix=fix) from None
+        if self.model_name not in owners:
+            fix = f"set the endpoint's model_name to one of: {', '.join(sorted(owners)) or 'nothing is served there'}"
+            raise HealError(f"the endpoint does not serve {self.model_name!r}", where=self.base_url, fix=fix)
+        return owners[self.model_name]
 
-    def _client(self) -> Any:
+    def open_client(self) -> Any:
+        """A client that retries with growing pauses."""
         from openai import AsyncOpenAI
 
-        given = self.endpoint
-        key = os.environ.get(given.api_key_env) or "none"  # one's own server wants none, the client insists on a word
-        return AsyncOpenAI(base_url=self.base_url, api_key=key, max_retries=given.retries, timeout=given.timeout_s)
+        # The client insists on a key; a server of one's own needs none.
+        key = os.environ.get(self.endpoint.api_key_env) or "none"
+        retries, timeout = self.endpoint.retries, self.endpoint.timeout_s
+        return AsyncOpenAI(base_url=self.base_url, api_key=key, max_retries=retries, timeout=timeout)
 
-    def _ask_all(self, asked: Sequence[Mapping[str, Any]], extra: Mapping[str, Any]) -> list[Any]:
-        """One answer per request, in their order, so many at a time; the client retries with growing pauses."""
+    def call_all(self, calls: Sequence[Mapping[str, Any]], extra: Mapping[str, Any]) -> list[Any]:
+        """The answers to the calls, in their order; at most endpoint.concurrency calls at a time.
+
+        extra: arguments that are not OpenAI's. Raises HealError where a call fails after its retries.
+        """
         import openai
 
-        async def ask() -> list[Any]:
-            async with self._client() as client, asyncio.TaskGroup() as group:
+        async def run_calls() -> list[Any]:
+            async with self.open_client() as client, asyncio.TaskGroup() as group:
                 gate = asyncio.Semaphore(self.endpoint.concurrency)
 
-                async def one(request: Mapping[str, Any]) -> Any:
+                async def run_call(call: Mapping[str, Any]) -> Any:
                     async with gate:
-                        return await client.completions.create(model=self.name, extra_body=dict(extra), **request)
+                        return await client.completions.create(model=self.model_name, extra_body=dict(extra), **call)
 
-                tasks = [group.create_task(coroutine) for coroutine in map(one, asked)]
+                tasks = list(map(group.create_task, map(run_call, calls)))
             return [task.result() for task in tasks]
 
         try:
-            return asyncio.run(ask())
+            return asyncio.run(run_calls())
         except* openai.OpenAIError as errors:
             error = errors.exceptions[0]
-            found = f"a request failed, {self.endpoint.retries} retries included ({first_line(error)})"
-            fix = "finished batches are kept: run again when the server answers"
-            raise HealError(found, where=self.base_url, fix=fix) from None
+            problem = f"a request failed, {self.endpoint.retries} retries included ({get_first_line(error)})"
+            fix = "finished batches are saved: run again when the server answers"
+            raise HealError(problem, where=self.base_url, fix=fix) from None

@@ -1,55 +1,50 @@
-"""The engine that a config names, opened."""
+"""Find the engines and open the one that a config names.
+
+Reads nothing, writes nothing. Engines are the files of this package that define a subclass of Engine; importing this
+module imports neither torch nor vllm.
+"""
 
 from __future__ import annotations
 
-import argparse
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING
 
-from heal.config import experiment as config
-from heal.config.options import validate
+from heal.discovery import check_name, discover_classes
 from heal.engines import gpu_lease
-from heal.pipeline.runner import parsed, read_options
+from heal.engines.base import Engine
 
 if TYPE_CHECKING:
-    from heal.engines.base import Engine
+    from heal.config.experiment import Engine as EngineOptions
+    from heal.config.experiment import ModelSource
+
+NO_ENGINES = ("batched_model", "decoding", "gpu_lease", "open", "show_gpus")
+"""Modules of this package that define no engine."""
 
 
-def model_of(arguments: argparse.Namespace) -> config.Model:
-    """The model that --model, --revision, --template-options and --endpoint name. Raises HealError as `validate`."""
-    given = {
-        "path": arguments.model,
-        "revision": arguments.revision,
-        "template_options": parsed(arguments.template_options, "--template-options"),
-        "endpoint": parsed(getattr(arguments, "endpoint", None) or "null", "--endpoint"),
-    }
-    return validate(config.Model, given, where="--model")
+@cache
+def find_engines() -> dict[str, type[Engine]]:
+    """name → class, of every engine. Raises HealError as `discover_classes`."""
+    return discover_classes("heal.engines", Engine, skip=NO_ENGINES)
 
 
-def open_engine(arguments: argparse.Namespace) -> Engine:
-    """The teacher, loaded into the configured engine, or at its endpoint."""
-    options, model = read_options(config.Engine, arguments.engine, "--engine"), model_of(arguments)
-    common: dict[str, Any] = {"revision": model.revision, "template_options": model.template_options}
-    listed: dict[str, Any] = {"top_logprobs": options.top_logprobs, "max_length": options.max_length}
+def list_backends() -> list[str]:
+    """The names that `engine.backend` takes: the engines that load weights. An endpoint is chosen by the model."""
+    return sorted(name for name, engine in find_engines().items() if engine.loads_weights)
+
+
+def check_backend(name: str, where: str, field: str) -> None:
+    """Raises HealError with the nearest name where no engine that loads weights has this name."""
+    check_name(name, list_backends(), "engine", where=where, field=field)
+
+
+def open_engine(model: ModelSource, options: EngineOptions, gpus: int) -> Engine:
+    """The model, loaded into the configured engine, or the client of its endpoint.
+
+    gpus: number of GPUs to lease, where there are any; a model that loads here waits for them. Raises HealError for an
+    unknown backend and where the model cannot be loaded or reached.
+    """
     if model.endpoint:
-        from heal.engines.endpoint import EndpointEngine
-
-        return EndpointEngine(model.path, endpoint=model.endpoint, **common, **listed)
-    gpu_lease.lease(0 if options.device == "cpu" else arguments.gpus)
-    common |= {"dtype": options.dtype}
-    if options.backend == "vllm":
-        import torch
-
-        from heal.engines.vllm import VllmEngine
-
-        share, gpus = options.gpu_memory_utilization, torch.cuda.device_count()
-        return VllmEngine(
-            model.path, gpus=gpus, max_num_seqs=options.max_num_seqs, gpu_memory_utilization=share, **common, **listed
-        )
-    from transformers.utils.logging import disable_progress_bar
-
-    from heal.engines.transformers import TransformersEngine
-
-    disable_progress_bar()  # the stage's own lines say how far it is
-    return TransformersEngine(
-        model.path, device=options.device, batch_size=options.max_num_seqs, threads=options.threads, **common
-    )
+        return find_engines()["endpoint"].from_options(model, options, 0)
+    check_backend(options.backend, where="config", field="engine.backend")
+    leased = gpu_lease.lease(0 if options.device == "cpu" else gpus)
+    return find_engines()[options.backend].from_options(model, options, len(leased))

@@ -12,7 +12,7 @@ from scipy import special
 from heal.method.steps import Step
 
 
-def entropy_bounds(top_logprobs_K: np.ndarray, vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
+def bound_entropies(top_logprobs_K: np.ndarray, vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper bound of entropies in nats, [...], from the K largest log-probs, [..., K] (ours).
 
     With r the remaining mass and p_K the smallest listed probability: the rest adds at least r·max(0, ln(r/p_K)),

@@ -93,7 +93,7 @@ def make_trace_measurer(engine: Engine, traces: Mapping[str, Sequence[str]], pat
                 raise HealError("no traces of a problem", where=f"{path}, question {question!r:.80}", fix=fix)
             for index, text in enumerate(dict.fromkeys(traces[question])):
                 items.append((problem, index, text, encode_trace(engine, text, f"{path}, {question!r:.60}")))
-        requests = [(engine.chat_ids(problem["question"]), ids) for problem, _, _, ids in items]
+        requests = [(engine.tokenize_chat(problem["question"]), ids) for problem, _, _, ids in items]
         rows = []
         for (problem, index, text, ids), score in zip(items, engine.score(requests), strict=True):
             token_ids = np.array(ids, np.int32)

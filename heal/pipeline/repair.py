@@ -144,7 +144,7 @@ class Repairer:
                 question=problem["question"], kept=self.decode_kept(cut), answer=problem["answer"]
             )
             seeds = (derive_seed(*self.seed, "hint", cut.trace.row["trace_id"]),)
-            requests.append(Request(tuple(self.engine.chat_ids(prompt)), seeds, hint_options.max_tokens))
+            requests.append(Request(tuple(self.engine.tokenize_chat(prompt)), seeds, hint_options.max_tokens))
         hints = []
         completions = self.engine.generate(requests, Decoding(max_new_tokens=hint_options.max_tokens))
         for cut, samples in zip(cuts, completions, strict=True):
@@ -173,7 +173,7 @@ class Repairer:
         seeds = []
         for index in range(self.gear.repairs_per_trace):
             seeds.append(derive_seed(*self.seed, "repair", cut.trace.row["trace_id"], cut.kept_steps, hint, index))
-        return Request(tuple(self.engine.chat_ids(question, prefix)), tuple(seeds))
+        return Request(tuple(self.engine.tokenize_chat(question, prefix)), tuple(seeds))
 
     def build_row(self, cut: Cut, hint: str, index: int, completion: Completion) -> Row:
         """A row of the schema `repairs`, without its verdict."""

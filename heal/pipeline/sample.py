@@ -26,15 +26,13 @@ from heal.pipeline.import_traces import make_trace_measurer, read_traces
 from heal.pipeline.runner import BatchWorker, ModelCommand, count_tokens, count_tokens_since
 from heal.pipeline.verdict import build_trace_row, get_question, judge_trace
 from heal.records import Row, Usage, derive_seed
+from heal.trace_files import EXTRA_BLOCK
 
 if TYPE_CHECKING:
     from heal.engines.base import Engine
 
 VERSION = 1
 """Raise it when the bytes of the output change for the same input."""
-
-EXTRA_BLOCK = 4
-"""Extra samples of a problem that are sampled at once, so that they share its prefill."""
 
 
 class SampleCommand(ModelCommand):
@@ -168,7 +166,7 @@ def make_sampler(
         requests = []
         for problem in batch:
             seeds = tuple(derive_seed(*seed_parts, problem["problem_id"], index) for index in indices)
-            requests.append(Request(tuple(engine.chat_ids(render_question(problem))), seeds))
+            requests.append(Request(tuple(engine.tokenize_chat(render_question(problem))), seeds))
         before = count_tokens(engine)
         rows = []
         for problem, completions in zip(batch, engine.generate(requests, decoding), strict=True):
@@ -218,7 +216,7 @@ class ExtraBudget:
             budget += sum(records.read_usage(path).values())
         size = self.options.engine.problems_per_batch
         saved = records.Pieces(self.options.out, "samples", [fingerprint, budget, size])
-        prefill = {row["problem_id"]: len(self.engine.chat_ids(row["question"])) for row in self.problems}
+        prefill = {row["problem_id"]: len(self.engine.tokenize_chat(row["question"])) for row in self.problems}
         batch_size = max(1, min(len(self.problems), size))
         batches_per_block = -(-len(self.problems) // batch_size)
         number, spent = 0, 0

@@ -99,7 +99,7 @@ def score_batch(
     engine: Engine, traces: Sequence[Row], problems: dict[str, Row], scoring: Scoring, min_step_tokens: int
 ) -> list[Row]:
     """Scores of the traces in their order; two calls of the engine in all."""
-    prompts = [list(engine.chat_ids(problems[trace["problem_id"]]["question"])) for trace in traces]
+    prompts = [list(engine.tokenize_chat(problems[trace["problem_id"]]["question"])) for trace in traces]
     requests = [(prompt, trace["token_ids"]) for prompt, trace in zip(prompts, traces, strict=True)]
     trace_scores = engine.score(requests)
     layouts = [TraceLayout(engine, trace, scoring, min_step_tokens) for trace in traces]

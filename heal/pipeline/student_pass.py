@@ -109,7 +109,7 @@ def work_and_count(
 def encode_for_student(engine: Engine, text: str) -> list[int] | None:
     """A trace in the student's tokens, as it will learn it; None where its tokenizer has no tokens for it."""
     text = with_opening(text.strip())
-    if engine.tokenizer.decode(engine.chat_ids("1")).endswith(THINKING_STARTS):  # its template opens the block itself
+    if engine.tokenizer.decode(engine.tokenize_chat("1")).endswith(THINKING_STARTS):  # its template opens the block itself
         text = text.removeprefix(THINKING_STARTS)
     ids = engine.tokenizer.encode(text, add_special_tokens=False)
     return ids if engine.tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text else None
@@ -138,7 +138,7 @@ def rank_batch(engine: Engine, problems: Mapping[str, Row], batch: Sequence[list
     end = engine.tokenizer.eos_token_id
     requests = []
     for trace, ids in readable:
-        requests.append((engine.chat_ids(get_question(problems[trace["problem_id"]])), [*ids, end]))
+        requests.append((engine.tokenize_chat(get_question(problems[trace["problem_id"]])), [*ids, end]))
     rows = []
     for (trace, _), score in zip(readable, engine.score(requests), strict=True):
         ids = {"trace_id": trace["trace_id"], "problem_id": trace["problem_id"]}
@@ -210,7 +210,7 @@ class Continuer:
         seeds = []
         for index in range(self.prefixes.continuations):
             seeds.append(derive_seed(*self.seed, "continue", trace["trace_id"], prefix.kept_steps, index))
-        prompt = self.engine.chat_ids(get_question(self.problems[trace["problem_id"]]), prefix.kept_ids)
+        prompt = self.engine.tokenize_chat(get_question(self.problems[trace["problem_id"]]), prefix.kept_ids)
         return Request(prompt, tuple(seeds))
 
     def build_row(self, prefix: Prefix, index: int, completion: Completion) -> Row:

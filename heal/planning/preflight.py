@@ -17,7 +17,7 @@ from typing import Any
 from heal import registry
 from heal.config.experiment import Engine, Experiment, Model
 from heal.data import load_problems as problems
-from heal.engines.base import first_line, hub_cure, load_tokenizer
+from heal.engines.base import get_first_line, explain_hub_fix, load_tokenizer
 from heal.errors import HealError
 from heal.method.steps import THINKING_ENDS, THINKING_STARTS
 from heal.planning.assumptions import size_of
@@ -109,7 +109,7 @@ def check_endpoint(model: Model, question: str, experiment: Experiment) -> None:
     engine = EndpointEngine(
         model.path, endpoint=model.endpoint, revision=model.revision, template_options=model.template_options
     )
-    prompt = engine.chat_ids(question)
+    prompt = engine.tokenize_chat(question)
     engine.generate([Request(prompt, (0,), 1)], Sampling())  # one token, for its log-probs
     methods = registry.resolve(experiment, where="methods").values()
     if any(file.startswith("scores/") for method in methods for file in method.needs()):
@@ -145,7 +145,7 @@ def check_weights(model: Model) -> None:
         try:
             names = HfApi().list_repo_files(model.path, revision=model.revision)
         except Exception as error:  # network, permission, unknown name: the hub's classes differ between versions
-            fix = hub_cure(model.path, model.revision)
+            fix = explain_hub_fix(model.path, model.revision)
             raise HealError(f"cannot be listed ({type(error).__name__})", where=model.path, fix=fix) from None
     for wanted in ("config.json", ".safetensors"):
         if not any(name.endswith(wanted) for name in names):
@@ -162,8 +162,8 @@ def check_heads(model: Model, engine: Engine) -> None:
     try:
         read = AutoConfig.from_pretrained(model.path, revision=model.revision).get_text_config()
     except Exception as error:  # network, or a config that transformers refuses: its classes share no base
-        fix = hub_cure(model.path, model.revision)
-        raise HealError(f"config.json cannot be read ({first_line(error)})", where=model.path, fix=fix) from None
+        fix = explain_hub_fix(model.path, model.revision)
+        raise HealError(f"config.json cannot be read ({get_first_line(error)})", where=model.path, fix=fix) from None
     heads = read.num_attention_heads
     shared = getattr(read, "num_key_value_heads", None) or heads  # several cards may hold copies of one of these
     fit = [n for n in range(1, heads + 1) if heads % n == 0 and (shared % n == 0 or n % shared == 0)]

@@ -26,7 +26,7 @@ NO_WORLDS = ("registry", "error_origin")
 def discover_worlds() -> dict[str, World]:
     """Name → world. Raises HealError for a file that defines none or several, and for a name that cannot be used."""
     worlds = {}
-    classes = discover_classes(PACKAGE, World, skip=NO_WORLDS)  # type: ignore[type-abstract]
+    classes = discover_classes(PACKAGE, World, skip=NO_WORLDS)
     for name, world in classes.items():
         if not PLAIN_WORD.fullmatch(name) or name in OTHER_SOURCES:
             fix = f"use letters, digits and _, but none of {', '.join(OTHER_SOURCES)}"

@@ -25,7 +25,7 @@ from heal.engines.base import Request, Sampling
 from heal.engines.endpoint import EndpointEngine
 from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
-from heal.provenance import dollars
+from heal.provenance import compute_price_usd
 from heal.worlds.mini import puzzles
 from tests.support.misbehaving_server import Misbehaving, make_answer
 from tests.support.near_tie import CLOSE, assert_agree_until_near_tie
@@ -53,7 +53,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
                 break
             except (urllib.error.URLError, TimeoutError):
                 time.sleep(1)
-        yield Endpoint(url=f"http://127.0.0.1:{port}/v1", retries=2, concurrency=8)
+        yield Endpoint(base_url=f"http://127.0.0.1:{port}/v1", retries=2, concurrency=8)
     finally:
         server.terminate()
         server.wait(60)
@@ -67,7 +67,8 @@ def exact() -> TransformersEngine:
 @pytest.fixture(scope="module")
 def requests(exact: TransformersEngine) -> list[Request]:
     return [
-        Request(exact.chat_ids(p.question), (7 * i, 7 * i + 1)) for i, p in enumerate(puzzles.generate("dev", 6, 0))
+        Request(exact.tokenize_chat(p.question), (7 * i, 7 * i + 1))
+        for i, p in enumerate(puzzles.generate("dev", 6, 0))
     ]
 
 
@@ -120,7 +121,7 @@ def test_benchmarks_of_a_served_teacher_give_the_answers_of_the_local_one(served
     for split in ("easy", "hard"):
         rows = problems.load(Dataset(source="mini", split=split, n=8), 0)
         records.write(tmp_path / f"{split}.parquet", "problems", rows)
-    arguments = (str(tmp_path), ["mini_easy", "mini_hard_sampled"], Engine(rows=64), 0)
+    arguments = (str(tmp_path), ["mini_easy", "mini_hard_sampled"], Engine(max_num_seqs=64), 0)
     remote, local = (
         evaluate(Model(path=TEACHER, endpoint=served), *arguments),
         evaluate(Model(path=TEACHER), *arguments),
@@ -138,7 +139,7 @@ ONE = [Request((5, 6), (3,))]
 
 def test_a_busy_server_is_asked_again_and_the_key_comes_from_the_environment(server, monkeypatch) -> None:
     monkeypatch.setenv("A_KEY", "secret")
-    endpoint = server((429, {}), (503, {}), make_answer("x =", [-0.1, -0.2, -0.3]), key_variable="A_KEY")
+    endpoint = server((429, {}), (503, {}), make_answer("x =", [-0.1, -0.2, -0.3]), api_key_env="A_KEY")
     engine = EndpointEngine(TEACHER, endpoint=endpoint)
     ((one,),) = engine.generate(ONE, Sampling(max_new_tokens=9))
     assert [key for key, _ in Misbehaving.sent] == ["Bearer secret"] * 3
@@ -161,13 +162,13 @@ def test_each_way_of_failing_names_what_to_do(server) -> None:
     with pytest.raises(HealError, match="no log-probs of a prompt"):
         engine.score([((5,), (6,))])
     with pytest.raises(HealError, match="does not serve"):
-        EndpointEngine(TEACHER, endpoint=server(served_as="elsewhere"))
+        EndpointEngine(TEACHER, endpoint=server(model_name="elsewhere"))
     with pytest.raises(HealError, match="no answer"):
-        EndpointEngine(TEACHER, endpoint=Endpoint(url="http://127.0.0.1:1/v1", retries=0))
+        EndpointEngine(TEACHER, endpoint=Endpoint(base_url="http://127.0.0.1:1/v1", retries=0))
 
 
 def test_the_ledger_counts_money_by_the_configs_prices() -> None:
     price = {"usd_per_million_tokens": {"input": 1.0, "output": 4.0}}
     tokens = {"prefill": 500_000, "scored": 500_000, "generated": 250_000}
-    assert dollars({"engine": price, "tokens": tokens}) == 2.0
-    assert dollars({"engine": {}, "tokens": tokens}) == dollars({}) == 0.0
+    assert compute_price_usd({"engine": price, "tokens": tokens}) == 2.0
+    assert compute_price_usd({"engine": {}, "tokens": tokens}) == compute_price_usd({}) == 0.0

@@ -212,7 +212,7 @@ def test_a_killed_job_goes_on_with_another_number_of_cards(clean_process, tmp_pa
     fingerprints = []
     clean_process.setattr(sample, "open_engine", lambda arguments: SimpleNamespace(settings={}))
     clean_process.setattr(
-        sample, "run_batches", lambda *_, fingerprint, **__: fingerprints.append(records.content_id(fingerprint))
+        sample, "run_batches", lambda *_, fingerprint, **__: fingerprints.append(records.hash_content(fingerprint))
     )
     for gpus, seed in ((1, 0), (2, 0), (2, 1)):
         arguments = f"sample base --problems {tmp_path}/problems.parquet --out {tmp_path}/out --model m --gpus {gpus}"

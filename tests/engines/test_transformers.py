@@ -22,10 +22,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from heal.engines import decoding
-from heal.engines import transformers as module
+from heal.engines import batched_model, decoding
 from heal.engines.base import Branch, Completion, Engine, Request, Sampling
-from heal.engines.decoding import ReservedLayer, choose, reserved_cache
+from heal.engines.decoding import ReservedLayer, choose_tokens, make_reserved_cache
 from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
 
@@ -106,7 +105,7 @@ def test_result_does_not_depend_on_the_batch(
 ) -> None:
     requests = make_requests()
     together = make().generate(requests, sampling)
-    monkeypatch.setattr(module, "UNIFORMS", 16)  # nor on how many random numbers are drawn at once
+    monkeypatch.setattr(batched_model, "UNIFORMS", 16)  # nor on how many random numbers are drawn at once
     assert [len(row) for row in together] == [len(r.seeds) for r in requests]
     assert {c.finish_reason for c in flatten(together)} == {"stop", "length"}
     assert max(len(c.token_ids) for c in flatten(together)) > 32
@@ -182,11 +181,11 @@ def test_score_equals_log_softmax(engine: TransformersEngine, monkeypatch: pytes
 
 def test_going_on_from_a_prefix(engine: TransformersEngine) -> None:
     greedy, question = Sampling(0, 1, 40), "w9 w8 w7"
-    start = engine.chat_ids(question)
+    start = engine.tokenize_chat(question)
     assert start == (3, 9, 8, 7, 4)
     ((whole,),) = engine.generate([Request(start, (0,))], greedy)
     cuts = range(1, len(whole.token_ids))
-    requests = [Request(engine.chat_ids(question, whole.token_ids[:k]), (0,), 40 - k) for k in cuts]
+    requests = [Request(engine.tokenize_chat(question, whole.token_ids[:k]), (0,), 40 - k) for k in cuts]
     for k, (tail,) in zip(cuts, engine.generate(requests, greedy), strict=True):
         assert tail.token_ids.tolist() == whole.token_ids[k:].tolist()
         np.testing.assert_allclose(tail.entropies, whole.entropies[k:], atol=1e-4)
@@ -214,7 +213,7 @@ def test_what_has_no_probability_is_never_drawn() -> None:
     """At the very edge of the interval too: the first token is cut off by top-p, the last has logit -inf."""
     logits = torch.tensor([[0.0, 9.0, 9.0, -torch.inf]] * 2)
     edges = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
-    tokens, logprobs, entropies = choose(logits, edges, Sampling(1, 0.9))
+    tokens, logprobs, entropies = choose_tokens(logits, edges, Sampling(1, 0.9))
     assert tokens.tolist() == [1, 2]
     p = logits[0].double().softmax(-1)[:3]
     np.testing.assert_allclose(logprobs, p[1].log(), atol=1e-6)
@@ -299,7 +298,7 @@ def test_ended_samples_cost_nothing(engine: TransformersEngine, monkeypatch: pyt
 
 
 def test_plain_cache_layers_are_replaced(engine: TransformersEngine) -> None:
-    assert all(type(layer) is ReservedLayer for layer in reserved_cache(engine.model.config, 8).layers)
+    assert all(type(layer) is ReservedLayer for layer in make_reserved_cache(engine.model.config, 8).layers)
 
 
 def test_sliding_window_model(tmp_path: Path, make: Callable[..., TransformersEngine]) -> None:

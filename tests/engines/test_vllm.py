@@ -50,7 +50,7 @@ def exact() -> TransformersEngine:
 
 @pytest.fixture(scope="module")
 def requests(exact: TransformersEngine) -> list[Request]:
-    return [Request(exact.chat_ids(p.question), (7 * i,)) for i, p in enumerate(puzzles.generate("dev", 12, 0))]
+    return [Request(exact.tokenize_chat(p.question), (7 * i,)) for i, p in enumerate(puzzles.generate("dev", 12, 0))]
 
 
 def test_greedy_gives_the_reference_engines_tokens_and_bounds_its_entropies(fast, exact, requests) -> None:
@@ -124,7 +124,7 @@ def test_settings_say_how_entropies_were_read(fast) -> None:
 
 
 def test_a_stage_runs_on_vllm_to_its_file(tmp_path: Path, fast, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`heal.pipeline.sample base` with engine.kind vllm: rows with both bounds, and GEAR says which cuts are certain."""
+    """`heal sample base` with engine.backend vllm: rows with both bounds, and GEAR says which cuts are certain."""
     from heal import records
     from heal.config.data import Dataset
     from heal.data import load_problems as problems

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heal.method.entropy import aggregate, entropy_bounds
+from heal.method.entropy import aggregate, bound_entropies
 
 
 @given(st.integers(2, 500))
 def test_uniform_entropy_is_ln_v_within_its_bounds(vocabulary):
     listed = min(20, vocabulary)
-    low, high = entropy_bounds(np.full(listed, -math.log(vocabulary)), vocabulary)
+    low, high = bound_entropies(np.full(listed, -math.log(vocabulary)), vocabulary)
     assert low <= math.log(vocabulary) + 1e-9 and high == pytest.approx(math.log(vocabulary))
 
 
@@ -21,7 +21,7 @@ def test_uniform_entropy_is_ln_v_within_its_bounds(vocabulary):
 def test_bounds_hold_the_entropy_and_are_exact_with_every_logprob(weights, listed):
     p = np.sort(np.array(weights) / sum(weights))[::-1]
     entropy = -(p * np.log(p)).sum()
-    low, high = entropy_bounds(np.log(p[:listed]), len(p))
+    low, high = bound_entropies(np.log(p[:listed]), len(p))
     assert low - 1e-9 <= entropy <= high + 1e-9
     if listed >= len(p):
         assert low == pytest.approx(entropy) == pytest.approx(high)

@@ -58,7 +58,7 @@ def test_the_likeliest_token_has_rank_one_and_every_rank_follows_from_the_logits
     rows = student_pass.ranks_of(engine, index_problems(problems), batch)
     assert [row["trace_id"] for row in rows] == ["t0", "t1", "t2", "t3"]  # the odd one cannot be read
     row, problem = rows[0], problems[0]
-    prompt = engine.chat_ids(problem["question"])
+    prompt = engine.tokenize_chat(problem["question"])
     new = [*engine.tokenizer.encode(problem["solution"], add_special_tokens=False), engine.tokenizer.eos_token_id]
     logits = engine.model(torch.tensor([[*prompt, *new]])).logits[0, len(prompt) - 1 : -1]
     own = logits.gather(-1, torch.tensor(new)[:, None])
