@@ -115,7 +115,7 @@ class Command(BaseModel):
         values = {}
         for name in type(self).model_fields:
             value = getattr(self, name)
-            values[name] = changed_options(value) if name in self.sections else plain(value)
+            values[name] = plain(changed_options(value) if name in self.sections else value)
         return values
 
 
