@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,7 +27,8 @@ from evals.tables.render import format_interval, format_markdown_table
 from heal import records
 from heal.command import Command, Section
 from heal.config.data import Dataset
-from heal.config.experiment import Model
+from heal.config.experiment import Gear, Model
+from heal.config.options import merge_options
 from heal.config.run_config import MethodSpec
 from heal.method.base import Method
 from heal.provenance import record_run
@@ -58,6 +59,10 @@ class WriteModelCard(Command):
     """lm-eval tasks that the student has answered (once per task)."""
     method_spec: Annotated[MethodSpec, Section("methods.{method}")]
     """The method with its options."""
+    gear: Annotated[Gear, Section("gear")] = Gear()
+    """The run's own GEAR."""
+    gear_variants: Annotated[dict[str, dict[str, Any]], Section("gear_variants")] = {}
+    """Further GEAR variants, one of which the method may use."""
     teacher_model: Annotated[Model, Section("teacher_models.{teacher}")]
     """The teacher."""
     student_model: Annotated[Model, Section("student_models.{student}")]
@@ -86,13 +91,15 @@ class WriteModelCard(Command):
                 seed=self.seed,
                 method=build_method(spec.method, spec.options, where="--method-spec", field=self.method),
             )
+            variant = self.gear_variants.get(student.method.variant or "", {})
+            gear = merge_options(self.gear.model_dump(), variant) if student.method.variant else None
             sources = [
                 Source("this student before training", describe_model(self.student_model), self.student_model.license),
                 Source("teacher", describe_model(self.teacher_model), self.teacher_model.license),
                 Source("training problems", self.problems.path or self.problems.source, self.license),
             ]
             front_matter = render_front_matter(self.student_model, student.method)
-            records.write_text(self.out, front_matter + render_model_card(student, sources))
+            records.write_text(self.out, front_matter + render_model_card(student, gear, sources))
 
 
 @dataclass(frozen=True)
@@ -226,7 +233,7 @@ training seed or teacher sampling seed gives another. Compare methods by the run
 
 {settings}
 
-Method options: `{options}`
+Method options: `{options}`{gear}
 
 Code at commit {commit}; {versions}.
 
@@ -256,8 +263,11 @@ training data. It was not prepared for any other use, and nothing was done to pr
 """
 
 
-def render_model_card(student: TrainedStudent, sources: Sequence[Source]) -> str:
-    """The model card without front matter. Raises HealError for missing files."""
+def render_model_card(student: TrainedStudent, gear: Mapping[str, Any] | None, sources: Sequence[Source]) -> str:
+    """The model card without front matter. Raises HealError for missing files.
+
+    gear: options of the GEAR variant that the method uses; None where it uses none.
+    """
     run, method, folder = student.run, student.method, student.folder
     training = read_json(folder / "training.json")
     commit, dirty = get_commit(read_json(get_provenance_path(folder)))
@@ -282,6 +292,7 @@ def render_model_card(student: TrainedStudent, sources: Sequence[Source]) -> str
         unreadable=len(training["left_out_unreadable"]),
         settings=tabulate_settings(training["options"]),
         options=json.dumps(method.options.model_dump(), sort_keys=True),
+        gear="" if gear is None else f"\n\nGEAR options: `{json.dumps(gear, sort_keys=True)}`",
         commit=(commit or "unknown") + (" with uncommitted changes" if dirty else ""),
         versions=", ".join(versions),
         sources=tabulate_sources(sources),

@@ -199,11 +199,18 @@ def describe_basis(rows: Sequence[ComparisonRow]) -> list[str]:
     teacher_seeds = min(row.n_teacher_seeds for row in compared)
     replicates = seeds if teacher_seeds == 1 else teacher_seeds
     limit = "" if replicates >= SEEDS_TO_RANK else f": enough to display, not to rank (at least {SEEDS_TO_RANK})"
-    covers = sorted({row.diff_covers for row in compared} - {""})
-    return [
-        f"Basis: {seeds} training seed(s) per method and {teacher_seeds} teacher sampling seed(s){limit}. "
-        f"The intervals cover {'; '.join(covers)}."
-    ]
+    basis = (
+        f"{format_count(seeds, 'training seed')} per method and {format_count(teacher_seeds, 'teacher sampling seed')}"
+    )
+    sentences = [f"Basis: {basis}{limit}."]
+    for covers in sorted({row.diff_covers for row in compared} - {""}):
+        sentences.append(f"Intervals of the differences cover: {covers}.")
+    return [" ".join(sentences)]
+
+
+def format_count(count: int, noun: str) -> str:
+    """3 training seeds; 1 training seed."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def describe_premises(premises: Mapping[tuple[str, int], Mapping[str, Any]]) -> tuple[list[str], list[str]]:
