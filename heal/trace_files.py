@@ -15,6 +15,8 @@ from typing import Literal
 
 ALLOCATIONS = ("uniform", "treated")
 DEFAULT_VARIANT = "default"
+EXTRA_BLOCK = 4
+"""Extra samples of a problem that are sampled at once, so that they share its prefill."""
 
 
 @dataclass(frozen=True)

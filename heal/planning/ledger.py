@@ -1,198 +1,302 @@
-"""`heal plan --from`: the plan of a run beside its ledger, to see what plans of this kind are worth.
+"""Compare a cost plan with what a run took, to see how good such plans are.
 
-Reads a run's problems, premise.json, provenance and answers, and its config. Writes to the terminal and, with --csv,
-the same numbers to a file. Two plans are compared: one with the assumptions as they stand, and one with the run's own
-shares (what premise.json tells), which says how much of the error is ignorance and how much is the model of cost.
-
-    heal plan --from results/mini
+Reads the run's problems, premise.json, provenance and answers, and its config. Two plans are compared: one with the
+assumptions as they are, and one with the shares that the run's premise.json measured. The second shows how much of the
+error comes from unknown shares and how much from the cost model.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
 
-from heal import registry
-from heal.config import experiment as config
 from heal.config.options import read_yaml
+from heal.config.run_config import RunConfig, read_run_config
 from heal.errors import HealError
-from heal.planning import assumptions
-from heal.planning.costs import TRACE_RULES, Setting, Stage, plan, settings
-from heal.planning.report import NOT_PLANNED, aligned, assumption_table, scope, whole
-from heal.provenance import ledger
-from heal.records import write_text
+from heal.planning.assumptions import set_assumptions
+from heal.planning.costs import EVALUATE_STUDENT, EVALUATE_TEACHER, EVALUATE_UNTRAINED, TRAIN, WARM_UP, Task, plan_costs
+from heal.planning.format import (
+    NOT_PLANNED,
+    align_rows,
+    describe_scope,
+    format_assumptions,
+    format_count,
+    format_ratio,
+    join_blocks,
+)
+from heal.planning.inputs import PlanInputs, collect_inputs
+from heal.provenance import build_ledger
+from heal.run_layout import CURRICULUM, STUDENT, TEACHER_EVALS, TRACES, UNTRAINED_EVALS
+from heal.trace_files import (
+    CONTINUATIONS,
+    EXTRA_SAMPLES,
+    GUIDED,
+    RANKS,
+    REPAIRS,
+    SAMPLES,
+    SCORES,
+    STUDENT_SAMPLES,
+    TRACE_FILES,
+)
+
+RULES = {
+    "sample guided": GUIDED.rule,
+    "sample extra": EXTRA_SAMPLES.rule,
+    "student-pass ranks": RANKS.rule,
+    "student-pass continuations": CONTINUATIONS.rule,
+    "repair": REPAIRS.rule,
+    "score": SCORES.rule,
+}
+"""Command → rule, for the commands that only one rule calls."""
+PLANS = ("plan", "own shares")
+"""Columns: the plan with its assumptions, and the plan with the run's own shares."""
+
+Amounts = dict[str, float]
+"""Quantity (jobs, tokens read, tokens written, seconds, GPU-seconds) → amount."""
 
 
-def shown_ratio(value: float) -> str:
-    return "-" if pd.isna(value) else f"{value:.2f}"
+@dataclass(frozen=True)
+class PlanComparison:
+    """A run next to its plans."""
+
+    run: Path
+    run_config: RunConfig
+    scope: str
+    shares: Mapping[str, float]
+    """Assumptions measured in the run."""
+    inputs: PlanInputs
+    """With these shares."""
+    table: pd.DataFrame
+
+    def format(self) -> str:
+        """The comparison as text for the terminal."""
+        sheet = self.inputs.assumptions["tflops_16bit"].source
+        head = [f"Cost plan and ledger of {self.run}", f"{self.run_config.where}: {self.scope}; {sheet}"]
+        blocks = [head, format_table(self.table), self.list_notes(), format_assumptions(self.inputs)]
+        return join_blocks(blocks)
+
+    def list_notes(self) -> list[str]:
+        """What the columns are, and what they leave out."""
+        shares = ", ".join(f"{key} {value:.3g}" for key, value in self.shares.items())
+        notes = [
+            "plan: the default assumptions and --assume. own shares: also the shares in the run's premise.json:",
+            f"  {shares}.",
+        ]
+        finished, planned = self.table.loc[self.table["quantity"] == "jobs", ["ledger", "plan"]].iloc[-1]  # the sum
+        if finished < planned:
+            notes.append(f"Unfinished run: {finished:.0f} of {planned:.0f} jobs.")
+        notes.append("Problems are counted in the run. Seconds: of all jobs, one after the other.")
+        notes += NOT_PLANNED
+        notes.append("  the tokens of the benchmarks' prompts, which no file records.")
+        return notes
 
 
-def rule_of(stage: str, output: str) -> str | None:
-    """The workflow's rule that wrote an output of the ledger; None for a stage that no plan holds."""
-    if stage == "heal.pipeline.student_pass":
-        return "student_ranks" if "/ranks/" in output else "student_continuations"
-    if (
-        stage == "heal.pipeline.sample"
-    ):  # traces/<teacher>/draw<d>/shards/guided/0.parquet, …/students/<student>/samples/0.parquet
-        folders = output.split("/")[3:]
-        if "students" in folders:
-            return "student_samples"
-        return next((f"{purpose}_samples" for purpose in ("guided", "extra") if purpose in folders), "base_samples")
-    if stage == "evals.run":
-        untrained, teacher = output.startswith("evals/students/"), Path(output).parent.name == "teacher"
-        return "evaluate_untrained" if untrained else "evaluate_teacher" if teacher else "evaluate_student"
-    if stage == "heal.training.train":  # models/<role>/<name>, students/<teacher>/…
-        return "warm_up" if output.startswith("models/") else "student"
-    return {"heal.pipeline.repair": "repairs", "heal.pipeline.score": "trace_scores"}.get(stage)
+def compare_with_run(
+    run: Path, config: Path | None, *, ablations: bool, comparisons: bool, gpu: str, assume: Mapping[str, float]
+) -> PlanComparison:
+    """A run next to its plans. Raises HealError for a folder that is no run, and for a run of an unknown config."""
+    path = config or find_config(run)
+    measured = measure_rules(run)
+    run_config = read_run_config(path)
+    trained = {file.parent.name for file in run.glob(f"{make_glob(CURRICULUM)}/curriculum.jsonl")}
+    ablations = ablations or bool(trained & set(run_config.experiment.ablations))
+    comparisons = comparisons or bool(trained & list_further_methods(run_config))
+    on_gpus = any(amounts["GPU-seconds"] for amounts in measured.values())
+    inputs = collect_inputs(
+        run_config,
+        ablations=ablations,
+        comparisons=comparisons,
+        gpu=gpu if on_gpus else "cpu",
+        assume=count_problems_of_run(run, run_config) | dict(assume),
+    )
+    shares = {key: value for key, value in measure_shares(run, inputs).items() if key not in assume}
+    assumptions = set_assumptions(inputs.assumptions, shares, f"premise.json of {run}")
+    own_inputs = replace(inputs, assumptions=assumptions)
+    plans = dict(zip(PLANS, (plan_costs(inputs), plan_costs(own_inputs)), strict=True))
+    scope = describe_scope(ablations, comparisons)
+    return PlanComparison(run, run_config, scope, shares, own_inputs, build_comparison(measured, plans))
 
 
-def measured(run: Path) -> dict[str, dict[str, float]]:
-    """Rule → jobs, tokens read and written, seconds and GPU-seconds, from provenance; answers' tokens from the answers.
-
-    The tokens of the benchmarks' prompts are recorded nowhere: a rule has no `tokens read` then.
-    """
-    found: dict[str, dict[str, float]] = {}
-    for row in ledger(run).fillna(0).to_dict("records"):
-        rule = rule_of(row["stage"], row["output"])
-        if rule is None:
-            continue
-        answers = sorted((run / row["output"]).parent.glob("*/answers.parquet")) if row["stage"] == "evals.run" else []
-        written = [pq.read_table(path, columns=["n_tokens"])["n_tokens"].to_pylist() for path in answers]
-        read = sum(row.get(f"{kind}_tokens", 0) for kind in ("prefill", "scored", "trained"))
-        here = found.setdefault(rule, {})
-        for key, value in {
-            "jobs": 1,
-            **({} if row["stage"] == "evals.run" else {"tokens read": read}),
-            "tokens written": row.get("generated_tokens", 0) + sum(map(sum, written)),
-            "seconds": row["seconds"],
-            "GPU-seconds": row["gpu_seconds"],
-        }.items():
-            here[key] = here.get(key, 0) + value
-    if not found:
-        fix = "give the folder of a run that has begun: results/<run>"
-        raise HealError("no provenance of a stage with a model", where=str(run), fix=fix)
-    return found
-
-
-def own_shares(run: Path, setting: Setting) -> dict[str, float]:
-    """The shares that a run's premise.json files tell, as assumptions; all teachers and draws together."""
-    e, paths = setting.experiment, sorted(run.glob("traces/*/draw*/premise.json"))
-    if not paths:
-        raise HealError("no premise.json", where=str(run / "traces"), fix="finish its traces: snakemake traces")
-    premises = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    problems = sum(one["problems"] for one in premises)
-    treated = sum(one["treated"] for one in premises)
-    bins = [part for one in premises for part in one["pass_rates"]]
-    low = sum(part["problems"] for part in bins if part["correct"] / part["samples"] < e.guided.pass_rate_below)
-    tried = treated * min(e.gear.traces_per_problem, e.sampling.n) * setting["repairable_share"]
-    accepted = {name: sum(one[name]["accepted"] for one in premises) for name in ("guided", "repairs")}
-    shares = {"treated_share": treated / problems, "guided_share": low / problems}
-    if treated:
-        guided = treated * (e.guided.n or e.sampling.n)
-        shares["guided_accepted"] = accepted["guided"] / guided
-        shares["repairs_accepted"] = min(1.0, accepted["repairs"] / (tried * e.gear.repairs_per_trace))
-    return shares
-
-
-def as_planned(stages: Sequence[Stage]) -> dict[str, dict[str, float]]:
-    """Rule → the quantities that `measured` has, all models together."""
-    found: dict[str, dict[str, float]] = {}
-    for one in stages:
-        here = found.setdefault(one.rule, {})
-        for key, value in {
-            "jobs": one.jobs,
-            "tokens read": one.tokens_read,
-            "tokens written": one.tokens_written,
-            "seconds": 3600 * one.hours,
-            "GPU-seconds": 3600 * one.gpu_hours,
-        }.items():
-            here[key] = here.get(key, 0) + value
-    return found
-
-
-def comparison(took: Mapping[str, Mapping[str, float]], plans: Mapping[str, Sequence[Stage]]) -> pd.DataFrame:
-    """One row per stage and quantity, then sums: the ledger's number; of each plan its number and plan / ledger."""
-    tables = {name: as_planned(stages) for name, stages in plans.items()}
-    titles = {one.rule: one.stage for stages in plans.values() for one in stages}
-    rows = []
-    for rule, title in titles.items():
-        for quantity, value in took.get(rule, {"jobs": 0}).items():
-            numbers = {name: planned.get(rule, {}).get(quantity, 0.0) for name, planned in tables.items()}
-            if value or (quantity != "GPU-seconds" and any(numbers.values())):
-                rows.append({"stage": title, "quantity": quantity, "ledger": value, **numbers})
-    frame = pd.DataFrame(rows)
-    tokens = frame["quantity"].str.startswith("tokens")
-    teacher = frame["stage"].isin([title for title, *_ in TRACE_RULES.values()])
-    sums = [
-        part.groupby("quantity", sort=False)[["ledger", *tables]].sum().reset_index().assign(stage=title)
-        for title, part in (("teacher's traces", frame[tokens & teacher]), ("all", frame[~tokens]))
-    ]
-    frame = pd.concat([frame, *sums], ignore_index=True)
-    for name in tables:
-        frame[f"{name}/ledger"] = (frame[name] / frame["ledger"]).where(frame["ledger"] > 0)
-    return frame
-
-
-def config_of(run: Path) -> str:
+def find_config(run: Path) -> Path:
     """The config file of a run, by its name. Raises HealError where none in config/ has it."""
     for path in sorted(Path("config").glob("*.yaml")):
         if read_yaml(path).get("run") == run.name:
-            return str(path)
+            return path
     raise HealError(f"no file in config/ has `run: {run.name}`", where=str(run), fix="give the run's config: --config")
 
 
-def command(arguments: argparse.Namespace) -> None:
-    """`heal plan --from`."""
-    run, given = Path(arguments.run), assumptions.parse(arguments.assume)
-    path, took = arguments.config or config_of(run), measured(run)
-    experiment = config.load(path)
-    # How many problems there were is read, not assumed: `limit` and decontamination leave no trace in the config.
-    counts = {f"problems.{f.stem}": pq.read_metadata(f).num_rows for f in sorted(run.glob("problems/*.parquet"))}
-    counts = {key: n for key, n in counts.items() if key[9:] in {"train", "dev", *experiment.problems.test}}
-    done = {file.parent.name for file in run.glob("curricula/*/draw*/*/*/curriculum.jsonl")}
-    with_ablations = arguments.ablations or bool(done & set(experiment.ablations))
-    further = {name for kind in experiment.comparisons for name in registry.comparisons(experiment)[kind].methods}
-    with_comparisons = arguments.comparisons or bool(done & further - {*experiment.methods, *experiment.ablations})
-    on_gpus = any(one["GPU-seconds"] for one in took.values())
-    setting = settings(
-        experiment,
-        where=path,
-        ablations=with_ablations,
-        comparisons=with_comparisons,
-        card=arguments.card if on_gpus else "cpu",
-        given=counts | given,
-    )
-    shares = {key: value for key, value in own_shares(run, setting).items() if key not in given}
-    own = replace(setting, assumed=assumptions.override(setting.assumed, shares, f"premise.json of {run}"))
-    frame = comparison(took, {"plan": plan(setting), "own shares": plan(own)})
-    ratios = ["plan/ledger", "own shares/ledger"]
-    header = ("stage", "quantity", "ledger", "plan", ratios[0], "own shares", ratios[1])
+def make_glob(pattern: str) -> str:
+    """A path pattern of heal.run_layout with `*` for every wildcard."""
+    return re.sub(r"\{\w+\}", "*", pattern)
+
+
+def list_further_methods(run_config: RunConfig) -> set[str]:
+    """Methods that are in none but the config's further comparisons."""
+    experiment = run_config.experiment
+    methods: set[str] = set()
+    for name in experiment.comparisons:
+        methods |= run_config.comparisons[name].methods.keys()
+    return methods - {*experiment.methods, *experiment.ablations}
+
+
+def count_problems_of_run(run: Path, run_config: RunConfig) -> dict[str, float]:
+    """`problems.SPLIT` → rows of the run's problem files: `limit` and decontamination may have shrunk them."""
+    counts: dict[str, float] = {}
+    for split in ("train", "dev", *run_config.experiment.problems.test):
+        path = run / f"problems/{split}.parquet"
+        if path.exists():
+            counts[f"problems.{split}"] = pq.read_metadata(path).num_rows
+    return counts
+
+
+def measure_rules(run: Path) -> dict[str, Amounts]:
+    """Rule → what its jobs took, from the provenance; tokens of answers from the answers.
+
+    The tokens of the benchmarks' prompts are recorded nowhere: evaluation rules have no `tokens read`. Raises HealError
+    for a run without provenance of a job with a model.
+    """
+    measured: dict[str, Amounts] = {}
+    for row in build_ledger(run).fillna(0).to_dict("records"):
+        rule = find_rule(row["command"], row["output"])
+        if rule is None:
+            continue
+        amounts = {"jobs": 1.0}
+        written = row.get("generated_tokens", 0)
+        if row["command"] == "evaluate":
+            written += count_answer_tokens((run / row["output"]).parent)
+        else:
+            amounts["tokens read"] = sum(row.get(f"{name}_tokens", 0) for name in ("prefill", "scored", "trained"))
+        amounts |= {"tokens written": written, "seconds": row["seconds"], "GPU-seconds": row["gpu_seconds"]}
+        add_amounts(measured, rule, amounts)
+    if not measured:
+        fix = "give the folder of a run that has begun: results/<run>"
+        raise HealError("no provenance of a job with a model", where=str(run), fix=fix)
+    return measured
+
+
+def find_rule(command: str, output: str) -> str | None:
+    """The rule that wrote an output of the ledger; None for a rule that no plan includes."""
+    path = Path(output)
+    if command == "sample base":
+        return STUDENT_SAMPLES.rule if "students" in path.parts else SAMPLES.rule
+    if command == "train":
+        return TRAIN if path.match(make_glob(STUDENT)) else WARM_UP
+    if command == "evaluate":
+        if path.parent.match(make_glob(UNTRAINED_EVALS)):
+            return EVALUATE_UNTRAINED
+        return EVALUATE_TEACHER if path.parent.match(make_glob(TEACHER_EVALS)) else EVALUATE_STUDENT
+    return RULES.get(command)
+
+
+def count_answer_tokens(folder: Path) -> int:
+    """Tokens of all answers of one evaluation."""
+    total = 0
+    for path in sorted(folder.glob("*/answers.parquet")):
+        total += sum(pq.read_table(path, columns=["n_tokens"])["n_tokens"].to_pylist())
+    return total
+
+
+def add_amounts(totals: dict[str, Amounts], rule: str, amounts: Amounts) -> None:
+    """Adds amounts to those of a rule."""
+    sums = totals.setdefault(rule, {})
+    for quantity, amount in amounts.items():
+        sums[quantity] = sums.get(quantity, 0) + amount
+
+
+def measure_shares(run: Path, inputs: PlanInputs) -> dict[str, float]:
+    """Assumptions as the run's premise.json files measured them, over all teachers and teacher sampling seeds.
+
+    Raises HealError for a run without premise.json.
+    """
+    experiment = inputs.experiment
+    files = sorted(run.glob(f"{make_glob(TRACES)}/premise.json"))
+    if not files:
+        raise HealError("no premise.json", where=str(run / "traces"), fix="finish its traces: snakemake traces")
+    problems, treated, guided, accepted_guided, accepted_repairs = 0, 0, 0, 0, 0
+    for file in files:
+        premise = json.loads(file.read_text("utf-8"))
+        problems += premise["problems"]
+        treated += premise["treated"]
+        accepted_guided += premise["guided"]["accepted"]
+        accepted_repairs += premise["repairs"]["accepted"]
+        guided += count_problems_below(premise, experiment.guided.pass_rate_below)
+    shares = {"treated_share": treated / problems, "guided_share": guided / problems}
+    if treated:
+        samples = treated * (experiment.guided.n or experiment.sampling.n)
+        cuts = treated * min(experiment.gear.traces_per_problem, experiment.sampling.n) * inputs["repairable_share"]
+        shares["guided_accepted"] = accepted_guided / samples
+        shares["repairs_accepted"] = min(1.0, accepted_repairs / (cuts * experiment.gear.repairs_per_trace))
+    return shares
+
+
+def count_problems_below(premise: Mapping[str, Any], pass_rate: float) -> int:
+    """Problems of a premise.json whose pass rate is lower."""
+    count = 0
+    for group in premise["pass_rates"]:
+        if group["correct"] / group["samples"] < pass_rate:
+            count += group["problems"]
+    return count
+
+
+def sum_plan(tasks: Sequence[Task]) -> dict[str, Amounts]:
+    """Rule → planned amounts, all models together."""
+    planned: dict[str, Amounts] = {}
+    for task in tasks:
+        amounts = {
+            "jobs": float(task.jobs),
+            "tokens read": task.tokens_read,
+            "tokens written": task.tokens_written,
+            "seconds": 3600 * task.hours,
+            "GPU-seconds": 3600 * task.gpu_hours,
+        }
+        add_amounts(planned, task.rule, amounts)
+    return planned
+
+
+def build_comparison(measured: Mapping[str, Amounts], plans: Mapping[str, Sequence[Task]]) -> pd.DataFrame:
+    """One row per rule and quantity, then sums: the ledger's amount, and each plan's amount and plan / ledger."""
+    planned = {name: sum_plan(tasks) for name, tasks in plans.items()}
+    rules: dict[str, None] = {}
+    for amounts in planned.values():
+        rules |= dict.fromkeys(amounts)
+    rows = []
+    for rule in rules:
+        for quantity, amount in measured.get(rule, {"jobs": 0}).items():
+            row = {"rule": rule, "quantity": quantity, "ledger": amount}
+            for name, by_rule in planned.items():
+                row[name] = by_rule.get(rule, {}).get(quantity, 0.0)
+            unplanned = quantity == "GPU-seconds" or not any(row[name] for name in planned)
+            if amount or not unplanned:
+                rows.append(row)
+    table = pd.DataFrame(rows)
+    tokens = table["quantity"].str.startswith("tokens")
+    teacher = table["rule"].isin([file.rule for file in TRACE_FILES if file.made_by == "teacher"])
+    parts = [table]
+    for title, part in (("teacher's traces", table[tokens & teacher]), ("all", table[~tokens])):
+        sums = part.groupby("quantity", sort=False)[["ledger", *planned]].sum().reset_index()
+        parts.append(sums.assign(rule=title))
+    table = pd.concat(parts, ignore_index=True)
+    for name in planned:
+        table[f"{name}/ledger"] = (table[name] / table["ledger"]).where(table["ledger"] > 0)
+    return table
+
+
+def format_table(table: pd.DataFrame) -> list[str]:
+    """The comparison as aligned lines."""
+    header = ["rule", "quantity", "ledger"]
+    for name in PLANS:
+        header += [name, f"{name}/ledger"]
     rows = [header]
-    for row in frame.to_dict("records"):
-        cells = [row["stage"], row["quantity"], *(whole(row[key]) for key in ("ledger", "plan"))]
-        cells += [shown_ratio(row[ratios[0]]), whole(row["own shares"]), shown_ratio(row[ratios[1]])]
-        rows.append(tuple(cells))
-    done_jobs, all_jobs = frame.loc[frame["quantity"] == "jobs", ["ledger", "plan"]].iloc[-1]  # the sums come last
-    told = [
-        "plan: with the defaults and --assume. own shares: with what the run's premise.json says, too:",
-        "  " + ", ".join(f"{key} {value:.3g}" for key, value in shares.items()) + ".",
-        *([f"The run is not whole: {done_jobs:.0f} of {all_jobs:.0f} jobs."] if done_jobs < all_jobs else []),
-        "Problems are counted in the run. Seconds: of all jobs, one after the other.",
-        f"Not compared: {NOT_PLANNED};",
-        "  the tokens of the benchmarks' prompts, which no file holds.",
-    ]
-    card = setting.assumed["tflops_16bit"].source
-    blocks = [
-        [f"Plan and ledger of {run}", f"{path}: {scope(with_ablations, with_comparisons)}; {card}"],
-        aligned(rows, 2),
-        told,
-    ]
-    if arguments.csv:
-        write_text(arguments.csv, frame.to_csv(index=False))
-    print("\n\n".join("\n".join(block) for block in [*blocks, assumption_table(own)]))
+    for row in table.to_dict("records"):
+        cells = [row["rule"], row["quantity"], format_count(row["ledger"])]
+        for name in PLANS:
+            cells += [format_count(row[name]), format_ratio(row[f"{name}/ledger"])]
+        rows.append(cells)
+    return align_rows(rows, 2)

@@ -1,157 +1,173 @@
-"""`heal plan`: the table of stages with what they will take, and under it what that rests on.
+"""Estimate what a run costs before anything is spent, or compare the estimate with a finished run.
 
-Reads a config, and the sizes of sample files of finished runs under results/. Writes to the terminal and, with --csv,
-the same numbers to a file.
+Reads a config, and the sizes of sample files of finished runs under results/. Prints one row per rule and model, then
+what the estimate rests on; --csv writes the same numbers to a file. Unknown quantities are assumptions, listed below
+the table; --assume sets one. `params.NAME` sets the size of a model, `problems.SPLIT` a number of problems.
 
-    heal plan --config my.yaml --ablations --card H100 --cards 8 --price 2.50
-    heal plan --config my.yaml --assume treated_share=0.3 trace_tokens=6000 params.big=32e9
+    heal plan --config my.yaml --ablations --gpu H100 --gpus 8 --price 2.50
+    heal plan --config my.yaml --assume treated_share=0.3 --assume trace_tokens=6000 --assume params.big=32e9
+    heal plan --from results/mini      # compare with what that run took
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
+from pydantic import Field
 
-from heal.config import experiment as config
-from heal.planning import assumptions
-from heal.planning.costs import Setting, Stage, plan, settings
+from heal.command import Command
+from heal.config.options import Count
+from heal.config.run_config import RunConfig, read_run_config
+from heal.planning.costs import Task, plan_costs
+from heal.planning.format import (
+    NOT_PLANNED,
+    align_rows,
+    describe_scope,
+    format_assumptions,
+    format_bytes,
+    format_count,
+    format_number,
+    join_blocks,
+)
+from heal.planning.inputs import PlanInputs, collect_inputs
+from heal.planning.ledger import compare_with_run
 from heal.records import write_text
 
-CHECKPOINT_BYTES = 12  # per parameter: the weights and AdamW's two moments, in float32
-CHECKPOINTS = 3  # heal.training.train keeps two, and has both while it writes the next
-NOT_PLANNED = "problems, grades, joining shards, curricula, tables, figures (CPU, no model); a distilling teacher"
-SUMS = ("jobs", "prompts", "tokens_read", "tokens_written", "hours", "gpu_hours", "disk_bytes", "fees")
+DEFAULT_CONFIG = Path("config/config.yaml")
+CHECKPOINT_BYTES_PER_PARAMETER = 12
+"""Weights and AdamW's two moments, in float32."""
+CHECKPOINTS = 3
+"""Training keeps two, and has both while it writes the next."""
 
 
-def sensible(value: float) -> str:
-    """A number with as many digits as it deserves."""
-    if not value:
-        return "-"
-    if value < 0.01:
-        return "<0.01"
-    return f"{value:,.2f}" if value < 10 else f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+class Plan(Command):
+    run_folder: Annotated[Path | None, Field(alias="from")] = None
+    """Folder of a finished run, results/<run>: compare the estimate with what it took."""
+    ablations: bool = False
+    """Include the ablations."""
+    comparisons: bool = False
+    """Include the config's further comparisons."""
+    limit: Count | None = None
+    """Shrink every problem set, as `snakemake --config limit=N`."""
+    gpu: str = "H100"
+    """GPU type (H200, H100, A100, …); cpu for none."""
+    gpus: Count = 1
+    """Number of GPUs, for the shortest possible duration."""
+    price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """US dollars per GPU-hour."""
+    assume: dict[str, float] = {}
+    """KEY=VALUE: replaces an assumption (repeatable)."""
+    csv: Path | None = None
+    """File to write the numbers to."""
 
+    def run(self) -> None:
+        if self.run_folder:
+            comparison = compare_with_run(
+                self.run_folder,
+                self.config,
+                ablations=self.ablations,
+                comparisons=self.comparisons,
+                gpu=self.gpu,
+                assume=self.assume,
+            )
+            table, text = comparison.table, comparison.format()
+        else:
+            table, text = self.estimate()
+        if self.csv:
+            write_text(self.csv, table.to_csv(index=False))
+        print(text)
 
-def whole(value: float) -> str:
-    return f"{value:,.0f}" if value else "-"
-
-
-def in_bytes(value: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 999.5:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} TB" if value < 999.5 else f"{value:,.0f} TB"
-
-
-def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
-    """Rows of equal length as lines; the first `left` columns stand to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    fit = [str.ljust] * left + [str.rjust] * (len(widths) - left)
-    return ["  ".join(f(c, w) for f, c, w in zip(fit, row, widths, strict=True)).rstrip() for row in rows]
-
-
-def money(stage: Stage, price: float | None) -> float:
-    return stage.gpu_hours * (price or 0) + stage.fees
-
-
-def table(stages: Sequence[Stage], price: float | None) -> list[str]:
-    header = ["stage", "model", "jobs", "prompts", "tokens read", "tokens written", "hours", "GPU-hours", "disk"]
-    priced = price is not None or any(one.fees for one in stages)
-    rows = [header + ["money"] * priced]
-    together = Stage("total", "", "", *(sum(getattr(one, field) for one in stages) for field in SUMS))
-    for one in [*stages, together]:
-        row = [one.stage, one.model, *map(whole, (one.jobs, one.prompts, one.tokens_read, one.tokens_written))]
-        row += [sensible(one.hours), sensible(one.gpu_hours), in_bytes(one.disk_bytes)]
-        rows.append(row + [sensible(money(one, price))] * priced)
-    return aligned(rows, 2)
-
-
-def notes(setting: Setting, stages: Sequence[Stage], cards: int) -> list[str]:
-    """What the table rests on, and what is not in it."""
-    e = setting.experiment
-    gpu_hours, cpu_hours = sum(one.gpu_hours for one in stages), sum(one.hours for one in stages if not one.gpu_hours)
-    told = ["A plan, not a measurement: as good as the assumptions below. Hours: of all jobs, one after the other."]
-    if gpu_hours:
-        at_work = "one card" if cards == 1 else f"{cards} cards"
-        told.append(f"With {at_work} always at work (--cards): {sensible(gpu_hours / cards)} hours, at best.")
-    if cpu_hours:
-        told.append(
-            f"Of these on the CPU: {sensible(cpu_hours)}; threads per job: {e.engine.threads} (engine.threads)."
+    def estimate(self) -> tuple[pd.DataFrame, str]:
+        """The plan of a config as a table, and as text for the terminal."""
+        run_config = read_run_config(self.config or DEFAULT_CONFIG)
+        if self.limit:
+            experiment = run_config.experiment.model_copy(update={"limit": self.limit})
+            run_config = RunConfig(experiment, run_config.where)
+        inputs = collect_inputs(
+            run_config,
+            ablations=self.ablations,
+            comparisons=self.comparisons,
+            gpu=self.gpu,
+            assume=self.assume,
+            results=Path("results"),
         )
-    told += [f"Not in it: {NOT_PLANNED};", "  waiting, failed jobs, fetching models."]
-    largest = max(setting.sizes[f"students.{student}"].total for student in e.students)
-    if not e.train.lora:
-        peak = in_bytes(largest * CHECKPOINT_BYTES * CHECKPOINTS)
-        told.append(f"Checkpoints take up to {peak} more per student while it is trained.")
-    counts = ", ".join(f"{split} {count:,.0f}" for split, count in setting.counts.items())
-    told.append(f"Problems: {counts}" + (" (train: before decontamination)." if e.problems.decontaminated else "."))
-    return told + [f"Parameters, {label}: {size.total:,.0f} ({size.source})." for label, size in setting.sizes.items()]
+        tasks = plan_costs(inputs)
+        scope = describe_scope(self.ablations, self.comparisons)
+        head = f"Cost plan of {run_config.where}, run {inputs.experiment.run!r}: {scope}; GPU: {self.gpu}"
+        head += f", {self.price:g} USD per GPU-hour" if self.price is not None else ""
+        notes = list_notes(inputs, tasks, self.gpus)
+        blocks = [[head], format_tasks(tasks, self.price), notes, format_assumptions(inputs)]
+        return tabulate_tasks(tasks, self.price), join_blocks(blocks)
 
 
-def assumption_table(setting: Setting) -> list[str]:
-    shown = [(key, one.value, one.source) for key, one in setting.assumed.items()]
-    rows = [(key, f"{value:,.0f}" if value >= 100 else f"{value:.3g}", source) for key, value, source in shown]
-    widest = max(len(value) for _, value, _ in rows)
-    return [
-        "Assumptions (--assume KEY=VALUE sets one):",
-        *aligned([(key, value.rjust(widest), source) for key, value, source in rows], 3),
-    ]
+def compute_usd(task: Task, price: float | None) -> float:
+    return task.gpu_hours * (price or 0) + task.fees
 
 
-def scope(ablations: bool, comparisons: bool) -> str:
-    """What of the workflow is planned."""
-    return "main comparison" + " and ablations" * ablations + ", further comparisons" * comparisons
+def tabulate_tasks(tasks: Sequence[Task], price: float | None) -> pd.DataFrame:
+    """One row per task."""
+    rows = []
+    for task in tasks:
+        rows.append(asdict(task) | {"usd": compute_usd(task, price)})
+    return pd.DataFrame(rows)
 
 
-def command(arguments: argparse.Namespace) -> None:
-    """`heal plan` before a run."""
-    path, price = arguments.config or "config/config.yaml", arguments.price
-    setting = settings(
-        config.load(path),
-        where=path,
-        ablations=arguments.ablations,
-        comparisons=arguments.comparisons,
-        card=arguments.card,
-        given=assumptions.parse(arguments.assume),
-        limit=arguments.limit,
-        results=Path("results"),
-    )
-    stages = plan(setting)
-    planned = scope(arguments.ablations, arguments.comparisons)
-    head = f"Plan of {path}, run {setting.experiment.run!r}: {planned}; card: {arguments.card}"
-    head += f", {price:g} per GPU-hour" if price is not None else ""
-    blocks = [[head], table(stages, price), notes(setting, stages, arguments.cards), assumption_table(setting)]
-    if arguments.csv:
-        frame = pd.DataFrame(map(asdict, stages))
-        write_text(arguments.csv, frame.assign(money=[money(one, price) for one in stages]).to_csv(index=False))
-    print("\n\n".join("\n".join(block) for block in blocks))
+def sum_tasks(tasks: Sequence[Task]) -> Task:
+    """The sums over all tasks, in a row `total`."""
+    total = Task("total", "", 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    for task in tasks:
+        total = replace(
+            total,
+            jobs=total.jobs + task.jobs,
+            prompts=total.prompts + task.prompts,
+            tokens_read=total.tokens_read + task.tokens_read,
+            tokens_written=total.tokens_written + task.tokens_written,
+            hours=total.hours + task.hours,
+            gpu_hours=total.gpu_hours + task.gpu_hours,
+            disk_bytes=total.disk_bytes + task.disk_bytes,
+            fees=total.fees + task.fees,
+        )
+    return total
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", help="the file (default: config/config.yaml; with --from: the one of that run)")
-    parser.add_argument("--from", dest="run", metavar="RUN", help="a run's folder: plan beside ledger")
-    parser.add_argument("--ablations", action="store_true", help="the ablations too")
-    parser.add_argument("--comparisons", action="store_true", help="the config's further comparisons too")
-    parser.add_argument("--limit", type=positive, help="as `snakemake --config limit=N`")
-    parser.add_argument("--card", default="H100", help=f"{', '.join(assumptions.CARDS)} (default: %(default)s)")
-    parser.add_argument("--cards", type=positive, default=1, help="how many, for the hours that pass at best")
-    parser.add_argument("--price", type=amount, help="money per GPU-hour")
-    parser.add_argument("--assume", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="see the output")
-    parser.add_argument("--csv", help="write the numbers to this file too")
+def format_tasks(tasks: Sequence[Task], price: float | None) -> list[str]:
+    """The table of tasks with their total; dollars only where there is a price or a fee."""
+    header = ["rule", "model", "jobs", "prompts", "tokens read", "tokens written", "hours", "GPU-hours", "disk"]
+    priced = price is not None or any(task.fees for task in tasks)
+    rows = [header + ["USD"] * priced]
+    for task in [*tasks, sum_tasks(tasks)]:
+        counts = (task.jobs, task.prompts, task.tokens_read, task.tokens_written)
+        row = [task.rule, task.model, *map(format_count, counts)]
+        row += [format_number(task.hours), format_number(task.gpu_hours), format_bytes(task.disk_bytes)]
+        rows.append(row + [format_number(compute_usd(task, price))] * priced)
+    return align_rows(rows, 2)
 
 
-def positive(word: str) -> int:
-    if (value := int(word)) < 1:
-        raise ValueError
-    return value
-
-
-def amount(word: str) -> float:
-    if not 0 <= (value := float(word)) < float("inf"):
-        raise ValueError
-    return value
+def list_notes(inputs: PlanInputs, tasks: Sequence[Task], gpus: int) -> list[str]:
+    """What the table rests on, and what it leaves out."""
+    experiment = inputs.experiment
+    gpu_hours, cpu_hours = 0.0, 0.0
+    for task in tasks:
+        gpu_hours += task.gpu_hours
+        cpu_hours += 0 if task.gpu_hours else task.hours
+    notes = ["An estimate, as good as the assumptions below. Hours: of all jobs, one after the other."]
+    if gpu_hours:
+        duration, count = format_number(gpu_hours / gpus), "one GPU" if gpus == 1 else f"{gpus} GPUs"
+        notes.append(f"With {count} always busy (--gpus): {duration} hours, at best.")
+    if cpu_hours:
+        threads = f"threads per job: {experiment.engine.threads} (engine.threads)"
+        notes.append(f"On the CPU: {format_number(cpu_hours)} of these hours; {threads}.")
+    notes += NOT_PLANNED
+    if not experiment.train.lora:
+        largest = max(inputs.sizes[f"students.{student}"].total for student in experiment.students)
+        peak = format_bytes(largest * CHECKPOINT_BYTES_PER_PARAMETER * CHECKPOINTS)
+        notes.append(f"Checkpoints take up to {peak} more per student while it is trained.")
+    counts = ", ".join(f"{split} {count:,.0f}" for split, count in inputs.problems.items())
+    notes.append(f"Problems: {counts}" + " (train: before decontamination)" * experiment.problems.decontaminated + ".")
+    for label, size in inputs.sizes.items():
+        notes.append(f"Parameters, {label}: {size.total:,.0f} ({size.source}).")
+    return notes

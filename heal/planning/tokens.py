@@ -1,0 +1,207 @@
+"""Estimate the tokens of everything that runs a model: trace files, training, benchmark answers.
+
+Reads nothing but the inputs of a plan. What is unknown before a run is an assumption (heal.planning.assumptions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from heal.config.experiment import Gear
+from heal.planning.inputs import PlanInputs
+from heal.trace_files import (
+    ALLOCATIONS,
+    CONTINUATIONS,
+    DEFAULT_VARIANT,
+    EXTRA_BLOCK,
+    EXTRA_SAMPLES,
+    GRADES,
+    GUIDED,
+    RANKS,
+    REPAIRS,
+    SAMPLES,
+    SCORES,
+    STUDENT_SAMPLES,
+    TraceFile,
+)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Prompts, tokens read (prefilled, scored or trained on) and tokens written."""
+
+    prompts: float = 0.0
+    read: float = 0.0
+    written: float = 0.0
+
+    def scale(self, factor: float) -> Tokens:
+        return Tokens(factor * self.prompts, factor * self.read, factor * self.written)
+
+
+def add_tokens(parts: Iterable[Tokens]) -> Tokens:
+    prompts, read, written = 0.0, 0.0, 0.0
+    for part in parts:
+        prompts += part.prompts
+        read += part.read
+        written += part.written
+    return Tokens(prompts, read, written)
+
+
+def list_made_files(inputs: PlanInputs) -> dict[str, TraceFile]:
+    """Path → file, of all trace files that the workflow makes for one teacher and teacher sampling seed."""
+    run_config = inputs.run_config
+    wanted = [SAMPLES, GRADES, GUIDED, REPAIRS.of(variant=DEFAULT_VARIANT)]  # the premise
+    for name in inputs.methods:
+        wanted += run_config.methods[name].needs()
+    if inputs.experiment.problems.train.from_world:  # audits and figures
+        for variant in run_config.list_variants(inputs.methods):
+            wanted += [REPAIRS.of(variant=variant), SCORES.of(variant=variant)]
+    files: dict[str, TraceFile] = {}
+    while wanted:
+        file = wanted.pop()
+        if file.path not in files:
+            files[file.path] = file
+            wanted += file.parents
+    return dict(sorted(files.items()))
+
+
+def estimate_trace_tokens(inputs: PlanInputs) -> dict[str, Tokens]:
+    """Path → tokens of each trace file that a model makes, for one teacher sampling seed; `{student}` stays open."""
+    samples = estimate_samples(inputs)
+    tokens = {
+        SAMPLES.path: samples,
+        STUDENT_SAMPLES.path: samples,
+        GUIDED.path: estimate_guided_samples(inputs),
+        RANKS.path: estimate_ranks(inputs),
+        CONTINUATIONS.path: estimate_continuations(inputs),
+    }
+    for variant, gear in inputs.run_config.gear_variants.items():
+        tokens[REPAIRS.of(variant=variant).path] = estimate_repairs(inputs, gear)
+        tokens[SCORES.of(variant=variant).path] = estimate_scores(inputs, variant, gear)
+        for allocation in ALLOCATIONS:
+            extra = EXTRA_SAMPLES.of(variant=variant, allocation=allocation)
+            matched = [tokens[parent.path] for parent in extra.parents if parent.made_by == "teacher"]
+            tokens[extra.path] = estimate_extra_samples(inputs, add_tokens(matched))
+    return tokens
+
+
+def estimate_samples(inputs: PlanInputs) -> Tokens:
+    """Base samples of the training problems, by a teacher or a student."""
+    problems = inputs.problems["train"]
+    samples = problems * inputs.experiment.sampling.n
+    return Tokens(problems, problems * inputs["prompt_tokens"], samples * inputs["trace_tokens"])
+
+
+def count_guided_problems(inputs: PlanInputs) -> float:
+    return inputs.problems["train"] * inputs["guided_share"]
+
+
+def count_guided_samples(inputs: PlanInputs) -> float:
+    """Answer-guided samples of all problems."""
+    experiment = inputs.experiment
+    return count_guided_problems(inputs) * (experiment.guided.n or experiment.sampling.n)
+
+
+def count_solved_problems(inputs: PlanInputs) -> float:
+    return inputs.problems["train"] * (1 - inputs["treated_share"])
+
+
+def count_cuts(inputs: PlanInputs, gear: Gear) -> float:
+    """Wrong traces that GEAR cuts."""
+    treated = inputs.problems["train"] * inputs["treated_share"]
+    return treated * min(gear.traces_per_problem, inputs.experiment.sampling.n) * inputs["repairable_share"]
+
+
+def estimate_guided_samples(inputs: PlanInputs) -> Tokens:
+    """Answer-guided samples: the hint stands in every prompt."""
+    problems = count_guided_problems(inputs)
+    read = problems * (inputs["prompt_tokens"] + inputs["hint_tokens"])
+    return Tokens(problems, read, count_guided_samples(inputs) * inputs["trace_tokens"])
+
+
+def estimate_repairs(inputs: PlanInputs, gear: Gear) -> Tokens:
+    """Repairs of one GEAR variant; a teacher's hint is one more prompt per cut."""
+    cuts = count_cuts(inputs, gear)
+    repairs = cuts * gear.repairs_per_trace
+    kept_tokens = inputs["kept_share"] * inputs["trace_tokens"]
+    hint_tokens = inputs["hint_tokens"] * (gear.hint.source != "none")
+    hint_prompts = cuts * (gear.hint.source == "teacher")
+    context = inputs["prompt_tokens"] + kept_tokens + hint_tokens
+    written = repairs * (inputs["trace_tokens"] - kept_tokens) + hint_prompts * hint_tokens
+    return Tokens(cuts + hint_prompts, cuts * context + hint_prompts * context, written)
+
+
+def estimate_scores(inputs: PlanInputs, variant: str, gear: Gear) -> Tokens:
+    """Scores of one GEAR variant: accepted repairs, the teacher's own traces, and guided samples if PURE filters them.
+
+    Each trace is read twice, and read up to a number of points at which the gold answer's probability is measured.
+    """
+    scoring = inputs.experiment.scoring
+    trace_tokens = inputs["trace_tokens"]
+    scored = count_cuts(inputs, gear) * gear.repairs_per_trace * inputs["repairs_accepted"]
+    scored += min(scoring.calibration_traces, count_solved_problems(inputs))
+    if scores_guided_samples(inputs, variant):
+        scored += count_guided_samples(inputs) * inputs["guided_accepted"]
+    points = 1 + min(scoring.max_points, trace_tokens / inputs["step_tokens"])
+    per_trace = 2 * (inputs["prompt_tokens"] + trace_tokens) + points * inputs["point_tokens"]
+    return Tokens(scored, scored * per_trace)
+
+
+def scores_guided_samples(inputs: PlanInputs, variant: str) -> bool:
+    """Whether a method filters answer-guided samples by the scores of this GEAR variant."""
+    methods = inputs.run_config.methods.values()
+    return any(method.scores_guided and method.variant == variant for method in methods)
+
+
+def estimate_extra_samples(inputs: PlanInputs, matched: Tokens) -> Tokens:
+    """Extra samples that take as many tokens as the matched files, in blocks that share a prompt."""
+    block_tokens = EXTRA_BLOCK * inputs["trace_tokens"]
+    blocks = (matched.read + matched.written) / (block_tokens + inputs["prompt_tokens"])
+    return Tokens(blocks, blocks * inputs["prompt_tokens"], blocks * block_tokens)
+
+
+def estimate_ranks(inputs: PlanInputs) -> Tokens:
+    """A student's pass over every sample of the solved problems, at most."""
+    samples = count_solved_problems(inputs) * inputs.experiment.sampling.n
+    return Tokens(samples, samples * (inputs["prompt_tokens"] + inputs["trace_tokens"]))
+
+
+def estimate_continuations(inputs: PlanInputs) -> Tokens:
+    """A student's continuations from evenly spaced cuts of correct samples."""
+    prefixes, trace_tokens = inputs.experiment.prefixes, inputs["trace_tokens"]
+    prompts = count_solved_problems(inputs) * prefixes.traces_per_problem * prefixes.cuts
+    kept_tokens = trace_tokens * (prefixes.cuts - 1) / (2 * prefixes.cuts)
+    written = prompts * prefixes.continuations * (trace_tokens - kept_tokens)
+    return Tokens(prompts, prompts * (inputs["prompt_tokens"] + kept_tokens), written)
+
+
+def estimate_answers(inputs: PlanInputs) -> Tokens:
+    """Answers of one model to all benchmarks."""
+    parts = []
+    for benchmark in inputs.benchmarks.values():
+        answers = inputs.problems[benchmark.split] * benchmark.repeats
+        written = answers * inputs["answer_share"] * benchmark.max_tokens
+        parts.append(Tokens(answers, answers * inputs["prompt_tokens"], written))
+    return add_tokens(parts)
+
+
+def estimate_training(inputs: PlanInputs, conversations: float) -> Tokens:
+    """Training on so many conversations, repeats included."""
+    return Tokens(conversations, conversations * (inputs["prompt_tokens"] + inputs["trace_tokens"]))
+
+
+def estimate_optimizer_steps(inputs: PlanInputs, name: str) -> int:
+    """Optimizer steps of one student of a method; by epochs, over at most what the method's trace files can give."""
+    options, method = inputs.run_config.get_training(name), inputs.run_config.methods[name]
+    needs = method.needs()
+    examples_per_problem = 1.0
+    if needs:
+        share = 1 - inputs["treated_share"]
+        if GUIDED in needs:
+            share += inputs["guided_share"]
+        if any(file.schema == "repairs" for file in needs):
+            share += inputs["treated_share"]
+        pace = method.pace or inputs.experiment.pace
+        examples_per_problem = pace.max_per_problem * share
+    return options.count_optimizer_steps(examples_per_problem * inputs.problems["train"])
