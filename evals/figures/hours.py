@@ -48,11 +48,11 @@ QUANTITIES = {"gpu_seconds": "GPU-hours", "seconds": "hours of all jobs, one aft
 class PlotHours(FigureCommand):
     name = "plot-hours"
 
-    run_name: Annotated[str, Section("run")]
-    """Name of the run: results/<run> is its folder."""
+    run_folder: Annotated[Path, Section("comparisons.main.run")]
+    """Folder of the run, results/<run>."""
 
     def build_figure(self) -> tuple[Figure, pd.DataFrame]:
-        numbers = sum_hours(build_ledger(Path("results") / self.run_name))
+        numbers = sum_hours(build_ledger(self.run_folder))
         return plot_hours(numbers), numbers
 
 
@@ -76,7 +76,7 @@ def sum_hours(ledger: pd.DataFrame) -> pd.DataFrame:
         work = work.assign(part=list(map(find_part, work["output"])))
         work = work[work["part"].isin(PARTS)]
     if not len(ledger) or work.empty:
-        raise HealError("no provenance of a rule that did work", where="results/<run>", fix="run the workflow first")
+        raise HealError("no provenance of a rule that did work", where="--run-folder", fix="run the workflow first")
     sums = work.groupby("part").agg(
         jobs=("seconds", "size"), seconds=("seconds", "sum"), gpu_seconds=("gpu_seconds", "sum")
     )

@@ -77,7 +77,7 @@ def collect_anomalies(
     rows = []
     for score, origin in zip(repair_scores, origins, strict=True):
         trace_id = score["trace_id"]
-        rows.append([trace_id, str(origin), pure.anomaly(score, options), trace_id in kept_ids])
+        rows.append([trace_id, str(origin), pure.compute_anomaly(score, options), trace_id in kept_ids])
     return pd.DataFrame(rows, columns=COLUMNS).sort_values(["error", "trace_id"])
 
 

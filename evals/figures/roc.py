@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -26,12 +27,10 @@ from evals.audits.pure import ERROR_ORIGINS, classify_scored, compute_suspicions
 from evals.figures import style
 from evals.figures.base import FigureCommand
 from evals.figures.style import plt
-from evals.results import Run, open_run
 from evals.stats import compute_auroc
-from heal import records
+from heal import records, run_layout
 from heal.command import Section
 from heal.config.experiment import Pure
-from heal.config.run_config import ComparisonView
 from heal.records import Row
 from heal.trace_files import DEFAULT_VARIANT, REPAIRS, SCORES
 
@@ -67,8 +66,12 @@ class ScoredRepairs(NamedTuple):
 class PlotRoc(FigureCommand):
     name = "plot-roc"
 
-    view: Annotated[ComparisonView, Section("comparisons.main")]
-    """The main comparison, for the run's teachers and teacher sampling seeds."""
+    run_folder: Annotated[Path, Section("comparisons.main.run")]
+    """Folder of the run, results/<run>."""
+    teachers: Annotated[list[str], Section("comparisons.main.teachers")]
+    """Names of the teachers."""
+    teacher_seeds: Annotated[int, Section("comparisons.main.teacher_seeds")] = 1
+    """Number of teacher sampling seeds."""
     variant: str = DEFAULT_VARIANT
     """GEAR variant whose repairs are judged."""
     pure: Annotated[Pure, Section("pure")] = Pure()
@@ -77,27 +80,25 @@ class PlotRoc(FigureCommand):
     """Base seed of the run."""
 
     def build_figure(self) -> tuple[Figure, pd.DataFrame]:
-        run = open_run(self.view)
-        problems = records.read(run.folder / "problems" / "train.parquet", "problems")
+        problems = records.read(self.run_folder / "problems" / "train.parquet", "problems")
         gold = {row["problem_id"]: row["answer"] for row in problems}
         truth = Truth(problems)
         parts = []
-        for teacher in run.teachers:
-            numbers = compute_roc(read_scored_repairs(run, teacher, self.variant), truth, self.pure, gold, self.seed)
+        for teacher in self.teachers:
+            numbers = compute_roc(self.read_scored_repairs(teacher), truth, self.pure, gold, self.seed)
             parts.append(numbers.assign(teacher=teacher))
         numbers = pd.concat(parts)[["teacher", *COLUMNS]]
         return plot_roc(numbers), numbers
 
-
-def read_scored_repairs(run: Run, teacher: str, variant: str) -> list[ScoredRepairs]:
-    """Scores and repairs of every teacher sampling seed. Raises HealError for a missing file."""
-    parts = []
-    for teacher_seed in range(run.teacher_seeds):
-        folder = run.get_traces_folder(teacher, teacher_seed)
-        scores = records.read(folder / SCORES.of(variant=variant).path, SCORES.schema)
-        repairs = records.read(folder / REPAIRS.of(variant=variant).path, REPAIRS.schema)
-        parts.append(ScoredRepairs(scores, repairs))
-    return parts
+    def read_scored_repairs(self, teacher: str) -> list[ScoredRepairs]:
+        """Scores and repairs of every teacher sampling seed. Raises HealError for a missing file."""
+        parts = []
+        for teacher_seed in range(self.teacher_seeds):
+            folder = self.run_folder / run_layout.TRACES.format(teacher=teacher, teacher_seed=teacher_seed)
+            scores = records.read(folder / SCORES.of(variant=self.variant).path, SCORES.schema)
+            repairs = records.read(folder / REPAIRS.of(variant=self.variant).path, REPAIRS.schema)
+            parts.append(ScoredRepairs(scores, repairs))
+        return parts
 
 
 def compute_roc(
