@@ -2,27 +2,26 @@
 
 import json
 import random
-import sys
 
 import pytest
 
-from evals.tables import comparison as tables
-from heal import records
+from heal import cli, records
 from heal.config import experiment as config
 from heal.config.data import Dataset, Decontamination
 from heal.data import decontaminate
 from heal.data import load_problems as problems
-from heal.data.decontaminate import words
+from heal.data.decontaminate import split_words
 from heal.errors import HealError
 from tests.support import run_factory
 from tests.support.paths import FILES, ROOT
+from tests.support.tables import write_comparison
 
 WORDS = [f"word{n}" for n in range(15)]
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
 
 
 def make_problem(question, source="x"):
-    problem_id = records.content_id(question)
+    problem_id = records.hash_content(question)
     return {"problem_id": problem_id, "question": question, "answer": "1", "solution": None, "source": source} | {
         "difficulty": "unknown"
     }
@@ -40,11 +39,11 @@ def list_removed(train, held_out, **options):
 
 def test_words_are_the_same_whatever_case_punctuation_and_spacing():
     assert (
-        words("Find $x$, if\n\\log_{2}(X) = 1.")
-        == words("find  x if \\log_2 x=1")
+        split_words("Find $x$, if\n\\log_{2}(X) = 1.")
+        == split_words("find  x if \\log_2 x=1")
         == ("find", "x", "if", "log", "2", "x", "1")
     )
-    assert words("Größe 5") == ("größe", "5") and words("$$") == ()
+    assert split_words("Größe 5") == ("größe", "5") and split_words("$$") == ()
 
 
 def test_n_equal_words_are_an_overlap_and_one_less_is_none():
@@ -114,18 +113,17 @@ def test_real_questions_that_share_13_words_are_found():
     assert all(len(hit.split()) == 13 for hit in hits)
 
 
-def run_decontaminate(folder, monkeypatch, train, held, *options):
+def run_decontaminate(folder, train, held, *options):
     for name, rows in (("train", train), ("bench", held)):
         records.write(folder / f"{name}.parquet", "problems", [make_problem(text) for text in rows])
     arguments = ["--problems", folder / "train.parquet", "--held-out", folder / "bench.parquet", *options]
     arguments += ["--out", folder / "left.parquet", "--report", folder / "report.json"]
-    monkeypatch.setattr(sys, "argv", ["heal.data.decontaminate", *map(str, arguments)])
-    decontaminate.main()
+    cli.main(["decontaminate", *map(str, arguments)])
     return json.loads((folder / "report.json").read_text())
 
 
-def test_the_command_writes_what_is_left_and_the_list_of_what_is_not(tmp_path, monkeypatch, capsys):
-    report = run_decontaminate(tmp_path, monkeypatch, ["same", "other"], ["Same!"])
+def test_the_command_writes_what_remains_and_a_report_of_what_does_not(tmp_path, capsys):
+    report = run_decontaminate(tmp_path, ["same", "other"], ["Same!"])
     assert [row["question"] for row in records.read(tmp_path / "left.parquet", "problems")] == ["other"]
     assert report["problems"] == [
         {
@@ -136,17 +134,17 @@ def test_the_command_writes_what_is_left_and_the_list_of_what_is_not(tmp_path, m
     ]
     assert "1 of 2 training problems removed" in capsys.readouterr().out
     first = (tmp_path / "report.json").read_bytes()
-    run_decontaminate(tmp_path, monkeypatch, ["same", "other"], ["Same!"])
+    run_decontaminate(tmp_path, ["same", "other"], ["Same!"])
     assert (tmp_path / "report.json").read_bytes() == first
 
 
-def test_training_problems_that_are_all_held_out_are_an_error(tmp_path, monkeypatch):
+def test_training_problems_that_are_all_held_out_are_an_error(tmp_path):
     with pytest.raises(HealError, match="every training problem is also held out"):
-        run_decontaminate(tmp_path, monkeypatch, ["same"], ["Same!"])
+        run_decontaminate(tmp_path, ["same"], ["Same!"])
     assert not (tmp_path / "left.parquet").exists()
 
 
-def test_it_is_on_unless_the_training_problems_are_mini():
+def test_it_is_on_unless_a_world_generates_the_training_problems():
     root = ROOT
     mini = config.load(root / "config/config.yaml").problems
     assert not mini.decontaminated
@@ -161,20 +159,15 @@ def test_it_is_on_unless_the_training_problems_are_mini():
         )
 
 
-def test_the_table_counts_what_was_removed_and_left_out(tmp_path, monkeypatch):
+def test_the_table_counts_what_was_removed_and_left_out(tmp_path):
     folder = run_factory.write_run(tmp_path / "run", accuracy={"rs": 0.3, "heal": 0.4, "oracle": 0.5})
-    arguments = run_factory.make_table_arguments(folder, tmp_path / "main.csv")
-    monkeypatch.setattr(sys, "argv", ["evals.tables.comparison", *arguments])
-    tables.main()
+    write_comparison(folder, tmp_path / "main.csv")
     assert "Decontamination" not in (tmp_path / "main.md").read_text()
     _, report = decontaminate.decontaminate(
         [make_problem("a"), make_problem("b")], {"b": [make_problem("A")]}, Decontamination()
     )
     records.write_json(tmp_path / "report.json", report)
     records.write_json(folder / "problems/b.parquet.provenance.json", {"left_out": [{"where": "row 1", "reason": "x"}]})
-    monkeypatch.setattr(
-        sys, "argv", ["evals.tables.comparison", *arguments, "--decontamination", str(tmp_path / "report.json")]
-    )
-    tables.main()
+    write_comparison(folder, tmp_path / "main.csv", decontamination=tmp_path / "report.json")
     text = (tmp_path / "main.md").read_text()
     assert "1 of 2 training problems removed" in text and "(b 1)" in text and "Problems of b: 1 rows" in text

@@ -87,7 +87,7 @@ def test_each_axis_widens_the_interval():
 
 
 def test_a_teacher_seed_is_resampled_with_its_training_seeds():
-    """Teacher seeds differ, training seeds do not: resampling pairs of both would hide that only two are independent."""
+    """Where only teacher seeds differ, resampling (teacher seed, training seed) pairs would give a narrow interval."""
     by_group = np.repeat([0.0, 1.0], 20)[:, None] * np.ones(100)
     assert get_bounds(stats.compute_crossed_bootstrap(by_group, groups=2)) == pytest.approx((0.0, 1.0))
     low, high = get_bounds(stats.compute_crossed_bootstrap(by_group))

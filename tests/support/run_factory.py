@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from heal import records
+from heal.config.run_config import ComparisonView, MethodSpec
 from heal.method.steps import split_text
 from heal.records import Row, hash_content
+from heal.registry import build_method
 from heal.worlds.mini import puzzles
 
-METHODS = {"rs": {"kind": "rejection_sampling"}, "heal": {"kind": "heal"}, "oracle": {"kind": "reference_sft"}}
+METHODS = {"rs": "rejection_sampling", "heal": "heal", "oracle": "reference_sft"}
 USAGE = {"prefill": 1000, "generated": 5000, "scored": 0}
 
 
@@ -45,20 +46,18 @@ def write_run(
     folder: Path,
     *,
     accuracy: Mapping[str, float],
-    seeds: int = 3,
-    draws: int = 1,
+    training_seeds: int = 3,
+    teacher_seeds: int = 1,
     questions: int = 40,
     repeats: int = 4,
     holds: bool = True,
     order: Callable[[list[Row]], list[Row]] = list,
-    methods: Mapping[str, Mapping[str, Any]] = METHODS,
+    methods: Mapping[str, str] = METHODS,
 ) -> Path:
     """Answers, curricula, training logs and token counts of one teacher `t` and student `s` on the benchmark `b`.
 
     Methods with the same accuracy get the same answers; `order` reorders the rows of every answers file.
     """
-    from heal.registry import build
-
     train = [make_problem(puzzle) for puzzle in puzzles.generate("train", 12, seed=0)]
     records.write(folder / "problems/train.parquet", "problems", train)
     test = [make_problem(puzzle) for puzzle in puzzles.generate("hard", questions, seed=0)]
@@ -76,19 +75,18 @@ def write_run(
 
     evaluate(folder / "evals/t/teacher", 0.45, 0)
     evaluate(folder / "evals/students/s", 0.05, 1)
-    for draw in range(draws):
-        traces = folder / f"traces/t/draw{draw}"
+    for teacher_seed in range(teacher_seeds):
+        traces = folder / f"traces/t/teacher_seed{teacher_seed}"
         records.write_json(traces / "premise.json", {"holds": holds, "reasons": [] if holds else ["no hint uplift"]})
         for name, share in accuracy.items():
-            for file in build(methods[name], where="test", field=name).needs():
-                kind = "samples" if "/" not in file else file.split("/")[0]
-                kind = {"grades.parquet": "grades", "guided.parquet": "guided"}.get(file, kind)
-                records.write(traces / file, kind, [], usage={} if kind == "grades" else USAGE)
-            place = f"t/draw{draw}/s/{name}"
+            for file in build_method(methods[name], {}, where="test", field=name).needs():
+                usage = {} if file.schema == "grades" else USAGE
+                records.write(traces / file.path, file.schema, [], usage=usage)
+            place = f"t/teacher_seed{teacher_seed}/s/{name}"
             curriculum = [make_conversation(row, 1 + i % 3) for i, row in enumerate(train)]
             records.write_jsonl(folder / "curricula" / place / "curriculum.jsonl", curriculum)
-            for seed in range(seeds):
-                evaluate(folder / "evals" / place / f"seed{seed}", share, 2 + draw, seed)
+            for seed in range(training_seeds):
+                evaluate(folder / "evals" / place / f"seed{seed}", share, 2 + teacher_seed, seed)
                 student = folder / "students" / place / f"seed{seed}"
                 records.write_json(student / "training.json", {"tokens": {"total": 100 + seed, "supervised": 50}})
                 lines = [f"{row['id']},{row['stage']},sample,{2 + i % 2}" for i, row in enumerate(curriculum)]
@@ -107,12 +105,23 @@ def make_conversation(row: Row, stage: int) -> Row:
     }
 
 
-def make_table_arguments(
-    run: Path, out: Path, *, seeds: int = 3, draws: int = 1, methods: Mapping[str, Any] = METHODS
-) -> list[str]:
-    axes = ["--run", run, "--teachers", "t", "--students", "s", "--benchmarks", "b", "greedy", "--methods", *methods]
-    costs = ["--methods-json", json.dumps(methods), "--reference-method", "rs"]
-    return [*map(str, axes), "--seeds", str(seeds), "--draws", str(draws), *costs, "--out", str(out)]
+def make_view(
+    run: Path, *, training_seeds: int = 3, teacher_seeds: int = 1, methods: Mapping[str, str] = METHODS, **changes: Any
+) -> ComparisonView:
+    """The comparison `main` of a run that `write_run` wrote."""
+    fields = {
+        "name": "main",
+        "title": "Methods compared",
+        "run": str(run),
+        "reference": "rs",
+        "teachers": ["t"],
+        "students": ["s"],
+        "methods": {name: MethodSpec(method=method) for name, method in methods.items()},
+        "benchmarks": ["b", "greedy"],
+        "teacher_seeds": teacher_seeds,
+        "training_seeds": training_seeds,
+    }
+    return ComparisonView(**fields | changes)
 
 
 def make_wrong_steps(puzzle: puzzles.Puzzle, error: int) -> list[str]:

@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-import pytest
 
-from evals import check_reference as check
-from evals.tables import comparison as tables
-from evals.tables import details
+from evals.check_reference import CheckReference
+from evals.tables.comparison import TabulateComparison
+from evals.tables.details import TabulateDetails
 from heal import records
-from tests.support.run_factory import make_table_arguments
+from tests.support.run_factory import make_view
 
 ACCURACY = {"rs": 0.3, "heal": 0.6, "oracle": 0.3}
 
 
-def write_detail_tables(monkeypatch: pytest.MonkeyPatch, run: Path, **axes: int) -> Path:
+def write_comparison(run: Path, out: Path | None = None, decontamination: Path | None = None, **view: Any) -> Path:
+    """The csv of the comparison; `view`: what differs from `make_view`'s defaults."""
+    out = out or run / "tables/main.csv"
+    comparison = make_view(run, **view)
+    TabulateComparison(comparison="main", view=comparison, decontamination=decontamination, out=out).run()
+    return out
+
+
+def write_detail_tables(run: Path, **view: Any) -> Path:
     """The folder with the comparison and its details."""
-    arguments = make_table_arguments(run, run / "tables/main.csv", **axes)
-    monkeypatch.setattr(sys, "argv", ["command", *arguments])
-    tables.main()
-    costs = arguments.index("--methods-json")
-    monkeypatch.setattr(sys, "argv", ["command", *arguments[:costs], *arguments[costs + 2 :]])
-    details.main()
-    return run / "tables"
+    out = write_comparison(run, **view)
+    TabulateDetails(comparison="main", view=make_view(run, **view), out=out).run()
+    return out.parent
 
 
 def use_other_engine(run: Path, seed: int) -> None:
     for benchmark in ("b", "greedy"):
-        results = run / f"evals/t/draw0/s/heal/seed{seed}/{benchmark}/results.json"
+        results = run / f"evals/t/teacher_seed0/s/heal/seed{seed}/{benchmark}/results.json"
         records.write_json(results, {"settings": {"temperature": 1.0, "repeats": 4, "engine": "vllm 0.32"}})
 
 
-def run_check(monkeypatch: pytest.MonkeyPatch, *runs: Path) -> None:
-    monkeypatch.setattr(sys, "argv", ["command", *map(str, runs)])
-    check.main()
+def run_check(*runs: Path) -> None:
+    CheckReference(folders=list(runs)).run()
 
 
 def get_row(table: pd.DataFrame, method: str, benchmark: str = "b") -> pd.Series:

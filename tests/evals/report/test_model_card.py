@@ -29,8 +29,8 @@ TRAINING = {
 
 @pytest.fixture
 def run(tmp_path: Path) -> card.Run:
-    folder = write_run(tmp_path / "run", accuracy={"heal": 0.6}, seeds=1)
-    student = folder / "students/t/draw0/s/heal/seed0"
+    folder = write_run(tmp_path / "run", accuracy={"heal": 0.6}, training_seeds=1)
+    student = folder / "students/t/teacher_seed0/s/heal/seed0"
     records.write_json(student / "training.json", TRAINING)
     records.write_json(Path(f"{student}.provenance.json"), {"git": {"commit": "abc", "dirty": True}})
     return card.Run(folder, ["t"], ["s"], ["heal"], ["b", "greedy"], 1, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -12,21 +11,21 @@ from evals.tables import costs
 from heal import records
 from heal.errors import HealError
 from heal.provenance import SUFFIX
-from tests.support.run_factory import METHODS, make_table_arguments, write_run
+from tests.support.run_factory import METHODS, make_view, write_run
 
 ACCURACY = {"rs": 0.3, "heal": 0.6, "oracle": 0.3}
 
 
 def write_provenance(output: Path, seconds: float, gpus: int = 0) -> None:
-    record = {"stage": "x", "seconds": seconds, "gpu_seconds": seconds * gpus}
+    record = {"command": "x", "seconds": seconds, "gpu_seconds": seconds * gpus}
     records.write_json(f"{output}{SUFFIX}", record)
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """Two draws, two seeds; every trace file 10 s and two shards of 100 s on a GPU, training 7 and 9 s, answers 1 s."""
-    folder = write_run(tmp_path / "run", accuracy=ACCURACY, draws=2, seeds=2)
-    for traces in folder.glob("traces/t/draw*"):
+    """Every trace file 10 s and two shards of 100 s on two GPUs; training 7 and 9 s by seed, answers 1 s."""
+    folder = write_run(tmp_path / "run", accuracy=ACCURACY, teacher_seeds=2, training_seeds=2)
+    for traces in folder.glob("traces/t/teacher_seed*"):
         for file in list(traces.rglob("*.parquet")):
             write_provenance(file, 10)
             if file.name != "grades.parquet":
@@ -38,21 +37,20 @@ def run(tmp_path: Path) -> Path:
     for seed, seconds in ((0, 7), (1, 9)):
         for student in folder.glob(f"students/*/*/*/*/seed{seed}"):
             write_provenance(student, seconds, gpus=1)
-        for answers in folder.glob(f"evals/*/draw*/*/*/seed{seed}"):
+        for answers in folder.glob(f"evals/*/teacher_seed*/*/*/seed{seed}"):
             write_provenance(answers / "evaluation", 1)
     return folder
 
 
-def build_table(run: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
-    arguments = make_table_arguments(run, run / "tables/main_costs.csv", draws=2, seeds=2)
-    reference = arguments.index("--reference-method")
-    monkeypatch.setattr(sys, "argv", ["command", *arguments[:reference], *arguments[reference + 2 :]])
-    costs.main()
-    return pd.read_csv(run / "tables/main_costs.csv").set_index("method")
+def build_table(run: Path) -> pd.DataFrame:
+    out = run / "tables/main_costs.csv"
+    view = make_view(run, teacher_seeds=2, training_seeds=2)
+    costs.TabulateCosts(comparison="main", view=view, out=out).run()
+    return pd.read_csv(out).set_index("method")
 
 
-def test_costs_add_up_what_a_method_needs(run, monkeypatch):
-    frame = build_table(run, monkeypatch)
+def test_costs_add_up_what_a_method_needs(run):
+    frame = build_table(run)
     assert list(frame.index) == list(METHODS)
     assert frame.loc["rs", "teacher_seconds"] == 10 + 200 + 10 + 1  # samples with their shards, grades, the curriculum
     assert frame.loc["rs", "teacher_gpu_seconds"] == 400
@@ -66,10 +64,14 @@ def test_costs_add_up_what_a_method_needs(run, monkeypatch):
 
 @pytest.mark.parametrize(
     "output",
-    ["traces/t/draw1/guided.parquet", "students/t/draw0/s/heal/seed1", "curricula/t/draw1/s/rs/curriculum.jsonl"],
+    [
+        "traces/t/teacher_seed1/guided.parquet",
+        "students/t/teacher_seed0/s/heal/seed1",
+        "curricula/t/teacher_seed1/s/rs/curriculum.jsonl",
+    ],
 )
-def test_missing_provenance_is_named(run, monkeypatch, output):
+def test_missing_provenance_is_named(run, output):
     (run / f"{output}{SUFFIX}").unlink()
     with pytest.raises(HealError, match="no such file") as refused:
-        build_table(run, monkeypatch)
+        build_table(run)
     assert refused.value.where.endswith(f"{output}{SUFFIX}")

@@ -41,12 +41,14 @@ def test_one_sample_is_the_mean_and_more_samples_pass_more(detail_folder):
     assert teacher["mean"] == pytest.approx(len(solved) / 40)
 
 
-def test_few_seeds_are_not_ranked_and_five_are(detail_folder, tmp_path, monkeypatch):
+def test_few_seeds_are_not_ranked_and_five_are(detail_folder, tmp_path):
     few = pd.read_csv(detail_folder / "main_ranks.csv")
     assert few[["rank_best", "rank_worst"]].isna().all(axis=None)
     assert set(few["why_not"]) == {"cannot say: 3 training seeds are too few to rank"}
     assert "cannot say: 3 training seeds" in (detail_folder / "main_ranks.md").read_text()
-    enough = write_detail_tables(monkeypatch, write_run(tmp_path / "five/run", accuracy=ACCURACY, seeds=5), seeds=5)
+    enough = write_detail_tables(
+        write_run(tmp_path / "five/run", accuracy=ACCURACY, training_seeds=5), training_seeds=5
+    )
     ranks = pd.read_csv(enough / "main_ranks.csv")
     ranks_of_b = ranks[ranks["benchmark"] == "b"].set_index("method")
     assert ranks_of_b["why_not"].isna().all()
@@ -54,31 +56,33 @@ def test_few_seeds_are_not_ranked_and_five_are(detail_folder, tmp_path, monkeypa
     for method in ("rs", "oracle"):  # equal answers
         assert ranks_of_b.loc[method, ["rank_best", "rank_worst"]].tolist() == [2, 3]
     several = write_detail_tables(
-        monkeypatch, write_run(tmp_path / "draws/run", accuracy=ACCURACY, draws=2, seeds=5), draws=2, seeds=5
+        write_run(tmp_path / "several/run", accuracy=ACCURACY, teacher_seeds=2, training_seeds=5),
+        teacher_seeds=2,
+        training_seeds=5,
     )
     assert set(pd.read_csv(several / "main_ranks.csv")["why_not"]) == {
-        "cannot say: 2 means of teacher draws are too few to rank"
+        "cannot say: 2 teacher sampling seeds (means over their training seeds) are too few to rank"
     }
 
 
-def test_nothing_is_said_of_students_on_different_engines(tmp_path, monkeypatch):
-    run = write_run(tmp_path / "run", accuracy=ACCURACY, seeds=5)
+def test_nothing_is_said_of_students_on_different_engines(tmp_path):
+    run = write_run(tmp_path / "run", accuracy=ACCURACY, training_seeds=5)
     use_other_engine(run, seed=1)
-    detail_folder = write_detail_tables(monkeypatch, run, seeds=5)
+    detail_folder = write_detail_tables(run, training_seeds=5)
     main = pd.read_csv(detail_folder / "main.csv").set_index(["method", "benchmark"])
     assert main.loc["heal"]["verdict"].eq("cannot say").all() and main.loc["heal"]["p"].isna().all()
     assert main.loc["heal"]["diff"].notna().all()
     assert not main.loc["oracle"]["verdict"].eq("cannot say").any()
     ranks = pd.read_csv(detail_folder / "main_ranks.csv").set_index(["method", "benchmark"])
     assert ranks.loc[("heal", "b"), ["rank_best", "rank_worst"]].tolist() == [1, 3]
-    run_check(monkeypatch, run)
+    run_check(run)
 
 
-def test_shuffled_answers_give_equal_bytes(detail_folder, tmp_path, monkeypatch):
+def test_shuffled_answers_give_equal_bytes(detail_folder, tmp_path):
     def shuffled(rows):
         return random.Random(len(rows)).sample(rows, len(rows))
 
-    other = write_detail_tables(monkeypatch, write_run(tmp_path / "other/run", accuracy=ACCURACY, order=shuffled))
+    other = write_detail_tables(write_run(tmp_path / "other/run", accuracy=ACCURACY, order=shuffled))
     names = {path.name for path in detail_folder.iterdir() if not path.name.endswith(".provenance.json")}
     assert {"main_strata.md", "main_at_k.csv", "main_ranks.csv", "main_outcomes.parquet"} <= names
     for name in names:
