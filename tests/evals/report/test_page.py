@@ -1,4 +1,4 @@
-"""Laws of the page of a run: it says what the tables say, names what is missing, and needs nothing from elsewhere."""
+"""Laws of the page of a run: the tables' numbers, missing files named, nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -7,106 +7,73 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from evals.figures import accuracy as figures
-from evals.report import page as report
-from evals.report import summary as answer
-from evals.results import UNSOLVED
-from evals.tables import comparison as tables
+from evals.report import page, summary
+from evals.report.items import ABLATIONS, SECTIONS
+from evals.report.origins import get_provenance_path
+from evals.results import UNSOLVED, read_json
+from evals.tables.notes import Note, Topic, get_notes_path, read_notes, write_notes
 from heal import records
 from heal.errors import HealError
-from tests.support.commands import run_main
 from tests.support.paths import ROOT
-from tests.support.run_factory import make_table_arguments, write_run
+from tests.support.run_factory import write_run
+from tests.support.tables import write_comparison
 
 REFERENCE = ROOT / "results/reference/mini"
-
-
-def write_tables(folder: Path, monkeypatch, accuracy: dict[str, float], **options) -> Path:
-    run = write_run(folder, accuracy=accuracy, **options)
-    run_main(
-        monkeypatch, tables.main, *make_table_arguments(run, run / "tables/main.csv", seeds=options.get("seeds", 3))
-    )
-    return run
+ACCURACY = {"rs": 0.2, "heal": 0.8, "oracle": 0.9}
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch) -> Path:
+def run(tmp_path: Path) -> Path:
     """A run in which heal is better than the reference rs, with its main table and accuracy figure only."""
-    run = write_tables(tmp_path / "run", monkeypatch, {"rs": 0.2, "heal": 0.8, "oracle": 0.9}, seeds=5)
-    axes = make_table_arguments(run, run / "unused", seeds=5)[
-        : -len(["--methods-json", "", "--reference-method", "", "--out", ""])
-    ]
-    run_main(monkeypatch, figures.main, "accuracy", *axes, "--out", run / "figures/main/accuracy.svg")
+    run = write_run(tmp_path / "run", accuracy=ACCURACY, training_seeds=5)
+    write_comparison(run, training_seeds=5)
+    records.write_text(run / "figures/main/accuracy.svg", '<svg xmlns="http://www.w3.org/2000/svg"/>')
     return run
 
 
-def read_table(run: Path) -> pd.DataFrame:
-    return pd.read_csv(run / "tables/main.csv", keep_default_na=False, na_values=[""]).fillna(
-        {"student": "", "verdict": "", "diff_covers": ""}
-    )
-
-
-def change_method(table: pd.DataFrame, method: str, **values) -> pd.DataFrame:
-    table = table.copy()
-    table.loc[table["method"] == method, list(values)] = list(values.values())
-    return table
-
-
-def test_the_answer_comes_first_and_has_the_table_s_numbers(run):
-    html, text = report.page(run, run)
-    row = read_table(run).query(f"method == 'heal' and benchmark == 'b{UNSOLVED}'").iloc[0]
+def test_the_summary_comes_first_and_has_the_numbers_of_the_table(run):
+    html, text = page.render_page(run, run)
+    rows = summary.read_comparison(run / "tables/main.csv")
+    [row] = [row for row in rows if row.method == "heal" and row.benchmark == f"b{UNSOLVED}"]
     first = text.split("\n\n")[1]
-    assert row["verdict"] == "higher" and first.startswith(f"Yes, on b{UNSOLVED} ({row['n_questions']} questions")
-    assert f"difference {row['diff']:.3f} [{row['diff_low']:.3f}, {row['diff_high']:.3f}]" in first
-    at = [html.index(each) for each in ('class="question"', first.partition(":")[0], 'id="tables-main"')]
-    assert at == sorted(at)
+    assert row.verdict == "higher" and first.startswith(f"Yes on b{UNSOLVED} ({row.n_questions} questions")
+    assert f"difference {row.diff:.3f} [{row.diff_low:.3f}, {row.diff_high:.3f}]" in first
+    places = [html.index(part) for part in ('class="question"', first.partition(":")[0], 'id="tables-main"')]
+    assert places == sorted(places)
 
 
-@pytest.mark.parametrize("verdict", answer.SAID)
-def test_a_verdict_is_said_as_it_is_and_other_rows_do_not_change_it(run, verdict):
-    table = change_method(read_table(run), "heal", verdict=verdict)
-    first = answer.answer(table, "heal")[0]
-    assert first.startswith(f"{answer.SAID[verdict]}, on b{UNSOLVED}")
-    assert answer.answer(table[table["method"] != "oracle"], "heal")[0] == first
-    assert answer.answer(table.iloc[::-1], "heal")[0] == first
+def test_the_rows_read_are_those_that_were_written(run):
+    text = (run / "tables/main.csv").read_text()
+    rows = summary.read_comparison(run / "tables/main.csv")
+    assert len(rows) == len(text.splitlines()) - 1
+    assert rows[0].method == "teacher" and rows[0].student == "" and rows[0].training_tokens is None
+    assert rows[0].diff != rows[0].diff, "an empty cell is NaN"
 
 
-def test_who_differs_is_named_and_who_does_not_is_not(run):
-    table = change_method(read_table(run), "oracle", verdict="lower")
-    assert any(sentence.startswith("oracle is lower than rs on b ") for sentence in answer.answer(table, "heal"))
-    none = answer.answer(change_method(table, "oracle", verdict="not distinguishable"), "heal")
-    assert "No other method differs from rs on any benchmark, as far as this design can see." in none
-    assert not any("oracle" in sentence for sentence in none)
-    silent = answer.answer(change_method(table, "oracle", verdict="cannot say"), "heal")
-    assert (
-        "Nothing can be said of any other method beside rs on any benchmark, as far as this design can see." in silent
-    )
+def test_notes_on_the_world_are_chosen_by_topic_and_not_by_wording(run):
+    path = get_notes_path(run / "tables/main.csv")
+    others = [note for note in read_notes(path) if note.topic is not Topic.WORLD]
+    decoy = Note(Topic.COST, "mini: begins like a note on the world.")
+    write_notes(path, [*others, Note(Topic.WORLD, "another wording."), decoy])
+    _, text = page.render_page(run, run)
+    assert "Another wording." in text and "begins like" not in text
 
 
-def test_the_highest_mean_of_each_benchmark_is_told_with_ties(run):
-    table = read_table(run)
-    wins = answer.wins(change_method(table, "oracle", mean=0.99), "heal").set_index("benchmark")
-    assert set(wins["highest mean"]) == {"oracle (0.990)"}
-    tied = answer.wins(change_method(change_method(table, "oracle", mean=0.99), "heal", mean=0.99), "heal")
-    assert set(tied["highest mean"]) == {"heal, oracle (0.990)"}
-    assert wins.loc["b", "verdict"] == table.query("method == 'heal' and benchmark == 'b'")["verdict"].iloc[0]
-
-
-def test_an_absent_premise_stands_beside_the_answer(tmp_path, monkeypatch):
-    run = write_tables(tmp_path / "run", monkeypatch, {"rs": 0.2, "heal": 0.8, "oracle": 0.9}, holds=False)
-    html, text = report.page(run, run)
-    assert "Premise absent for teacher t, draw 0 (no hint uplift): not a test of HEAL." in text
-    assert html.index('<p class="warn">Premise absent') < html.index("Yes, on b")
+def test_an_absent_premise_is_named_before_the_answer(tmp_path):
+    run = write_run(tmp_path / "run", accuracy=ACCURACY, holds=False)
+    write_comparison(run)
+    html, text = page.render_page(run, run)
+    assert "Premise absent for teacher t, teacher seed 0 (no hint uplift): not a test of HEAL." in text
+    assert html.index('<p class="warn">Premise absent') < html.index(f" on b{UNSOLVED}")
 
 
 @pytest.mark.parametrize("where", ["made", "reference"])
 def test_a_page_needs_nothing_from_elsewhere_and_equal_inputs_give_equal_bytes(run, where):
     folder = run if where == "made" else REFERENCE
-    html, text = report.page(folder, ROOT)
-    assert (html, text) == report.page(folder, ROOT)
+    html, text = page.render_page(folder, ROOT)
+    assert (html, text) == page.render_page(folder, ROOT)
     assert "<script" not in html and "<link" not in html and "@import" not in html and "url(" not in html
     assert all(source.startswith("data:image/svg+xml;base64,") for source in re.findall(r'src="([^"]*)"', html))
     assert not re.search(r'href="https?:', html)
@@ -124,45 +91,52 @@ def test_a_clone_that_ran_nothing_has_the_reference_page(tmp_path):
         if not name.endswith((".parquet", ".png")):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    command = ["report", str(tmp_path / "results/reference/mini"), "--out", str(tmp_path / "page.html")]
-    code = f"import sys; from evals.report import page; sys.argv = {command}; page.main()"
+    arguments = ["report", str(tmp_path / "results/reference/mini"), "--out", str(tmp_path / "page.html")]
+    code = f"import sys; from heal import cli; cli.main({arguments})"
     code += "; assert not {'torch', 'transformers', 'snakemake'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=300)
     html = (tmp_path / "page.html").read_text()
     assert 'id="tables-ablations"' in html and 'id="figures-main-accuracy"' in html and "rs_matched" in html
 
 
-def test_what_is_missing_is_named_with_the_command_that_makes_it(run):
-    html, _ = report.page(run, run)
-    assert "<code>snakemake --cores all ablations</code> makes it" in html
-    blocks = {
-        block.id: block for items in report.SECTIONS.values() for i in items for block in report.blocks_of(i, run, run)
-    }
+def test_a_missing_file_is_named_with_the_command_that_makes_it(run):
+    html, _ = page.render_page(run, run)
+    assert f"run <code>{ABLATIONS}</code>" in html
+    blocks = {}
+    for items in SECTIONS.values():
+        for item in items:
+            for block in page.build_blocks(item, run, run):
+                blocks[block.id] = block
     assert blocks["tables-main"].body and not blocks["tables-ablations"].body
     (run / "tables/main.csv").unlink()
     with pytest.raises(HealError, match="no main table"):
-        report.page(run, run)
+        page.render_page(run, run)
 
 
-def test_every_block_says_what_made_it_at_which_commit(run):
-    provenance = run / "tables/main.csv.provenance.json"
-    recorded = report.read_json(provenance)
-    html, _ = report.page(run, run)
-    assert recorded["git"]["commit"] in html and recorded["options_hash"] in html and "--reference-method rs" in html
+def test_every_block_names_its_command_and_commit(run):
+    provenance = get_provenance_path(run / "tables/main.csv")
+    record = read_json(provenance)
+    html, _ = page.render_page(run, run)
+    assert record["git"]["commit"] in html and record["options_hash"] in html
+    assert "Origin unknown" in html, "the figure was made by hand"
     for dirty in (True, False):
-        records.write_json(provenance, recorded | {"git": {"commit": "abc", "dirty": dirty}})
-        (block,) = report.blocks_of(report.SECTIONS["Main comparison"][0], run, run)
-        assert (block.made.commit, block.made.dirty) == ("abc", dirty)
+        argv = ["heal", "tabulate-comparison", "--out", "my file.csv"]
+        records.write_json(provenance, record | {"argv": argv, "git": {"commit": "abc", "dirty": dirty}})
+        (block,) = page.build_blocks(SECTIONS["Main comparison"][0], run, run)
+        assert (block.origin.commit, block.origin.dirty) == ("abc", dirty)
+        assert block.origin.command == "heal tabulate-comparison --out 'my file.csv'"
+        assert block.origin.short_command == "heal tabulate-comparison"
     provenance.unlink()
-    assert "Origin not recorded" in report.page(run, run)[0]
+    (block,) = page.build_blocks(SECTIONS["Main comparison"][0], run, run)
+    assert block.origin is None
 
 
-def test_what_a_file_says_is_shown_as_text(run):
+def test_text_of_a_file_is_shown_as_text(run):
     path = run / "tables/main.md"
     path.write_text(path.read_text() + "* <script>alert(1)</script>\n")
-    assert "<script" not in report.page(run, run)[0]
+    assert "<script" not in page.render_page(run, run)[0]
 
 
 def test_every_caption_is_used_and_every_item_has_one():
-    items = {item.caption for section in report.SECTIONS.values() for item in section}
-    assert {path.stem for path in report.CAPTIONS.glob("*.rst")} == items | {"workflow", "page"}
+    captions = {item.caption for section in SECTIONS.values() for item in section}
+    assert {path.stem for path in page.CAPTIONS.glob("*.rst")} == captions | {"workflow", "page"}
