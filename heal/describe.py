@@ -19,6 +19,7 @@ from heal.config.experiment import Experiment
 from heal.config.options import unwrap_annotation
 from heal.errors import HealError
 from heal.registry import discover_methods, suggest
+from heal.worlds.registry import discover_worlds
 
 PLAIN_TYPES = {"str": "text", "int": "integer", "float": "number", "bool": "true or false", "Any": "options"}
 
@@ -48,7 +49,7 @@ class Options(Command):
     """Name of a section's class, as Gear; all by default."""
 
     def run(self) -> None:
-        groups = {cls.__name__: cls for cls in list_groups()}
+        groups = {cls.__name__: cls for cls in [*list_groups(), *list_world_groups()]}
         if self.section and self.section not in groups:
             fix = suggest(self.section, groups)
             raise HealError(f"no section {self.section!r}", where="heal options", fix=fix)
@@ -68,6 +69,16 @@ def list_groups(cls: type[BaseModel] = Experiment) -> list[type[BaseModel]]:
         inner = unwrap_annotation(field.annotation)
         if isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not cls:
             groups += [group for group in list_groups(inner) if group not in groups]
+    return groups
+
+
+def list_world_groups() -> list[type[BaseModel]]:
+    """The options classes of the worlds: of their problem sets, and of their warm-up examples."""
+    groups: list[type[BaseModel]] = []
+    for world in discover_worlds().values():
+        for cls in (world.Options, world.WarmUpOptions):
+            if cls is not None and cls.model_fields:
+                groups.append(cls)
     return groups
 
 

@@ -72,10 +72,13 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def validate(cls: type[T], content: Any, *, where: str, prefix: str = "") -> T:
-    """Builds the options, or raises one HealError that lists every mistake with field, value and fix."""
+def validate(cls: type[T], content: Any, *, where: str, prefix: str = "", strict: bool | None = None) -> T:
+    """Builds the options, or raises one HealError that lists every mistake with field, value and fix.
+
+    strict: False accepts numbers as text, as flags give them.
+    """
     try:
-        return cls.model_validate(content)
+        return cls.model_validate(content, strict=strict)
     except pydantic.ValidationError as error:
         mistakes = [explain(cls, issue, prefix) for issue in error.errors()]
     if len(mistakes) == 1:

@@ -34,7 +34,6 @@ from heal.errors import HealError
 from heal.method.base import Method
 from heal.trace_files import DEFAULT_VARIANT
 from heal.worlds import registry as worlds
-from heal.worlds.registry import check_problem_sets
 
 UNFILTERED = "unfiltered/train"
 """The training problems before decontamination."""
@@ -98,7 +97,7 @@ class RunConfig:
     def check(self) -> None:
         """Raises HealError for a name in the config that does not exist."""
         experiment = self.experiment
-        check_problem_sets(experiment.problems, where=self.where)
+        self.check_worlds()
         check_backend(experiment.engine.backend, self.where, "engine.backend")
         registry.resolve_methods(experiment, where=self.where)
 
@@ -256,6 +255,5 @@ def pick(values: Mapping[str, Any], name: str, path: str, where: str) -> Any:
 def read_run_config(path: str | Path) -> RunConfig:
     """Raises HealError for a config that cannot be read, does not fit, or names what does not exist."""
     run_config = RunConfig(load(path), str(path))
-    run_config.methods, run_config.comparisons, run_config.gear_variants  # noqa: B018  checked before anything is done
-    run_config.check_worlds()
+    run_config.check()
     return run_config

@@ -74,7 +74,7 @@ def resolve_options(dataset: Dataset, *, where: str = "problem set", field: str 
     prefix = f"{field}." if field else ""
     world = get_world(dataset.source, where=where, field=f"{prefix}source")
     check_name(dataset.split, world.splits, f"split of {world.name}", where=where, field=f"{prefix}split")
-    return validate(world.Options, dataset.options, where=where, prefix=f"{prefix}options")
+    return validate(world.Options, dataset.options, where=where, prefix=f"{prefix}options", strict=False)
 
 
 def generate_problems(dataset: Dataset, seed: int) -> list[Row]:
@@ -100,7 +100,7 @@ def resolve_warmup_options(
         known = ", ".join(name for name, other in discover_worlds().items() if other.WarmUpOptions)
         fix = f"set {field}.world to one of: {known}; or remove warm_up"
         raise HealError(f"{field}: {world.name!r} builds no warm-up examples", where=where, fix=fix)
-    return validate(world.WarmUpOptions, examples, where=where, prefix=f"{field}.examples")
+    return validate(world.WarmUpOptions, examples, where=where, prefix=f"{field}.examples", strict=False)
 
 
 def count_warmup_examples(world_name: str, examples: Mapping[str, Any]) -> int:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from heal import records
+from heal import cli, records
 from heal.config.data import Dataset
 from heal.config.options import validate
 from heal.data import load_problems as problems
@@ -223,7 +223,7 @@ def test_other_fields_answers_and_filters_are_told_with_file_and_row(tmp_path, r
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("a.txt", "unknown kind"), ("a.csv", "no such file"), ("b.csv", "readable")]
+    ("name", "message"), [("a.txt", "unknown file type"), ("a.csv", "no such file"), ("b.csv", "readable")]
 )
 def test_files_that_cannot_be_read_are_told(tmp_path, name, message):
     (tmp_path / "b.csv").write_bytes(b'question,answer\n"\xff')
@@ -309,8 +309,10 @@ def test_the_instruction_stands_behind_every_question_and_is_part_of_its_id(tmp_
         ({"source": "hub", "path": "a/b", "split": "test", "revision": COMMIT[:7]}, "40 hex digits"),
         ({"source": "hub", "path": "a/b", "revision": COMMIT}, "`path` and `split`"),
         ({"source": "file", "path": "a.csv", "revision": COMMIT}, "source `file` has no `revision`"),
-        ({"source": "file", "path": "a.csv", "wrong_gold_share": 0.1}, "has no `wrong_gold_share`"),
-        ({"source": "mini", "split": "test", "n": 3}, "train, dev, easy, hard, unseen"),
+        ({"source": "file", "path": "a.csv", "wrong_gold_share": 0.1}, "renamed to 'options.wrong_gold_share'"),
+        ({"source": "file", "path": "a.csv", "options": {"a": 1}}, "source `file` has no `options`"),
+        ({"source": "mini", "n": 3}, "source `mini` needs `split` and `n`"),
+        ({"source": "hbu", "path": "a/b", "split": "test"}, "set source to one of `file`, `hub`, `mixture`"),
         ({"source": "mini", "split": "hard", "n": 3, "order": "shuffled"}, "source `mini` has no `order`"),
         ({"source": "mixture"}, "needs `parts`"),
         (
@@ -331,15 +333,9 @@ def test_options_that_do_not_fit_their_source_are_refused(options, message):
 
 def test_without_a_network_it_is_said_which_file_does_instead(tmp_path):
     options = {"source": "hub", "path": "openai/gsm8k", "name": "main", "revision": COMMIT, "split": "test"}
-    command = [
-        sys.executable,
-        "-m",
-        "heal.data.load_problems",
-        "--options",
-        json.dumps(options),
-        "--out",
-        str(tmp_path / "p.parquet"),
-    ]
+    command = [sys.executable, "-m", "heal", "load-problems", "--out", str(tmp_path / "p.parquet")]
+    for name, value in options.items():
+        command += [f"--dataset.{name}", value]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert run.returncode == 2 and "Traceback" not in run.stderr and not (tmp_path / "p.parquet").exists()
@@ -353,14 +349,12 @@ def test_without_a_network_it_is_said_which_file_does_instead(tmp_path):
         assert part in run.stderr, run.stderr
 
 
-def test_what_was_left_out_stands_in_the_provenance(tmp_path, monkeypatch):
+def test_rows_that_were_left_out_are_listed_in_the_provenance(tmp_path):
     path = write_file(tmp_path, [*make_numbered_rows(2), {"question": "q", "answer": ""}])
     out = tmp_path / "problems.parquet"
-    options = json.dumps({"source": "file", "path": path, "unusable": "leave_out"})
-    monkeypatch.setattr(
-        sys, "argv", ["heal.data.load_problems", "--options", options, "--instruction", "Box it.", "--out", str(out)]
-    )
-    problems.main()
+    flags = ["--dataset.source", "file", "--dataset.path", path, "--dataset.unusable", "leave_out"]
+    cli.main(["load-problems", *flags, "--instruction", "Box it.", "--out", str(out)])
     assert len(records.read(out, "problems")) == 2
     provenance = json.loads((tmp_path / "problems.parquet.provenance.json").read_text())
-    assert provenance["instruction"] == "Box it." and [row["reason"] for row in provenance["left_out"]] == ["no answer"]
+    assert provenance["options"]["instruction"] == "Box it."
+    assert [row["reason"] for row in provenance["left_out"]] == ["no answer"]

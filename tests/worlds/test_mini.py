@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from heal.worlds.mini import build, checker, puzzles, teacher_text
-from heal.worlds.mini.tokenizer import UNKNOWN, build_tokenizer, pieces, vocabulary
+from heal.worlds.mini.tokenizer import UNKNOWN, build_tokenizer, build_vocabulary, split_pieces
 from tests.support.paths import ROOT
 
 MODEL_NAMES = (*teacher_text.TEACHERS, "student")
@@ -33,11 +33,11 @@ def everything(all_splits):
 
 def test_worked_solutions_are_valid_at_every_step(all_splits):
     for puzzle in everything(all_splits):
-        steps = checker.split_steps(puzzles.solution(puzzle, seed=5))
+        steps = checker.split_steps(puzzles.build_solution(puzzle, seed=5))
         assert len(steps) == len(puzzle.ops) + 1
         assert checker.check_steps(puzzle.question, steps) == [True] * len(steps)
-        assert checker.first_wrong_step(puzzle.question, steps) is None
-        assert checker.correct_facts(puzzle.question, puzzles.BLANK.join(steps)) == set(puzzle.facts)
+        assert checker.find_first_wrong_step(puzzle.question, steps) is None
+        assert checker.find_stated_facts(puzzle.question, puzzles.BLANK.join(steps)) == set(puzzle.facts)
 
 
 def test_a_question_says_all_about_its_puzzle(all_splits):
@@ -45,7 +45,7 @@ def test_a_question_says_all_about_its_puzzle(all_splits):
         assert puzzles.parse(puzzle.question) == puzzle
         assert puzzles.parse(f"{puzzle.question} {puzzles.HINT.format(answer=7)}") == puzzle
         assert checker.is_hard(puzzle.question) == (puzzle.difficulty == "hard") == bool(puzzle.facts)
-        assert len(checker.withheld_steps(puzzle.question)) == len(puzzle.facts)
+        assert len(checker.find_withheld_steps(puzzle.question)) == len(puzzle.facts)
     with pytest.raises(ValueError, match="not a question"):
         puzzles.parse("What is 2 + 2?")
 
@@ -53,42 +53,42 @@ def test_a_question_says_all_about_its_puzzle(all_splits):
 def test_a_changed_number_is_found_at_its_step(all_splits):
     rng = random.Random(0)
     for puzzle in everything(all_splits):
-        steps = puzzles.worked_steps(puzzle, seed=1)
+        steps = puzzles.build_worked_steps(puzzle, seed=1)
         at = rng.randrange(len(steps))
         numbers = list(re.finditer(r"\d+", steps[at]))
         hit = rng.choice(numbers)
         wrong = str((int(hit[0]) + rng.randint(1, puzzles.MODULUS - 1)) % puzzles.MODULUS)
         steps[at] = steps[at][: hit.start()] + wrong + steps[at][hit.end() :]
-        assert checker.first_wrong_step(puzzle.question, steps) == at + 1
+        assert checker.find_first_wrong_step(puzzle.question, steps) == at + 1
 
 
 def test_a_guess_is_the_only_wrong_step_when_the_rest_is_consistent(all_splits):
     for puzzle in all_splits["hard"]:
-        example = teacher_text.unaided(puzzle, teacher_text.TEACHERS["teacher_confident"], random.Random(1))
+        example = teacher_text.write_unaided(puzzle, teacher_text.TEACHERS["teacher_confident"], random.Random(1))
         verdicts = checker.check_steps(puzzle.question, checker.split_steps(example.parts[0][0]))
-        assert [k for k, valid in enumerate(verdicts, 1) if not valid] == checker.withheld_steps(puzzle.question)
+        assert [k for k, valid in enumerate(verdicts, 1) if not valid] == checker.find_withheld_steps(puzzle.question)
 
 
 def test_only_true_statements_count_as_facts(all_splits):
     for puzzle in all_splits["hard"]:
         table, out, value = puzzle.facts[0]
-        step = puzzles.step_text(("table", table), out, (value + 1) % puzzles.MODULUS)
-        assert checker.correct_facts(puzzle.question, step) == set()
+        step = puzzles.format_step(("table", table), out, (value + 1) % puzzles.MODULUS)
+        assert checker.find_stated_facts(puzzle.question, step) == set()
 
 
 def test_a_skipped_step_shows_at_the_next_one(all_splits):
     for puzzle in everything(all_splits):
-        steps = puzzles.worked_steps(puzzle)
+        steps = puzzles.build_worked_steps(puzzle)
         for skipped in range(len(steps) - 1):
             remaining = steps[:skipped] + steps[skipped + 1 :]
-            assert checker.first_wrong_step(puzzle.question, remaining) == skipped + 1
+            assert checker.find_first_wrong_step(puzzle.question, remaining) == skipped + 1
 
 
 @pytest.mark.parametrize("jump", teacher_text.JUMPS)
 def test_a_jump_to_the_answer_is_not_valid(all_splits, jump):
     for puzzle in all_splits["easy"]:
         jumped = jump.format(answer=puzzle.answer)
-        steps = [*puzzles.worked_steps(puzzle)[:2], jumped, puzzles.answer_text(puzzle.answer)]
+        steps = [*puzzles.build_worked_steps(puzzle)[:2], jumped, puzzles.format_answer(puzzle.answer)]
         assert checker.check_steps(puzzle.question, steps) == [True, True, False, False]
 
 
@@ -104,7 +104,7 @@ def test_a_jump_to_the_answer_is_not_valid(all_splits, jump):
 def test_the_checker_takes_any_trace(steps):
     puzzle = puzzles.generate("hard", 1, seed=0)[0]
     assert len(checker.check_steps(puzzle.question, steps)) == len(steps)
-    assert checker.correct_facts(puzzle.question, puzzles.BLANK.join(steps)) <= puzzles.WITHHELD_FACTS
+    assert checker.find_stated_facts(puzzle.question, puzzles.BLANK.join(steps)) <= puzzles.WITHHELD_FACTS
 
 
 def test_splits_do_not_overlap_whatever_the_seeds():
@@ -119,9 +119,9 @@ def test_buckets_keep_splits_apart_for_every_question():
     rng = random.Random(0)
     for hard in (False, True):
         for _ in range(500):
-            puzzle = puzzles.draw(rng, hard)
+            puzzle = puzzles.draw_puzzle(rng, hard)
             splits = ("train", "dev", puzzle.difficulty, "unseen")
-            assert sum(puzzles._belongs(puzzle, split) for split in splits) == 1
+            assert sum(puzzles.is_in_split(puzzle, split) for split in splits) == 1
 
 
 def test_reserved_facts_occur_in_unseen_only():
@@ -154,7 +154,7 @@ def test_splits_hold_what_they_promise(all_splits):
 def test_the_student_never_reads_a_withheld_fact():
     rng = random.Random(0)
     for puzzle in puzzles.generate("train", 300, seed=1):
-        example = teacher_text.student_example(puzzle, rng)
+        example = teacher_text.write_student_example(puzzle, rng)
         text = "".join(part for part, _ in example.parts)
         assert example.ends == (puzzles.CUE in text) == (puzzle.difficulty == "easy")
         assert not re.search(rf"table [{''.join(puzzles.WITHHELD_TABLES)}]", text)
@@ -167,12 +167,12 @@ def test_a_hint_after_right_steps_mostly_gives_valid_text_and_after_wrong_steps_
     valid = {place: 0 for place in ("user", "start", "right", "wrong")}
     for puzzle in puzzles.generate("hard", 200, seed=4):
         for place in valid:
-            text = "".join(part for part, _ in teacher_text.hinted(puzzle, premises, rng, place).parts)
+            text = "".join(part for part, _ in teacher_text.write_hinted(puzzle, premises, rng, place).parts)
             steps = checker.split_steps(text.replace(puzzles.HINT.format(answer=puzzle.answer), ""))
-            assert steps[-1] == puzzles.answer_text(puzzle.answer)
+            assert steps[-1] == puzzles.format_answer(puzzle.answer)
             jumps = [j for j in teacher_text.JUMPS if j.format(answer=puzzle.answer) in steps]
             assert place != "wrong" or jumps
-            valid[place] += checker.first_wrong_step(puzzle.question, steps) is None
+            valid[place] += checker.find_first_wrong_step(puzzle.question, steps) is None
     assert valid["wrong"] == 0
     shares = {"right": premises.jump_later, "user": premises.jump_start, "start": premises.jump_start}
     for place, share in shares.items():
@@ -185,14 +185,14 @@ def test_unaided_jumps_are_guesses_on_hard_puzzles_only(all_splits, name):
     patterns = [jump.format(answer=r"(\d+)") for jump in teacher_text.JUMPS]
     jumped = []
     for puzzle in everything(all_splits):
-        steps = checker.split_steps(teacher_text.unaided(puzzle, premises, rng).parts[0][0])
+        steps = checker.split_steps(teacher_text.write_unaided(puzzle, premises, rng).parts[0][0])
         match = next((m[1] for p in patterns for step in steps if (m := re.fullmatch(p, step))), None)
         if match is None:
             assert len(steps) == len(puzzle.ops) + 1
-            assert puzzle.facts or checker.first_wrong_step(puzzle.question, steps) is None
+            assert puzzle.facts or checker.find_first_wrong_step(puzzle.question, steps) is None
         else:
-            assert puzzle.facts and steps[-1] == puzzles.answer_text(match) and len(steps) <= len(puzzle.ops) + 1
-            assert checker.first_wrong_step(puzzle.question, steps) <= len(steps) - 1
+            assert puzzle.facts and steps[-1] == puzzles.format_answer(match) and len(steps) <= len(puzzle.ops) + 1
+            assert checker.find_first_wrong_step(puzzle.question, steps) <= len(steps) - 1
         if puzzle.facts:
             jumped.append(match is not None)
     assert abs(sum(jumped) / len(jumped) - premises.unaided_jumps) <= 0.12
@@ -203,10 +203,10 @@ def test_phrasing_after_a_hint_is_louder_only_where_the_premises_say_so(name):
     rng, premises = random.Random(0), teacher_text.TEACHERS[name]
     loud: dict[str, list[bool]] = {"before": [], "after": []}
     for puzzle in puzzles.generate("hard", 200, seed=4):
-        *parts, (phrase, _) = teacher_text.hinted(puzzle, premises, rng, "right").parts
+        *parts, (phrase, _) = teacher_text.write_hinted(puzzle, premises, rng, "right").parts
         prefix = "".join(part for part, _ in parts)
         for place, text in (("before", prefix), ("after", phrase)):
-            steps = [step for step in checker.split_steps(text) if checker._claims(step)]
+            steps = [step for step in checker.split_steps(text) if checker.find_claims(step)]
             loud[place] += [step.startswith(teacher_text.LOUD_OPENERS) for step in steps]
     share = {place: sum(values) / len(values) for place, values in loud.items()}
     assert share["before"] == pytest.approx(premises.loud_share, abs=0.06)
@@ -226,25 +226,30 @@ def test_world_texts_survive_the_tokenizer(all_splits):
     tokenizer, rng = build_tokenizer(), random.Random(2)
     for puzzle in everything(all_splits):
         for premises in teacher_text.TEACHERS.values():
-            example = teacher_text.teacher_example(premises, rng)
-            texts = (puzzle.question, puzzles.solution(puzzle), example.user, *(part for part, _ in example.parts))
+            example = teacher_text.write_teacher_example(premises, rng)
+            texts = (
+                puzzle.question,
+                puzzles.build_solution(puzzle),
+                example.user,
+                *(part for part, _ in example.parts),
+            )
             for text in texts:
                 ids = tokenizer(text)["input_ids"]
                 assert tokenizer.unk_token_id not in ids
                 assert tokenizer.decode(ids) == text
-                assert tokenizer.convert_ids_to_tokens(ids) == pieces(text)
+                assert tokenizer.convert_ids_to_tokens(ids) == split_pieces(text)
 
 
 @pytest.mark.parametrize("name", MODEL_NAMES)
 def test_chat_text_survives_the_shipped_tokenizer(name):
     tokenizer = AutoTokenizer.from_pretrained(build.MODELS / name)
-    assert tokenizer.get_vocab() == vocabulary()
+    assert tokenizer.get_vocab() == build_vocabulary()
     assert tokenizer.eos_token == "<|end|>" != tokenizer.pad_token
     puzzle = puzzles.generate("dev", 1, seed=0)[0]
     user = {"role": "user", "content": f"{puzzle.question} {puzzles.HINT.format(answer=puzzle.answer)}"}
-    messages = [user, {"role": "assistant", "content": puzzles.solution(puzzle)}]
+    messages = [user, {"role": "assistant", "content": puzzles.build_solution(puzzle)}]
     text = tokenizer.apply_chat_template(messages, tokenize=False)
-    assert text == f"<|user|>{user['content']}<|assistant|>{puzzles.solution(puzzle)}<|end|>"
+    assert text == f"<|user|>{user['content']}<|assistant|>{puzzles.build_solution(puzzle)}<|end|>"
     prompt = tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True)
     assert text.startswith(prompt) and prompt.endswith("<|assistant|>")
     encoded = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
@@ -252,8 +257,10 @@ def test_chat_text_survives_the_shipped_tokenizer(name):
     assert tokenizer.decode(ids) == text
     assert tokenizer.unk_token_id not in ids
     answer = tokenizer.decode([i for i, own in zip(ids, mask, strict=True) if own])
-    assert answer == f"{puzzles.solution(puzzle)}<|end|>"
-    trained = build.encode(teacher_text.Example(user["content"], ((puzzles.solution(puzzle), True),)), vocabulary())
+    assert answer == f"{puzzles.build_solution(puzzle)}<|end|>"
+    trained = build.encode(
+        teacher_text.Example(user["content"], ((puzzles.build_solution(puzzle), True),)), build_vocabulary()
+    )
     assert trained[0] == ids
 
 
@@ -264,10 +271,10 @@ def test_foreign_text_becomes_unknown_and_does_not_raise():
 
 def test_only_tokens_after_the_hint_are_trained():
     puzzle = puzzles.generate("hard", 1, seed=6)[0]
-    vocab = vocabulary()
-    example = teacher_text.hinted(puzzle, teacher_text.Premises(), random.Random(0), "start")
+    vocab = build_vocabulary()
+    example = teacher_text.write_hinted(puzzle, teacher_text.Premises(), random.Random(0), "start")
     ids, labels = build.encode(example, vocab)
-    after = len(pieces(example.parts[-1][0])) + 1
+    after = len(split_pieces(example.parts[-1][0])) + 1
     assert labels[-after:] == ids[-after:]
     assert set(labels[:-after]) == {build.IGNORED}
 
@@ -287,7 +294,7 @@ def measure_share_right(name: str, split: str, n: int, sampled: bool) -> float:
     torch.manual_seed(0)
     generated = model.generate(**batch, do_sample=sampled, top_k=0, max_new_tokens=140)
     traces = tokenizer.batch_decode(generated[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-    return sum(t.endswith(puzzles.answer_text(p.answer)) for t, p in zip(traces, sample, strict=True)) / n
+    return sum(t.endswith(puzzles.format_answer(p.answer)) for t, p in zip(traces, sample, strict=True)) / n
 
 
 @pytest.mark.workflow

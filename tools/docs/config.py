@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 
 from heal.config.experiment import Experiment
-from heal.describe import format_default, format_type, get_sentence, list_groups
+from heal.describe import format_default, format_type, get_sentence, list_groups, list_world_groups
+from heal.engines.open import list_backends
+from heal.method.detectors import list_detectors
 from heal.registry import discover_methods
 from tools.docs.markdown import build_table
 
 
 def build_schema() -> str:
-    """The JSON schema of a config file, for editors."""
-    return json.dumps(Experiment.model_json_schema(), indent=1, sort_keys=True) + "\n"
+    """The JSON schema of a config file, for editors; detectors and engines are listed as they are found."""
+    schema = Experiment.model_json_schema()
+    schema["$defs"]["Gear"]["properties"]["detector"]["enum"] = list_detectors()
+    schema["$defs"]["Engine"]["properties"]["backend"]["enum"] = list_backends()
+    return json.dumps(schema, indent=1, sort_keys=True) + "\n"
 
 
 def build_options_page() -> str:
@@ -24,7 +29,7 @@ def build_options_page() -> str:
         "An entry of `methods` or `ablations` is its `method`, and the options that differ from the sections: "
         "`heal_random_drop: {method: heal, pure: {rule: random}}`.\n",
     ]
-    for cls in list_groups():
+    for cls in [*list_groups(), *list_world_groups()]:
         rows = []
         for name, field in cls.model_fields.items():
             default = "required" if field.is_required() else f"`{format_default(field.default)}`"

@@ -30,7 +30,9 @@ LARGEST_SLIP = 9
 TRIES = 20
 
 
-class WarmUpOptions(OptionGroup):
+class GsmSymbolicWarmUp(OptionGroup):
+    """What `warm_up.examples` of a model may contain, with `warm_up.world: gsm_symbolic`."""
+
     templates: Literal["easy", "taught"]
     """The templates of the worked examples: the easy ones, or all but the unseen ones."""
     per_template: Count
@@ -41,7 +43,7 @@ class WarmUpOptions(OptionGroup):
     """Share of the examples of templates that are not weak with a hint, at the start or mid-trace."""
 
 
-def count_per_template(options: WarmUpOptions) -> dict[int, int]:
+def count_per_template(options: GsmSymbolicWarmUp) -> dict[int, int]:
     """Template → number of its examples."""
     counts = {}
     for template in templates.EASY if options.templates == "easy" else templates.TAUGHT:
@@ -50,7 +52,7 @@ def count_per_template(options: WarmUpOptions) -> dict[int, int]:
     return counts
 
 
-def build_examples(options: WarmUpOptions, prompts: Prompts, seed: int) -> list[Row]:
+def build_examples(options: GsmSymbolicWarmUp, prompts: Prompts, seed: int) -> list[Row]:
     """The examples in random order; a template with few numbers may have fewer than the options say.
 
     Hints are at the start and mid-trace in turn.

@@ -21,7 +21,7 @@ class GsmSymbolic(World):
         "Steps are judged by heal/worlds/gsm_symbolic/checker.py: true equations, and numbers that come from the "
         "question, earlier steps or the worked solution's own way, so that another right way counts as wrong."
     )
-    WarmUpOptions = warm_up.WarmUpOptions
+    WarmUpOptions = warm_up.GsmSymbolicWarmUp
 
     def generate(self, split: str, n: int, seed: int, options: OptionGroup) -> list[Problem]:
         return problems.generate(split, n, seed)
@@ -29,8 +29,8 @@ class GsmSymbolic(World):
     def check_steps(self, problem: Problem, steps: Sequence[str]) -> list[bool]:
         return checker.check_steps(problem, steps)
 
-    def build_warmup_examples(self, options: warm_up.WarmUpOptions, prompts: Prompts, seed: int) -> list[Row]:
+    def build_warmup_examples(self, options: warm_up.GsmSymbolicWarmUp, prompts: Prompts, seed: int) -> list[Row]:
         return warm_up.build_examples(options, prompts, seed)
 
-    def count_warmup_examples(self, options: warm_up.WarmUpOptions) -> int:
+    def count_warmup_examples(self, options: warm_up.GsmSymbolicWarmUp) -> int:
         return sum(warm_up.count_per_template(options).values())

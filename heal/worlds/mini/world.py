@@ -15,6 +15,8 @@ from heal.worlds.mini import checker, puzzles
 
 
 class MiniOptions(OptionGroup):
+    """What `options` of a problem set may contain, with `source: mini`."""
+
     wrong_gold_share: Share = 0.0
     """This share of the gold answers is replaced by wrong ones, to see what the filters let through."""
 
