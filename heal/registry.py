@@ -22,6 +22,7 @@ from heal.config.options import merge_options, validate
 from heal.discovery import discover_classes
 from heal.errors import HealError
 from heal.method.base import Method
+from heal.method.detectors import check_detector
 from heal.method.heal import Heal
 from heal.trace_files import DEFAULT_VARIANT, TraceFile, list_trace_files
 
@@ -30,13 +31,13 @@ TASKS = ROOT / "evals/tasks"
 
 
 @cache
-def discover_methods() -> dict[str, type[Method]]:
-    """Name → class: HEAL, and the one Method that each file in baselines/ defines (TEMPLATE.py excepted).
+def discover_methods(package: str | Path = "baselines") -> dict[str, type[Method]]:
+    """Name → class: HEAL, and the one Method that each file of the package defines (TEMPLATE.py excepted).
 
     Raises HealError for a file that does not import, defines no method or two, names no paper, or takes a name twice.
     """
     methods: dict[str, type[Method]] = {Heal.name: Heal}
-    for name, method in discover_classes("baselines", Method).items():
+    for name, method in discover_classes(package, Method).items():
         if name in methods:
             problem = f"the name {name!r} is already taken by {locate_file(Heal)}"
             raise HealError(problem, where=locate_file(method), fix="give the class another `name`")
@@ -76,6 +77,9 @@ def resolve_gear_variants(experiment: config.Experiment, *, where: str = "config
     for name, changes in experiment.gear_variants.items():
         options = merge_options(experiment.gear.model_dump(), changes)
         variants[name] = validate(config.Gear, options, where=where, prefix=f"gear_variants.{name}")
+    for name, gear in variants.items():
+        field = "gear.detector" if name == DEFAULT_VARIANT else f"gear_variants.{name}.detector"
+        check_detector(gear.detector, where=where, field=field)
     return variants
 
 

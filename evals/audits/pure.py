@@ -68,7 +68,7 @@ def build_suspicion_scores(
 ) -> dict[str, Callable[[Row], float]]:
     """Name → a function that scores a trace. gold: problem id → answer. lengths: trace id → tokens."""
     return {
-        "anomaly": lambda score: pure.anomaly(score, options),
+        "anomaly": lambda score: pure.compute_anomaly(score, options),
         "max step perplexity": compute_max_perplexity,
         "max token NLL": compute_max_token_nll,
         "s (answer statement NLL)": get_statement_nll,

@@ -16,7 +16,7 @@ import numpy as np
 from evals.audits.estimates import Quantities, collect_column, estimate_share, mark_present
 from evals.audits.gear import select_sources
 from heal.config.experiment import Gear
-from heal.method.gear import problems_to_treat
+from heal.method.gear import select_treated_problems
 from heal.records import Row
 from heal.worlds.base import Problem
 from heal.worlds.registry import find_world
@@ -69,7 +69,7 @@ def build_problem_filters(
     problems: Sequence[Row], grades: Sequence[Row], repairs: Sequence[Row], kept_by_rule: KeptByRule, gear: Gear
 ) -> dict[str, Filter]:
     """Which problems GEAR considers, which it skips as suspect, and which have a repair at the end."""
-    treated, suspect = map(set, problems_to_treat(grades, gear.max_pass_rate, gear.max_wrong_agreement))
+    treated, suspect = map(set, select_treated_problems(grades, gear.max_pass_rate, gear.max_wrong_agreement))
     is_unsolved = mark_members(problems, "problem_id", treated | suspect)
     unsolved = [row for row, chosen in zip(problems, is_unsolved, strict=True) if chosen]
     filters = {

@@ -172,7 +172,7 @@ class Engine(OptionGroup):
         "rows": "max_num_seqs",
         "memory_share": "gpu_memory_utilization",
     }
-    backend: Literal["transformers", "vllm"] = "transformers"
+    backend: str = "transformers"
     """`transformers`: exact entropies, any machine; `vllm`: faster on a GPU, entropies bounded from top log-probs."""
     dtype: Literal["float32", "bfloat16", "auto"] = "float32"
     """Number format of the weights for sampling and scoring."""
@@ -238,17 +238,7 @@ class Hint(OptionGroup):
 
 class Gear(OptionGroup):
     renamed_keys: ClassVar[dict[str, str]] = {"truncated": "repair_truncated"}
-    detector: Literal[
-        "entropy_surge",
-        "entropy_level",
-        "surprisal",
-        "confidence_window",
-        "random",
-        "position_matched",
-        "shortest_step",
-        "first_step",
-        "oracle",
-    ] = "entropy_surge"
+    detector: str = "entropy_surge"
     """How the breakpoint is found (reported: entropy surge; the others are controls)."""
     statistic: Literal["mean", "max", "top20"] = "mean"
     """Step entropy from token entropies: mean, maximum, or mean of the top 20 % (ours: mean)."""

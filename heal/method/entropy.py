@@ -1,4 +1,7 @@
-"""Token entropy → step entropy → surge (ours: docs/method.md; the paper's formula is unknown to us)."""
+"""Token entropy → step entropy → surge (ours: docs/method.md; the paper's formula is unknown to us).
+
+T: tokens of a trace. K: its steps, or the number of listed log-probs where an argument says so.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,8 @@ def bound_entropies(top_logprobs_K: np.ndarray, vocabulary: int) -> tuple[np.nda
     return low, listed + rest * np.log(max(unlisted, 1))
 
 
-def aggregate(values_T: np.ndarray, statistic: str) -> float:
-    """One number for a step's tokens: mean, maximum (`max` or `max_token`), or mean of the top 20 %."""
+def aggregate_tokens(values_T: np.ndarray, statistic: str) -> float:
+    """One number for a step's tokens: mean, maximum (`max` or `max_token`), or mean of the top 20 %; 0 for no token."""
     if len(values_T) == 0:
         return 0.0
     if statistic == "mean":
@@ -39,12 +42,12 @@ def aggregate(values_T: np.ndarray, statistic: str) -> float:
     return float(np.max(values_T))
 
 
-def per_step(values_T: ArrayLike, steps: Sequence[Step], statistic: str) -> np.ndarray:
+def aggregate_steps(values_T: ArrayLike, steps: Sequence[Step], statistic: str) -> np.ndarray:
     """E_k, shape [K]: the statistic of each step's token values, in their unit."""
     values = np.asarray(values_T, dtype=np.float64)
-    return np.array([aggregate(values[step.start : step.end], statistic) for step in steps])
+    return np.array([aggregate_tokens(values[step.start : step.end], statistic) for step in steps])
 
 
-def surges(step_entropies_K: np.ndarray, first_step_baseline: float) -> np.ndarray:
+def compute_surges(step_entropies_K: np.ndarray, first_step_baseline: float) -> np.ndarray:
     """Δ_k = E_k − E_{k−1} in nats, shape [K]; Δ_1 is taken against the mean first step of correct traces."""
     return np.diff(step_entropies_K, prepend=first_step_baseline)

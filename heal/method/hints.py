@@ -1,4 +1,7 @@
-"""Hints."""
+"""The hints that can be written without a model: the gold answer, the worked solution's next step, or none.
+
+The fourth source, `teacher`, asks the teacher for a hint (heal.pipeline.repair). The wording is ours.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,16 @@ from heal.method.steps import split_text
 from heal.records import Row
 
 
-def answer_hint(cut: Cut, problem: Row, gear: Gear) -> str:
+def write_answer_hint(cut: Cut, problem: Row, gear: Gear) -> str:
+    """The sentence with the gold answer."""
     return gear.hint.template.format(answer=problem["answer"])
 
 
-def solution_hint(cut: Cut, problem: Row, gear: Gear) -> str:
-    """The worked solution's step at the cut (the last one where the solution is shorter)."""
+def write_solution_hint(cut: Cut, problem: Row, gear: Gear) -> str:
+    """The worked solution's step at the cut (the last one where the solution is shorter).
+
+    Raises HealError for a problem without a worked solution.
+    """
     if not problem["solution"]:
         raise HealError(
             "the problem has no worked solution",
@@ -27,12 +34,14 @@ def solution_hint(cut: Cut, problem: Row, gear: Gear) -> str:
     return gear.hint.solution_template.format(step=steps[min(cut.kept_steps, len(steps) - 1)])
 
 
-def no_hint(cut: Cut, problem: Row, gear: Gear) -> str:
+def write_no_hint(cut: Cut, problem: Row, gear: Gear) -> str:
+    """The control: the teacher continues from the cut without help."""
     return ""
 
 
 HINTS: dict[str, Callable[[Cut, Row, Gear], str]] = {
-    "answer": answer_hint,
-    "solution": solution_hint,
-    "none": no_hint,
+    "answer": write_answer_hint,
+    "solution": write_solution_hint,
+    "none": write_no_hint,
 }
+"""`gear.hint.source` → the function that writes the hint of a cut."""

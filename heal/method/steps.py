@@ -14,7 +14,7 @@ from dataclasses import dataclass
 BLANK_LINES = re.compile(r"\n[ \t]*\n\s*")
 THINKING_STARTS = "<think>\n"
 THINKING_ENDS = "</think>"
-OPENING_TOKENS = 8  # "<think>" and a line end have at most so many tokens in any tokenizer
+OPENING_TOKENS = 8  # maximum number of tokens of "<think>" and a line end in any tokenizer
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,16 @@ def split(pieces: Sequence[str], min_step_tokens: int = 1) -> list[Step]:
     text = "".join(pieces)
     end_of_thinking = text.find(THINKING_ENDS)
     scope = len(text) if end_of_thinking < 0 else end_of_thinking
-    borders = [match.end() for match in BLANK_LINES.finditer(text, 0, scope)]
+    boundaries = [match.end() for match in BLANK_LINES.finditer(text, 0, scope)]
     steps: list[Step] = []
-    start, offset = 0, 0
+    start = 0
+    offset = 0
     words: list[str] = []
     for index, piece in enumerate(pieces):
         if 0 <= end_of_thinking < offset + max(1, len(piece)):  # a token with part of the tag is in no step
             break
-        while piece and borders and borders[0] <= offset:  # an empty piece (the end token) opens no step
-            borders.pop(0)
+        while piece and boundaries and boundaries[0] <= offset:  # an empty piece (the end token) opens no step
+            boundaries.pop(0)
             if words and index - start >= min_step_tokens:
                 steps.append(Step(start, index, "".join(words)))
                 start, words = index, []
@@ -53,14 +54,16 @@ def split(pieces: Sequence[str], min_step_tokens: int = 1) -> list[Step]:
     return steps
 
 
-def opening_tokens(pieces: Sequence[str]) -> int:
-    """How many of a trace's first tokens open its thinking block; 0 where none do."""
-    openings = ("".join(pieces[:n]) for n in range(1, 1 + OPENING_TOKENS))
-    return next((n for n, text in enumerate(openings, 1) if text == THINKING_STARTS), 0)
+def count_opening_tokens(pieces: Sequence[str]) -> int:
+    """Number of a trace's first tokens that open its thinking block; 0 where it opens none."""
+    for count in range(1, 1 + OPENING_TOKENS):
+        if "".join(pieces[:count]) == THINKING_STARTS:
+            return count
+    return 0
 
 
-def with_opening(text: str) -> str:
-    """A trace as a student learns it; one whose block was opened by the teacher's template begins inside the block."""
+def add_opening(text: str) -> str:
+    """A trace as a student learns it: with the opening of its thinking block, which the teacher's template may hold."""
     opened = THINKING_STARTS.strip() in text or THINKING_ENDS not in text
     return text if opened else THINKING_STARTS + text
 
@@ -70,6 +73,6 @@ def split_text(text: str) -> list[str]:
     return [part.strip() for part in BLANK_LINES.split(text) if part.strip()]
 
 
-def states_answer(step: str) -> bool:
-    """Whether a step is the answer statement (the final answer stands in a box)."""
+def is_answer_statement(step: str) -> bool:
+    """Whether a step is the answer statement (it has the final answer in a box)."""
     return "\\boxed" in step

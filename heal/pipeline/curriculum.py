@@ -18,7 +18,7 @@ from heal.command import Command, Section
 from heal.config.run_config import MethodSpec
 from heal.errors import HealError
 from heal.method.base import Example, Method, Traces
-from heal.method.steps import split_text, with_opening
+from heal.method.steps import add_opening, split_text
 from heal.provenance import record_run
 from heal.records import Row, hash_content
 from heal.registry import build_method, locate_file
@@ -104,7 +104,7 @@ def build_row(example: Example, question: str) -> Row:
         "origin_id": example.origin_id,
         "messages": [
             {"role": "user", "content": question},
-            {"role": "assistant", "content": with_opening(example.text)},
+            {"role": "assistant", "content": add_opening(example.text)},
         ],
     }
     return row | {"prefix": get_rendered_prefix(example)} if example.prefix else row
@@ -112,5 +112,5 @@ def build_row(example: Example, question: str) -> Row:
 
 def get_rendered_prefix(example: Example) -> str:
     """The example's prefix as the student's text begins: with the opening of a thinking block, where it gets one."""
-    text = with_opening(example.text)
+    text = add_opening(example.text)
     return text[: len(text) - len(example.text) + len(example.prefix)]

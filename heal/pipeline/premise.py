@@ -31,7 +31,7 @@ from heal.config.experiment import Gear
 from heal.config.experiment import Premise as PremiseOptions
 from heal.errors import HealError
 from heal.method.base import group_by_problem
-from heal.method.gear import problems_to_treat
+from heal.method.gear import select_treated_problems
 from heal.provenance import record_run
 from heal.records import Row, Usage
 
@@ -97,7 +97,7 @@ def check_premise(
 ) -> dict[str, Any]:
     """The content of premise.json. Raises HealError where a sample has no grade or is of no known problem."""
     check_completeness(problems, samples, grades)
-    treated, suspect = problems_to_treat(grades, gear.max_pass_rate, gear.max_wrong_agreement)
+    treated, suspect = select_treated_problems(grades, gear.max_pass_rate, gear.max_wrong_agreement)
     unsolved = 0
     for rows in group_by_problem(grades).values():
         unsolved += not any(row["correct"] for row in rows)
@@ -184,7 +184,7 @@ def measure_resampling(
     grade_by_id = {row["trace_id"]: row for row in grades}
     first, second = split_samples(samples)
     first_grades = [grade_by_id[row["trace_id"]] for row in first]
-    selected = set(problems_to_treat(first_grades, gear.max_pass_rate, 1.0)[0])
+    selected = set(select_treated_problems(first_grades, gear.max_pass_rate, 1.0)[0])
     measured = [row for row in second if row["problem_id"] in selected]
     correct = [row for row in measured if grade_by_id[row["trace_id"]]["correct"]]
     tokens = prompt_tokens * len(selected)

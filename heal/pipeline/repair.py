@@ -17,9 +17,9 @@ from heal import records
 from heal.command import Section
 from heal.config.experiment import Gear, Sampling
 from heal.grading.grader import Grader
-from heal.method.gear import Cut, WrongTrace, plan
+from heal.method.gear import Cut, WrongTrace, select_cuts
 from heal.method.hints import HINTS
-from heal.method.steps import OPENING_TOKENS, opening_tokens
+from heal.method.steps import OPENING_TOKENS, count_opening_tokens
 from heal.pipeline.runner import ModelCommand, count_tokens, count_tokens_since, decode_tokens
 from heal.pipeline.verdict import judge_trace
 from heal.records import Row, Usage, derive_seed, hash_content
@@ -59,7 +59,7 @@ class Repair(ModelCommand):
             return worlds.find_first_wrong_step(problem, [step.text for step in trace.steps])
 
         with self.start_engine("repair") as (engine, facts):
-            cuts = plan(
+            cuts = select_cuts(
                 problems,
                 samples,
                 grades,
@@ -155,7 +155,7 @@ class Repairer:
     def get_kept_ids(self, cut: Cut) -> list[int]:
         """The tokens before the cut; a trace that opened a thinking block keeps at least the opening."""
         ids = cut.trace.row["token_ids"]
-        return ids[: cut.kept_tokens or opening_tokens(decode_tokens(self.engine, ids[:OPENING_TOKENS]))]
+        return ids[: cut.kept_tokens or count_opening_tokens(decode_tokens(self.engine, ids[:OPENING_TOKENS]))]
 
     def decode_kept(self, cut: Cut) -> str:
         return self.engine.tokenizer.decode(self.get_kept_ids(cut), skip_special_tokens=True)

@@ -21,7 +21,7 @@ from heal.command import Section
 from heal.config.experiment import Gear, Guided, Sampling
 from heal.grading.grader import Grader
 from heal.method.base import compute_pass_rates
-from heal.method.gear import problems_to_treat
+from heal.method.gear import select_treated_problems
 from heal.pipeline.import_traces import make_trace_measurer, read_traces
 from heal.pipeline.runner import BatchWorker, ModelCommand, count_tokens, count_tokens_since
 from heal.pipeline.verdict import build_trace_row, get_question, judge_trace
@@ -140,7 +140,7 @@ class SampleExtra(SampleCommand):
         problems = records.read(self.problems, "problems")
         if self.allocation == "treated":
             grades = records.read(self.grades, "grades")
-            treated = set(problems_to_treat(grades, self.max_pass_rate, self.max_wrong_agreement)[0])
+            treated = set(select_treated_problems(grades, self.max_pass_rate, self.max_wrong_agreement)[0])
             problems = [problem for problem in problems if problem["problem_id"] in treated]
         with self.start_engine("sample extra") as (engine, facts):
             facts["seeds"] = list(self.seed_parts)

@@ -21,8 +21,8 @@ from heal import records
 from heal.command import Section
 from heal.config.experiment import Gear, Scoring
 from heal.errors import HealError
-from heal.method.entropy import per_step
-from heal.method.steps import Step, opening_tokens, split, states_answer
+from heal.method.entropy import aggregate_steps
+from heal.method.steps import Step, count_opening_tokens, is_answer_statement, split
 from heal.pipeline.runner import ModelCommand, count_tokens, count_tokens_since, decode_tokens
 from heal.records import Row, Usage
 
@@ -119,7 +119,7 @@ class TraceLayout:
 
     def __init__(self, engine: Engine, trace: Row, scoring: Scoring, min_step_tokens: int) -> None:
         texts = decode_tokens(engine, trace["token_ids"])
-        self.opening = opening_tokens(texts)
+        self.opening = count_opening_tokens(texts)
         self.steps = split(texts, min_step_tokens)
         self.statement = find_statement(self.steps)
         last = len(self.steps) if self.statement is None else self.statement - 1
@@ -150,7 +150,7 @@ class TraceLayout:
             "statement_nll": None if statement is None else float(nll_T[self.steps[statement - 1].start :].sum()),
         }
         for column, statistic in NLL_COLUMNS.items():
-            row[column] = per_step(nll_T, self.steps, statistic)
+            row[column] = aggregate_steps(nll_T, self.steps, statistic)
         for reading in ("product", "mean"):
             before, *after = (compute_uncertainty(logprobs, reading) for logprobs in answer_logprobs)
             relative = divide_by_first(after, before)
@@ -194,6 +194,6 @@ def hold_between_points(
 def find_statement(steps: Sequence[Step]) -> int | None:
     """The first step that states the answer, from 1; None where none does."""
     for k, step in enumerate(steps, 1):
-        if states_answer(step.text):
+        if is_answer_statement(step.text):
             return k
     return None

@@ -22,7 +22,7 @@ from heal.command import Section
 from heal.config.experiment import Gear, Prefixes, Sampling
 from heal.grading.grader import Grader
 from heal.method.base import group_by_problem, take_distinct
-from heal.method.steps import THINKING_STARTS, split, with_opening
+from heal.method.steps import THINKING_STARTS, add_opening, split
 from heal.pipeline.runner import ModelCommand, count_tokens, count_tokens_since, decode_tokens
 from heal.pipeline.verdict import get_question, judge_trace
 from heal.records import Row, Usage, derive_seed, hash_content
@@ -108,8 +108,9 @@ def work_and_count(
 
 def encode_for_student(engine: Engine, text: str) -> list[int] | None:
     """A trace in the student's tokens, as it will learn it; None where its tokenizer has no tokens for it."""
-    text = with_opening(text.strip())
-    if engine.tokenizer.decode(engine.tokenize_chat("1")).endswith(THINKING_STARTS):  # its template opens the block itself
+    text = add_opening(text.strip())
+    # The student's template may open the block itself.
+    if engine.tokenizer.decode(engine.tokenize_chat("1")).endswith(THINKING_STARTS):
         text = text.removeprefix(THINKING_STARTS)
     ids = engine.tokenizer.encode(text, add_special_tokens=False)
     return ids if engine.tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text else None

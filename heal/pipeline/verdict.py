@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from heal.grading.grader import Grader
-from heal.method.gear import leaks
+from heal.method.gear import has_leak
 from heal.records import Row, hash_content
 
 if TYPE_CHECKING:
@@ -42,5 +42,5 @@ def judge_trace(text: str, gold: str, finish_reason: str, leak_patterns: Sequenc
     elif not grade.correct:
         reason = grade.reason
     else:
-        reason = "leak" if leaks(text, leak_patterns) else ""
+        reason = "leak" if has_leak(text, leak_patterns) else ""
     return {"extracted": grade.extracted, "accepted": not reason, "reason": reason}

@@ -20,7 +20,7 @@ from heal import records
 from heal.command import Command
 from heal.config.experiment import Schedule
 from heal.errors import HealError
-from heal.method.pace import exposures
+from heal.method.pace import order_exposures
 from heal.records import Row
 from heal.training.conversations import read_curriculum
 
@@ -52,8 +52,8 @@ class Export(Command):
             raise HealError(problem, where=f"{self.curriculum}, field prefix", fix=fix)
         if self.schedule:
             stages = [row["stage"] for row in rows]
-            order, _ = exposures(
-                stages, schedule=self.schedule, steps=self.max_steps, batch=self.batch_size, seed=self.seed
+            order, _ = order_exposures(
+                stages, schedule=self.schedule, max_steps=self.max_steps, batch_size=self.batch_size, seed=self.seed
             )
             rows = [rows[number] for number in order]
         files = format_trl(rows) if self.format == "trl" else format_llamafactory(rows)

@@ -33,7 +33,7 @@ from heal.config.experiment import Distillation, ModelSource, Schedule
 from heal.config.experiment import Train as TrainOptions
 from heal.engines import gpu_lease
 from heal.errors import HealError, exit_with_errors
-from heal.method.pace import exposures
+from heal.method.pace import order_exposures
 from heal.provenance import list_package_versions, record_run
 from heal.records import Row
 from heal.training import tracking
@@ -162,7 +162,9 @@ def train(
     )
     max_steps = options.count_optimizer_steps(len(training_set.rows))
     stages = [row["stage"] for row in training_set.rows]
-    order, step_stages = exposures(stages, schedule=schedule, steps=max_steps, batch=options.batch_size, seed=seed)
+    order, step_stages = order_exposures(
+        stages, schedule=schedule, max_steps=max_steps, batch_size=options.batch_size, seed=seed
+    )
     columns = training_set.build_columns(order)
     if teaching and "weight" in columns:
         fix = "give every example weight 1"
@@ -176,7 +178,7 @@ def train(
         return {}
     repeats = np.bincount(order, minlength=len(training_set.rows))
     summary = dump_settings(settings) | training_set.describe(tokenizer, repeats)
-    summary |= {"steps": max_steps, "steps_per_stage": count_stages(step_stages)}
+    summary |= {"steps": max_steps, "steps_per_stage": count_stages(step_stages.tolist())}
     finished = checkpoints / "model"
     shutil.rmtree(finished, ignore_errors=True)
     student.save_pretrained(finished)

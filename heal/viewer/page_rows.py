@@ -16,7 +16,7 @@ from tokenizers.decoders import DecodeStream
 from heal.config.experiment import Pure
 from heal.errors import HealError
 from heal.method import pure
-from heal.method.entropy import per_step
+from heal.method.entropy import aggregate_steps
 from heal.method.steps import Step, split
 from heal.records import Row
 from heal.viewer.read_run import ViewedRepair, ViewedRun
@@ -125,7 +125,7 @@ class RowBuilder:
             "hint": row["hint"] or "",
             "place": gear.hint.place,
             "ends": get_ends(steps),
-            "entropies": round_numbers(per_step(entropies_T, steps, gear.statistic)),
+            "entropies": round_numbers(aggregate_steps(entropies_T, steps, gear.statistic)),
             "answer": row["extracted"],
             "finish": row["finish_reason"],
             "first_wrong": first_wrong,
@@ -155,7 +155,7 @@ def build_score(score: Row, options: Pure) -> Row:
     """PURE's numbers of a trace; `ratios` (ln r, nats) end at k₁."""
     surprise_K = np.asarray(score[pure.SURPRISE[options.surprise]], dtype=np.float64)
     uncertainty_K = score[f"uncertainty_{options.uncertainty}"]
-    ratios = pure.scored_ratios(score, options)
+    ratios = pure.compute_scored_ratios(score, options)
     last = len(ratios)
     return {
         "perplexities": round_numbers(np.exp(surprise_K)),
@@ -163,7 +163,7 @@ def build_score(score: Row, options: Pure) -> Row:
         "ratios": round_numbers(ratios),
         "certain": bool(last and uncertainty_K[last - 1] < options.certain_below),
         "worst": int(np.argmax(ratios)) + 1 if last else None,
-        "anomaly": round_number(pure.anomaly(score, options)),
+        "anomaly": round_number(pure.compute_anomaly(score, options)),
         "statement": score["statement"],
         "statement_nll": round_number(score["statement_nll"]),
     }

@@ -20,7 +20,7 @@ from heal.config.experiment import Sampling as SamplingOptions
 from heal.engines.base import Branch, Request, Sampling
 from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
-from heal.method.gear import Cut, measure
+from heal.method.gear import Cut, measure_trace
 from heal.pipeline import repair, sample
 from heal.pipeline.runner import pieces
 from heal.worlds.mini import puzzles
@@ -94,7 +94,7 @@ def test_a_repair_goes_on_from_the_same_prefix_with_the_same_words(fast, exact, 
     gear = Gear(min_step_tokens=1, repairs_per_trace=1)
     (trace,) = exact.generate(requests[:1], Sampling(max_new_tokens=160))[0]
     row = sample.trace_row("p", "base", 0, "", trace) | {"problem_id": "p"}
-    cut = Cut(measure(row, puzzle.question, pieces(exact, row["token_ids"]), gear, 0.0), 3, 2)
+    cut = Cut(measure_trace(row, puzzle.question, pieces(exact, row["token_ids"]), gear, 0.0), 3, 2)
     repair_requests = [
         repair.request(engine, cut, f"Hint: the answer is {puzzle.answer}.", gear, (0, 0)) for engine in (fast, exact)
     ]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heal.method.entropy import aggregate, bound_entropies
+from heal.method.entropy import aggregate_tokens, bound_entropies
 
 
 @given(st.integers(2, 500))
@@ -29,5 +29,5 @@ def test_bounds_hold_the_entropy_and_are_exact_with_every_logprob(weights, liste
 
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=40))
 def test_top20_lies_between_mean_and_maximum(values):
-    mean, top, largest = (aggregate(np.array(values), statistic) for statistic in ("mean", "top20", "max"))
+    mean, top, largest = (aggregate_tokens(np.array(values), statistic) for statistic in ("mean", "top20", "max"))
     assert mean - 1e-9 <= top <= largest + 1e-9

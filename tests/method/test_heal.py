@@ -6,6 +6,7 @@ import pytest
 
 from heal import registry
 from heal.config import experiment as config
+from heal.method.detectors import list_detectors
 from tests.support.paths import ROOT
 from tests.support.trace_folder import make_examples
 
@@ -19,17 +20,22 @@ def list_values(options, *fields):
 
 @pytest.mark.parametrize(
     ("section", "field", "value"),
-    [("gear", *pair) for pair in list_values(config.Gear, "detector")]
+    [("gear", "detector", name) for name in list_detectors()]
     + [("hint", *pair) for pair in list_values(config.Hint, "source", "place")]
     + [("pure", *pair) for pair in list_values(config.Pure, "rule", "scope")]
     + [("pace", *pair) for pair in list_values(config.Pace, "schedule")],
 )
 def test_every_switch_of_the_method_is_a_named_variant(section, field, value):
     preset = "single_gpu.yaml" if value in GPU_ONLY else "config.yaml"
-    every = registry.resolve(config.load(ROOT / "config" / preset)).values()
-    heal = [method.options for method in every if method.kind == "heal"]
-    chosen = [options.gear.hint if section == "hint" else getattr(options, section) for options in heal]
-    assert value in {getattr(one, field) for one in chosen}, f"add a variant with {field}: {value} to {preset}"
+    experiment = config.load(ROOT / "config" / preset)
+    variants = registry.resolve_gear_variants(experiment)
+    values = set()
+    for method in registry.resolve_methods(experiment).values():
+        if method.name == "heal":
+            gear = variants[method.variant]
+            sections = {"gear": gear, "hint": gear.hint, "pure": method.options.pure, "pace": method.options.pace}
+            values.add(getattr(sections[section], field))
+    assert value in values, f"add a variant with {field}: {value} to {preset}"
 
 
 def test_without_pure_nothing_is_dropped(trace_folder):

@@ -20,7 +20,7 @@ from heal.method.base import Example
 from heal.method.steps import split
 from heal.pipeline import curriculum, repair
 from heal.pipeline import score as scoring
-from heal.pipeline.runner import pieces
+from heal.pipeline.runner import decode_tokens
 from heal.training.conversations import encode
 from heal.worlds.mini.tokenizer import CHAT_TEMPLATE
 from tests.support.thinking_model import DOUBLES, OPENS, STRIPS, save_model
@@ -35,7 +35,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def problem() -> dict[str, Any]:
-    return load(Dataset(split="hard", n=1), 0)[0]
+    return load(Dataset(source="mini", split="hard", n=1), 0)[0]
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +46,21 @@ def row(engine: TransformersEngine, problem: dict[str, Any]) -> dict[str, Any]:
     text = f"{opening}{thought}\n</think>\n\n{statement}\n\n{statement}"
     ids = engine.tokenizer.encode(text, add_special_tokens=False)
     assert engine.tokenizer.decode(ids) == text and engine.tokenizer.unk_token_id not in ids
-    same = {"text": text, "token_ids": ids, "trace_id": "t", "problem_id": problem["problem_id"], "kind": "repair"}
+    same = {"text": text, "token_ids": ids, "trace_id": "t", "problem_id": problem["problem_id"], "origin": "repair"}
     return same | {"entropies": [0.5] * len(ids), "logprobs": [-0.5] * len(ids), "finish_reason": "stop"}
 
 
 def make_cuts(engine: TransformersEngine, row: dict[str, Any], problem: dict[str, Any]) -> list[gear.Cut]:
     """At every step of the trace, with every rewind."""
     options = Gear(min_step_tokens=1)
-    trace = gear.measure(row, problem["question"], pieces(engine, row["token_ids"]), options, 0.0)
-    places = {gear.kept_steps(k, rewind) for k in range(1, 1 + len(trace.steps)) for rewind in (0, 1, 2)}
+    trace = gear.measure_trace(row, problem["question"], decode_tokens(engine, row["token_ids"]), options, 0.0)
+    places = {gear.count_kept_steps(k, rewind) for k in range(1, 1 + len(trace.steps)) for rewind in (0, 1, 2)}
     assert max(places) == len(trace.steps) > 3
     return [gear.Cut(trace, 1 + kept_steps, kept_steps) for kept_steps in sorted(places)]
+
+
+def make_repairer(engine: TransformersEngine, problem: dict[str, Any], options: Gear) -> repair.Repairer:
+    return repair.Repairer(engine, {problem["problem_id"]: problem}, options, Sampling(max_new_tokens=6), (0, 0))
 
 
 def test_steps_are_those_of_the_thinking_block(engine, row, problem) -> None:
@@ -72,7 +76,8 @@ def test_a_token_that_holds_part_of_the_tag_is_in_no_step() -> None:
 def test_a_repair_is_asked_for_inside_the_block_wherever_the_cut_is(engine, row, problem, place) -> None:
     options = Gear(hint=Hint(place=place))
     for cut in make_cuts(engine, row, problem):
-        prompt = engine.tokenizer.decode(repair.request(engine, cut, HINT, options, (0, 0)).prompt_ids)
+        repairer = make_repairer(engine, problem, options)
+        prompt = engine.tokenizer.decode(repairer.build_request(cut, HINT).prompt_ids)
         assert prompt.count("<think>") == 1 and "</think>" not in prompt
         inside = prompt.partition("<think>\n")[2]
         kept_text = "".join(step.text for step in cut.trace.steps[: cut.kept_steps]).removeprefix(OPENING)
@@ -82,8 +87,7 @@ def test_a_repair_is_asked_for_inside_the_block_wherever_the_cut_is(engine, row,
 def test_a_repairs_text_begins_as_its_trace_does_and_its_answer_is_new(engine, row, problem) -> None:
     options = Gear(repairs_per_trace=2)
     every = make_cuts(engine, row, problem)
-    work = repair.repairer(engine, {problem["problem_id"]: problem}, options, Sampling(max_new_tokens=6), (0, 0))
-    rows, _ = work([every])
+    rows, _ = make_repairer(engine, problem, options).repair_batch([every])
     assert len(rows) == 2 * len(every)
     for new_row in rows:
         assert new_row["text"] == new_row["kept"] + new_row["continuation"] and "</think>" not in new_row["kept"]
@@ -108,8 +112,8 @@ def test_the_cue_of_pure_closes_the_block_that_is_open(engine, row, problem, mon
 
 
 def make_conversation(row: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:
-    (one_row,) = curriculum.rows([Example(problem["problem_id"], row["text"], 1, "sample", "t")], [problem], "test")
-    return one_row
+    example = Example(problem["problem_id"], row["text"], 1, "sample", "t")
+    return curriculum.build_row(example, problem["question"])
 
 
 @pytest.mark.parametrize("template", [CHAT_TEMPLATE, OPENS], ids=["says", "opens"])

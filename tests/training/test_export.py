@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 
-from heal.method.pace import exposures
+from heal.method.pace import order_exposures
 from tests.support.paths import ROOT
 
 
@@ -71,7 +71,7 @@ def test_in_a_schedules_order_it_is_what_the_student_sees(curriculum: Path, tmp_
     options = ("--schedule", "cumulative", "--max-steps", "10", "--batch-size", "4", "--seed", "3")
     export(curriculum, tmp_path / "out", "--format", "trl", *options)
     shown = [json.loads(line)["id"] for line in (tmp_path / "out/train.jsonl").read_text().split("\n") if line]
-    order, _ = exposures([n % 3 + 1 for n in range(7)], schedule="cumulative", steps=10, batch=4, seed=3)
+    order, _ = order_exposures([n % 3 + 1 for n in range(7)], schedule="cumulative", max_steps=10, batch_size=4, seed=3)
     assert shown == [f"e{number}" for number in order]
 
 

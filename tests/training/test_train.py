@@ -17,7 +17,7 @@ from heal.command import parse_command
 from heal.config.experiment import Distillation, Lora, ModelSource, Train
 from heal.config.run_config import read_run_config
 from heal.errors import HealError
-from heal.method.pace import exposures
+from heal.method.pace import order_exposures
 from heal.training.conversations import encode
 from heal.training.train import Train as TrainCommand
 from heal.training.train import launch, train
@@ -45,7 +45,8 @@ def list_exposures(batches: list[torch.Tensor], model: Path) -> list[list[int]]:
 def compute_expected_exposures(model: Path, curriculum: Path, options: Train, first_step: int = 1) -> list[list[int]]:
     rows = [json.loads(line) for line in curriculum.read_text().splitlines()]
     stages = [row["stage"] for row in rows]
-    order, _ = exposures(stages, schedule="cumulative", steps=options.max_steps, batch=options.batch_size, seed=0)
+    sizes = {"max_steps": options.max_steps, "batch_size": options.batch_size}
+    order, _ = order_exposures(stages, schedule="cumulative", **sizes, seed=0)
     examples = encode(AutoTokenizer.from_pretrained(model), rows, "test")
     return [examples[number].ids for number in order[(first_step - 1) * options.batch_size :]]
 

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, s
 
 from heal.config.experiment import Distillation, ModelSource
 from heal.errors import HealError
-from heal.method.pace import exposures
+from heal.method.pace import order_exposures
 from heal.training import fit
 from heal.training.conversations import NOT_SUPERVISED, encode
 from heal.training.train import train
@@ -48,7 +48,7 @@ def teacher(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_weight_multiplies_the_loss_of_its_tokens_whose_number_divides_it(teacher: Path, tmp_path: Path) -> None:
     rows = [make_conversation(n) for n in range(len(WEIGHTS))]
     stages = [row["stage"] for row in rows]
-    order, _ = exposures(stages, schedule="mixed", steps=FEW.max_steps, batch=FEW.batch_size, seed=0)
+    order, _ = order_exposures(stages, schedule="mixed", max_steps=FEW.max_steps, batch_size=FEW.batch_size, seed=0)
     weights = np.array(WEIGHTS)[order] / np.array(WEIGHTS)[order].mean()
     network, tokenizer = AutoModelForCausalLM.from_pretrained(teacher), AutoTokenizer.from_pretrained(teacher)
     total, tokens = 0.0, 0

@@ -120,7 +120,7 @@ def test_the_numbers_of_pure_are_pure_s(run):
             numbers = tables["repairs"][repair.id]["score"]
             assert len(numbers["ratios"]) == repair.row["kept_steps"] + 1, "u falls below 0.1 at the first new step"
             assert numbers["certain"] and numbers["worst"] == len(numbers["ratios"])
-            anomaly, surprise = pure.anomaly(repair.score, options), repair.score["nll_mean"]
+            anomaly, surprise = pure.compute_anomaly(repair.score, options), repair.score["nll_mean"]
             assert numbers["anomaly"] == max(numbers["ratios"]) == pytest.approx(anomaly, 1e-3)
             assert numbers["perplexities"] == pytest.approx(np.exp(surprise), 1e-3)
 
