@@ -6,17 +6,20 @@ import pytest
 
 from heal import registry
 from heal.config import experiment as config
-from heal.engines.base import load_tokenizer
 from heal.errors import HealError
 from heal.method.base import Traces
 from heal.pipeline import curriculum
+from heal.trace_files import REPAIRS, SAMPLES
 from tests.support.paths import ROOT
 from tests.support.trace_folder import EXPERIMENT, FURTHER, METHODS, STUDENT, make_examples, make_problems
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_found_gives_a_trainable_curriculum(name, trace_folder):
-    rows = curriculum.rows(make_examples(name, trace_folder), make_problems(), name)
+    questions = {problem["problem_id"]: problem["question"] for problem in make_problems()}
+    examples = make_examples(name, trace_folder)
+    curriculum.check_examples(examples, questions, name)
+    rows = [curriculum.build_row(example, questions[example.problem_id]) for example in examples]
     assert rows and {row["stage"] for row in rows} <= {1, 2, 3}
     assert all(row["messages"][1]["content"].strip() for row in rows)
     most = EXPERIMENT.pace.max_per_problem
@@ -24,10 +27,10 @@ def test_every_method_found_gives_a_trainable_curriculum(name, trace_folder):
     assert max(map(counts.count, counts)) <= most
 
 
-@pytest.mark.parametrize("kind", registry.discover())
-def test_every_kind_found_needs_what_rules_make_and_has_documented_options(kind):
-    method = next(method for method in METHODS.values() if method.kind == kind)
-    registry.check_needs({kind: method}, FURTHER.gear, where="test")
+@pytest.mark.parametrize("name", registry.discover_methods())
+def test_every_method_found_needs_what_rules_make_and_has_documented_options(name):
+    method = next(method for method in METHODS.values() if method.name == name)
+    registry.check_needs({name: method}, registry.resolve_gear_variants(EXPERIMENT), where="test")
     assert all(field.description for field in method.Options.model_fields.values())
 
 
@@ -43,26 +46,26 @@ TEMPLATE = (ROOT / "baselines/TEMPLATE.py").read_text()
     ("content", "message"),
     [
         ("import nothing_like_this", "does not import"),
-        ("x = 1", "defines 0 methods"),
-        (TEMPLATE + "\n\nclass Second(Template):\n    kind = 'second'\n", "defines 2 methods"),
+        ("x = 1", "defines 0 subclasses of Method"),
+        (TEMPLATE + "\n\nclass Second(Template):\n    name = 'second'\n", "defines 2 subclasses of Method"),
         (TEMPLATE.replace('"arXiv 0000.00000 (authors, title)"', '" "'), "no 'paper'"),
         (TEMPLATE.replace("    differs =", "    differed ="), "no 'differs'"),
-        (TEMPLATE.replace("def curriculum", "def curricula"), r"no curriculum\(\)"),
-        (TEMPLATE.replace('"template"', '"heal"'), "exists already"),
+        (TEMPLATE.replace("def build_curriculum", "def build_curricula"), r"no build_curriculum\(\)"),
+        (TEMPLATE.replace('"template"', '"heal"'), "already taken"),
     ],
 )
 def test_a_broken_baseline_file_is_told_with_its_name(tmp_path, content, message):
     (tmp_path / "mine.py").write_text(content)
     with pytest.raises(HealError, match=message) as refused:
-        registry.discover(tmp_path)
+        registry.discover_methods(tmp_path)
     assert "mine.py" in str(refused.value)
 
 
 def test_the_template_is_a_method(tmp_path, trace_folder):
     (tmp_path / "mine.py").write_text(TEMPLATE)
-    method = registry.discover(tmp_path)["template"]
+    method = registry.discover_methods(tmp_path)["template"]
     template = method(method.Options())
-    assert template.curriculum(Traces(trace_folder, trace_folder / "train.parquet", template.needs(), 0))
+    assert template.build_curriculum(Traces(trace_folder, trace_folder / "train.parquet", template.needs(), 0))
 
 
 @pytest.mark.parametrize(
@@ -75,49 +78,40 @@ def test_the_template_is_a_method(tmp_path, trace_folder):
         ('[Example("p0", "x", 1, "sample", "i", float("nan"))]', "example 1: weight nan"),
         ('[Example("p0", "x", 1, "sample", "i", 0.0)]', "every weight is 0"),
         ('[Example("nowhere", "x", 1, "sample", "i")]', "example 1: no training problem 'nowhere'"),
-        ('[Example("p0", "x", 1, "sample", "i", given="y")]', "example 1: given 'y'"),
+        ('[Example("p0", "x", 1, "sample", "i", prefix="y")]', "example 1: prefix 'y'"),
     ],
 )
 def test_what_a_baseline_returns_wrongly_is_told_with_its_file(tmp_path, trace_folder, returned, message):
-    from heal.registry import load_method
-
     content = (ROOT / "baselines/TEMPLATE.py").read_text().rpartition("        correct =")[0]
     (tmp_path / "mine.py").write_text(f"{content}        return {returned}\n")
-    method = load_method(tmp_path / "mine.py")
+    method = registry.discover_methods(tmp_path)["template"]
     baseline = method(method.Options())
     with pytest.raises(HealError) as refused:
-        curriculum.make(baseline, Traces(trace_folder, trace_folder / "train.parquet", baseline.needs(), 0, STUDENT))
+        curriculum.build_rows(
+            baseline, Traces(trace_folder, trace_folder / "train.parquet", baseline.needs(), 0, STUDENT)
+        )
     assert message in str(refused.value) and "mine.py" in str(refused.value)
 
 
-@pytest.mark.parametrize("needs", [None, "samples.parquet", ("samples.parquet",), [1], ["repairs/other.parquet"]])
+@pytest.mark.parametrize(
+    "needs", [None, SAMPLES, (SAMPLES,), [1], ["samples.parquet"], [REPAIRS.of(variant="other")], [REPAIRS]]
+)
 def test_needs_that_are_no_list_of_files_that_rules_make_are_refused(needs, monkeypatch):
     method = METHODS["rejection_sampling"]
     monkeypatch.setattr(type(method), "needs", lambda self: needs)
     with pytest.raises(HealError) as refused:
-        registry.check_needs({"mine": method}, FURTHER.gear, where="a.yaml")
+        registry.check_needs({"mine": method}, registry.resolve_gear_variants(FURTHER), where="a.yaml")
     assert refused.value.where.endswith("rejection_sampling.py, needs() of 'mine' in a.yaml") and refused.value.fix
 
 
-def test_a_served_teacher_cannot_be_distilled_and_other_vocabularies_are_told_by_heal_check(monkeypatch):
-    from heal.planning import preflight as checks
-
+def test_a_served_teacher_cannot_be_distilled():
     served = {
-        "teachers": {"far": {"path": "heal/worlds/mini/models/teacher", "endpoint": {"url": "http://localhost/v1"}}}
+        "teachers": {
+            "far": {"path": "heal/worlds/mini/models/teacher", "endpoint": {"base_url": "http://localhost/v1"}}
+        }
     }
     content = {**FURTHER.model_dump(), **served}
-    with pytest.raises(HealError, match="'on_policy' is trained beside its teacher, but teachers.far is served"):
-        registry.resolve(config.Experiment.model_validate(content))
-    monkeypatch.chdir(ROOT)
-    assert not list(checks.faults(FURTHER))
-    wider = lambda model: load_tokenizer(model.path, model.revision)  # noqa: E731
-
-    def tokenizer_of(model):
-        tokenizer = wider(model)
-        if "teacher" in model.path:
-            tokenizer.add_tokens(["Schadenfreude"])
-        return tokenizer
-
-    monkeypatch.setattr(checks, "tokenizer_of", tokenizer_of)
-    (fault,) = checks.faults(FURTHER)
-    assert fault.where.startswith("teachers.default, students.tiny") and "other vocabularies" in fault.found
+    with pytest.raises(
+        HealError, match="'on_policy' needs its teacher's weights in training, but teachers.far is an endpoint"
+    ):
+        registry.resolve_methods(config.Experiment.model_validate(content))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from baselines import bread, east, limo, mix_distillation, paced, rsr, s1
-from baselines.extra_easy import further
+from baselines.extra_easy import select_further
 from heal import records, registry
 from heal.errors import HealError
 from heal.method.base import Traces
@@ -42,9 +42,9 @@ def test_limo_takes_few_of_the_hardest_and_one_trace_of_each(trace_folder):
 
 def test_a_trace_that_checks_itself_is_better_formed_and_order_changes_nothing():
     texts = ["so x is 3", "perhaps x is 3, since we check it, therefore", "x x x x x x x x x x x x"]
-    score = limo.form(texts)
+    score = limo.score_form(texts)
     assert score.argmax() == 1 and (score >= 0).all() and (score <= 1).all()
-    assert limo.form(texts[::-1]) == pytest.approx(score[::-1])
+    assert limo.score_form(texts[::-1]) == pytest.approx(score[::-1])
 
 
 def test_s1_leaves_out_what_the_student_solves(trace_folder):
@@ -55,14 +55,14 @@ def test_s1_leaves_out_what_the_student_solves(trace_folder):
 def test_s1_spreads_over_kinds_and_prefers_long_traces():
     rows = [make_row(f"a{n}", n, f"a{n}") for n in range(1, 31)] + [make_row(f"b{n}", n, f"b{n}") for n in range(1, 4)]
     kinds = [0] * 30 + [1] * 3
-    selections = [s1.spread(rows, kinds, 6, seed) for seed in range(40)]
+    selections = [s1.draw_spread(rows, kinds, 6, seed) for seed in range(40)]
     share = np.mean([one["trace_id"][0] == "b" for chosen in selections for one in chosen])
     assert 0.3 < share < 0.6  # by problems it would be 3 of 33
     assert np.mean([len(one["token_ids"]) for chosen in selections for one in chosen if one["trace_id"][0] == "a"]) > 25
-    assert len({one["trace_id"] for one in s1.spread(rows, kinds, 99, 0)}) == 33
-    kinds = s1.clusters(["red apple tree", "red apple pie", "blue sea water", "blue sea salt"], 2, 0)
+    assert len({one["trace_id"] for one in s1.draw_spread(rows, kinds, 99, 0)}) == 33
+    kinds = s1.cluster_questions(["red apple tree", "red apple pie", "blue sea water", "blue sea salt"], 2, 0)
     assert kinds[0] == kinds[1] != kinds[2] == kinds[3]
-    assert set(s1.clusters(["same", "same"], 50, 0)) == {0}
+    assert set(s1.cluster_questions(["same", "same"], 50, 0)) == {0}
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
@@ -70,7 +70,7 @@ def test_the_mix_keeps_its_ratio_and_takes_from_the_ends(share):
     taken, counts = 0, Counter()
     for problem in range(25):
         by_length = [make_row(f"{problem}-{n}", n) for n in range(1, 11)]
-        chosen = mix_distillation.mix(by_length, 4, share, taken)
+        chosen = mix_distillation.mix_by_length(by_length, 4, share, taken)
         taken += len(chosen)
         lengths = [len(one["token_ids"]) for one in chosen]
         counts.update(length > 5 for length in lengths)
@@ -81,14 +81,18 @@ def test_the_mix_keeps_its_ratio_and_takes_from_the_ends(share):
 
 def test_rsr_prefers_likely_tokens_that_surprise_and_clips_ranks():
     near = {"logprobs": [-2.0, -2.0], "ranks": [2, 3]}
-    assert rsr.ratio(near, 100) == 5 / 4
-    assert rsr.ratio(near | {"logprobs": [-0.5, -0.5]}, 100) > rsr.ratio(near, 100)
-    assert rsr.ratio(near | {"ranks": [2, 5000]}, 100) == 102 / 4 == rsr.ratio(near | {"ranks": [2, 100]}, 100)
+    assert rsr.compute_ratio(near, 100) == 5 / 4
+    assert rsr.compute_ratio(near | {"logprobs": [-0.5, -0.5]}, 100) > rsr.compute_ratio(near, 100)
+    assert (
+        rsr.compute_ratio(near | {"ranks": [2, 5000]}, 100)
+        == 102 / 4
+        == rsr.compute_ratio(near | {"ranks": [2, 100]}, 100)
+    )
 
 
 def test_rsr_selects_the_lowest_ratio_first(trace_folder):
     rows = records.read(trace_folder / "students/tiny/ranks.parquet", "ranks")
-    ratios = {one["trace_id"]: rsr.ratio(one, 100) for one in rows}
+    ratios = {one["trace_id"]: rsr.compute_ratio(one, 100) for one in rows}
     values = [ratios[e.origin_id] for e in make_examples("rsr", trace_folder) if e.problem_id == "p0"]
     assert values == sorted(values) and len(set(values)) == 2
     usual = [ratios[e.origin_id] for e in make_examples("rejection_sampling", trace_folder) if e.problem_id == "p0"]
@@ -96,38 +100,43 @@ def test_rsr_selects_the_lowest_ratio_first(trace_folder):
 
 
 def test_paced_weighs_the_edge_of_what_the_student_can_most(trace_folder):
-    weights = [paced.weight(rate, 8, 0.5) for rate in (0, 1 / 8, 1 / 2, 7 / 8, 1)]
+    weights = [paced.compute_weight(rate, 8, 0.5) for rate in (0, 1 / 8, 1 / 2, 7 / 8, 1)]
     assert max(weights) == weights[2] == 0.25 and weights == pytest.approx(weights[::-1]) and min(weights) > 0
-    assert [paced.weight(rate, 8, 0) for rate in (0, 0.5, 1)] == [0, 0.25, 0]
+    assert [paced.compute_weight(rate, 8, 0) for rate in (0, 0.5, 1)] == [0, 0.25, 0]
     weight_by_problem = {e.problem_id: e.weight for e in make_examples("paced", trace_folder)}
     assert max(weight_by_problem, key=weight_by_problem.get) == "p2"  # solved in 2 of 4 attempts
 
 
 def test_east_weighs_disagreement_and_counts_equal_answers_as_one():
-    assert sorted(east.cluster_sizes(["1", " 1", "2", None, None], compare_texts)) == [1, 1, 1, 2]
-    agreed, apart = (east.weight(answers, 2.0, compare_texts) for answers in (["1"] * 4, ["1", "2", "3", None]))
+    assert sorted(east.count_cluster_sizes(["1", " 1", "2", None, None], compare_texts)) == [1, 1, 1, 2]
+    agreed, apart = (east.compute_weight(answers, 2.0, compare_texts) for answers in (["1"] * 4, ["1", "2", "3", None]))
     assert (agreed, apart) == (pytest.approx(1), pytest.approx(np.exp(2)))
-    assert east.weight(["1", "2"], 0.0, compare_texts) == 1 == east.weight([None], 2.0, compare_texts)
-    assert agreed < east.weight(["1", "1", "2", "2"], 2.0, compare_texts) < apart
+    assert east.compute_weight(["1", "2"], 0.0, compare_texts) == 1 == east.compute_weight([None], 2.0, compare_texts)
+    assert agreed < east.compute_weight(["1", "1", "2", "2"], 2.0, compare_texts) < apart
 
 
 def test_bread_branches_at_the_first_cut_that_succeeds_and_does_not_learn_the_prefix(trace_folder):
     examples = make_examples("bread", trace_folder)
-    rows = {one["trace_id"]: one for one in records.read(trace_folder / "students/tiny/continued.parquet", "continued")}
+    rows = {
+        one["trace_id"]: one
+        for one in records.read(trace_folder / "students/tiny/continuations.parquet", "continuations")
+    }
     assert examples and all(rows[e.origin_id]["kept_steps"] == 2 and rows[e.origin_id]["accepted"] for e in examples)
-    assert all(e.given == rows[e.origin_id]["kept"] and e.text.startswith(e.given) for e in examples)
-    (one, *_) = curriculum.rows(examples, make_problems(), "bread")
-    assert one["given"] == examples[0].given
+    assert all(e.prefix == rows[e.origin_id]["kept"] and e.text.startswith(e.prefix) for e in examples)
+    one = curriculum.build_row(examples[0], make_problems()[0]["question"])
+    assert one["prefix"] == examples[0].prefix
 
 
 def test_p_align_wants_more_than_one_success_and_else_the_whole_trace(trace_folder):
     """From the second cut half of the continuations are right: enough for branching, not for a majority."""
     examples = make_examples("p_align", trace_folder)
-    assert {e.origin for e in examples} == {"sample"} and not any(e.given for e in examples)
-    rows = records.read(trace_folder / "students/tiny/continued.parquet", "continued")
-    assert {one["kept_steps"] for one in bread.shortest(rows, 0.4)} == {2} and not bread.shortest(rows, 0.5)
+    assert {e.origin for e in examples} == {"sample"} and not any(e.prefix for e in examples)
+    rows = records.read(trace_folder / "students/tiny/continuations.parquet", "continuations")
+    assert {one["kept_steps"] for one in bread.select_shortest(rows, 0.4)} == {2} and not bread.select_shortest(
+        rows, 0.5
+    )
     always = [one | {"accepted": True} for one in rows]
-    assert {one["kept_steps"] for one in bread.shortest(always, 0.5)} == {0}
+    assert {one["kept_steps"] for one in bread.select_shortest(always, 0.5)} == {0}
 
 
 def test_guided_puts_guided_traces_in_place_of_repairs_at_equal_counts(trace_folder):
@@ -149,7 +158,7 @@ def test_extra_easy_has_as_many_further_traces_as_heal_has_repairs_and_none_of_i
 @pytest.mark.parametrize("count", [0, 1, 2, 4, 5, 8, 11, 100])
 def test_further_traces_are_fresh_ones_spread_over_problems_and_then_those_already_used(count):
     solved = {p: [{"trace_id": f"{p}{i}", "text": f"{i}"} for i in range(n)] for p, n in (("a", 5), ("b", 9), ("c", 3))}
-    chosen = {row["trace_id"] for rows in further(solved, 3, count).values() for row in rows}
+    chosen = {row["trace_id"] for rows in select_further(solved, 3, count).values() for row in rows}
     assert len(chosen) == min(count, 9) and max(Counter(name[0] for name in chosen).values(), default=0) <= 3
     fresh = {name for name in chosen if int(name[1]) >= 3}
     assert len(fresh) == min(count, 5)
@@ -160,9 +169,12 @@ def test_training_on_references_refuses_a_problem_without_one_or_leaves_it_out(t
     problems = make_problems()
     problems[3]["solution"] = None
     records.write(tmp_path / "train.parquet", "problems", problems)
-    traces, oracle = Traces(trace_folder, tmp_path / "train.parquet", [], 0), registry.discover()["reference_sft"]
+    traces, oracle = (
+        Traces(trace_folder, tmp_path / "train.parquet", [], 0),
+        registry.discover_methods()["reference_sft"],
+    )
     with pytest.raises(HealError, match="no worked solution") as refused:
-        oracle(oracle.Options()).curriculum(traces)
+        oracle(oracle.Options()).build_curriculum(traces)
     assert "row 4" in str(refused.value)
-    examples = oracle(oracle.Options(missing="leave_out")).curriculum(traces)
+    examples = oracle(oracle.Options(missing="leave_out")).build_curriculum(traces)
     assert [e.problem_id for e in examples] == [p["problem_id"] for p in problems if p["solution"]]

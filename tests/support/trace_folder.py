@@ -4,18 +4,17 @@ from heal import records, registry
 from heal.config import experiment as config
 from heal.method.base import Traces
 from heal.method.steps import split_text
+from heal.pipeline.curriculum import is_valid
 from heal.worlds.mini import puzzles
 from tests.support.paths import ROOT
 
 EXPERIMENT = config.load(ROOT / "config/config.yaml")
 FURTHER = config.load(ROOT / "config/mini_baselines.yaml")
-CONFIGURED = registry.resolve(EXPERIMENT) | registry.resolve(FURTHER)
-# Every kind that is found is tried, whether a config has it or not.
-METHODS = CONFIGURED | {
-    kind: registry.build(registry.shared_options(FURTHER, {"kind": kind}) | {"kind": kind}, where="test", field=kind)
-    for kind in registry.discover()
-    if kind not in {method.kind for method in CONFIGURED.values()}
-}
+CONFIGURED = registry.resolve_methods(EXPERIMENT) | registry.resolve_methods(FURTHER)
+# Every method that is found is tried, whether a config has it or not.
+METHODS = dict(CONFIGURED)
+for name in registry.discover_methods().keys() - {method.name for method in CONFIGURED.values()}:
+    METHODS[name] = registry.resolve_method(FURTHER, {"method": name}, where="test", field=name)
 N = 12
 STUDENT = "tiny"
 
@@ -64,7 +63,7 @@ def make_repair(row):
 
 def make_score(row):
     lists = {key: [0.1, 0.2] for key in ("nll_mean", "nll_top20", "nll_max", "uncertainty_product", "uncertainty_mean")}
-    about = {"kind": "repair", "steps": ["a", "b"], "statement": 2, "statement_nll": 0.1}
+    about = {"origin": "repair", "steps": ["a", "b"], "statement": 2, "statement_nll": 0.1}
     return {"trace_id": row["trace_id"], "problem_id": row["problem_id"], **about, **lists}
 
 
@@ -85,15 +84,13 @@ def write_trace_folder(folder):
     records.write(folder / "grades.parquet", "grades", grades)
     accepted = {"extracted": "1", "accepted": True, "reason": ""}
     records.write(folder / "guided.parquet", "guided", [row | accepted for row in guided])
+    scores = [make_score(row) for row in repairs]
+    rows_by_rule = {"repair_traces": repairs, "score_traces": scores, "sample_extra": samples}
     for file in {file for method in METHODS.values() for file in method.needs()}:
-        if file.startswith("repairs/"):
-            records.write(folder / file, "repairs", repairs)
-        elif file.startswith("scores/"):
-            records.write(folder / file, "scores", [make_score(row) for row in repairs])
-        elif file.endswith(".grades.parquet"):
-            records.write(folder / file, "grades", grades)
-        elif file.startswith("extra/"):
-            records.write(folder / file, "samples", samples)
+        if file.rule in rows_by_rule:
+            records.write(folder / file.path, file.schema, rows_by_rule[file.rule])
+        elif file.path.startswith("extra/"):
+            records.write(folder / file.path, file.schema, grades)
     own = folder / f"students/{STUDENT}"
     attempts = [make_trace(p, f"o{i}{p['problem_id']}", f"x = \\boxed{{{i}}}") for p in problems for i in range(4)]
     records.write(own / "samples.parquet", "samples", attempts)
@@ -106,9 +103,8 @@ def write_trace_folder(folder):
         for i, row in enumerate(right)
     ]
     records.write(own / "ranks.parquet", "ranks", ranks)
-    records.write(
-        own / "continued.parquet", "continued", [row for source in right[::2] for row in make_continuations(source)]
-    )
+    continuations = [row for source in right[::2] for row in make_continuations(source)]
+    records.write(own / "continuations.parquet", "continuations", continuations)
     return folder
 
 
@@ -129,4 +125,4 @@ def make_continuations(source, first=2):
 
 def make_examples(name, folder):
     method = METHODS[name]
-    return method.curriculum(Traces(folder, folder / "train.parquet", method.needs(), 0, STUDENT))
+    return method.build_curriculum(Traces(folder, folder / "train.parquet", method.needs(), 0, STUDENT, is_valid))
