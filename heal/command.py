@@ -181,7 +181,7 @@ def resolve_section(
 
 def validate_loosely(command: type[Command], field: str, content: Mapping[str, Any], name: str) -> Any:
     """A group of options whose values may be text, as flags are."""
-    annotation = command.model_fields[field].annotation
+    annotation: Any = command.model_fields[field].annotation
     try:
         return TypeAdapter(annotation).validate_python(content, strict=False)
     except ValidationError as error:
@@ -206,6 +206,10 @@ def explain_arguments(command: type[Command], name: str, message: str) -> HealEr
         near = difflib.get_close_matches(unknown[1], list_flags(command), n=1)
         if near:
             fix = f"did you mean {near[0]}?"
+    unreadable = re.search(r"Parsing error encountered for ([\w.]+)", problem)
+    if unreadable:
+        problem = f"--{unreadable[1].replace('_', '-')}: the value cannot be parsed"
+        fix = f"write KEY=VALUE for a group of values; see heal {name} --help"
     return HealError(problem, where=f"heal {name}", fix=fix)
 
 

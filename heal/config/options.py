@@ -136,8 +136,9 @@ def merge_options(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[s
     merged = dict(base)
     for key, value in changes.items():
         inner = merged.get(key)
-        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge_options(inner, value) if both else value
+        if isinstance(inner, Mapping) and isinstance(value, Mapping):
+            value = merge_options(inner, value)
+        merged[key] = value
     return merged
 
 

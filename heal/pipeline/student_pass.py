@@ -142,8 +142,13 @@ def rank_batch(engine: Engine, problems: Mapping[str, Row], batch: Sequence[list
         requests.append((engine.tokenize_chat(get_question(problems[trace["problem_id"]])), [*ids, end]))
     rows = []
     for (trace, _), score in zip(readable, engine.score(requests), strict=True):
-        ids = {"trace_id": trace["trace_id"], "problem_id": trace["problem_id"]}
-        rows.append(ids | {"logprobs": score.logprobs, "ranks": score.ranks})
+        row = {
+            "trace_id": trace["trace_id"],
+            "problem_id": trace["problem_id"],
+            "logprobs": score.logprobs,
+            "ranks": score.ranks,
+        }
+        rows.append(row)
     return rows
 
 
