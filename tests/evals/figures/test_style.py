@@ -1,4 +1,4 @@
-"""How figures look: a method has one look everywhere, colors can be told apart, and the csv has what is drawn."""
+"""How figures look: one look per method, colors that can be told apart, and a csv with what is plotted."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 
 from evals.audits.checker_truth import Truth
-from evals.figures import accuracy as figures
-from evals.figures import outcomes as outcome_figures
-from evals.figures import style
-from evals.figures import traces as trace_figures
-from evals.figures import training as training_figures
+from evals.figures import pure, style
+from evals.figures.accuracy import collect_accuracy, plot_accuracy
+from evals.figures.base import save_figure
+from evals.figures.cost import plot_cost
+from evals.figures.hours import plot_hours, sum_hours
+from evals.figures.loss import collect_losses, plot_loss
+from evals.figures.positions import SUCCESS, count_cuts, plot_positions
 from evals.figures.style import plt
 from heal.config import experiment as config
 from tests.support.cut_repairs import PROBLEMS, make_cut_repairs
@@ -26,7 +28,7 @@ from tests.support.paths import ROOT
 def test_no_two_known_methods_look_alike_and_none_looks_like_an_unknown_one():
     looks = list(style.METHODS.values())
     assert len(set(looks)) == len(looks)
-    assert not {style.look(f"unknown {i}") for i in range(200)} & set(looks)
+    assert not {style.get_look(f"unknown {i}") for i in range(200)} & set(looks)
     shipped = {name for path in ROOT.glob("config/mini*.yaml") for name in config.load(path).methods}
     assert shipped <= set(style.METHODS)
 
@@ -55,7 +57,7 @@ def convert_to_lab(color: str, cone_matrix: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("vision", SEEN_BY)
 def test_colors_can_be_told_apart_by_every_eye(vision):
-    colors = {color for color, _ in style.METHODS.values()} | {color for color, _ in list_training_colors()}
+    colors = {color for color, _ in style.METHODS.values()} | set(list_trace_colors())
     for one, other in itertools.combinations(sorted(colors), 2):
         assert np.linalg.norm(convert_to_lab(one, SEEN_BY[vision]) - convert_to_lab(other, SEEN_BY[vision])) > APART, (
             one,
@@ -63,23 +65,23 @@ def test_colors_can_be_told_apart_by_every_eye(vision):
         )
 
 
-def list_training_colors() -> list[tuple[str, str]]:
-    return [look[:2] for look in (*trace_figures.ORIGINS.values(), *trace_figures.SUCCESS.values())]
+def list_trace_colors() -> list[str]:
+    return [look[0] for look in (*pure.ORIGINS.values(), *SUCCESS.values())]
 
 
 def test_methods_of_the_main_table_differ_in_gray_too():
     """Color is not all: no two of one color share a marker, and the main methods share none at all."""
     main = ["teacher", "untrained", "rejection_sampling", "rs_matched", "guided", "heal", "oracle"]
-    assert len({style.look(name)[1] for name in main}) == len(main)
-    assert len({marker for _, marker, _ in trace_figures.SUCCESS.values()}) == len(trace_figures.SUCCESS)
+    assert len({style.get_look(name)[1] for name in main}) == len(main)
+    assert len({look[1] for look in SUCCESS.values()}) == len(SUCCESS)
 
 
 def test_a_method_has_its_color_in_every_figure(compared_run, monkeypatch):
     own = "#123456"
     monkeypatch.setitem(style.METHODS, "heal", (own, "o"))
-    accuracy, loss = figures.accuracy_numbers(compared_run), training_figures.loss_numbers(compared_run)
+    accuracy, loss = collect_accuracy(compared_run), collect_losses(compared_run)
     cost = make_cost_table(accuracy[accuracy["benchmark"] == "b"])
-    plots = [figures.accuracy(accuracy), training_figures.loss_figure(loss), outcome_figures.cost_figure(cost, [])]
+    plots = [plot_accuracy(accuracy), plot_loss(loss), plot_cost(cost, [])]
     for figure in plots:
         colors = [item.get_color() for axis in figure.axes for item in axis.get_lines()]
         colors += [color for axis in figure.axes for item in axis.collections for color in item.get_facecolor()]
@@ -87,19 +89,19 @@ def test_a_method_has_its_color_in_every_figure(compared_run, monkeypatch):
         plt.close(figure)
 
 
-def test_what_is_drawn_is_what_the_csv_says(compared_run, tmp_path):
-    accuracy, loss = figures.accuracy_numbers(compared_run), training_figures.loss_numbers(compared_run)
-    positions = trace_figures.positions_numbers(make_cut_repairs([0, 0, 1, 2, 2, 1]), Truth(PROBLEMS))
-    hours = training_figures.hours_numbers(make_ledger(1))
+def test_the_csv_has_what_is_plotted(compared_run, tmp_path):
+    accuracy, loss = collect_accuracy(compared_run), collect_losses(compared_run)
+    positions = count_cuts(make_cut_repairs([0, 0, 1, 2, 2, 1]), Truth(PROBLEMS))
+    hours = sum_hours(make_ledger(1))
     figure_and_numbers = {
-        "accuracy": (figures.accuracy(accuracy), accuracy),
-        "loss": (training_figures.loss_figure(loss), loss),
-        "positions": (trace_figures.positions_figure(positions), positions),
-        "hours": (training_figures.hours_figure(hours), hours),
+        "accuracy": (plot_accuracy(accuracy), accuracy),
+        "loss": (plot_loss(loss), loss),
+        "positions": (plot_positions(positions), positions),
+        "hours": (plot_hours(hours), hours),
     }
     read = {}
     for name, (figure, numbers) in figure_and_numbers.items():
-        style.save(figure, tmp_path / f"{name}.svg", numbers)
+        save_figure(figure, tmp_path / f"{name}.svg", numbers)
         read[name] = pd.read_csv(tmp_path / f"{name}.csv")
         assert all((tmp_path / f"{name}.{suffix}").stat().st_size for suffix in ("svg", "png"))
     close = {"abs": 6e-5}  # the csv's last digit
@@ -123,5 +125,5 @@ def test_what_is_drawn_is_what_the_csv_says(compared_run, tmp_path):
 
 
 def test_a_method_keeps_its_look():
-    assert style.look("heal") != style.look("rs_matched")
-    assert style.look("heal_no_pure") == style.look("heal_no_pure")
+    assert style.get_look("heal") != style.get_look("rs_matched")
+    assert style.get_look("heal_no_pure") == style.get_look("heal_no_pure")
