@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from heal.config.data import Columns, Dataset
 from heal.errors import HealError
-from heal.grading.grader import extract_boxed, gold_from_gsm8k
+from heal.grading.grader import extract_boxed, read_gsm8k_gold
 from heal.records import Row
 
 QUESTION_COLUMNS = ("question", "problem")
@@ -62,7 +62,7 @@ def extract_gold_answer(content: str, form: str) -> str:
     form: plain | gsm8k | boxed | integer, as `Dataset.answer`.
     """
     if form == "gsm8k" or (form == "plain" and "####" in content):
-        return gold_from_gsm8k(content)
+        return read_gsm8k_gold(content)
     if form == "boxed":
         gold = extract_boxed(content)
         if gold is None:

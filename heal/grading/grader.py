@@ -1,13 +1,12 @@
-"""Extract the final answer from a text and check it against the gold answer, within bounds.
+"""Extract the final answer from a text and check it against the gold answer, within limits of time and memory.
 
-Reads: texts and gold answers, given by the caller; no files. Writes: nothing; returns one `Grade` per text.
-Used for the teacher's samples and for benchmark answers alike. Equality is math-verify's, decided in
-`heal/grading/worker.py`, which bounds its time and memory: a model may answer 10^{10^{10}}.
+Reads and writes no files; returns one `Grade` per text. The teacher's samples and the benchmark answers are graded with
+it. math-verify decides equality, in the process of heal/grading/worker.py, which limits its time and memory: a model
+may answer 10^{10^{10}}.
 
-Two readings of a text. Strict (`Grade.correct`): the last \\boxed{} holds the answer. Flexible
-(`Grade.flexible`): where there is no \\boxed{}, the last formula or number counts. Whatever is strictly right
-is flexibly right. A text cut inside its thinking block has no </think>, so all of it is looked at: count
-truncated samples apart.
+A text has two readings. Strict (`Grade.correct`): the last \\boxed{} holds the answer. Flexible (`Grade.flexible`):
+without a \\boxed{}, the last formula or number counts. A strictly correct text is flexibly correct too. A text that is
+cut off inside its thinking block has no </think>, so all of it is read: count truncated samples separately.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from heal.errors import HealError
-from heal.grading.worker import Worker, WorkerDied, WorkerUnavailable, compare_plain, plain_value
+from heal.grading.worker import Worker, WorkerDied, WorkerUnavailable, compare_plain, parse_plain_value
 
 MAX_ANSWER_CHARS = 1000
 CPU_LIMIT_S = 5.0
@@ -42,8 +41,9 @@ REASONS = {
     "unparsable": "math-verify cannot read the answer",
 }
 
+BOX = re.compile(r"\\boxed|\\fbox")
 BOX_TOKENS = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
-# Formulas as in pandoc: no blank inside the dollars, no digit behind them, so that "$5 and $7" is two prices.
+# Formulas as in pandoc: no blank inside the dollars, no digit after them, so that "$5 and $7" is two prices.
 LAST_TOKENS = re.compile(
     r"\$\$(?P<display>[^$]{1,1000})\$\$|\$(?P<inline>(?! )[^$\n]{1,1000}(?<! ))\$(?!\d)"
     r"|\\\[(?P<bracket>.{1,1000}?)\\\]|\\\((?P<paren>.{1,1000}?)\\\)"
@@ -59,10 +59,10 @@ WORD = re.compile(r"[A-Za-z]{2,}")
 
 @dataclass(frozen=True)
 class Grade:
-    """extracted: the answer as read, None if there is none. correct: in a \\boxed{} and equal to the gold.
+    """extracted: the answer, None if there is none. correct: in a \\boxed{} and equal to the gold answer.
 
-    flexible: equal under the flexible reading. strict: the answer stands in a \\boxed{}. reason: "" when
-    correct, else a key of REASONS.
+    flexible: equal under the flexible reading. strict: the answer is in a \\boxed{}. reason: "" when correct, else a
+    key of REASONS.
     """
 
     extracted: str | None
@@ -77,16 +77,16 @@ def extract_boxed(text: str) -> str | None:
 
     "Last" is the one that opens last; escaped braces do not count. Linear in the text's length.
     """
-    start = min((at for at in (text.find("\\boxed"), text.find("\\fbox")) if at >= 0), default=-1)
-    if start < 0:
+    first = BOX.search(text)
+    if first is None:
         return None
     open_braces: list[int | None] = []  # the content's start for a box, None for another brace
     best: tuple[int, int] | None = None
-    for token in BOX_TOKENS.finditer(text, start):
-        kind = token.group()
-        if kind[-1] == "{" and kind != "\\{":
-            open_braces.append(token.end() if len(kind) > 1 else None)
-        elif kind == "}" and open_braces:
+    for token in BOX_TOKENS.finditer(text, first.start()):
+        symbol = token.group()
+        if symbol[-1] == "{" and symbol != "\\{":
+            open_braces.append(token.end() if len(symbol) > 1 else None)
+        elif symbol == "}" and open_braces:
             content = open_braces.pop()
             if content is None or (best and content <= best[0]):
                 continue
@@ -98,17 +98,17 @@ def extract_boxed(text: str) -> str | None:
 def extract_last(text: str) -> str | None:
     """The last formula or number in the last TAIL_CHARS characters, or None.
 
-    A formula without digit or command ("the value of $x$") counts only where there is nothing else.
+    A formula without digit or command ("the value of $x$") counts only where no other formula or number is found.
     """
     last = None
     for match in LAST_TOKENS.finditer(text[-TAIL_CHARS:]):
-        found = (match.group(match.lastgroup or 0)).strip().rstrip(".,;:")
-        if found and (last is None or re.search(r"[\d\\]", found)):
-            last = found
+        answer = (match.group(match.lastgroup or 0)).strip().rstrip(".,;:")
+        if answer and (last is None or re.search(r"[\d\\]", answer)):
+            last = answer
     return last
 
 
-def gold_from_gsm8k(answer_field: str) -> str:
+def read_gsm8k_gold(answer_field: str) -> str:
     """The number after the last "####" of a GSM8K answer, without thousands separators and dollar sign.
 
     Raises HealError where there is none.
@@ -124,8 +124,8 @@ def gold_from_gsm8k(answer_field: str) -> str:
 class Grader:
     """Grades texts; use it as a context manager. A worker starts with the first answer that needs one.
 
-    The CPU limit holds per answer, whatever the machine's load; the wall-clock limit is a backstop only.
-    Verdicts are remembered per (gold, answer). Safe in threads (one answer at a time) and after a fork.
+    The CPU limit applies per answer and does not depend on the machine's load; the wall-clock limit is a backstop.
+    Verdicts are cached per (gold, answer). Safe in threads (one answer at a time) and after a fork.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Grader:
         self.close()
 
     def close(self) -> None:
-        """End the worker; a later grade starts a new one."""
+        """Ends the worker; a later grade starts a new one."""
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.stop()
@@ -194,7 +194,10 @@ class Grader:
             return verdict
 
     def _ask_twice(self, gold: str, answer: str) -> str:
-        """One death may come from outside; after two the answer is the cause, if another can be judged."""
+        """Asks again after the worker died once: the cause may come from outside. Twice: the answer is the cause.
+
+        Raises HealError where the worker dies on a harmless answer too.
+        """
         for _ in range(2):
             with contextlib.suppress(WorkerDied):
                 return self._ask(gold, answer)
@@ -221,35 +224,35 @@ class Grader:
 
 
 def check_gold(answer: object, grader: Grader | None = None, *, where: str = "") -> None:
-    """Raise HealError if `answer` cannot serve as a gold answer.
+    """Raises HealError where `answer` cannot serve as a gold answer.
 
-    Refused: not a text, empty, a placeholder, prose, too long, unbalanced, not equal to itself.
-    where: file, row and field, for the message. Hand in a grader when checking many: without one, each answer
-    that is no plain number starts a worker of its own.
+    Refused: not a text, empty, a placeholder, prose, too long, unbalanced, not equal to itself. where: file, row and
+    field, for the message. Pass a grader when checking many answers: without one, each answer that is no plain number
+    starts a worker of its own.
     """
     if not isinstance(answer, str):
-        raise _bad_gold(f"is a {type(answer).__name__}, not a text: {answer!r:.80}", where)
+        raise make_gold_error(f"is a {type(answer).__name__}, not a text: {answer!r:.80}", where)
     gold = answer.strip()
     if not gold or gold.lower() in PLACEHOLDERS:
-        raise _bad_gold(f"is empty or stands for a missing value: {answer!r}", where)
+        raise make_gold_error(f"is empty or stands for a missing value: {answer!r}", where)
     if len(gold) > MAX_ANSWER_CHARS:
-        raise _bad_gold(f"has {len(gold):,} characters; at most {MAX_ANSWER_CHARS:,} are compared", where)
+        raise make_gold_error(f"has {len(gold):,} characters; at most {MAX_ANSWER_CHARS:,} are compared", where)
     words = WORD.findall(TEXT_OR_COMMAND.sub(" ", gold))
     if len(words) > MAX_GOLD_WORDS or not re.search(r"\w", gold):
-        raise _bad_gold(f"is not mathematics: {gold!r:.80}", where)
+        raise make_gold_error(f"is not mathematics: {gold!r:.80}", where)
     if extract_boxed(f"\\boxed{{{gold}}}") != gold:
-        raise _bad_gold(f"has braces that do not balance, or a \\boxed{{}} of its own: {gold!r:.80}", where)
-    if plain_value(gold):
+        raise make_gold_error(f"has braces that do not balance, or a \\boxed{{}} of its own: {gold!r:.80}", where)
+    if parse_plain_value(gold):
         return
     with contextlib.nullcontext(grader) if grader else Grader() as checker:
         verdict = checker.verify(gold, gold)
     if verdict != "correct":
-        raise _bad_gold(f"is not equal to itself ({verdict}: {REASONS[verdict]}): {gold!r:.80}", where)
+        raise make_gold_error(f"is not equal to itself ({verdict}: {REASONS[verdict]}): {gold!r:.80}", where)
 
 
-def _bad_gold(found: str, where: str) -> HealError:
+def make_gold_error(problem: str, where: str) -> HealError:
     return HealError(
-        f"the gold answer {found}",
+        f"the gold answer {problem}",
         where=where,
         fix="Give the final answer alone, as a number or in LaTeX, words in \\text{}; or remove the row.",
     )

@@ -1,11 +1,12 @@
-"""Are two answers equal? Plain numbers at once; everything else asks math-verify in a process of its own.
+"""Decide whether two answers are equal: plain numbers at once, everything else by math-verify in a separate process.
 
-`compare_plain` is the fast path. `Worker` is the caller's end of the process, `main` the process, ended
-at its limits: math-verify bounds neither memory nor time spent in C code.
-Reads: one JSON line {"gold": ..., "answer": ...} per question on standard input.
-Writes: first {"ready": true} or {"error": ...}, then one line {"verdict": ...} per question: "correct",
-"wrong", "unparsable" or "memory". It ends when its input ends, when its parent has gone, after "memory", and
-with SIGPROF at the CPU limit of a question, which `Worker` reads as "timeout".
+`compare_plain` is the fast path. `Worker` is the caller's end of the process and `main` is the process. It is ended at
+its limits, because math-verify limits neither memory nor time spent in C code.
+
+Reads one JSON line {"gold": ..., "answer": ...} per question from standard input. Writes first {"ready": true} or
+{"error": ...}, then one line {"verdict": ...} per question: "correct", "wrong", "unparsable" or "memory". The process
+ends when its input ends, when its parent has ended, after "memory", and with SIGPROF at the CPU limit of a question,
+which `Worker` reads as "timeout".
 
 The process is started by path and imports nothing of `heal`, so it works from any folder:
 `python -P heal/grading/worker.py CPU_LIMIT_S MEMORY_LIMIT_BYTES`.
@@ -36,20 +37,22 @@ FRACTION = re.compile(r"(-?)(?:\\[dt]?frac\{(\d{1,15})\}\{(\d{1,15})\}|(\d{1,15}
 
 
 def compare_plain(gold: str, answer: str) -> bool | None:
-    """math-verify's verdict for equal strings and plain numbers, without it; None: it has to be asked.
+    """math-verify's verdict on equal strings and plain numbers, without running it; None where it has to decide.
 
     Decimals are compared with integers and decimals only, and up to 5 places: math-verify rounds to 6.
     """
     if gold == answer:
         return True
-    values = [plain_value(text) for text in (gold, answer)]
-    if values[0] is None or values[1] is None:
+    gold_number, answer_number = parse_plain_value(gold), parse_plain_value(answer)
+    if gold_number is None or answer_number is None:
         return None
-    kinds = {kind for kind, _ in (values[0], values[1])}
-    return None if kinds == {"decimal", "fraction"} else values[0][1] == values[1][1]
+    if {gold_number[0], answer_number[0]} == {"decimal", "fraction"}:
+        return None
+    return gold_number[1] == answer_number[1]
 
 
-def plain_value(text: str) -> tuple[str, Fraction] | None:
+def parse_plain_value(text: str) -> tuple[str, Fraction] | None:
+    """(notation, value) of a plain number; notation: integer, decimal or fraction. None for anything else."""
     if not text.isascii():
         return None  # \d matches other scripts' digits, math-verify does not
     if INTEGER.fullmatch(text):
@@ -74,7 +77,8 @@ class Worker:
     """A running process. Raises WorkerUnavailable if it does not become ready."""
 
     def __init__(self, cpu_limit_s: float, wall_limit_s: float, memory_limit_bytes: int) -> None:
-        self.wall_limit_s, self.owner_pid = wall_limit_s, os.getpid()
+        self.wall_limit_s = wall_limit_s
+        self.owner_pid = os.getpid()
         self.process = subprocess.Popen(
             [sys.executable, "-P", __file__, str(cpu_limit_s), str(memory_limit_bytes)],
             stdin=subprocess.PIPE,
@@ -94,9 +98,9 @@ class Worker:
             raise
 
     def ask(self, gold: str, answer: str) -> str:
-        """ "correct", "wrong", "unparsable", "memory" or "timeout". Raises WorkerDied.
+        """The verdict: "correct", "wrong", "unparsable", "memory" or "timeout". Raises WorkerDied.
 
-        Whatever is raised, and after "timeout" or "memory", the process is gone: `alive` is False.
+        After "timeout", "memory" and every exception, the process has ended: `alive` is False.
         """
         try:
             question = json.dumps({"gold": gold, "answer": answer}) + "\n"
@@ -140,7 +144,7 @@ class Worker:
         return self.owner_pid == os.getpid() and self.process.poll() is None
 
     def stop(self) -> None:
-        """End the process, which holds no state. In a forked child: only let go of its pipe."""
+        """Ends the process, which holds no state. In a forked child: only closes the pipes."""
         if self.owner_pid == os.getpid():
             self.process.kill()
             self.process.wait()
@@ -149,15 +153,15 @@ class Worker:
         self.replies.close()
 
 
-def leave_with_parent(parent: int) -> None:
-    """End this process when its parent has died: a fork of it may hold our input open, so no end comes."""
+def exit_with_parent(parent: int) -> None:
+    """Ends this process when its parent has died: a fork of the parent may hold the input open, so it never ends."""
     while os.getppid() == parent:
         time.sleep(PARENT_CHECK_S)
     os._exit(0)
 
 
-def peak_bytes() -> int:
-    """The largest address space so far. Not ru_maxrss: on Linux a child starts with its parent's."""
+def measure_peak_bytes() -> int:
+    """The largest address space so far, in bytes. Not ru_maxrss: on Linux a child starts with its parent's."""
     try:
         status = Path("/proc/self/status").read_text()
         return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmPeak")))
@@ -168,8 +172,8 @@ def peak_bytes() -> int:
 def judge(gold: str, answer: str) -> str:
     """The verdict of math-verify on two answers without surrounding \\boxed{}.
 
-    Its own time limits are off: they cannot interrupt a long C call and are turned into "not equal". Our
-    signal ends the process; sympy can neither catch nor delay it.
+    Its own time limits are off: they cannot interrupt a long C call and become "not equal". The process's own signal
+    ends it instead; sympy can neither catch nor delay that.
     """
     from math_verify import parse, verify
     from sympy.core.random import seed
@@ -195,26 +199,26 @@ def judge(gold: str, answer: str) -> str:
 def main() -> None:
     cpu_limit_s, memory_limit = float(sys.argv[1]), int(sys.argv[2])
     replies = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints must not stand between the replies
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business; our input then ends
+    os.dup2(2, 1)  # whatever a library prints must not come between the replies
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C; the input then ends
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
     logging.disable(logging.CRITICAL)
-    threading.Thread(target=leave_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=exit_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
         judge("\\frac{1}{2}", "x+1")  # loads sympy and its parser outside the first question's limit
     except ImportError as error:
         print(json.dumps({"error": str(error)}), file=replies)
         return
-    if peak_bytes() > memory_limit // 2:
+    if measure_peak_bytes() > memory_limit // 2:
         print(
-            json.dumps({"error": f"loading alone takes {peak_bytes():,} of {memory_limit:,} bytes"}),
+            json.dumps({"error": f"loading alone takes {measure_peak_bytes():,} of {memory_limit:,} bytes"}),
             file=replies,
         )
         return
-    for kind, limit in ((resource.RLIMIT_AS, memory_limit), (resource.RLIMIT_CORE, 0)):
+    for limited, limit in ((resource.RLIMIT_AS, memory_limit), (resource.RLIMIT_CORE, 0)):
         try:
-            resource.setrlimit(kind, (limit, limit))
+            resource.setrlimit(limited, (limit, limit))
         except (ValueError, OSError):  # macOS refuses RLIMIT_AS; the time limits still hold
             continue
     print(json.dumps({"ready": True}), file=replies)
@@ -223,8 +227,8 @@ def main() -> None:
         signal.setitimer(signal.ITIMER_PROF, cpu_limit_s)
         verdict = judge(question["gold"], question["answer"])
         signal.setitimer(signal.ITIMER_PROF, 0)
-        # Sympy swallows many MemoryErrors; a peak near the limit tells of them.
-        near_limit = peak_bytes() > memory_limit // 2
+        # Sympy swallows many MemoryErrors; a peak near the limit reveals them.
+        near_limit = measure_peak_bytes() > memory_limit // 2
         if near_limit and verdict != "correct":
             verdict = "memory"
         print(json.dumps({"verdict": verdict}), file=replies)

@@ -17,7 +17,7 @@ import pytest
 
 from heal.errors import HealError
 from heal.grading import grader as grading
-from heal.grading.grader import REASONS, Grader, check_gold, extract_boxed, extract_last, gold_from_gsm8k
+from heal.grading.grader import REASONS, Grader, check_gold, extract_boxed, extract_last, read_gsm8k_gold
 from heal.grading.worker import Worker, WorkerDied, compare_plain
 from tests.support.paths import ROOT
 
@@ -349,10 +349,10 @@ def test_golds_that_are_refused(grader: Grader, gold: object) -> None:
 
 
 def test_gsm8k_golds() -> None:
-    assert gold_from_gsm8k("16-3=<<16-3=13>>13 #### is left\n#### $1,234 ") == "1234"
+    assert read_gsm8k_gold("16-3=<<16-3=13>>13 #### is left\n#### $1,234 ") == "1234"
     for broken in ("no mark 5", "nothing after ####  "):
         with pytest.raises(HealError, match="####"):
-            gold_from_gsm8k(broken)
+            read_gsm8k_gold(broken)
 
 
 def read_rows(name: str) -> list[dict[str, str]]:
@@ -374,7 +374,7 @@ def test_every_math500_gold_is_found_in_its_solution(grader: Grader) -> None:
 
 def test_every_gsm8k_gold_is_a_plain_number(grader: Grader) -> None:
     for row in read_rows("gsm8k_test.jsonl"):
-        gold = gold_from_gsm8k(row["answer"])
+        gold = read_gsm8k_gold(row["answer"])
         check_gold(gold, grader)
         grade = grader.grade(row["answer"], gold)
         assert (grade.flexible, grade.reason) == (True, "not_boxed"), row["answer"]
