@@ -209,9 +209,9 @@ def count_problems(dataset: Dataset, split: str) -> int:
         total = 0
         for name, part in dataset.parts.items():
             # A part of unknown size counts as large as the whole may be.
-            known = limit is None or part.n is not None
-            bounded = part if known else part.model_copy(update={"n": limit + dataset.skip})
-            total += count_problems(bounded, f"{split}, {name}")
+            if part.n is None and limit is not None:
+                part = part.model_copy(update={"n": limit + dataset.skip})
+            total += count_problems(part, f"{split}, {name}")
         return bound(total - dataset.skip, limit)
     if dataset.source == "file" and dataset.path and Path(dataset.path).is_file():
         rows = read_file(dataset.path)

@@ -22,7 +22,7 @@ def test_parameters_come_from_the_command_line_the_folder_or_the_name(tmp_path):
 
     def get_size(path, assumed=None):
         revision = None if Path(path).is_dir() else "0" * 40
-        return assumptions.size_of(Model(path=path, revision=revision), "teachers.big", assumed)
+        return assumptions.find_model_size(Model(path=path, revision=revision), "teachers.big", assumed)
 
     assert get_total("Qwen/Qwen3-32B") == 32e9 and get_total("Qwen/Qwen3-0.6B-Base") == 0.6e9
     assert get_total("HuggingFaceTB/SmolLM2-135M-Instruct") == 135e6 and get_total("meta-llama/Llama-3.1-8B") == 8e9
@@ -54,26 +54,27 @@ def test_problems_of_a_file_are_counted_and_an_absent_one_is_refused_with_the_cu
     path = tmp_path / "mine.jsonl"
     path.write_text("".join(json.dumps({"question": f"q{i}", "answer": "1", "kind": i % 2}) + "\n" for i in range(10)))
 
-    def count(limit=None, **options):
-        return assumptions.problem_count(Dataset(source="file", **{"path": str(path)} | options), "train", limit)
+    def count(**options):
+        return assumptions.count_problems(Dataset(source="file", **{"path": str(path)} | options), "train")
 
-    assert count() == 10 and count(n=4) == 4 and count(n=40) == 10 and count(limit=3) == 3 and count(skip=8) == 2
+    assert count() == 10 and count(n=4) == 4 and count(n=40) == 10 and count(skip=8) == 2
     assert count(keep={"kind": [1]}) == 5
     absent = str(tmp_path / "absent.jsonl")
     with pytest.raises(HealError, match="--assume problems.train=") as refused:
         count(path=absent)
-    assert absent in str(refused.value) and "not there" in str(refused.value)
-    assert count(path=absent, n=7) == 7 and count(path=absent, limit=7) == 7
+    assert absent in str(refused.value) and "does not exist" in str(refused.value)
+    assert count(path=absent, n=7) == 7
     parts = {"a": Dataset(source="file", path=str(path)), "b": Dataset(source="file", path=absent, n=7)}
-    assert assumptions.problem_count(Dataset(source="mixture", parts=parts), "train") == 17
-    assert assumptions.problem_count(Dataset(source="mixture", parts=parts, n=12, skip=2), "train") == 12
+    assert assumptions.count_problems(Dataset(source="mixture", parts=parts), "train") == 17
+    assert assumptions.count_problems(Dataset(source="mixture", parts=parts, n=12, skip=2), "train") == 12
+    assert assumptions.count_problems(Dataset(source="mixture", parts=parts, n=5, skip=6), "train") == 5
 
 
 def test_benchmarks_are_read_as_lm_eval_reads_them():
-    benchmarks = assumptions.benchmarks(["mini_hard", "mini_hard_sampled"])
+    benchmarks = assumptions.read_benchmarks(["mini_hard", "mini_hard_sampled"])
     assert benchmarks["mini_hard"] == assumptions.Benchmark("hard", 1, 160)
     assert benchmarks["mini_hard_sampled"] == assumptions.Benchmark("hard", 4, 160)
-    assert assumptions.benchmarks(registry.benchmarks()).keys() == registry.benchmarks().keys()
+    assert assumptions.read_benchmarks(registry.list_benchmarks()).keys() == registry.list_benchmarks().keys()
 
 
 @pytest.mark.parametrize(
@@ -85,9 +86,9 @@ def test_benchmarks_are_read_as_lm_eval_reads_them():
         ("treated_share=1.5", "from 0 to 1"),
         ("use_writing=0", "above 0"),
         ("treated_share", "KEY=VALUE"),
-        ("treated_share=much", "KEY=VALUE"),
-        ("treated_share=-1", "KEY=VALUE"),
-        ("treated_share=nan", "KEY=VALUE"),
+        ("treated_share=much", "should be a valid number"),
+        ("treated_share=-1", "a number from 0"),
+        ("treated_share=nan", "a number from 0"),
     ],
 )
 def test_a_wrong_assumption_is_refused(capsys, word, message):
@@ -95,6 +96,6 @@ def test_a_wrong_assumption_is_refused(capsys, word, message):
     assert status == 2 and output == "" and "--assume" in error and message in error
 
 
-def test_an_unknown_card_is_refused(capsys):
-    status, _, error = run_cli(capsys, "plan", "--config", MINI, "--card", "H1000")
+def test_an_unknown_gpu_is_refused(capsys):
+    status, _, error = run_cli(capsys, "plan", "--config", MINI, "--gpu", "H1000")
     assert status == 2 and "H1000" in error and "H100" in error

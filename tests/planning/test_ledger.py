@@ -5,10 +5,10 @@ import pytest
 
 from heal import records
 from heal.errors import HealError
-from heal.planning import assumptions
-from heal.planning import costs as plan
-from heal.planning import ledger as plan_ledger
-from tests.support.planning import make_settings, run_cli
+from heal.planning.assumptions import measure_bytes_per_token
+from heal.planning.costs import plan_costs
+from heal.planning.ledger import find_rule, measure_shares
+from tests.support.planning import make_inputs, run_cli
 
 
 def make_trace(tokens):
@@ -17,26 +17,27 @@ def make_trace(tokens):
 
 
 def write_finished_run(folder, planned, factor):
-    """A run whose ledger says `factor` times what a plan says; each rule's jobs, in one student, teacher and draw."""
+    """A run whose ledger has `factor` times a plan's amounts, for one student and one teacher seed."""
+    traces = "traces/default/teacher_seed0"
     outputs = {
-        "base_samples": ("heal.pipeline.sample", "traces/default/draw0/shards/samples/{}.parquet"),
-        "guided_samples": ("heal.pipeline.sample", "traces/default/draw0/shards/guided/{}.parquet"),
-        "extra_samples": ("heal.pipeline.sample", "traces/default/draw0/extra/uniform-x{}.parquet"),
-        "repairs": ("heal.pipeline.repair", "traces/default/draw0/shards/repairs/x/{}.parquet"),
-        "trace_scores": ("heal.pipeline.score", "traces/default/draw0/shards/scores/x/{}.parquet"),
-        "student": ("heal.training.train", "students/default/draw0/tiny/heal/seed{}"),
-        "evaluate_student": ("evals.run", "evals/default/draw0/tiny/heal/seed{}/evaluation"),
-        "evaluate_untrained": ("evals.run", "evals/students/tiny/evaluation"),
-        "evaluate_teacher": ("evals.run", "evals/default/teacher/evaluation"),
+        "sample_base": ("sample base", f"{traces}/shards/samples/{{}}.parquet"),
+        "sample_guided": ("sample guided", f"{traces}/shards/guided/{{}}.parquet"),
+        "sample_extra": ("sample extra", f"{traces}/extra/uniform/{{}}.parquet"),
+        "repair_traces": ("repair", f"{traces}/shards/repairs/default/{{}}.parquet"),
+        "score_traces": ("score", f"{traces}/shards/scores/default/{{}}.parquet"),
+        "train_student": ("train", "students/default/teacher_seed0/tiny/heal/seed{}"),
+        "evaluate_student": ("evaluate", "evals/default/teacher_seed0/tiny/heal/seed{}/evaluation"),
+        "evaluate_untrained": ("evaluate", "evals/students/tiny/evaluation"),
+        "evaluate_teacher": ("evaluate", "evals/default/teacher/evaluation"),
     }
     for one in planned:
-        stage, pattern = outputs[one.rule]
+        command, pattern = outputs[one.rule]
         for job in range(one.jobs):
             output, share = pattern.format(job), factor / one.jobs
-            kinds = {"trained": one.tokens_read} if one.rule == "student" else {"prefill": one.tokens_read}
+            kinds = {"trained": one.tokens_read} if one.rule == "train_student" else {"prefill": one.tokens_read}
             tokens = {name: value * share for name, value in (kinds | {"generated": one.tokens_written}).items()}
-            provenance = {"stage": stage, "seconds": 3600 * one.hours * share, "gpu_seconds": 0.0}
-            if stage == "evals.run":
+            provenance = {"command": command, "seconds": 3600 * one.hours * share, "gpu_seconds": 0.0}
+            if command == "evaluate":
                 answer = {"problem_id": "p", "repeat": 0, "gold": "1", "text": "", "extracted": None, "reason": ""}
                 answer |= {"strict": True, "flexible": True, "truncated": False}
                 row = answer | {"n_tokens": round(tokens["generated"])}
@@ -44,8 +45,8 @@ def write_finished_run(folder, planned, factor):
             else:
                 provenance["tokens"] = tokens
             records.write_json(folder / f"{output}.provenance.json", provenance)
-    other = {"stage": "heal.pipeline.grade", "seconds": 1000.0, "gpu_seconds": 0.0}
-    records.write_json(folder / "traces/default/draw0/grades.parquet.provenance.json", other)
+    other = {"command": "grade", "seconds": 1000.0, "gpu_seconds": 0.0}
+    records.write_json(folder / "traces/default/teacher_seed0/grades.parquet.provenance.json", other)
     return folder
 
 
@@ -63,10 +64,10 @@ PREMISE = {
 
 
 def test_a_run_that_took_what_was_planned_has_ratios_of_one_and_half_of_it_two(capsys, tmp_path):
-    planned = plan.plan(make_settings(card="cpu"))
+    planned = plan_costs(make_inputs(gpu="cpu"))
     for factor in (1, 2):
         run = write_finished_run(tmp_path / f"{factor}/mini", planned, factor)
-        records.write_json(run / "traces/default/draw0/premise.json", PREMISE)
+        records.write_json(run / "traces/default/teacher_seed0/premise.json", PREMISE)
         status, output, error = run_cli(capsys, "plan", "--from", run, "--csv", tmp_path / "c.csv")
         assert status == 0, error
         assert max(len(line.replace(str(tmp_path), "")) for line in output.splitlines()) <= 120
@@ -75,17 +76,17 @@ def test_a_run_that_took_what_was_planned_has_ratios_of_one_and_half_of_it_two(c
         assert set(frame["quantity"]) == {"jobs", "tokens read", "tokens written", "seconds"}  # no GPU, none told
         assert (frame[jobs]["plan/ledger"] == 1).all()
         assert frame[~jobs]["plan/ledger"].to_numpy() == pytest.approx(1 / factor, rel=1e-4)
-        assert "not whole" not in output
-    (run / "students/default/draw0/tiny/heal/seed11.provenance.json").unlink()
-    assert "The run is not whole: 34 of 35 jobs." in run_cli(capsys, "plan", "--from", run)[1]
+        assert "Unfinished run" not in output
+    (run / "students/default/teacher_seed0/tiny/heal/seed11.provenance.json").unlink()
+    assert "Unfinished run: 34 of 35 jobs." in run_cli(capsys, "plan", "--from", run)[1]
 
 
 def test_the_runs_own_shares_are_those_of_its_premise(tmp_path):
-    run = write_finished_run(tmp_path / "mini", plan.plan(make_settings(card="cpu")), 1)
+    run = write_finished_run(tmp_path / "mini", plan_costs(make_inputs(gpu="cpu")), 1)
     with pytest.raises(HealError, match=r"no premise.json"):
-        plan_ledger.own_shares(run, make_settings())
-    records.write_json(run / "traces/default/draw0/premise.json", PREMISE)
-    shares = plan_ledger.own_shares(run, make_settings())
+        measure_shares(run, make_inputs())
+    records.write_json(run / "traces/default/teacher_seed0/premise.json", PREMISE)
+    shares = measure_shares(run, make_inputs())
     assert shares == pytest.approx(
         {
             "treated_share": 0.5,
@@ -105,8 +106,26 @@ def test_a_folder_that_is_no_run_or_of_no_known_config_is_refused(capsys, tmp_pa
 
 
 def test_bytes_per_token_are_measured_where_a_run_lies(tmp_path):
-    assert assumptions.bytes_per_token(tmp_path) is None
-    path = tmp_path / "a/traces/default/draw0/samples.parquet"
+    assert measure_bytes_per_token(tmp_path) is None
+    path = tmp_path / "a/traces/default/teacher_seed0/samples.parquet"
     records.write(path, "samples", [make_trace(100)], usage={"generated": 100})
-    measured = assumptions.bytes_per_token(tmp_path)
+    measured = measure_bytes_per_token(tmp_path)
     assert measured.value == pytest.approx(path.stat().st_size / 100, abs=0.1) and "measured" in measured.source
+
+
+@pytest.mark.parametrize(
+    ("command", "output", "rule"),
+    [
+        ("sample base", "traces/t/teacher_seed1/shards/samples/0.parquet", "sample_base"),
+        ("sample base", "traces/t/teacher_seed1/shards/students/s/samples/0.parquet", "sample_student"),
+        ("student-pass ranks", "traces/t/teacher_seed0/shards/students/s/ranks/0.parquet", "rank_samples"),
+        ("student-pass continuations", "x.parquet", "continue_samples"),
+        ("train", "models/teachers/t", "warm_up_model"),
+        ("train", "students/t/teacher_seed0/s/heal/seed2", "train_student"),
+        ("evaluate", "evals/students/teacher/evaluation", "evaluate_untrained"),
+        ("grade", "traces/t/teacher_seed0/grades.parquet", None),
+        ("merge", "traces/t/teacher_seed0/samples.parquet", None),
+    ],
+)
+def test_an_output_of_the_ledger_belongs_to_the_rule_that_wrote_it(command, output, rule):
+    assert find_rule(command, output) == rule

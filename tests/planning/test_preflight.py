@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from heal import cli
 from heal.config import experiment as config
+from heal.config.run_config import RunConfig
 from heal.errors import HealError
 from heal.planning import preflight as checks
 from heal.worlds.mini.tokenizer import CHAT_TEMPLATE
@@ -51,13 +51,13 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def collect_faults(experiment: config.Experiment) -> str:
-    return "\n".join(map(str, checks.faults(experiment)))
+    return "\n".join(map(str, checks.find_faults(RunConfig(experiment, "config"))))
 
 
 def test_the_mini_experiment_has_no_fault(experiment, tmp_path: Path, capsys) -> None:
     assert collect_faults(experiment()) == ""
-    cli.check(str(tmp_path / "config.yaml"), fields_only=False)
-    assert "all there" in capsys.readouterr().out
+    checks.Check(config=tmp_path / "config.yaml").run()
+    assert "all present" in capsys.readouterr().out
 
 
 def test_every_fault_is_told_at_once(experiment, tmp_path: Path, capsys) -> None:
@@ -78,8 +78,8 @@ def test_every_fault_is_told_at_once(experiment, tmp_path: Path, capsys) -> None
     ):
         assert part in text, text
     with pytest.raises(HealError, match="3 faults"):
-        cli.check(str(tmp_path / "config.yaml"), fields_only=False)
-    cli.check(str(tmp_path / "config.yaml"), fields_only=True)
+        checks.Check(config=tmp_path / "config.yaml").run()
+    checks.Check(config=tmp_path / "config.yaml", fields_only=True).run()
 
 
 def test_weights_that_are_pickled_or_missing(experiment, tmp_path: Path) -> None:
@@ -148,18 +148,18 @@ def test_the_cure_for_a_small_gpu_names_the_settings(experiment, monkeypatch: py
 @pytest.mark.parametrize(("gpus", "fits"), [(1, True), (2, True), (3, False), (4, True), (8, False)])
 def test_vllm_shares_attention_heads_out_among_gpus_evenly(experiment, gpus: int, fits: bool) -> None:
     def change(content):
-        content["engine"]["kind"] = "vllm"
+        content["engine"]["backend"] = "vllm"
         content["teachers"]["default"]["gpus"] = gpus
         content["students"]["tiny"]["gpus"] = 3
 
     text = collect_faults(experiment(change))
-    complaint = f"4 attention heads, 4 for keys, cannot be shared out among {gpus} GPUs"
+    complaint = f"4 attention heads, 4 for keys, cannot be distributed over {gpus} GPUs"
     assert (complaint in text.partition("students.tiny")[0]) == (not fits), text
-    assert "among 3 GPUs" in text.partition("students.tiny")[2] and "set its gpus to one of 1, 2, 4" in text
+    assert "over 3 GPUs" in text.partition("students.tiny")[2] and "set its gpus to one of 1, 2, 4" in text
 
     def on_transformers(content):
         change(content)
-        content["engine"]["kind"] = "transformers"
+        content["engine"]["backend"] = "transformers"
 
     assert "attention heads" not in collect_faults(experiment(on_transformers))
 
@@ -172,10 +172,10 @@ def test_heads_for_keys_count_too(experiment, tmp_path: Path) -> None:
     for gpus, fits in ((2, True), (3, False), (4, True), (12, True)):
         model = config.Model(path=str(tmp_path / "teacher"), gpus=gpus)
         if fits:
-            checks.check_heads(model, config.Engine(kind="vllm"))
+            checks.check_heads(model, config.Engine(backend="vllm"))
         else:
             with pytest.raises(HealError, match="12 attention heads, 4 for keys") as refused:
-                checks.check_heads(model, config.Engine(kind="vllm"))
+                checks.check_heads(model, config.Engine(backend="vllm"))
             assert refused.value.fix == "set its gpus to one of 1, 2, 4, 12"
 
 
@@ -206,7 +206,7 @@ def test_a_revision_that_the_hub_does_not_have(experiment, tmp_path: Path) -> No
     with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         variables = {"HF_ENDPOINT": f"http://127.0.0.1:{running.server_port}", "HF_HOME": str(tmp_path / "cache")}
-        command = [sys.executable, "-m", "heal.cli", "check", "--config", str(tmp_path / "config.yaml")]
+        command = [sys.executable, "-m", "heal", "check", "--config", str(tmp_path / "config.yaml")]
         environment = os.environ | variables | {"HF_HUB_OFFLINE": "0"}
         run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
         running.shutdown()
@@ -231,7 +231,7 @@ def test_an_endpoint_without_log_probs(experiment, server) -> None:
 
     def without_pure(content):
         change(with_sample)(content)
-        content["methods"] = {"rejection_sampling": {"kind": "rejection_sampling"}}
+        content["methods"] = {"rejection_sampling": {"method": "rejection_sampling"}}
         content["ablations"], content["comparisons"] = {}, {}
 
     assert collect_faults(experiment(without_pure)) == ""
@@ -264,4 +264,4 @@ def test_a_word_is_of_the_tokenizers_own_vocabulary() -> None:
         def decode(self, ids: list[int]) -> str:
             return self.words[ids[0]]
 
-    assert checks.word(Tiny()) == "b"
+    assert checks.find_plain_word(Tiny()) == "b"

@@ -1,4 +1,4 @@
-"""Settings of plans from the mini config with changes, and the `heal` command."""
+"""Inputs of cost plans from the mini config with changes, and the `heal` command."""
 
 import sys
 
@@ -7,7 +7,8 @@ import yaml
 from heal import cli
 from heal.config import experiment as config
 from heal.config.options import validate
-from heal.planning import costs as plan
+from heal.config.run_config import RunConfig
+from heal.planning.inputs import PlanInputs, collect_inputs
 from tests.support.paths import ROOT
 
 MINI = ROOT / "config/config.yaml"
@@ -19,8 +20,8 @@ def make_experiment(change=lambda content: None, path=MINI):
     return validate(config.Experiment, content, where=str(path))
 
 
-def make_settings(change=lambda content: None, **options):
-    return plan.settings(make_experiment(change), where="config", **options)
+def make_inputs(change=lambda content: None, **options) -> PlanInputs:
+    return collect_inputs(RunConfig(make_experiment(change), "config"), **options)
 
 
 def run_cli(capsys, *words):
