@@ -6,9 +6,11 @@ from pathlib import Path
 
 from evals.results import UNSOLVED
 from heal.config import experiment as config
+from heal.config.run_config import read_run_config
 from heal.errors import HealError
-from heal.planning import costs as plan
-from heal.planning.report import sensible
+from heal.planning.costs import plan_costs
+from heal.planning.format import format_number
+from heal.planning.inputs import collect_inputs
 from tools.docs.markdown import build_table
 
 ROOT = Path(__file__).parents[2]
@@ -42,13 +44,14 @@ def build_plans_table() -> str:
     rows = []
     for name, assumed in PRESETS:
         path = ROOT / f"config/{name}.yaml"
-        experiment = config.load(path)
-        stages = plan.plan(plan.settings(experiment, where=str(path), card=GPU, given=assumed))
+        run_config = read_run_config(path)
+        experiment = run_config.experiment
+        tasks = plan_costs(collect_inputs(run_config, gpu=GPU, assume=assumed))
         models = f"{list_model_names(experiment.teachers)} → {list_model_names(experiment.students)}"
         preset = f"`config/{name}.yaml`"
         for key, value in assumed.items():
             preset += f", `--assume {key}={value:g}`"
-        hours = sensible(sum(stage.gpu_hours for stage in stages))
+        hours = format_number(sum(task.gpu_hours for task in tasks))
         rows.append([preset, models, str(experiment.training_seeds), hours])
     table = build_table(["preset", "teacher → students", "training seeds", "GPU-hours"], rows)
     return f"{table}\nThe main comparison by `heal plan`, on {GPU}s."
