@@ -1,6 +1,6 @@
 """Notes under a table: each sentence with its topic, so that readers select by topic and never by wording.
 
-`heal tabulate-comparison` writes them as COMPARISON_notes.json beside its table; the report page reads that file.
+`heal tabulate-comparison` writes them as COMPARISON_notes.json next to its table; the report page reads that file.
 """
 
 from __future__ import annotations

@@ -13,7 +13,13 @@ from evals.results import Run
 from evals.tables.comparison import FALSE_DISCOVERY_RATE, get_replicates, group_by_student
 from evals.tables.notes import Note, Topic
 from evals.tables.render import TextTable, format_markdown, format_number
-from evals.tables.run_notes import can_rank, describe_replicates, list_ranking_notes, list_world_notes, make_run_note
+from evals.tables.run_notes import (
+    describe_replicates,
+    has_enough_to_rank,
+    list_ranking_notes,
+    list_world_notes,
+    make_run_note,
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ def build_ranks(run: Run) -> list[RankRow]:
     A method is behind another where their paired t says so, p adjusted over all pairs of the table.
     """
     n_better, n_worse = count_certain_differences(run)
-    why_not = "" if can_rank(run) else f"cannot say: {describe_replicates(run)} are too few to rank"
+    why_not = "" if has_enough_to_rank(run) else f"cannot say: {describe_replicates(run)} are too few to rank"
     rows = []
     for teacher, student in product(run.teachers, run.students):
         for benchmark, method in product(run.list_benchmarks(teacher), run.methods):

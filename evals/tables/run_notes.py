@@ -122,13 +122,13 @@ def describe_replicates(run: Run) -> str:
     return f"{run.teacher_seeds} teacher sampling seeds (means over their training seeds)"
 
 
-def can_rank(run: Run) -> bool:
+def has_enough_to_rank(run: Run) -> bool:
     return count_replicates(run) >= SEEDS_TO_RANK
 
 
 def list_ranking_notes(run: Run) -> list[Note]:
     """Why the methods cannot be ranked; [] where they can."""
-    if can_rank(run):
+    if has_enough_to_rank(run):
         return []
     text = f"{describe_replicates(run)}: enough to display, not to rank (at least {SEEDS_TO_RANK})."
     return [Note(Topic.RANKING, text)]
@@ -147,7 +147,7 @@ def list_unused_rows(run: Run, decontaminated: bool) -> list[Note]:
         rows = read_json(file).get("left_out")
         if rows:
             name = file.name.removesuffix(suffix)
-            text = f"Problems of {name}: {len(rows)} rows could not be used (listed in the provenance beside it)."
+            text = f"Problems of {name}: {len(rows)} rows could not be used (listed in its provenance)."
             notes.append(Note(Topic.LEFT_OUT, text))
     return notes
 

@@ -1,4 +1,4 @@
-"""The paper's numbers beside a run's: what agrees, what differs, and everything of which nothing can be said."""
+"""The paper's numbers next to a run's: what agrees, what differs, and what cannot be said."""
 
 from __future__ import annotations
 
