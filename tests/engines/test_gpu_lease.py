@@ -1,37 +1,42 @@
-"""The lease on GPUs, with fake devices: never two processes on one card, no card lost, nobody waits for ever."""
+"""Laws of the GPU lease, with fake devices: two processes never share a GPU, none is lost, nobody waits forever."""
 
 import os
 import signal
 import subprocess
 import sys
+import threading
+from types import SimpleNamespace
 
 import pytest
 
-from heal.config.experiment import load
-from heal.engines import gpu_lease as devices
+from heal import records
+from heal.config.experiment import ModelSource, load
+from heal.engines import gpu_lease
+from heal.engines.show_gpus import ShowGpus
 from heal.errors import HealError
+from heal.pipeline.sample import SampleBase
 from tests.support.paths import ROOT
 
-# Takes cards, marks each by a file that must not be there yet, holds them, and lets go by ending.
+# Leases GPUs, marks each by a file that must not exist yet, holds them, and frees them by ending.
 HOLDER = """
 import os, sys, time
 from pathlib import Path
 from heal.engines.gpu_lease import lease
 count, seconds, marks = int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3])
-cards = lease(count, dev=Path(sys.argv[4]), folder=Path(sys.argv[5]))
-assert os.environ["CUDA_VISIBLE_DEVICES"] == ",".join(cards) and len(cards) == count, cards
-for card in cards:
-    (marks / card).touch(exist_ok=False)
-print(*cards, flush=True)
+gpus = lease(count, dev=Path(sys.argv[4]), folder=Path(sys.argv[5]))
+assert os.environ["CUDA_VISIBLE_DEVICES"] == ",".join(gpus) and len(gpus) == count, gpus
+for gpu in gpus:
+    (marks / gpu).touch(exist_ok=False)
+print(*gpus, flush=True)
 time.sleep(seconds)
-for card in cards:
-    (marks / card).unlink()
+for gpu in gpus:
+    (marks / gpu).unlink()
 """
 
 
 @pytest.fixture
 def machine(tmp_path):
-    """Folders of a machine with two cards: devices, locks, marks."""
+    """Folders of a machine with two GPUs: devices, locks, marks."""
     for name in ("dev", "marks"):
         (tmp_path / name).mkdir()
     for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
@@ -41,11 +46,11 @@ def machine(tmp_path):
 
 @pytest.fixture
 def clean_process(monkeypatch):
-    """This process without cards in its environment or in its hands."""
+    """This process without GPUs in its environment or in its hands."""
     for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "SLURM_STEP_ID"):
         monkeypatch.setenv(name, "")  # so that it is put back at the end
         monkeypatch.delenv(name)
-    monkeypatch.setattr(devices, "_held", {})
+    monkeypatch.setattr(gpu_lease, "_held", {})
     return monkeypatch
 
 
@@ -68,10 +73,10 @@ def wait_for_end(process):
     return out.split(), err
 
 
-def test_cards_are_counted_by_their_device_files_or_named_by_the_environment(machine):
-    assert devices.list_visible_gpus(machine / "dev", {}) == ["0", "1"]
-    assert devices.list_visible_gpus(machine, {}) == []
-    for named, cards in {
+def test_gpus_are_counted_by_their_device_files_or_named_by_the_environment(machine):
+    assert gpu_lease.list_visible_gpus(machine / "dev", {}) == ["0", "1"]
+    assert gpu_lease.list_visible_gpus(machine, {}) == []
+    for named, gpus in {
         "": [],
         "-1": [],
         "NoDevFiles": [],
@@ -80,17 +85,17 @@ def test_cards_are_counted_by_their_device_files_or_named_by_the_environment(mac
         "0,-1,1": ["0"],
         "GPU-1f,MIG-2a": ["GPU-1f", "MIG-2a"],
     }.items():
-        assert devices.list_visible_gpus(machine / "dev", {"CUDA_VISIBLE_DEVICES": named}) == cards, named
+        assert gpu_lease.list_visible_gpus(machine / "dev", {"CUDA_VISIBLE_DEVICES": named}) == gpus, named
 
 
-def test_without_a_card_nothing_happens(clean_process, tmp_path):
-    assert devices.lease(1, dev=tmp_path, folder=tmp_path / "locks") == []
+def test_without_a_gpu_nothing_happens(clean_process, tmp_path):
+    assert gpu_lease.lease(1, dev=tmp_path, folder=tmp_path / "locks") == []
     assert "CUDA_VISIBLE_DEVICES" not in os.environ and not (tmp_path / "locks").exists()
 
 
-def test_a_job_that_wants_no_card_sees_none(clean_process, machine):
+def test_a_job_that_wants_no_gpu_sees_none(clean_process, machine):
     clean_process.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    assert devices.lease(0, folder=machine / "locks") == []
+    assert gpu_lease.lease(0, folder=machine / "locks") == []
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
 
@@ -98,13 +103,13 @@ def test_a_second_lease_of_one_process_is_the_first_and_a_wish_beyond_the_machin
     clean_process, machine, capsys
 ):
     clean_process.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    assert devices.lease(3, folder=machine / "locks") == ["5", "7"] == devices.lease(1) == devices.leased()
+    assert gpu_lease.lease(3, folder=machine / "locks") == ["5", "7"] == gpu_lease.lease(1) == gpu_lease.leased()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,7"
     assert "3 GPUs requested, 2 visible" in capsys.readouterr().err
 
 
-def test_two_clones_never_share_a_card_and_every_job_gets_its_turn(machine):
-    """Eight jobs of one or two cards from two folders on two cards; a shared card would fail on its mark."""
+def test_two_clones_never_share_a_gpu_and_every_job_gets_its_turn(machine):
+    """Eight jobs of one or two gpus from two folders on two gpus; a shared gpu would fail on its mark."""
     clones = [machine / "a", machine / "b"]
     for clone in clones:
         clone.mkdir()
@@ -112,11 +117,11 @@ def test_two_clones_never_share_a_card_and_every_job_gets_its_turn(machine):
         start_holder(machine, count, 0.2, cwd=clones[index % 2]) for index, count in enumerate([1, 2, 1, 1, 2, 1, 2, 1])
     ]
     taken = [wait_for_end(job)[0] for job in jobs]
-    assert {card for cards in taken for card in cards} == {"0", "1"}
+    assert {gpu for gpus in taken for gpu in gpus} == {"0", "1"}
     assert not list((machine / "marks").iterdir())
 
 
-def test_a_killed_job_frees_its_card_and_the_waiting_one_says_that_it_waits(machine):
+def test_a_killed_job_frees_its_gpu_and_the_waiting_one_says_that_it_waits(machine):
     first = start_holder(machine, 2, 600)
     assert first.stdout.readline().split() == ["0", "1"]
     second = start_holder(machine, 1, 0)
@@ -129,19 +134,19 @@ def test_a_killed_job_frees_its_card_and_the_waiting_one_says_that_it_waits(mach
     assert len(wait_for_end(second)[0]) == 1
 
 
-def test_a_job_that_wants_two_cards_is_not_overtaken_by_those_that_want_one(machine):
+def test_a_job_that_wants_two_gpus_is_not_overtaken_by_those_that_want_one(machine):
     first = start_holder(machine, 1, 3)
     first.stdout.readline()
     both = start_holder(machine, 2, 0.5)
     assert "waiting for 2 of 2" in both.stderr.readline()
     last = start_holder(machine, 1, 0)
-    assert "waiting for 1 of 2" in last.stderr.readline()  # though one card is free
+    assert "waiting for 1 of 2" in last.stderr.readline()  # though one gpu is free
     assert wait_for_end(both)[0] == ["0", "1"]
     wait_for_end(first), wait_for_end(last)
 
 
-def test_slurm_jobs_each_have_a_first_card_and_one_jobs_processes_do_not_share_it(machine):
-    """In SLURM both cards may be called 0: jobs 7 and 8 must not wait for each other, a second process of 7 must."""
+def test_slurm_jobs_each_have_a_first_gpu_and_one_jobs_processes_do_not_share_it(machine):
+    """In SLURM both gpus may be called 0: jobs 7 and 8 must not wait for each other, a second process of 7 must."""
     first = start_holder(machine, 1, 600, CUDA_VISIBLE_DEVICES="0", SLURM_JOB_ID="7", SLURM_STEP_ID="0")
     assert first.stdout.readline().split() == ["0"]
     (machine / "marks/0").unlink()
@@ -164,64 +169,68 @@ def test_a_lock_folder_that_others_can_change_is_refused(clean_process, tmp_path
     file.touch()
     for folder in (shared, link, file):
         with pytest.raises(HealError, match="not a folder of this user alone"):
-            devices.lease(1, folder=folder)
-    assert devices.lease(1, folder=tmp_path / "own") == ["0"]
+            gpu_lease.lease(1, folder=folder)
+    assert gpu_lease.lease(1, folder=tmp_path / "own") == ["0"]
 
 
 COMMANDS = {
-    "heal.pipeline.sample": "base --problems {problems} --out {out} --model heal/worlds/mini/models/teacher",
-    "heal.training.train": "--curriculum {problems} --out {out} --model heal/worlds/mini/models/student",
-    "evals.run": "--problems . --benchmarks mini_easy --out {out} --model heal/worlds/mini/models/student",
+    "sample base": "--problems {problems} --out {out} --model.path heal/worlds/mini/models/teacher",
+    "train": "--curriculum {problems} --out {out} --model.path heal/worlds/mini/models/student",
+    "evaluate": "--problems . --benchmarks mini_easy --out {out} --model.path heal/worlds/mini/models/student",
 }
 
 
-@pytest.mark.parametrize("module", COMMANDS)
-def test_a_command_with_a_model_waits_for_its_card(module, tmp_path):
-    """The user's own lock folder, and a card that no machine has."""
-    from heal import records
-
-    card = f"test-{os.getpid()}"
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_with_a_model_waits_for_its_gpu(command, tmp_path):
+    """With the user's own lock folder, and a GPU that no machine has."""
+    gpu = f"test-{os.getpid()}-{command.split()[0]}"
     records.write(tmp_path / "problems.parquet", "problems", [])
-    held = devices.wait_for([card], 1, devices.make_lock_folder())
-    arguments = COMMANDS[module].format(problems=tmp_path / "problems.parquet", out=tmp_path / "out")
+    locks = gpu_lease.wait_for([gpu], 1, gpu_lease.make_lock_folder())
+    arguments = COMMANDS[command].format(problems=tmp_path / "problems.parquet", out=tmp_path / "out")
     process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments.split()],
+        [sys.executable, "-m", "heal", *command.split(), *arguments.split()],
         cwd=ROOT,
-        env={k: v for k, v in os.environ.items() if not k.startswith("SLURM_")} | {"CUDA_VISIBLE_DEVICES": card},
+        env={k: v for k, v in os.environ.items() if not k.startswith("SLURM_")} | {"CUDA_VISIBLE_DEVICES": gpu},
         stderr=subprocess.PIPE,
         text=True,
     )
+    watchdog = threading.Timer(120, process.kill)
+    watchdog.start()
     try:
         assert "GPU: waiting for 1 of 1" in process.stderr.readline()
     finally:
+        watchdog.cancel()
         process.kill()
         process.communicate()
-        for file in held.values():
-            file.close()
-        for file in devices.make_lock_folder().glob(f"*{card}*"):
+        for lock in locks.values():
+            lock.release()
+        for file in gpu_lease.make_lock_folder().glob(f"*{gpu}*"):
             file.unlink()
 
 
-def test_a_killed_job_goes_on_with_another_number_of_cards(clean_process, tmp_path):
-    from types import SimpleNamespace
-
-    from heal import records
-    from heal.pipeline import sample
-
-    records.write(tmp_path / "problems.parquet", "problems", [])
-    fingerprints = []
-    clean_process.setattr(sample, "open_engine", lambda arguments: SimpleNamespace(settings={}))
-    clean_process.setattr(
-        sample, "run_batches", lambda *_, fingerprint, **__: fingerprints.append(records.hash_content(fingerprint))
-    )
+def test_a_killed_job_resumes_with_another_number_of_gpus(tmp_path):
+    """The number of GPUs is not part of what names the folder of finished batches; the seed is."""
+    engine = SimpleNamespace(settings={})
+    model = ModelSource(path=str(ROOT / "heal/worlds/mini/models/teacher"))
+    works = []
     for gpus, seed in ((1, 0), (2, 0), (2, 1)):
-        arguments = f"sample base --problems {tmp_path}/problems.parquet --out {tmp_path}/out --model m --gpus {gpus}"
-        clean_process.setattr(sys, "argv", [*arguments.split(), "--seed", str(seed)])
-        sample.main()
-    assert fingerprints[0] == fingerprints[1] != fingerprints[2]
+        command = SampleBase(problems=tmp_path, out=tmp_path / str(gpus), model=model, gpus=gpus, seed=seed)
+        works.append(records.hash_content(command.describe_work(engine, ["p"])))
+    assert works[0] == works[1] != works[2]
+
+
+def test_show_gpus_lists_free_and_taken(clean_process, tmp_path, capsys):
+    clean_process.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    clean_process.setattr(gpu_lease, "make_lock_folder", lambda: tmp_path)
+    locks = gpu_lease.wait_for(["7"], 1, tmp_path)
+    ShowGpus().run()
+    assert capsys.readouterr().out == "GPU 5: free\nGPU 7: taken\n"
+    locks["7"].release()
+    ShowGpus().run()
+    assert "GPU 7: free" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("config", ["config.yaml", *sorted(path.name for path in ROOT.glob("config/mini_*.yaml"))])
-def test_the_mini_world_stays_off_the_cards(config):
+def test_the_mini_world_stays_off_the_gpus(config):
     experiment = load(ROOT / "config" / config)
     assert {model.gpus for models in (experiment.teachers, experiment.students) for model in models.values()} == {0}
