@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,13 +25,19 @@ REFERENCE = ROOT / "results/reference/mini"
 ACCURACY = {"rs": 0.2, "heal": 0.8, "oracle": 0.9}
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def compared_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in which heal is better than the reference rs, with its main table and accuracy figure only."""
-    run = write_run(tmp_path / "run", accuracy=ACCURACY, training_seeds=5)
+    run = write_run(tmp_path_factory.mktemp("compared") / "run", accuracy=ACCURACY, training_seeds=5)
     write_comparison(run, training_seeds=5)
     records.write_text(run / "figures/main/accuracy.svg", '<svg xmlns="http://www.w3.org/2000/svg"/>')
     return run
+
+
+@pytest.fixture
+def run(compared_run: Path, tmp_path: Path) -> Path:
+    """A copy, which a test may edit."""
+    return shutil.copytree(compared_run, tmp_path / "run")
 
 
 def test_the_summary_comes_first_and_has_the_numbers_of_the_table(run):
