@@ -7,14 +7,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from heal import records
+from heal import cli, records
 from heal.config.experiment import Gear
+from heal.config.options import changed_options
 from heal.method.steps import split_text
-from heal.records import Row, content_id
-from heal.viewer import __main__ as viewer
+from heal.records import Row, hash_content
 from heal.worlds.mini import puzzles
 from tests.support.run_factory import make_wrong_steps
 
@@ -60,7 +61,7 @@ def make_stories(count: int = 1) -> list[Story]:
 def make_checked_stories() -> list[Story]:
     """Mini puzzles: repaired, repaired behind the error, and repaired with a new error."""
     puzzle = puzzles.generate("hard", 1, seed=0)[0]
-    right, wrong = split_text(puzzles.solution(puzzle)), make_wrong_steps(puzzle, 2)
+    right, wrong = split_text(puzzles.build_solution(puzzle)), make_wrong_steps(puzzle, 2)
     common = {"question": puzzle.question, "answer": puzzle.answer, "source": "mini/train"}
     return [
         Story(wrong=wrong, kept_steps=1, new=right[1:], **common),
@@ -94,9 +95,9 @@ def make_entropies(ids: Sequence[int]) -> np.ndarray:
 def write_run(
     folder: Path, stories: Sequence[Story], *, order: Callable[[list[Row]], list[Row]] = list, scores: bool = True
 ) -> Path:
-    """One teacher `t`, draw 0. `order` reorders the rows of every file."""
+    """One teacher `t`, teacher seed 0. `order` reorders the rows of every file."""
     encode = save_tokenizer(folder / "tokenizer")
-    traces = folder / "traces/t/draw0"
+    traces = folder / "traces/t/teacher_seed0"
     problems: dict[str, Row] = {}
     samples: dict[str, Row] = {}
     grades: dict[str, Row] = {}
@@ -114,10 +115,8 @@ def write_run(
     records.write(traces / "grades.parquet", "grades", order(list(grades.values())))
     for detector in repairs:
         records.write(traces / f"repairs/{detector}-0.parquet", "repairs", order(repairs[detector]))
-        provenance = {
-            "stage": "heal.pipeline.repair",
-            "options": {"options": json.dumps(make_gear(detector).model_dump())},
-        }
+        options = {"gear": changed_options(make_gear(detector))}
+        provenance: dict[str, Any] = {"command": "repair", "options": options}
         provenance["engine"] = {"model": str(folder / "tokenizer"), "revision": None, "engine": "transformers"}
         records.write_json(traces / f"repairs/{detector}-0.parquet.provenance.json", provenance)
         if scores:
@@ -128,7 +127,7 @@ def write_run(
 def make_rows(story: Story, encode: Callable[[str], list[int]]) -> dict[str, Row]:
     """problem, sample, grade, repair, score."""
     tried = story.reason != "no_breakpoint"
-    problem_id = content_id(story.question)
+    problem_id = hash_content(story.question)
     problem = {"problem_id": problem_id, "question": story.question, "answer": story.answer, "solution": None}
     wrong = [step + END for step in story.wrong[:-1]] + [story.wrong[-1]]
     ids = encode("".join(wrong))
@@ -136,7 +135,7 @@ def make_rows(story: Story, encode: Callable[[str], list[int]]) -> dict[str, Row
     nats = make_entropies(ids)
     step_nats = np.array([part.mean() for part in np.split(nats, ends[:-1])])
     sample = {
-        "trace_id": content_id("sample", problem_id),
+        "trace_id": hash_content("sample", problem_id),
         "problem_id": problem_id,
         "index": 0,
         "text": "".join(wrong),
@@ -150,7 +149,7 @@ def make_rows(story: Story, encode: Callable[[str], list[int]]) -> dict[str, Row
     kept_text, new = "".join(wrong[: story.kept_steps]) if tried else "", END.join(story.new)
     new_ids = encode(new)
     repair = {
-        "trace_id": content_id("repair", sample["trace_id"], kept_text, new) if tried else None,
+        "trace_id": hash_content("repair", sample["trace_id"], kept_text, new) if tried else None,
         "problem_id": problem_id,
         "source_id": sample["trace_id"],
         "index": 0,
@@ -178,7 +177,7 @@ def make_rows(story: Story, encode: Callable[[str], list[int]]) -> dict[str, Row
     score = {
         "trace_id": repair["trace_id"],
         "problem_id": problem_id,
-        "kind": "repair",
+        "origin": "repair",
         "steps": steps,
         "statement": len(steps),
         **dict.fromkeys(("nll_mean", "nll_top20", "nll_max"), surprise),
@@ -198,9 +197,9 @@ def write_page(run, *options):
     """The page of a run, written as the command does."""
     out = run / "page.html"
     arguments = sys.argv
-    sys.argv = ["viewer", str(run), "--out", str(out), *options]
+    sys.argv = ["heal", "view", "--run-folder", str(run), "--out", str(out), *options]
     try:
-        viewer.main()
+        cli.main(sys.argv[1:])
     finally:
         sys.argv = arguments
     return out.read_text(encoding="utf-8")

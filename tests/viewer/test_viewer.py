@@ -1,4 +1,4 @@
-"""Laws of the trace viewer: what it chooses, what it tells of a repair, and that any text is only text on the page."""
+"""Laws of the trace viewer: which repairs it selects, what it shows of each, and that any text stays text."""
 
 import base64
 import hashlib
@@ -16,18 +16,18 @@ from heal.config.experiment import Gear, Hint, Pure
 from heal.engines.base import load_tokenizer
 from heal.errors import HealError
 from heal.method import pure
-from heal.viewer.choice import in_turn, spread
-from heal.viewer.found import labels, read_run
-from heal.viewer.page import FILES, HERE, embedded, render
-from heal.viewer.story import Storyteller
+from heal.viewer.page import FILES, FOLDER, embed_json, render_page
+from heal.viewer.page_rows import RowBuilder
+from heal.viewer.read_run import label_variants, read_run
+from heal.viewer.select_repairs import interleave, spread_repairs
 from tests.support.paths import ROOT
 from tests.support.viewer_run import Story, make_checked_stories, make_stories, read_page_data, write_page, write_run
 
 
-def tell_repairs(run, options=Pure()):  # noqa: B008
+def build_stories(run, options=Pure()):  # noqa: B008
     run_data = read_run(run, "t", 0, options, 0)
-    teller = Storyteller(run_data, load_tokenizer(str(run / "tokenizer")), options)
-    return [(repair, teller.tell(repair)) for repair in run_data.repairs]
+    builder = RowBuilder(run_data, load_tokenizer(str(run / "tokenizer")), options)
+    return [(repair, builder.build_tables(repair)) for repair in run_data.repairs]
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +45,10 @@ def page(run):
 @example("</script><script>alert(1)</script>")
 @example("<!-- <script> \u2028 \u2029 \x00 ]]> &lt; $script")
 def test_any_text_comes_back_and_none_ends_its_block(text):
-    block = embedded({text: [text]})
+    block = embed_json({text: [text]})
     assert json.loads(block) == {text: [text]}
     assert not re.search("[<>&\u2028\u2029]", block)
-    assert read_page_data(render({"text": text})) == {"text": text}
+    assert read_page_data(render_page({"text": text})) == {"text": text}
 
 
 def test_the_policy_allows_the_page_s_own_blocks_and_nothing_else(page):
@@ -63,15 +63,15 @@ def test_the_policy_allows_the_page_s_own_blocks_and_nothing_else(page):
 
 
 def test_nothing_on_the_page_can_make_html_of_a_text_or_load_a_file():
-    html, _, *scripts = ((HERE / name).read_text(encoding="utf-8") for name in FILES)
+    html, _, *scripts = ((FOLDER / name).read_text(encoding="utf-8") for name in FILES)
     script = "".join(scripts)
     makers = r"innerHTML|outerHTML|insertAdjacent|createContextual|document\.write|eval|Function\("
     assert not re.search(rf"{makers}|fetch|import|https?:", script)
     assert not re.search(r"\b(src|https?):?=|<link|<img|<iframe|https?:", html)
 
 
-def test_a_trace_is_told_whole_in_any_script(run):
-    for repair, tables in tell_repairs(run):
+def test_a_trace_is_shown_whole_in_any_script(run):
+    for repair, tables in build_stories(run):
         row, text = repair.row, tables["texts"]
         source = text[row["source_id"]]
         assert len(source["pieces"]) == len(source["centinats"])
@@ -95,8 +95,8 @@ def test_what_repairs_share_stands_on_the_page_once(page):
 
 def test_every_verdict_of_every_detector_is_there(page):
     data = read_page_data(page)
-    kinds = Counter((data["about"]["variants"][one["variant"]], one["verdict"]) for one in data["repairs"].values())
-    assert kinds == {
+    counts = Counter((data["about"]["variants"][one["variant"]], one["verdict"]) for one in data["repairs"].values())
+    assert counts == {
         ("entropy_surge", "accepted"): 9,
         ("random", "wrong"): 3,
         ("random", "no_breakpoint"): 3,
@@ -108,9 +108,9 @@ def test_every_verdict_of_every_detector_is_there(page):
 
 def test_the_numbers_of_pure_are_pure_s(run):
     options = Pure(drop_share=0.4)
-    stories = tell_repairs(run, options)
+    stories = build_stories(run, options)
     for variant in {repair.variant for repair, _ in stories}:
-        scores = records.read(run / f"traces/t/draw0/scores/{variant}.parquet", "scores")
+        scores = records.read(run / f"traces/t/teacher_seed0/scores/{variant}.parquet", "scores")
         kept_ids = {
             repair.row["trace_id"] for repair, _ in stories if repair.variant == variant and repair.pure == "kept"
         }
@@ -128,20 +128,26 @@ def test_the_numbers_of_pure_are_pure_s(run):
 def test_the_first_wrong_step_is_the_checker_s(tmp_path):
     run = write_run(tmp_path, make_checked_stories())
     verdicts = {}
-    for repair, tables in tell_repairs(run):
+    for repair, tables in build_stories(run):
         (cut,), story = tables["cuts"].values(), tables["repairs"][repair.id]
         assert cut["first_wrong"] == 2
         verdicts[repair.row["detector"]] = story["checker"], story["first_wrong"]
     assert verdicts == {"entropy_surge": ("valid", None), "random": ("inherited", 2), "first_step": ("fresh", 3)}
 
 
-def test_without_a_checker_nothing_is_said_of_steps(run, page):
+def test_the_oracle_rule_keeps_the_valid_repairs(tmp_path):
+    run = write_run(tmp_path, make_checked_stories())
+    decisions = {repair.row["detector"]: repair.pure for repair, _ in build_stories(run, Pure(rule="oracle"))}
+    assert decisions == {"entropy_surge": "kept", "random": "dropped", "first_step": "dropped"}
+
+
+def test_without_a_checker_no_step_has_a_verdict(run, page):
     assert not read_page_data(page)["about"]["checked"]
     assert {one["checker"] for one in read_page_data(page)["repairs"].values()} == {None}
 
 
 def list_chosen_ids(run):
-    return [repair.id for repair in spread(read_run(run, "t", 0, Pure(), 0).repairs)]
+    return [repair.id for repair in spread_repairs(read_run(run, "t", 0, Pure(), 0).repairs)]
 
 
 def test_neither_rows_nor_their_order_change_the_choice_or_a_byte(run, page, tmp_path):
@@ -151,14 +157,14 @@ def test_neither_rows_nor_their_order_change_the_choice_or_a_byte(run, page, tmp
     for data in (one, two):
         for place in ("command", "model", "run"):
             data["about"].pop(place)
-    assert embedded(one) == embedded(two)
+    assert embed_json(one) == embed_json(two)
     assert write_page(run) == write_page(run)
 
 
 @given(st.lists(st.lists(st.integers(), max_size=5), max_size=5))
 def test_taking_in_turn_takes_all_and_never_two_more_of_one_than_of_another(groups):
     named = [[(number, item) for item in items] for number, items in enumerate(groups)]
-    taken = in_turn(named)
+    taken = interleave(named)
     assert sorted(taken) == sorted(item for items in named for item in items)
     for length in range(len(taken)):
         counts = Counter(number for number, _ in taken[:length])
@@ -167,10 +173,10 @@ def test_taking_in_turn_takes_all_and_never_two_more_of_one_than_of_another(grou
 
 
 def test_a_smaller_page_is_spread_too_and_a_part_of_a_larger_one(run):
-    few, more = (read_page_data(write_page(run, "--traces", str(count))) for count in (5, 9))
+    few, more = (read_page_data(write_page(run, "--max-repairs", str(count))) for count in (5, 9))
     assert len(few["repairs"]) == 5 and set(few["repairs"]) < set(more["repairs"])
-    kinds = {(one["variant"], one["verdict"], one["pure"]) for one in few["repairs"].values()}
-    assert len(kinds) == 5
+    groups = {(one["variant"], one["verdict"], one["pure"]) for one in few["repairs"].values()}
+    assert len(groups) == 5
 
 
 @pytest.fixture(scope="module")
@@ -195,8 +201,8 @@ def test_where_traces_are_too_long_there_are_fewer_and_page_and_command_say_so(l
     html = write_page(long_run, "--max-mb", "0.3")
     data = read_page_data(html)
     assert 250_000 < len(html.encode()) <= 300_000
-    assert 0 < len(data["repairs"]) < data["about"]["asked"] == 200
-    assert f"{len(data['repairs'])} of 200 repairs (more than" in capsys.readouterr().err
+    assert 0 < len(data["repairs"]) < data["about"]["requested"] == 200
+    assert f"{len(data['repairs'])} of 200 repairs (the others do not fit" in capsys.readouterr().err
     with pytest.raises(HealError, match="not one repair fits"):
         write_page(long_run, "--max-mb", "0.01")
 
@@ -212,15 +218,15 @@ def test_a_run_that_has_no_scores_yet_is_shown_without(tmp_path):
     ("break_it", "message"),
     [
         (lambda traces: [path.unlink() for path in traces.glob("repairs/*.parquet")], "no repairs"),
-        (lambda traces: [path.unlink() for path in traces.glob("repairs/*.json")], "nothing says with which options"),
+        (lambda traces: [path.unlink() for path in traces.glob("repairs/*.json")], "no provenance with the options"),
         (lambda traces: (traces / "samples.parquet").unlink(), "no such file"),
         (lambda traces: traces.parent.parent.joinpath("u").mkdir(), "several teachers: t, u"),
         (lambda traces: traces.parent.rename(traces.parent.parent.parent / "gone"), "no traces"),
     ],
 )
-def test_what_is_missing_is_told_with_a_cure(tmp_path, break_it, message):
+def test_an_error_says_what_is_missing_and_how_to_fix_it(tmp_path, break_it, message):
     run = write_run(tmp_path, make_stories())
-    break_it(run / "traces/t/draw0")
+    break_it(run / "traces/t/teacher_seed0")
     with pytest.raises(HealError, match=message) as refused:
         write_page(run)
     assert refused.value.fix and refused.value.where
@@ -233,17 +239,17 @@ def test_another_tokenizer_is_refused(tmp_path):
         write_page(run, "--tokenizer", str(ROOT / "heal/worlds/mini/models/teacher"))
 
 
-def test_variants_of_one_detector_are_told_apart_by_what_differs():
+def test_variants_of_one_detector_are_labeled_by_the_options_that_differ():
     gears = {
         "a": Gear(),
         "b": Gear(hint=Hint(source="none")),
         "c": Gear(detector="random"),
         "d": Gear(rewind=2, detector="oracle"),
     }
-    named = labels(gears)
+    named = label_variants(gears)
     assert named["a"] == "entropy_surge, hint source answer" and named["b"] == "entropy_surge, hint source none"
     assert (named["c"], named["d"]) == ("random", "oracle")
-    assert len(set(labels({"a": Gear(), "b": Gear(leak_patterns=["a long pattern indeed"])}).values())) == 2
+    assert len(set(label_variants({"a": Gear(), "b": Gear(leak_patterns=["a long pattern indeed"])}).values())) == 2
 
 
 def test_the_page_s_files_are_installed_with_the_package():
@@ -251,12 +257,12 @@ def test_the_page_s_files_are_installed_with_the_package():
 
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["heal"]
     installed = {path for pattern in patterns for path in (ROOT / "heal").glob(pattern)}
-    assert {HERE / name for name in FILES} <= installed
+    assert {FOLDER / name for name in FILES} <= installed
 
 
 def test_page_and_provenance_say_where_they_come_from(run):
     about = read_page_data(write_page(run, "--seed", "3"))["about"]
-    beside = json.loads((run / "page.html.provenance.json").read_text())
-    assert about["command"].split() == beside["command"] and about["command"].endswith("--seed 3")
-    assert about["git"] == beside["git"]
-    assert (about["run"], about["teacher"], about["draw"]) == (run.name, "t", 0)
+    provenance = json.loads((run / "page.html.provenance.json").read_text())
+    assert about["command"].split() == provenance["argv"] and about["command"].endswith("--seed 3")
+    assert about["git"] == provenance["git"]
+    assert (about["run"], about["teacher"], about["teacher_seed"]) == (run.name, "t", 0)

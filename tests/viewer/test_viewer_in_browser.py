@@ -132,7 +132,7 @@ def test_every_filter_leaves_what_it_says_and_all_come_back(page, file):
     assert find_options(page).count() == 1
     page.get_by_label("Problem (").fill("nobody asked this")
     assert find_options(page).count() == 0 and status.inner_text() == "0 of 12 traces"
-    assert "No trace fits" in page.get_by_role("main").inner_text()
+    assert "No trace matches" in page.get_by_role("main").inner_text()
 
 
 def test_a_click_shows_a_trace_and_its_address_shows_it_again(page, visit, file):
@@ -197,10 +197,10 @@ def test_a_trace_shows_cut_hint_and_what_pure_measured(page):
     choose(page, "asked 0?")
     story = page.get_by_role("article")
     text = story.inner_text()
-    order = ["Kept: step 1", "First, 3 and 4.", "Then 3 + 4 = 8.", "Hint, injected here", "Then 3 + 4 = 7."]
+    order = ["Kept: step 1", "First, 3 and 4.", "Then 3 + 4 = 8.", "Hint, injected at the cut", "Then 3 + 4 = 7."]
     assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)
     assert "not part of the training text" in page.locator("#hint").inner_text()
-    assert "Cut here. Dropped: steps 2 to 3 of the wrong trace" in text
+    assert "Cut. Dropped: steps 2 to 3 of the wrong trace" in text
     assert page.locator(".part.dropped li", has_text="breakpoint k*").inner_text().startswith("Step 2")
     rows = page.get_by_role("table", name="Steps of the repair").get_by_role("row").all_inner_texts()
     assert len(rows) == 4 and rows[2].split("\t")[1:3] == ["new", "17"]
@@ -226,14 +226,14 @@ def test_the_checker_s_verdict_is_shown_and_filtered_by(visit, tmp_path):
     run = write_run(tmp_path, make_checked_stories())
     write_page(run)
     page = visit((run / "page.html").as_uri())
-    page.get_by_label("Step checker").select_option(label="error was kept (1)")
+    page.get_by_label("Step checker").select_option(label="inherited error (1)")
     assert find_options(page).count() == 1
     assert page.locator(".part:not(.new, .dropped) li", has_text="first wrong step").inner_text().startswith("Step 2")
 
 
 def test_a_run_without_repairs_says_so(visit, tmp_path):
     run = write_run(tmp_path, make_stories())
-    for path in run.glob("traces/t/draw0/*/*.parquet"):
+    for path in run.glob("traces/t/teacher_seed0/*/*.parquet"):
         records.write(path, path.parent.name, [])
     write_page(run)
     page = visit((run / "page.html").as_uri())
