@@ -7,8 +7,8 @@ import re
 import pytest
 import yaml
 
-from heal import registry
 from heal.config import experiment as config
+from heal.config.run_config import read_run_config
 from heal.errors import HealError
 from heal.worlds.mini.teacher_text import TEACHERS
 from tests.support.paths import ROOT
@@ -26,28 +26,31 @@ def write_changed_config(tmp_path, change):
 
 def read_refusal(path):
     with pytest.raises(HealError) as refused:
-        registry.resolve(config.load(path), where=str(path))
+        read_run_config(path)
     return str(refused.value)
 
 
 @pytest.mark.parametrize("path", sorted([*ROOT.glob("config/*.yaml"), *ROOT.glob("tests/configs/*.yaml")]), ids=str)
 def test_every_shipped_config_is_well_formed(path):
-    assert registry.resolve(config.load(path), where=str(path))
+    assert read_run_config(path).methods
 
 
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        (lambda c: c.update(drws=2), ["drws: unknown key", "did you mean 'draws'?"]),
+        (lambda c: c.update(teacher_seds=2), ["teacher_seds: unknown key", "did you mean 'teacher_seeds'?"]),
         (lambda c: c["gear"].update(detectr="random"), ["gear.detectr: unknown key", "did you mean 'detector'?"]),
         (lambda c: c["gear"]["hint"].update(sorce="none"), ["gear.hint.sorce", "did you mean 'source'?"]),
-        (lambda c: c["train"].update(steps="many"), ["train.steps", "valid integer", "'many'"]),
-        (lambda c: c["train"].update(steps=1.5), ["train.steps", "1.5"]),
+        (lambda c: c["train"].update(max_steps="many"), ["train.max_steps", "valid integer", "'many'"]),
+        (lambda c: c["train"].update(max_steps=1.5), ["train.max_steps", "1.5"]),
         (lambda c: c["pure"].update(drop_share=2) if "pure" in c else c.update(pure={"drop_share": 2}), ["drop_share"]),
-        (lambda c: c["methods"].update(x={"kind": "healed"}), ["methods.x.kind", "unknown method 'healed'", "'heal'"]),
-        (lambda c: c["methods"].update(x={"kind": "heal", "gaer": {}}), ["methods.x.gaer", "did you mean 'gear'?"]),
-        (lambda c: c["methods"].update(x={"kind": "heal", "pace": {"schedule": "odd"}}), ["methods.x.pace.schedule"]),
-        (lambda c: c["ablations"].update(heal={"kind": "heal"}), ["share the names ['heal']"]),
+        (
+            lambda c: c["methods"].update(x={"method": "healed"}),
+            ["methods.x.method", "unknown method 'healed'", "'heal'"],
+        ),
+        (lambda c: c["methods"].update(x={"method": "heal", "gaer": {}}), ["methods.x.gaer", "did you mean 'gear'?"]),
+        (lambda c: c["methods"].update(x={"method": "heal", "pace": {"schedule": "odd"}}), ["methods.x.pace.schedule"]),
+        (lambda c: c["ablations"].update(heal={"method": "heal"}), ["share the names ['heal']"]),
         (lambda c: c["teachers"].update({"../up": {"path": "x"}}), ["teachers.../up", "plain word"]),
         (lambda c: c.update(run="a b"), ["run", "plain word", "'a b'"]),
         (lambda c: c["benchmarks"].append("mini_eazy"), ["unknown benchmark 'mini_eazy'", "'mini_easy'"]),
@@ -57,9 +60,12 @@ def test_every_shipped_config_is_well_formed(path):
         (lambda c: c.update(methods={}), ["methods: none"]),
         (lambda c: c["comparisons"].update(x={"title": "X", "methods": ["hael"]}), ["comparisons.x", "mean 'heal'?"]),
         (lambda c: c["comparisons"].update(x={"title": "X", "reference": "oracle"}), ["no method 'oracle'"]),
-        (lambda c: c["comparisons"].update(x={"title": "X", "train": {"step": 3}}), ["comparisons.x.train.step"]),
+        (
+            lambda c: c["comparisons"].update(x={"title": "X", "train": {"max_step": 3}}),
+            ["comparisons.x.train.max_step"],
+        ),
         (lambda c: c["comparisons"].update(main={"title": "X"}), ["'main' is taken"]),
-        (lambda c: c["ablations"].update(heal_epochs={"kind": "heal"}), ["'heal_epochs' is taken", "rename"]),
+        (lambda c: c["ablations"].update(heal_epochs={"method": "heal"}), ["'heal_epochs' is taken", "rename"]),
         (lambda c: c["problems"]["train"].pop("n"), ["problems.train", "`n`"]),
     ],
 )
@@ -72,8 +78,10 @@ def test_mistakes_are_refused_with_file_field_and_cure(tmp_path, change, parts):
 
 
 def test_every_mistake_is_told_at_once(tmp_path):
-    message = read_refusal(write_changed_config(tmp_path, lambda c: (c.update(drws=1), c["train"].update(bach=2))))
-    assert "drws" in message and "train.bach" in message and "2 mistakes" in message
+    message = read_refusal(
+        write_changed_config(tmp_path, lambda c: (c.update(teacher_seds=1), c["train"].update(bach=2)))
+    )
+    assert "teacher_seds" in message and "train.bach" in message and "2 mistakes" in message
 
 
 def test_a_name_that_stands_twice_is_refused_with_its_lines(tmp_path):
@@ -91,17 +99,37 @@ def test_a_file_that_is_no_config_is_refused(tmp_path, content):
 
 
 def test_options_of_a_method_start_from_the_run_and_change_only_what_they_say(tmp_path):
+    path = write_changed_config(tmp_path, lambda c: c.update(pure={"drop_share": 0.3}))
+    methods = read_run_config(path).methods
+    own, random = methods["heal"].options.pure, methods["heal_random_drop"].options.pure
+    assert own.drop_share == 0.3 and random == own.model_copy(update={"rule": "random"})
+
+
+def test_a_gear_variant_starts_from_the_run_s_gear_and_changes_only_what_it_says(tmp_path):
     path = write_changed_config(tmp_path, lambda c: c["gear"].update(rewind=2))
-    methods = registry.resolve(config.load(path))
-    assert methods["heal"].options.gear.rewind == methods["heal_random_cut"].options.gear.rewind == 2
-    assert methods["heal_random_cut"].options.gear.detector == "random"
-    same = methods["heal"].options.gear.model_copy(update={"detector": "random"})
-    assert methods["heal_random_cut"].options.gear == same
+    variants = read_run_config(path).gear_variants
+    own, random = variants["default"], variants["random_cut"]
+    assert own.rewind == 2 and random == own.model_copy(update={"detector": "random"})
+
+
+@pytest.mark.parametrize(
+    ("change", "old", "new"),
+    [
+        (lambda c: c.update(draws=2), "draws", "teacher_seeds"),
+        (lambda c: c.update(seeds=2), "seeds", "training_seeds"),
+        (lambda c: c["train"].update(batch=2), "train.batch", "batch_size"),
+        (lambda c: c["engine"].update(rows=2), "engine.rows", "max_num_seqs"),
+        (lambda c: c["guided"].update(below=0.1), "guided.below", "pass_rate_below"),
+    ],
+)
+def test_an_old_key_is_answered_with_its_new_name(tmp_path, change, old, new):
+    message = read_refusal(write_changed_config(tmp_path, change))
+    assert f"{old}: unknown key" in message and f"renamed to {new!r}" in message
 
 
 def test_a_comparison_trains_its_methods_apart_only_where_it_trains_them_otherwise():
-    experiment = config.load(DEFAULT)
-    methods, comparisons = registry.resolve(experiment), registry.comparisons(experiment)
+    run_config = read_run_config(DEFAULT)
+    experiment, methods, comparisons = run_config.experiment, run_config.methods, run_config.comparisons
     assert list(comparisons["main"].methods) == list(experiment.methods)
     assert list(comparisons["ablations"].methods) == [*experiment.methods, *experiment.ablations]
     assert comparisons["tokens"].train == experiment.train and set(comparisons["tokens"].methods) <= set(
@@ -112,7 +140,7 @@ def test_a_comparison_trains_its_methods_apart_only_where_it_trains_them_otherwi
     assert {base: methods[name] for name, base in apart.methods.items()} == {
         name: methods[name] for name in experiment.methods
     }
-    assert apart.train == experiment.train.model_copy(update={"steps": None, "epochs": 5.0})
+    assert apart.train == experiment.train.model_copy(update={"max_steps": None, "epochs": 5.0})
 
 
 @pytest.mark.parametrize(
@@ -122,16 +150,19 @@ def test_a_comparison_trains_its_methods_apart_only_where_it_trains_them_otherwi
         ("mini_guided", set()),
         ("mini_blurred", set()),
         ("mini_wrong_gold", {"problems"}),
-        ("mini_study", {"draws", "seeds"}),
+        ("mini_study", {"teacher_seeds", "training_seeds"}),
         ("mini_study_subset", set()),
+        ("mini_baselines", {"methods"}),
     ],
 )
 def test_the_other_mini_runs_are_compared_under_the_same_settings(name, also):
     default, other = (config.load(ROOT / "config" / file) for file in ("config.yaml", f"{name}.yaml"))
     differing = {field for field in type(default).model_fields if getattr(default, field) != getattr(other, field)}
-    teachers = set() if name == "mini_wrong_gold" else {"teachers"}
+    teachers = set() if name in ("mini_wrong_gold", "mini_baselines") else {"teachers"}
     assert differing == {"run", "ablations", "comparisons"} | teachers | also
-    assert all(default.ablations[variant] == entry for variant, entry in other.ablations.items())
+    assert other.methods.items() <= default.methods.items()
+    if name != "mini_baselines":
+        assert other.ablations.items() <= default.ablations.items()
 
 
 def test_the_mini_study_has_every_mini_teacher_and_its_subset_is_a_part_of_it():
@@ -146,7 +177,8 @@ def test_make_runs_studies_of_every_mini_teacher_and_the_subset_is_a_part():
     whole, part = (config.load(ROOT / path) for path in commands)
     teachers = {str(path.relative_to(ROOT)) for path in (ROOT / "heal/worlds/mini/models").glob("teacher*")}
     assert {model.path for model in whole.teachers.values()} == teachers
-    assert (whole.draws, whole.seeds) == (3, 5) and part.draws <= whole.draws and part.seeds <= whole.seeds
+    assert (whole.teacher_seeds, whole.training_seeds) == (3, 5)
+    assert part.teacher_seeds <= whole.teacher_seeds and part.training_seeds <= whole.training_seeds
     assert set(part.methods) <= set(whole.methods) and set(part.ablations) < set(whole.ablations)
     for field in ("teachers", "students", "problems", "train", "gear", "pure"):
         assert getattr(part, field) == getattr(whole, field), field

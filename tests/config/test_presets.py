@@ -44,19 +44,19 @@ def test_every_value_of_the_method_says_where_it_comes_from(path):
 @each
 def test_what_is_reported_of_the_paper_is_set(path):
     preset = config.load(path)
-    assert (preset.sampling.n, preset.guided.below) == (30, 0.5)
+    assert (preset.sampling.n, preset.guided.pass_rate_below) == (30, 0.5)
     gear = preset.gear
     assert (gear.detector, gear.rewind, gear.traces_per_problem, gear.repairs_per_trace) == ("entropy_surge", 1, 10, 20)
     assert (gear.search_fraction, gear.max_pass_rate) == (1 / 3, 1 / 30)
     assert (gear.hint.source, gear.hint.place) == ("answer", "assistant")
     assert (preset.pure.drop_share, preset.pure.epsilon) == (0.2, 0.01)
-    assert (preset.train.epochs, preset.train.learning_rate, preset.train.batch) == (5.0, 1e-5, 8)
+    assert (preset.train.epochs, preset.train.learning_rate, preset.train.batch_size) == (5.0, 1e-5, 8)
     assert "aime25" in {name.partition("_")[0] for name in preset.benchmarks}
 
 
 def test_the_paper_preset_trains_for_the_reported_epochs_with_the_reported_teacher():
     preset = config.load(ROOT / "config/paper.yaml")
-    assert preset.train.steps is None and [model.path for model in preset.teachers.values()] == ["Qwen/Qwen3-32B"]
+    assert preset.train.max_steps is None and [model.path for model in preset.teachers.values()] == ["Qwen/Qwen3-32B"]
 
 
 @each
