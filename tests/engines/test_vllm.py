@@ -21,8 +21,10 @@ from heal.engines.base import Branch, Request, Sampling
 from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
 from heal.method.gear import Cut, measure_trace
-from heal.pipeline import repair, sample
-from heal.pipeline.runner import pieces
+from heal.pipeline.repair import Repairer
+from heal.pipeline.runner import decode_tokens
+from heal.pipeline.sample import make_sampler
+from heal.pipeline.verdict import build_trace_row, get_question
 from heal.worlds.mini import puzzles
 from tests.support.near_tie import CLOSE, assert_agree_until_near_tie
 
@@ -38,7 +40,7 @@ TOP = 20
 def fast() -> Iterator[Any]:
     from heal.engines.vllm import VllmEngine
 
-    engine = VllmEngine(TEACHER, dtype="float32", gpus=0, rows=64, top_logprobs=TOP)
+    engine = VllmEngine(TEACHER, dtype="float32", gpus=0, max_num_seqs=64, top_logprobs=TOP)
     yield engine
     engine.llm.llm_engine.engine_core.shutdown()
 
@@ -93,11 +95,12 @@ def test_a_repair_goes_on_from_the_same_prefix_with_the_same_words(fast, exact, 
     puzzle = puzzles.generate("dev", 12, 0)[0]
     gear = Gear(min_step_tokens=1, repairs_per_trace=1)
     (trace,) = exact.generate(requests[:1], Sampling(max_new_tokens=160))[0]
-    row = sample.trace_row("p", "base", 0, "", trace) | {"problem_id": "p"}
-    cut = Cut(measure_trace(row, puzzle.question, pieces(exact, row["token_ids"]), gear, 0.0), 3, 2)
-    repair_requests = [
-        repair.request(engine, cut, f"Hint: the answer is {puzzle.answer}.", gear, (0, 0)) for engine in (fast, exact)
-    ]
+    row = build_trace_row("p", "base", 0, "", trace) | {"problem_id": "p"}
+    cut = Cut(measure_trace(row, puzzle.question, decode_tokens(exact, row["token_ids"]), gear, 0.0), 3, 2)
+    repair_requests = []
+    for engine in (fast, exact):
+        repairer = Repairer(engine, {"p": {}}, gear, SamplingOptions(), (0, 0))
+        repair_requests.append(repairer.build_request(cut, f"Hint: the answer is {puzzle.answer}."))
     assert repair_requests[0] == repair_requests[1]
     greedy = Sampling(temperature=0.0, max_new_tokens=160)
     ((one,),), ((other,),) = fast.generate(repair_requests[:1], greedy), exact.generate(repair_requests[1:], greedy)
@@ -131,14 +134,16 @@ def test_a_stage_runs_on_vllm_to_its_file(tmp_path: Path, fast, monkeypatch: pyt
     from heal.method import gear
 
     rows = problems.load(Dataset(source="mini", split="train", n=6), 0)
-    draw = sample.sampler(fast, SamplingOptions(n=2, max_new_tokens=160), (0, 0, "base"), range(2), sample.question)
-    rows_made, usage = draw(rows)
-    records.write(tmp_path / "samples.parquet", "samples", rows_made, usage=usage)
+    sampling = SamplingOptions(n=2, max_new_tokens=160)
+    sample_rows, usage = make_sampler(fast, sampling, (0, 0, "base"), range(2), get_question)(rows)
+    records.write(tmp_path / "samples.parquet", "samples", sample_rows, usage=usage)
     samples = records.read(tmp_path / "samples.parquet", "samples")
     assert all(len(row["entropies_upper"]) == len(row["entropies"]) for row in samples)
     grades = [
         {"problem_id": r["problem_id"], "trace_id": r["trace_id"], "correct": False, "extracted": str(i)}
         for i, r in enumerate(samples)
     ]
-    cuts = gear.plan(rows, samples, grades, lambda row: pieces(fast, row["token_ids"]), Gear(min_step_tokens=1), 0)
+    cuts = gear.select_cuts(
+        rows, samples, grades, lambda row: decode_tokens(fast, row["token_ids"]), Gear(min_step_tokens=1), 0
+    )
     assert cuts and all(cut.certain in (True, False) for cut in cuts)
