@@ -59,7 +59,7 @@ def read_scores(run: Run, teacher: str, student: str, benchmark: str) -> Iterato
 
 
 def plot_accuracy(numbers: pd.DataFrame) -> Figure:
-    """A panel per teacher, student and benchmark; a line per method: mean, interval, a stroke for each student."""
+    """A panel per teacher, student and benchmark; a line per method: mean, interval, a tick for each student."""
     panels = list(numbers.groupby(["teacher", "student", "benchmark"], sort=False))
     methods = list(dict.fromkeys(numbers["method"]))
     columns = min(PANELS_PER_ROW, len(panels))
@@ -75,7 +75,7 @@ def plot_accuracy(numbers: pd.DataFrame) -> Figure:
     axes.flat[0].set_ylim(len(methods) - 0.4, -0.6)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
-    legend = "mean with 95 % interval; strokes: single students; each panel has its own scale"
+    legend = "mean with 95 % interval; ticks: single students; each panel has its own scale"
     figure.supxlabel(f"accuracy (share of correct answers): {legend}", size=9)
     return figure
 

@@ -115,7 +115,7 @@ def plot_cost(numbers: pd.DataFrame, sampling_methods: Sequence[str]) -> Figure:
     ]
     add_legend(figure, methods, reference_lines)
     tokens = "teacher tokens per teacher sampling seed: generated, prefilled and scored"
-    figure.supxlabel(f"{tokens}; strokes: exact values", size=9)
+    figure.supxlabel(f"{tokens}; ticks: exact values", size=9)
     figure.supylabel(ACCURACY_LABEL, size=9)
     return figure
 

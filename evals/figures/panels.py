@@ -66,7 +66,7 @@ def move_apart(x: np.ndarray, width: float) -> np.ndarray:
 
 
 def plot_methods(axis: Axes, panel: pd.DataFrame, column: str, methods: Sequence[str]) -> None:
-    """A mark with interval and number for each method; overlapping ones are moved, a stroke shows their value.
+    """A mark with interval and number for each method; overlapping ones are moved, a tick shows their value.
 
     methods: every method of the figure; a method's number is its place in it.
     """

@@ -129,5 +129,8 @@ def build_data(
     if selected and not shown:
         problem = f"not one repair fits into {about['size_limit_mb']:g} MB"
         raise HealError(problem, where="--max-mb", fix="give a larger --max-mb")
-    in_order = [repair.id for repair in sorted(selected, key=get_reading_order) if repair.id in shown]
-    return {"about": about} | tables | {"repairs": {key: shown[key] for key in in_order}}
+    repairs = {}
+    for repair in sorted(selected, key=get_reading_order):
+        if repair.id in shown:
+            repairs[repair.id] = shown[repair.id]
+    return {"about": about} | tables | {"repairs": repairs}

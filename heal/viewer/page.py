@@ -30,9 +30,14 @@ def hash_for_policy(content: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
+def read_file(name: str) -> str:
+    """A file of this package."""
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
 def render_page(data: Mapping[str, Any]) -> str:
     """The html. Equal data give equal bytes."""
-    html, style, *scripts = (FOLDER.joinpath(name).read_text(encoding="utf-8") for name in FILES)
+    html, style, *scripts = map(read_file, FILES)
     script = "".join(scripts)
     return Template(html).substitute(
         style=style,

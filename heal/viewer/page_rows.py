@@ -73,8 +73,11 @@ class RowBuilder:
         """
         stream = DecodeStream(skip_special_tokens=True)
         backend = self.tokenizer.backend_tokenizer
-        pieces = [stream.step(backend, token) or "" for token in token_ids]
-        return {"pieces": pieces, "centinats": [round(100 * value) for value in entropies]}
+        pieces, centinats = [], []
+        for token, entropy in zip(token_ids, entropies, strict=True):
+            pieces.append(stream.step(backend, token) or "")
+            centinats.append(round(100 * entropy))
+        return {"pieces": pieces, "centinats": centinats}
 
     def _split_steps(self, token_ids: tuple[int, ...], min_step_tokens: int) -> list[Step]:
         pieces = [self.tokenizer.decode([token], skip_special_tokens=True) for token in token_ids]

@@ -89,11 +89,13 @@ def read_making(folder: Path, variant: str) -> tuple[Gear, dict[str, Any]]:
 
 
 def find_valid_ids(problems: Mapping[str, Row], repairs: Iterable[Row]) -> set[str]:
-    """Ids of the repairs whose steps are all valid. Raises HealError for problems without a step checker."""
+    """Ids of the accepted repairs whose steps are all valid. Raises HealError for problems without a step checker."""
     ids = set()
     for row in repairs:
-        if worlds.find_first_wrong_step(problems[row["problem_id"]], split_text(row["text"])) is None:
-            ids.add(row["trace_id"])
+        if row["accepted"]:
+            problem = problems[row["problem_id"]]
+            if worlds.find_first_wrong_step(problem, split_text(row["text"])) is None:
+                ids.add(row["trace_id"])
     return ids
 
 
@@ -104,10 +106,9 @@ def read_repairs(
     rows = records.read(folder / REPAIRS.of(variant=variant).path, REPAIRS.schema)
     scores_path = folder / SCORES.of(variant=variant).path
     scores = records.read(scores_path, SCORES.schema) if scores_path.exists() else []
-    accepted = [row for row in rows if row["accepted"]]
-    valid = find_valid_ids(problems, accepted) if options.rule == "oracle" else ()
+    valid = find_valid_ids(problems, rows) if options.rule == "oracle" else ()
     kept_ids = pure.select_kept(scores, "repair", options, seed=seed, valid=valid)
-    scores_by_id = {score["trace_id"]: score for score in scores if score["origin"] == "repair"}
+    scores_by_id = index_rows(scores, "trace_id")
     repairs = []
     for row in rows:
         decision: Decision = "not scored"
@@ -124,7 +125,7 @@ def read_run(run_folder: Path, teacher: str, teacher_seed: int, options: Pure, s
     if not variants:
         fix = "make the repairs with `snakemake traces`, or give another --teacher or --teacher-seed"
         raise HealError("no repairs", where=str(folder / "repairs"), fix=fix)
-    problems = index_rows(run_folder / "problems/train.parquet", "problems", "problem_id")
+    problems = index_rows(records.read(run_folder / "problems/train.parquet", "problems"), "problem_id")
     gears = {}
     repairs = []
     engine: dict[str, Any] = {}
@@ -134,17 +135,17 @@ def read_run(run_folder: Path, teacher: str, teacher_seed: int, options: Pure, s
         repairs += read_repairs(folder, variant, problems, options, seed)
     return ViewedRun(
         problems=problems,
-        samples=index_rows(folder / SAMPLES.path, SAMPLES.schema, "trace_id"),
-        grades=index_rows(folder / GRADES.path, GRADES.schema, "trace_id"),
+        samples=index_rows(records.read(folder / SAMPLES.path, SAMPLES.schema), "trace_id"),
+        grades=index_rows(records.read(folder / GRADES.path, GRADES.schema), "trace_id"),
         gears=gears,
         engine=engine,
         repairs=repairs,
     )
 
 
-def index_rows(path: Path, schema: str, key: str) -> dict[str, Row]:
-    """A file's rows by one of their columns."""
-    return {row[key]: row for row in records.read(path, schema)}
+def index_rows(rows: Iterable[Row], key: str) -> dict[str, Row]:
+    """Rows by one of their columns."""
+    return {row[key]: row for row in rows}
 
 
 def format_options(gear: Gear) -> dict[str, str]:
@@ -162,15 +163,14 @@ def format_options(gear: Gear) -> dict[str, str]:
 
 def label_variants(gears: Mapping[str, Gear]) -> dict[str, str]:
     """Variant → label: its detector, and the options in which variants of one detector differ."""
-    variants_by_detector = defaultdict(list)
+    options_by_detector: dict[str, dict[str, dict[str, str]]] = defaultdict(dict)
     for variant, gear in gears.items():
-        variants_by_detector[gear.detector].append(variant)
+        options_by_detector[gear.detector][variant] = format_options(gear)
     labels = {}
-    for detector, variants in variants_by_detector.items():
-        options = {variant: format_options(gears[variant]) for variant in variants}
-        differing = find_differing(list(options.values()))
-        for variant in variants:
-            parts = [f"{name} {options[variant][name]}" for name in differing if name in options[variant]]
+    for detector, variants in options_by_detector.items():
+        differing = find_differing(list(variants.values()))
+        for variant, options in variants.items():
+            parts = [f"{name} {options[name]}" for name in differing if name in options]
             labels[variant] = ", ".join([detector, *parts])
     counts = Counter(labels.values())
     for variant, label in labels.items():

@@ -11,5 +11,5 @@ pytestmark = pytest.mark.workflow
 def test_the_workflow_makes_the_page_when_it_is_asked_for():
     arguments = ["--configfile", SMOKE, "--forceall"]
     jobs = plan_jobs(ROOT, "viewer", *arguments)
-    assert jobs["trace_viewer"] == 1 and "repairs" in jobs and "student" not in jobs
-    assert "trace_viewer" not in plan_jobs(ROOT, *arguments)
+    assert jobs["render_viewer"] == 1 and "repair_traces" in jobs and "train_student" not in jobs
+    assert "render_viewer" not in plan_jobs(ROOT, *arguments)
