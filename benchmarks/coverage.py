@@ -328,7 +328,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the simulation")
     arguments = parser.parse_args()
     options = {name: str(value) for name, value in vars(arguments).items()}
-    with record_run(arguments.out, "benchmarks.coverage", VERSION, {"options": options, "seeds": [arguments.seed]}):
+    with record_run(arguments.out, "benchmarks/coverage.py", VERSION, {"options": options, "seeds": [arguments.seed]}):
         frame = run_checks(list_designs(), arguments.tables, arguments.seed, arguments.bootstraps)
         write_text(arguments.out, frame.round(4).to_csv(index=False, lineterminator="\n"))
 
