@@ -6,9 +6,10 @@ from heal.config.data import Dataset
 from heal.data.load_problems import load
 from heal.engines.transformers import TransformersEngine
 from heal.method import gear
-from heal.pipeline import sample
-from heal.pipeline.grade import grade
-from heal.pipeline.runner import pieces
+from heal.pipeline.grade import grade_samples
+from heal.pipeline.runner import decode_tokens
+from heal.pipeline.sample import make_sampler
+from heal.pipeline.verdict import get_question
 from tests.support.mini_teacher import GEAR, SAMPLING, SEED
 from tests.support.paths import ROOT
 
@@ -20,15 +21,21 @@ def engine():
 
 @pytest.fixture(scope="module")
 def problems():
-    return load(Dataset(split="hard", n=10), 0)
+    return load(Dataset(source="mini", split="hard", n=10), 0)
 
 
 @pytest.fixture(scope="module")
-def samples(engine, problems):
-    draw = sample.sampler(engine, SAMPLING, (*SEED, "base"), range(SAMPLING.n), lambda problem: problem["question"])
-    return draw(problems)[0]
+def sample_batch(engine):
+    """Samples a batch of problems as `heal sample base` does."""
+    return make_sampler(engine, SAMPLING, (*SEED, "base"), range(SAMPLING.n), get_question)
+
+
+@pytest.fixture(scope="module")
+def samples(sample_batch, problems):
+    return sample_batch(problems)[0]
 
 
 @pytest.fixture(scope="module")
 def cuts(engine, problems, samples):
-    return gear.plan(problems, samples, grade(problems, samples), lambda row: pieces(engine, row["token_ids"]), GEAR, 0)
+    grades = grade_samples(problems, samples)
+    return gear.select_cuts(problems, samples, grades, lambda row: decode_tokens(engine, row["token_ids"]), GEAR, 0)

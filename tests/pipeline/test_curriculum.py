@@ -6,8 +6,10 @@ import pytest
 
 from heal.errors import HealError
 from heal.method.base import Example
-from heal.pipeline import curriculum
+from heal.pipeline.curriculum import build_row, check_examples
 from tests.support.trace_folder import make_problems
+
+QUESTIONS = {problem["problem_id"]: problem["question"] for problem in make_problems()}
 
 
 @pytest.mark.parametrize(
@@ -15,11 +17,11 @@ from tests.support.trace_folder import make_problems
 )
 def test_what_cannot_be_trained_on_is_refused(example):
     with pytest.raises(HealError, match="example 1"):
-        curriculum.rows([example], make_problems(), "method m")
+        check_examples([example], QUESTIONS, "method m")
     with pytest.raises(HealError, match="no training example"):
-        curriculum.rows([], make_problems(), "method m")
+        check_examples([], QUESTIONS, "method m")
 
 
-def test_what_is_given_holds_the_opening_of_a_thinking_block():
-    example = Example("p0", "one\n\ntwo</think>three", 1, "continued", "x", given="one\n\n")
-    assert curriculum.rows([example], make_problems(), "m")[0]["given"] == "<think>\none\n\n"
+def test_the_prefix_holds_the_opening_of_a_thinking_block():
+    example = Example("p0", "one\n\ntwo</think>three", 1, "continued", "x", prefix="one\n\n")
+    assert build_row(example, QUESTIONS["p0"])["prefix"] == "<think>\none\n\n"

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from heal import cli, records
+from heal import records
 from heal.config.data import Dataset
 from heal.config.experiment import Sampling as SamplingOptions
 from heal.data import load_problems as problems
 from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
-from heal.pipeline import sample
-from heal.pipeline.import_traces import measurer, read_traces
+from heal.pipeline.import_traces import ImportTraces, make_trace_measurer, read_traces
+from heal.pipeline.sample import make_sampler
+from heal.pipeline.verdict import get_question
 
 TEACHER = "heal/worlds/mini/models/teacher"
 
@@ -31,16 +32,17 @@ def write_traces(path: Path, rows: list[dict]) -> str:
 
 
 def test_own_samples_taken_back_in_have_the_values_they_were_sampled_with(engine, tmp_path: Path) -> None:
-    rows_asked = problems.load(Dataset(source="mini", split="train", n=4), 0)
-    draw = sample.sampler(engine, SamplingOptions(n=3, max_new_tokens=160), (0, 0, "base"), range(3), sample.question)
-    sampled = [row for row in draw(rows_asked)[0] if row["finish_reason"] == "stop"]
+    problem_rows = problems.load(Dataset(source="mini", split="train", n=4), 0)
+    sampling = SamplingOptions(n=3, max_new_tokens=160)
+    sample_batch = make_sampler(engine, sampling, (0, 0, "base"), range(3), get_question)
+    sampled = [row for row in sample_batch(problem_rows)[0] if row["finish_reason"] == "stop"]
     traces_by_question = {
-        p["question"]: [r["text"] for r in sampled if r["problem_id"] == p["problem_id"]] for p in rows_asked
+        p["question"]: [r["text"] for r in sampled if r["problem_id"] == p["problem_id"]] for p in problem_rows
     }
     path = write_traces(
         tmp_path / "t.jsonl", [{"question": q, "answer": "1", "traces": t} for q, t in traces_by_question.items()]
     )
-    rows, usage = measurer(engine, read_traces(path), path)(rows_asked)
+    rows, usage = make_trace_measurer(engine, read_traces(path), path)(problem_rows)
     records.write(tmp_path / "samples.parquet", "samples", rows, usage=usage)
     assert [row["token_ids"] for row in rows] == [row["token_ids"] for row in sampled]
     for one, other in zip(rows, sampled, strict=True):
@@ -55,7 +57,8 @@ def test_the_runs_instruction_stands_behind_every_question(tmp_path: Path) -> No
 
 
 def test_import_checks_traces_and_problems_and_prints_the_config(tmp_path: Path, capsys) -> None:
-    cli.import_traces(write_traces(tmp_path / "t.jsonl", [{"question": "1+1?", "answer": "2", "traces": ["2", "3"]}]))
+    path = write_traces(tmp_path / "t.jsonl", [{"question": "1+1?", "answer": "2", "traces": ["2", "3"]}])
+    ImportTraces(file=path).run()
     assert "1 problems with 2 traces" in capsys.readouterr().out
 
 
@@ -71,12 +74,12 @@ def test_import_checks_traces_and_problems_and_prints_the_config(tmp_path: Path,
 def test_a_bad_row_is_named(tmp_path: Path, row: dict, field: str) -> None:
     path = write_traces(tmp_path / "t.jsonl", [{"question": "1+1?", "answer": "2", "trace": "2"}, row])
     with pytest.raises(HealError, match=field):
-        cli.import_traces(path)
+        ImportTraces(file=path).run()
 
 
 def test_a_problem_without_traces_and_words_that_the_tokenizer_does_not_know(engine, tmp_path: Path) -> None:
     (problem,) = problems.load(Dataset(source="mini", split="train", n=1), 0)
     with pytest.raises(HealError, match="no traces of a problem"):
-        measurer(engine, {"another": ["1"]}, "t.jsonl")([problem])
+        make_trace_measurer(engine, {"another": ["1"]}, "t.jsonl")([problem])
     with pytest.raises(HealError, match="changes the trace"):
-        measurer(engine, {problem["question"]: ["Donau­dampfschiff"]}, "t.jsonl")([problem])
+        make_trace_measurer(engine, {problem["question"]: ["Donau­dampfschiff"]}, "t.jsonl")([problem])

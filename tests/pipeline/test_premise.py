@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from heal import records
+from heal.command import parse_command
 from heal.config.experiment import Gear, Premise
 from heal.errors import HealError
 from heal.pipeline import premise
@@ -43,7 +43,7 @@ def measure_premise(correct: list[list[bool]], accepted: int, tried: int, option
         for n in range(tried)
     ]
     usages = USAGES | {"repairs": {"prefill": 100, "generated": 2 * len(repairs), "scored": 0}}
-    return premise.premise(
+    return premise.check_premise(
         problems, samples, grades, [], repairs, Gear(max_wrong_agreement=1.0), usages, options or Premise()
     )
 
@@ -73,7 +73,7 @@ def test_luck_is_counted_where_selection_has_not_looked():
 def test_equal_samples_count_once():
     problems, samples, grades = make_traces([[False, False, True, True]])
     samples[3]["text"] = samples[2]["text"]
-    summary = premise.resampling(samples, grades, 0.0, Gear())
+    summary = premise.measure_resampling(samples, grades, 0.0, Gear())
     assert summary["correct"] == 1
 
 
@@ -81,8 +81,8 @@ def test_a_hint_s_own_tokens_are_paid_for():
     problems, samples, grades = make_traces([[False] * 4])
     repairs = [make_repair(samples[0], 2, ["a", "b", "c", "d"])]
     treated = {problems[0]["problem_id"]}
-    plain = premise.hinted(repairs, {"prefill": 10, "generated": 2}, treated)
-    hinted = premise.hinted(repairs, {"prefill": 10, "generated": 52}, treated)
+    plain = premise.measure_hinted(repairs, {"prefill": 10, "generated": 2}, treated)
+    hinted = premise.measure_hinted(repairs, {"prefill": 10, "generated": 52}, treated)
     assert (plain["tokens"], hinted["tokens"]) == (12, 62)
 
 
@@ -98,53 +98,53 @@ def test_the_premise_holds_and_fails_for_each_reason():
     assert lucky["uplift"] < 1 and any("no hint uplift" in reason for reason in lucky["reasons"])
 
 
-def test_a_pass_rate_outside_its_bounds_and_few_points_are_told():
+def test_a_pass_rate_outside_its_bounds_and_small_margin_are_told():
     traces = [[False] * 4] * 20 + [[False, False, True, True]] * 20
     summary = measure_premise(traces, accepted=1, tried=2)
     # half of the repairs are accepted; of the second halves of all 40 problems, half of the samples are correct
-    assert (summary["pass_rate"], summary["points"]) == (0.25, 0.0) and summary["holds"]
+    assert (summary["pass_rate"], summary["margin"]) == (0.25, 0.0) and summary["holds"]
     bounded = measure_premise(traces, accepted=1, tried=2, options=Premise(min_pass_rate=0.3, max_pass_rate=0.8))
     assert bounded["reasons"] == ["the teacher's pass rate is 25.0%, not between 30% and 80%"]
-    with_margin = measure_premise(traces, accepted=1, tried=2, options=Premise(min_points=0.1))
-    assert len(with_margin["reasons"]) == 1 and "0.0 points more" in with_margin["reasons"][0]
+    with_margin = measure_premise(traces, accepted=1, tried=2, options=Premise(min_margin=0.1))
+    assert len(with_margin["reasons"]) == 1 and "by 0.0 points" in with_margin["reasons"][0]
 
 
 def test_a_problem_whose_wrong_answers_agree_is_suspect():
     problems, samples, grades = make_traces([[False] * 4, [False] * 4])
     for grade in grades[:4]:
         grade["extracted"] = "17"
-    summary = premise.premise(problems, samples, grades, [], [], Gear(), USAGES, Premise())
+    summary = premise.check_premise(problems, samples, grades, [], [], Gear(), USAGES, Premise())
     assert summary["suspect"] == [problems[0]["problem_id"]] and summary["treated"] == 1
 
 
 def test_more_questions_show_smaller_differences():
-    assert premise.detectable(400) == pytest.approx(premise.detectable(100) / 2, abs=1e-4)
-    assert premise.detectable(0) is None
+    assert premise.compute_detectable_difference(400) == pytest.approx(
+        premise.compute_detectable_difference(100) / 2, abs=1e-4
+    )
+    assert premise.compute_detectable_difference(0) is None
 
 
 def test_a_sample_without_grade_is_named():
     problems, samples, grades = make_traces([[False] * 4])
     with pytest.raises(HealError, match="no grade"):
-        premise.premise(problems, samples, grades[1:], [], [], Gear(), USAGES, Premise())
+        premise.check_premise(problems, samples, grades[1:], [], [], Gear(), USAGES, Premise())
     with pytest.raises(HealError, match="no problem"):
-        premise.premise([], samples, grades, [], [], Gear(), USAGES, Premise())
+        premise.check_premise([], samples, grades, [], [], Gear(), USAGES, Premise())
 
 
-def test_the_command_gives_equal_bytes_for_shuffled_files(tmp_path: Path, monkeypatch):
+def test_the_command_gives_equal_bytes_for_shuffled_files(tmp_path: Path):
     problems, samples, grades = make_traces([[False] * 4] * 3 + [[False, False, True, True]] * 2 + [[True] * 4])
     repairs = [make_repair(row, 2, ["a", "b", f"c {row['index']}", "d"]) for row in samples[:20]]
     tables = {"problems": problems, "samples": samples, "grades": grades, "guided": [], "repairs": repairs}
     contents = []
     for name, order in (("one", 1), ("two", -1)):
-        arguments = ["premise", "--out", str(tmp_path / f"{name}.json"), "--gear", '{"max_wrong_agreement": 1.0}']
-        for kind, rows in tables.items():
-            records.write(
-                tmp_path / name / f"{kind}.parquet", kind, rows[::order], usage={"prefill": 7, "generated": 80}
-            )
-            arguments += [f"--{kind}", str(tmp_path / name / f"{kind}.parquet")]
-        arguments += ["--tests", str(tmp_path / name / "problems.parquet")]
-        monkeypatch.setattr(sys, "argv", arguments)
-        premise.main()
+        flags = ["--out", str(tmp_path / f"{name}.json"), "--gear.max-wrong-agreement", "1.0"]
+        for table, rows in tables.items():
+            path = tmp_path / name / f"{table}.parquet"
+            records.write(path, table, rows[::order], usage={"prefill": 7, "generated": 80})
+            flags += [f"--{table}", str(path)]
+        flags += ["--tests", str(tmp_path / name / "problems.parquet")]
+        parse_command(premise.Premise, "premise", flags).run()
         contents.append((tmp_path / f"{name}.json").read_bytes())
     assert contents[0] == contents[1]
     assert b'"questions": 6' in contents[0]

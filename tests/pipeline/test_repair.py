@@ -7,13 +7,16 @@ import pytest
 from heal.config.experiment import Hint
 from heal.errors import HealError
 from heal.method import gear, hints
-from heal.pipeline import repair
+from heal.pipeline.repair import Repairer, reject_duplicates
 from tests.support.mini_teacher import GEAR, SAMPLING, SEED
 
 
+def make_repairer(engine, problems, options=GEAR):
+    return Repairer(engine, {problem["problem_id"]: problem for problem in problems}, options, SAMPLING, SEED)
+
+
 def make_repairs(engine, problems, cuts, options=GEAR):
-    by_id = {problem["problem_id"]: problem for problem in problems}
-    return repair.repairer(engine, by_id, options, SAMPLING, SEED)([cuts])
+    return make_repairer(engine, problems, options).repair_batch([cuts])
 
 
 def test_a_repair_keeps_the_tokens_before_the_cut_and_tells_its_story(engine, problems, cuts):
@@ -45,21 +48,21 @@ def test_repairs_do_not_depend_on_the_batch(engine, problems, cuts):
         (Hint(source="none"), ""),
         (Hint(source="solution", solution_template="{step}"), None),
         (Hint(place="user", user_turn="{question} {hint}"), "Hint: the answer is"),
-        (Hint(source="teacher", ask="{question}", max_tokens=8), None),
+        (Hint(source="teacher", ask_template="{question}", max_tokens=8), None),
     ],
     ids=["none", "solution", "user", "teacher"],
 )
 def test_every_hint_source_and_place(engine, problems, cuts, hint, expected):
     cuts = [cut for cut in cuts if cut.breakpoint is not None][:2]
-    rows, _ = make_repairs(engine, problems, cuts, GEAR.model_copy(update={"hint": hint}))
+    options = GEAR.model_copy(update={"hint": hint})
+    rows, _ = make_repairs(engine, problems, cuts, options)
     assert len(rows) == 2 * GEAR.repairs_per_trace
     if expected is not None:
         assert all(row["hint"].startswith(expected) and bool(row["hint"]) == bool(expected) for row in rows)
-    prompt = repair.request(engine, cuts[0], rows[0]["hint"], GEAR.model_copy(update={"hint": hint}), SEED).prompt_ids
+    prompt = make_repairer(engine, problems, options).build_request(cuts[0], rows[0]["hint"]).prompt_ids
     if hint.place == "user" or hint.source == "none":
-        assert (
-            list(prompt[len(prompt) - cuts[0].kept_tokens :]) == cuts[0].trace.row["token_ids"][: cuts[0].kept_tokens]
-        )
+        kept_tokens = cuts[0].kept_tokens
+        assert list(prompt[len(prompt) - kept_tokens :]) == cuts[0].trace.row["token_ids"][:kept_tokens]
 
 
 def test_equal_repairs_of_a_problem_are_accepted_once():
@@ -67,12 +70,12 @@ def test_equal_repairs_of_a_problem_are_accepted_once():
         {"problem_id": "p", "text": text, "accepted": ok, "reason": ""}
         for text, ok in (("a", True), ("a", True), ("b", True))
     ]
-    repair.reject_duplicates(rows)
+    reject_duplicates(rows)
     assert [row["reason"] for row in rows] == ["", "duplicate", ""]
 
 
 def test_a_trace_that_opened_a_thinking_block_keeps_it_open(engine, cuts):
-    """Cut before the first step, the repair goes on inside the block, and its text begins with the tag."""
+    """Cut before the first step, the repair continues inside the block, and its text begins with the tag."""
 
     class Tags:
         def decode(self, ids, **_):
@@ -83,11 +86,12 @@ def test_a_trace_that_opened_a_thinking_block_keeps_it_open(engine, cuts):
 
     row = {"token_ids": [0, 1, 2], "text": "<think>\nI see"}
     trace = dataclasses.replace(cuts[0].trace, row=row)
-    assert repair.kept_ids(Thinking(), gear.Cut(trace, 1, 0)) == [0, 1]
+    repairer = make_repairer(Thinking(), [])
+    assert repairer.get_kept_ids(gear.Cut(trace, 1, 0)) == [0, 1]
     row |= {"token_ids": [2, 0, 1], "text": "I see<think>\n"}
-    assert repair.kept_ids(Thinking(), gear.Cut(trace, 1, 0)) == []
+    assert repairer.get_kept_ids(gear.Cut(trace, 1, 0)) == []
 
 
 def test_a_hint_from_a_missing_solution_names_the_problem(problems, cuts):
     with pytest.raises(HealError, match=f"problem {problems[0]['problem_id']}"):
-        hints.solution_hint(cuts[0], problems[0] | {"solution": None}, GEAR)
+        hints.write_solution_hint(cuts[0], problems[0] | {"solution": None}, GEAR)

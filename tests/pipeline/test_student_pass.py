@@ -24,12 +24,12 @@ def engine():
 
 @pytest.fixture(scope="module")
 def problems():
-    return load(Dataset(split="easy", n=4), 0)
+    return load(Dataset(source="mini", split="easy", n=4), 0)
 
 
 @pytest.fixture(scope="module")
 def batch(problems):
-    """Correct samples by problem: the worked solutions, one of them with words that no student knows beside."""
+    """Correct samples by problem: the worked solutions, one of them with words that no student knows."""
     rows = [
         [{"trace_id": f"t{n}", "problem_id": p["problem_id"], "text": p["solution"]}] for n, p in enumerate(problems)
     ]
@@ -44,18 +44,19 @@ def index_problems(problems):
 def make_continuations(engine, problems, batch, **options):
     chosen = OPTIONS.model_copy(update=options)
     patterns = Gear().leak_patterns
-    return student_pass.continued(engine, index_problems(problems), chosen, SAMPLING, patterns, (0, 0), batch)
+    continuer = student_pass.Continuer(engine, index_problems(problems), chosen, SAMPLING, patterns, (0, 0))
+    return continuer.continue_batch(batch)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 8])
 def test_cuts_are_spread_and_leave_the_last_step_to_the_student(steps):
-    cuts = student_pass.cuts(steps, 4)
+    cuts = student_pass.choose_cuts(steps, 4)
     assert cuts[0] == 0 and max(cuts) < steps and len(cuts) == min(steps, 4) == len(set(cuts))
-    assert student_pass.cuts(0, 4) == []
+    assert student_pass.choose_cuts(0, 4) == []
 
 
 def test_the_likeliest_token_has_rank_one_and_every_rank_follows_from_the_logits(engine, problems, batch):
-    rows = student_pass.ranks_of(engine, index_problems(problems), batch)
+    rows = student_pass.rank_batch(engine, index_problems(problems), batch)
     assert [row["trace_id"] for row in rows] == ["t0", "t1", "t2", "t3"]  # the odd one cannot be read
     row, problem = rows[0], problems[0]
     prompt = engine.tokenize_chat(problem["question"])
@@ -64,7 +65,7 @@ def test_the_likeliest_token_has_rank_one_and_every_rank_follows_from_the_logits
     own = logits.gather(-1, torch.tensor(new)[:, None])
     assert row["ranks"].tolist() == (1 + (logits > own).sum(-1)).tolist() and (row["ranks"] == 1).any()
     assert row["logprobs"] == pytest.approx((own[:, 0] - logits.logsumexp(-1)).tolist(), abs=1e-5)
-    alone = [one for part in batch[::-1] for one in student_pass.ranks_of(engine, index_problems(problems), [part])]
+    alone = [one for part in batch[::-1] for one in student_pass.rank_batch(engine, index_problems(problems), [part])]
     assert {one["trace_id"]: list(one["ranks"]) for one in alone} == {r["trace_id"]: list(r["ranks"]) for r in rows}
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from heal.config.experiment import Gear
 from heal.grading.grader import Grader
-from heal.pipeline import sample
+from heal.pipeline.verdict import judge_trace
 
 
 @pytest.mark.parametrize(
@@ -20,5 +20,5 @@ from heal.pipeline import sample
 )
 def test_verdicts(text, finish, reason):
     with Grader() as grader:
-        verdict = sample.verdict(text, "5", finish, Gear().leak_patterns, grader)
+        verdict = judge_trace(text, "5", finish, Gear().leak_patterns, grader)
     assert verdict["reason"] == reason and verdict["accepted"] == (reason == "")
