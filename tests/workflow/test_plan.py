@@ -9,16 +9,19 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from heal.config import experiment as config
-from heal.planning import costs as plan
-from heal.trace_files import files
+from heal.config.run_config import read_run_config
+from heal.planning.costs import plan_costs
+from heal.planning.inputs import collect_inputs
+from heal.planning.tokens import list_made_files
+from heal.trace_files import DEFAULT_VARIANT, REPAIRS
 from tests.support.paths import ROOT, SMOKE
 from tests.support.planning import MINI
 
 pytestmark = pytest.mark.workflow
-RULES = ("base_samples", "guided_samples", "repairs", "trace_scores", "extra_samples", "student") + (
+RULES = (
+    *("sample_base", "sample_guided", "repair_traces", "score_traces", "sample_extra", "train_student"),
     *("evaluate_student", "evaluate_teacher", "evaluate_untrained"),
-    *("student_samples", "student_ranks", "student_continuations"),
+    *("sample_student", "rank_samples", "continue_samples"),
 )
 
 
@@ -44,9 +47,9 @@ def test_the_plan_counts_the_jobs_that_the_workflow_would_run(path, target, tmp_
     assert run.returncode == 0, run.stdout + run.stderr
     stats = (run.stdout + run.stderr).rpartition("Job stats:")[2].partition("\n\n")[0]
     jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
-    settings = plan.settings(config.load(path), where=str(path), **dict.fromkeys(target, True))
-    counted = pd.DataFrame(plan.plan(settings)).groupby("rule")["jobs"].sum().to_dict()
+    inputs = collect_inputs(read_run_config(path), **dict.fromkeys(target, True))
+    counted = pd.DataFrame(plan_costs(inputs)).groupby("rule")["jobs"].sum().to_dict()
     assert counted == {rule: jobs[rule] for rule in RULES if rule in jobs}
-    variants = {file for file in plan.trace_files(settings) if file.startswith("repairs/")}
-    assert jobs["repairs"] == len(variants) * settings.experiment.sampling.shards
-    assert files.repairs(settings.experiment.gear) in variants
+    repairs = [path for path, file in list_made_files(inputs).items() if file.rule == REPAIRS.rule]
+    assert jobs["repair_traces"] == len(repairs) * inputs.experiment.sampling.shards
+    assert REPAIRS.of(variant=DEFAULT_VARIANT).path in repairs

