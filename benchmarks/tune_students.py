@@ -16,6 +16,7 @@ Rows that the file already has are not measured again.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import multiprocessing
 import statistics
@@ -25,7 +26,6 @@ from pathlib import Path
 
 from evals.run import evaluate
 from heal import records
-from heal.command import command_parser
 from heal.config.experiment import Engine, Model, Train
 from heal.training.train import train
 
@@ -73,7 +73,7 @@ def measured(path: Path) -> list[dict[str, str]]:
 
 
 def main() -> None:
-    parser = command_parser(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, type=Path, help="the csv; settings that it has are not measured again")
     parser.add_argument("--settings", nargs="+", default=GRID, help="batch,steps,learning rate")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="training seeds")

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
-from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliSettingsSource, CliSuppress, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
-from heal.config.options import changed_options, explain, merge_options
+from heal.config.options import OptionGroup, changed_options, explain, merge_options
 from heal.config.run_config import RunConfig, read_run_config
 from heal.errors import HealError
 
@@ -149,11 +149,13 @@ def parse_flags(command: type[Command], name: str, arguments: Sequence[str]) -> 
     help_text = command.__doc__ or sys.modules[command.__module__].__doc__
     if command.__doc__ == Command.__doc__:
         help_text = sys.modules[command.__module__].__doc__
-    settings = type(
-        command.__name__,
-        (BaseSettings, command),
-        {"__doc__": help_text, "model_config": SETTINGS, "__module__": command.__module__},
-    )
+    hidden = {}
+    for field_name in command.sections:
+        annotation: Any = command.model_fields[field_name].annotation
+        if isinstance(annotation, type) and issubclass(annotation, OptionGroup) and annotation.config_only:
+            hidden[field_name] = CliSuppress[annotation]  # type: ignore[misc]
+    namespace = {"__doc__": help_text, "model_config": SETTINGS, "__module__": command.__module__}
+    settings = type(command.__name__, (BaseSettings, command), namespace | {"__annotations__": hidden})
     try:
         return CliSettingsSource(settings, cli_prog_name=f"heal {name}", cli_parse_args=list(arguments))()
     except SettingsError as error:
@@ -222,11 +224,3 @@ def list_flags(model: type[BaseModel], prefix: str = "") -> list[str]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             flags += list_flags(field.annotation, f"{flag}.")
     return [f"--{flag.removeprefix('--')}" for flag in flags]
-
-
-def command_parser(description: str | None):  # noqa: ANN201  TEMPORARY: until every command is a Command
-    import argparse
-
-    return argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )

@@ -142,9 +142,3 @@ class Ledger(Command):
 
     def run(self) -> None:
         write_text(self.out, build_ledger(self.run_folder).to_csv(index=False))
-
-
-@contextmanager
-def recorded(output, stage, **facts):  # TEMPORARY: until every command is a Command
-    with record_run(output, stage, 1, facts):
-        yield facts

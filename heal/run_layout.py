@@ -1,4 +1,4 @@
-"""Where a run keeps its files: path patterns below results/<run>/, shared by the workflow and everything that reads a run.
+"""Where a run keeps its files: path patterns below results/<run>/, shared by the workflow and all readers of a run.
 
 TRACES.format(teacher="default", teacher_seed=0)    # traces/default/teacher_seed0
 """

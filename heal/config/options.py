@@ -38,6 +38,8 @@ class OptionGroup(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, strict=True, frozen=True)
     renamed_keys: ClassVar[dict[str, str]] = {}
     """Former key → its name today: an old config is told the new name."""
+    config_only: ClassVar[bool] = False
+    """Whether commands take the group from the config alone, without flags for its options."""
 
 
 class UniqueKeyLoader(yaml.SafeLoader):
@@ -68,7 +70,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise HealError(f"not valid YAML: {error}", where=str(path), fix="fix the syntax at that line") from None
     if not isinstance(content, dict):
-        raise HealError(f"expected fields, found {type(content).__name__}", where=str(path), fix="see config/config.yaml")
+        raise HealError(
+            f"expected fields, found {type(content).__name__}", where=str(path), fix="see config/config.yaml"
+        )
     return content
 
 
@@ -87,7 +91,9 @@ def validate(cls: type[T], content: Any, *, where: str, prefix: str = "", strict
     lines = ""
     for problem, fix in mistakes:
         lines += f"\n  {problem}" + (f" ({fix})" if fix else "")
-    raise HealError(f"{len(mistakes)} mistakes:{lines}", where=where, fix="fix them; `heal options` prints every option")
+    raise HealError(
+        f"{len(mistakes)} mistakes:{lines}", where=where, fix="fix them; `heal options` prints every option"
+    )
 
 
 def explain(cls: type[BaseModel], issue: Any, prefix: str = "") -> tuple[str, str]:

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from heal import registry
 from heal.config.data import Dataset, WarmUpData
@@ -40,6 +40,7 @@ UNFILTERED = "unfiltered/train"
 
 
 class MethodSpec(OptionGroup):
+    config_only: ClassVar[bool] = True
     method: str
     """The method's name, as `heal methods` lists it."""
     options: dict[str, Any] = {}
@@ -49,6 +50,7 @@ class MethodSpec(OptionGroup):
 class ComparisonView(OptionGroup):
     """What a table or figure needs to know of a comparison and its run."""
 
+    config_only: ClassVar[bool] = True
     name: str
     """main, ablations, or a name under `comparisons`."""
     title: str

@@ -164,30 +164,3 @@ class Progress:
 
     def print_line(self, text: str) -> None:
         print(f"{self.label}: {self.done}/{self.total}, {text}", file=sys.stderr, flush=True)
-
-
-def read_options(cls, content, where="--options"):  # TEMPORARY: until every command is a Command
-    import json
-
-    from heal.config.options import validate
-
-    return validate(cls, json.loads(content), where=where)
-
-
-def arguments_parser(description, *files, model=False):  # TEMPORARY
-    from heal.command import command_parser
-
-    parser = command_parser(description)
-    for name in files:
-        parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--out", required=True)
-    parser.add_argument("--options", default="{}")
-    parser.add_argument("--seed", type=int, default=0)
-    if model:
-        parser.add_argument("--model", required=True)
-        parser.add_argument("--revision")
-        parser.add_argument("--template-options", default="{}")
-        parser.add_argument("--endpoint")
-        parser.add_argument("--engine", default="{}")
-        parser.add_argument("--gpus", type=int, default=1)
-    return parser

@@ -34,7 +34,7 @@ def test_claims_cover_what_they_say_and_no_more(coverage):
         "these questions, all teacher seeds",
     ]
     assert claims["share"].between(0.91, 0.99).all()
-    # One teacher seed's interval says nothing about others, and (teacher seed, training seed) pairs are not independent.
+    # One teacher seed says nothing about others, and (teacher seed, training seed) pairs are not independent.
     is_claim = (frame["teacher_seeds"] == 1) & (frame["check"] == "claim")
     beyond = frame[is_claim & frame["estimand"].str.endswith("all teacher seeds")]
     pairs = frame[frame["check"] == "t over seed pairs"]
