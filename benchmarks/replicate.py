@@ -1,9 +1,8 @@
-"""How long `make replicate` takes for a stranger, and how much memory its jobs need.
+"""Measure how long `make replicate` takes on a fresh clone, and how much memory its jobs need.
 
-Clones the repository (its last commit) into a fresh folder, runs `make env`, `make replicate` and `make replicate` once
-more, and writes seconds, peak memory per rule and the machine to --out. With --ablations, `make ablations` follows,
-with --comparisons, `make comparisons`. With --keep, `python -m tools.reference` makes that reference folder of the
-clone's results.
+Clones the repository (its last commit) into a temporary folder; runs `make env`, `make replicate` and `make replicate`
+again. Writes seconds, peak memory per rule and the machine to --out. --ablations adds `make ablations`, --comparisons
+`make comparisons`. --keep makes a reference folder of the clone's results (python -m tools.reference).
 
     python benchmarks/replicate.py --ablations --comparisons \\
         --out results/reference/mini/replicate.json --keep results/reference/mini
@@ -19,68 +18,82 @@ import platform
 import subprocess
 import tempfile
 import time
-from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
+RUN = "results/mini"
+PYTHON_VARIABLES = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
 
 
-def timed(folder: Path, *command: str) -> float:
+def time_command(folder: Path, *command: str) -> float:
     """Seconds that a command takes in the folder, without this process's Python environment."""
     began = time.monotonic()
-    environment = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")}
+    environment = {name: value for name, value in os.environ.items() if name not in PYTHON_VARIABLES}
     subprocess.run(command, cwd=folder, check=True, env=environment)
     return round(time.monotonic() - began, 1)
 
 
-def jobs(folder: Path) -> dict[str, dict[str, float]]:
-    """Rule group → jobs, seconds and peak memory, from Snakemake's own benchmark files."""
-    found: dict[str, dict[str, float]] = defaultdict(lambda: {"jobs": 0, "seconds": 0.0, "peak_rss_mb": 0.0})
-    for path in sorted((folder / "results/mini/benchmarks").rglob("*.tsv")):
+def collect_jobs(clone: Path) -> dict[str, dict[str, float]]:
+    """Folder of Snakemake's benchmark files → number of jobs, their seconds, and their peak memory in MB."""
+    folder = clone / RUN / "benchmarks"
+    groups: dict[str, dict[str, float]] = {}
+    for path in sorted(folder.rglob("*.tsv")):
         row = next(csv.DictReader(path.open(), delimiter="\t"))
-        group = found[path.relative_to(folder / "results/mini/benchmarks").parts[0]]
+        name = path.relative_to(folder).parts[0]
+        group = groups.setdefault(name, {"jobs": 0, "seconds": 0.0, "peak_rss_mb": 0.0})
         group["jobs"] += 1
         group["seconds"] = round(group["seconds"] + float(row["s"]), 1)
         if row["max_rss"] != "-":
             group["peak_rss_mb"] = max(group["peak_rss_mb"], float(row["max_rss"]))
-    return dict(found)
+    return groups
 
 
-def machine() -> dict[str, object]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+def describe_machine() -> dict[str, Any]:
+    processor = "unknown"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            processor = line.partition(":")[2].strip()
+            break
     return {"processor": processor, "cores": os.cpu_count(), "python": platform.python_version()}
+
+
+def measure(clone: Path, *, ablations: bool, comparisons: bool) -> dict[str, Any]:
+    """Clones the repository and runs its targets; returns the record."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=clone, check=True, capture_output=True, text=True)
+    record: dict[str, Any] = {
+        "commit": commit.stdout.strip(),
+        "machine": describe_machine(),
+        "environment_s": time_command(clone, "make", "env"),
+        "workflow_s": time_command(clone, "make", "replicate"),
+        "again_s": time_command(clone, "make", "replicate"),
+        "jobs": collect_jobs(clone),
+    }
+    if ablations:
+        record["ablations_s"] = time_command(clone, "make", "ablations")
+    if comparisons:
+        record["comparisons_s"] = time_command(clone, "make", "comparisons")
+    return record
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", required=True, help="the record, json")
-    parser.add_argument("--ablations", action="store_true", help="run them too, after the timing")
-    parser.add_argument("--comparisons", action="store_true", help="run them too, after the timing")
-    parser.add_argument("--keep", help="the reference folder to make of the results")
+    parser.add_argument("--out", required=True, type=Path, help="the record, json")
+    parser.add_argument("--ablations", action="store_true", help="time them too")
+    parser.add_argument("--comparisons", action="store_true", help="time them too")
+    parser.add_argument("--keep", type=Path, help="the reference folder to make of the results")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         clone = Path(temporary) / "clone"
-        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=clone, check=True, capture_output=True, text=True)
-        record = {
-            "commit": commit.stdout.strip(),
-            "machine": machine(),
-            "environment_s": timed(clone, "make", "env"),
-            "workflow_s": timed(clone, "make", "replicate"),
-            "again_s": timed(clone, "make", "replicate"),
-            "jobs": jobs(clone),
-        }
-        if arguments.ablations:
-            record["ablations_s"] = timed(clone, "make", "ablations")
-        if arguments.comparisons:
-            record["comparisons_s"] = timed(clone, "make", "comparisons")
+        record = measure(clone, ablations=arguments.ablations, comparisons=arguments.comparisons)
         if arguments.keep:
-            folder = str(Path(arguments.keep).resolve())
-            timed(clone, ".venv/bin/python", "-m", "tools.reference", "results/mini", "--out", folder)
-    Path(arguments.out).parent.mkdir(parents=True, exist_ok=True)
-    Path(arguments.out).write_text(json.dumps(record, indent=1) + "\n")
-    print(json.dumps(record, indent=1))
+            out = str(arguments.keep.resolve())
+            time_command(clone, ".venv/bin/python", "-m", "tools.reference", RUN, "--out", out)
+    text = json.dumps(record, indent=1)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(f"{text}\n")
+    print(text)
 
 
 if __name__ == "__main__":

