@@ -77,12 +77,12 @@ def plan_warm_ups(inputs: PlanInputs) -> Iterator[Task]:
 def plan_teacher_traces(inputs: PlanInputs) -> Iterator[Task]:
     """The trace files of every teacher."""
     experiment = inputs.experiment
-    made, tokens_of = list_made_files(inputs), estimate_trace_tokens(inputs)
+    trace_files, tokens_of = list_made_files(inputs), estimate_trace_tokens(inputs)
     for teacher, model in experiment.teachers.items():
         for entry in TRACE_FILES:
             if entry.made_by != "teacher":
                 continue
-            files = [path for path, file in made.items() if file.rule == entry.rule]
+            files = [path for path, file in trace_files.items() if file.rule == entry.rule]
             if not files:
                 continue
             tokens = add_tokens(tokens_of[path].scale(experiment.teacher_seeds) for path in files)
@@ -98,10 +98,10 @@ def plan_student_traces(inputs: PlanInputs) -> Iterator[Task]:
     """The trace files of every untrained student, once per teacher and teacher sampling seed."""
     experiment = inputs.experiment
     repeats = len(experiment.teachers) * experiment.teacher_seeds
-    made, tokens_of = list_made_files(inputs), estimate_trace_tokens(inputs)
+    trace_files, tokens_of = list_made_files(inputs), estimate_trace_tokens(inputs)
     for student in experiment.students:
         for entry in TRACE_FILES:
-            if entry.made_by == "student" and entry.path in made:
+            if entry.made_by == "student" and entry.path in trace_files:
                 tokens = tokens_of[entry.path].scale(repeats)
                 jobs = repeats * (experiment.sampling.shards if entry.sharded else 1)
                 disk = estimate_trace_bytes(inputs, tokens, entry.sharded)

@@ -1,4 +1,4 @@
-"""Format cost plans for the terminal: numbers, tables, and the sentences that both kinds of plan print."""
+"""Format cost plans for the terminal: numbers, tables, and the sentences that every plan prints."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def count_cuts(inputs: PlanInputs, gear: Gear) -> float:
 
 
 def estimate_guided_samples(inputs: PlanInputs) -> Tokens:
-    """Answer-guided samples: the hint stands in every prompt."""
+    """Answer-guided samples: the hint is part of every prompt."""
     problems = count_guided_problems(inputs)
     read = problems * (inputs["prompt_tokens"] + inputs["hint_tokens"])
     return Tokens(problems, read, count_guided_samples(inputs) * inputs["trace_tokens"])
