@@ -35,13 +35,18 @@ def render_pages() -> dict[str, str]:
     return pages
 
 
+def write_reference(folder: Path = REFERENCE) -> None:
+    """Writes the reference pages of config, commands and rules."""
+    write_text(folder / "config.md", config.build_options_page())
+    write_text(folder / "config.schema.json", config.build_schema())
+    write_text(folder / "commands.md", commands.build_commands_page())
+    write_text(folder / "rules.md", rule_graph.build_rule_graph_page())
+
+
 def main() -> None:
     for page, text in render_pages().items():
         write_text(ROOT / page, text)
-    write_text(REFERENCE / "config.md", config.build_options_page())
-    write_text(REFERENCE / "config.schema.json", config.build_schema())
-    write_text(REFERENCE / "commands.md", commands.build_commands_page())
-    write_text(REFERENCE / "rules.md", rule_graph.build_rule_graph_page())
+    write_reference()
 
 
 if __name__ == "__main__":

@@ -19,4 +19,5 @@ def build_rule_graph_page() -> str:
     graph = re.search(r"^(---\n.*?\n---\n)?flowchart .*", run.stdout, re.DOTALL | re.MULTILINE)
     if run.returncode or not graph:
         raise HealError(f"no rule graph: {run.stderr.strip()[-500:]}", where="Snakefile", fix="fix the workflow")
-    return f"# Rules\n\nThe rules of the main comparison, drawn by Snakemake.\n\n```mermaid\n{graph[0].strip()}\n```\n"
+    sentence = "The rules of the main comparison and what each needs, as Snakemake writes them in mermaid's notation."
+    return f"# Rules\n\n{sentence}\n\n```mermaid\n{graph[0].strip()}\n```\n"
