@@ -193,9 +193,18 @@ def list_needed_traces(methods):
 
 
 def list_viewed_traces(wildcards):
-    """Samples, grades, repairs and scores of the main methods, and of other GEAR variants where they exist."""
+    """Samples, grades, repairs and scores: of the methods that this run makes, and of other GEAR variants that exist.
+
+    A run of `ablations viewer` makes the ablations' variants itself: the page waits for them, so that a second run
+    finds the same input files.
+    """
     folder = TRACES.format(teacher=wildcards.teacher, teacher_seed=wildcards.teacher_seed)
-    needed = list_needed_traces(MAIN)
+    made = {"ablations": ("ablations",), "study": ("ablations",), "comparisons": tuple(EXPERIMENT.comparisons)}
+    methods = dict.fromkeys(MAIN)
+    for target in workflow.dag_settings.targets:
+        for comparison in made.get(target, ()):
+            methods |= dict.fromkeys(COMPARISONS[comparison].methods)
+    needed = list_needed_traces(methods)
     files = [f"{folder}/{SAMPLES.path}", f"{folder}/{GRADES.path}"]
     for file in (REPAIRS, SCORES):
         for variant in VARIANTS:
