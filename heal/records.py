@@ -141,7 +141,7 @@ def hash_content(*parts: Any) -> str:
 
 
 def derive_seed(*parts: Any) -> int:
-    """A 63-bit seed from (run seed, draw, purpose, problem, index, …), so that sharding changes nothing."""
+    """A 63-bit seed from (run seed, teacher seed, purpose, problem, index, …), so that sharding changes nothing."""
     return int.from_bytes(hashlib.sha256(json.dumps(parts).encode()).digest()[:8], "big") >> 1
 
 

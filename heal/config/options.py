@@ -1,6 +1,6 @@
-"""What a group of options is, and how its mistakes are told: file, field, what was found, what to do.
+"""Groups of options: base class, validation with errors that name file, field and fix, merging, identity.
 
-The groups themselves are in heal.config.experiment, and beside each method (its `Options`).
+The groups are in heal.config.experiment and in each method (its `Options`).
 """
 
 from __future__ import annotations

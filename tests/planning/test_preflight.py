@@ -265,3 +265,19 @@ def test_a_word_is_of_the_tokenizers_own_vocabulary() -> None:
             return self.words[ids[0]]
 
     assert checks.find_plain_word(Tiny()) == "b"
+
+
+def test_a_distilled_student_with_another_vocabulary_than_its_teacher_is_a_fault(monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    baselines = config.load("config/mini_baselines.yaml")
+    assert "vocabularies" not in collect_faults(baselines)
+    load_model_tokenizer = checks.load_model_tokenizer
+
+    def load_wider_tokenizer(model):
+        tokenizer = load_model_tokenizer(model)
+        if "teacher" in model.path:
+            tokenizer.add_tokens(["Schadenfreude"])
+        return tokenizer
+
+    monkeypatch.setattr(checks, "load_model_tokenizer", load_wider_tokenizer)
+    assert "different vocabularies" in collect_faults(baselines)
