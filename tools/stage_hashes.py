@@ -1,12 +1,12 @@
 """Fingerprints of what every command writes on the smoke config: a change of bytes without a raised VERSION is caught.
 
 Reads a finished smoke run and workflow/stage_hashes.json (per command: its VERSION and the fingerprint of its outputs).
-Floats are compared by their sums, within 0.1 %, because the last digits differ between processors; everything else is
-compared exactly. tests/workflow runs this check; after a VERSION was raised, record again:
+Floats are compared by their sums, within 0.1 %; everything else is compared exactly. A processor with other vector
+instructions may sample other tokens: on another `cpu_capability` than the recorded one, only commands that run no model
+are compared. tests/workflow runs this check; after a VERSION was raised, record again:
 
-    snakemake --cores all --configfile tests/configs/smoke.yaml -- ablations viewer
-    python -m tools.stage_hashes results/smoke            # compare
-    python -m tools.stage_hashes results/smoke --write    # record
+    make stage-hashes                             # runs the smoke config and records
+    python -m tools.stage_hashes results/smoke    # compares only
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from heal.cli import COMMANDS
 from heal.errors import HealError, exit_with_errors
@@ -39,22 +41,23 @@ class Stage:
 
     outputs: tuple[str, ...]
     parents: tuple[str, ...] = ()
+    runs_model: bool = False
 
 
 TRACES = "traces/*/teacher_seed*"
 STAGES = {
     "load-problems": Stage(("problems/*.parquet",)),
-    "sample base": Stage((f"{TRACES}/shards/samples/*.parquet",), ("load-problems",)),
+    "sample base": Stage((f"{TRACES}/shards/samples/*.parquet",), ("load-problems",), runs_model=True),
     "merge": Stage((f"{TRACES}/samples.parquet",), ("sample base",)),
     "grade": Stage((f"{TRACES}/grades.parquet",), ("merge",)),
-    "sample guided": Stage((f"{TRACES}/shards/guided/*.parquet",), ("grade",)),
-    "repair": Stage((f"{TRACES}/shards/repairs/*/*.parquet",), ("grade",)),
-    "score": Stage((f"{TRACES}/shards/scores/*/*.parquet",), ("repair",)),
-    "sample extra": Stage((f"{TRACES}/extra/*/*[a-z].parquet",), ("score", "sample guided")),
+    "sample guided": Stage((f"{TRACES}/shards/guided/*.parquet",), ("grade",), runs_model=True),
+    "repair": Stage((f"{TRACES}/shards/repairs/*/*.parquet",), ("grade",), runs_model=True),
+    "score": Stage((f"{TRACES}/shards/scores/*/*.parquet",), ("repair",), runs_model=True),
+    "sample extra": Stage((f"{TRACES}/extra/*/*[a-z].parquet",), ("score", "sample guided"), runs_model=True),
     "premise": Stage((f"{TRACES}/premise.json",), ("repair", "sample guided")),
     "build-curriculum": Stage(("curricula/**/curriculum.jsonl",), ("score", "sample guided", "sample extra")),
-    "train": Stage(("students/**/loss.csv", "students/**/exposures.csv"), ("build-curriculum",)),
-    "evaluate": Stage(("evals/**/answers.parquet",), ("train", "load-problems")),
+    "train": Stage(("students/**/loss.csv", "students/**/exposures.csv"), ("build-curriculum",), runs_model=True),
+    "evaluate": Stage(("evals/**/answers.parquet",), ("train", "load-problems"), runs_model=True),
     "tabulate-comparison": Stage(("tables/main.csv", "tables/ablations.csv"), ("evaluate", "premise")),
     "tabulate-details": Stage(("tables/*_strata.csv", "tables/*_at_k.csv", "tables/*_ranks.csv"), ("evaluate",)),
     "tabulate-exposures": Stage(("tables/*_coverage.csv", "tables/*_exposures.csv"), ("train",)),
@@ -150,34 +153,59 @@ def fingerprint_run(folder: Path) -> dict[str, Fingerprint]:
     return {command: fingerprint_files(folder, stage.outputs) for command, stage in STAGES.items()}
 
 
-def find_unannounced_changes(recorded: dict[str, dict], current: dict[str, Fingerprint]) -> list[str]:
-    """One sentence per command whose outputs changed, whose parents' did not, and whose VERSION is as recorded."""
+def get_cpu_capability() -> str:
+    """The vector instructions that torch uses here, such as AVX2."""
+    return torch.backends.cpu.get_cpu_capability()
+
+
+def compare(record: dict[str, Any], current: dict[str, Fingerprint], root: Path = ROOT) -> list[str]:
+    """One sentence per command whose outputs or VERSION are not as recorded; followers of a changed command excepted.
+
+    record: the content of RECORD. current: the fingerprints of a finished run. root: the folder with the sources.
+    """
+    recorded = record["stages"]
+    other_processor = record["cpu_capability"] != get_cpu_capability()
     changed = set()
-    for command in STAGES:
-        if command not in recorded or not is_equal(Fingerprint(**recorded[command]["fingerprint"]), current[command]):
+    for command, fingerprint in current.items():
+        if command not in recorded or not is_equal(Fingerprint(**recorded[command]["fingerprint"]), fingerprint):
             changed.add(command)
     problems = []
-    for command in STAGES:
-        source = find_source(COMMANDS[command].module).relative_to(ROOT)
-        version = read_version(COMMANDS[command].module)
-        if command in changed and not changed.intersection(STAGES[command].parents):
-            if command not in recorded:
-                problems.append(f"{source}: `heal {command}` is not recorded. Record it (see tools/stage_hashes.py)")
-            elif version <= recorded[command]["version"]:
-                problems.append(
-                    f"{source}: `heal {command}` writes other bytes than recorded, and VERSION is still {version}. "
-                    f"Raise VERSION to {recorded[command]['version'] + 1} and record again, or undo the change"
-                )
+    for command in current:
+        stage, module = STAGES[command], COMMANDS[command].module
+        source, version = find_source(module, root).relative_to(root), read_version(module, root)
+        if command not in recorded:
+            problems.append(f"{source}: `heal {command}` is not recorded; record it: make stage-hashes")
+        elif version > recorded[command]["version"]:
+            problems.append(
+                f"{source}: VERSION of `heal {command}` is {version}, recorded is {recorded[command]['version']}; "
+                "record it: make stage-hashes"
+            )
+        elif command in changed and not changed.intersection(stage.parents):
+            if other_processor and stage.runs_model:
+                continue
+            problems.append(
+                f"{source}: `heal {command}` writes other bytes than recorded, and VERSION is still {version}; "
+                f"undo the change, or raise VERSION to {recorded[command]['version'] + 1} and record it: "
+                "make stage-hashes"
+            )
     return problems
 
 
-def write_record(current: dict[str, Fingerprint]) -> None:
-    """Records every command's VERSION and fingerprint."""
+def build_record(current: dict[str, Fingerprint]) -> dict[str, Any]:
+    """VERSION and fingerprint of every command, and the processor that computed them."""
     stages = {}
     for command, fingerprint in current.items():
         version = read_version(COMMANDS[command].module)
         stages[command] = {"version": version, "fingerprint": asdict(fingerprint)}
-    write_json(ROOT / RECORD, {"config": "tests/configs/smoke.yaml", "stages": stages})
+    return {"config": "tests/configs/smoke.yaml", "cpu_capability": get_cpu_capability(), "stages": stages}
+
+
+def read_record() -> dict[str, Any]:
+    """Raises HealError where nothing is recorded."""
+    path = ROOT / RECORD
+    if not path.exists():
+        raise HealError("no such file", where=str(RECORD), fix="record it: make stage-hashes")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def main() -> None:
@@ -187,12 +215,11 @@ def main() -> None:
     arguments = parser.parse_args()
     current = fingerprint_run(arguments.folder)
     if arguments.write:
-        write_record(current)
+        write_json(ROOT / RECORD, build_record(current))
         return
-    recorded = json.loads((ROOT / RECORD).read_text(encoding="utf-8"))["stages"]
-    problems = find_unannounced_changes(recorded, current)
+    problems = compare(read_record(), current)
     if problems:
-        raise HealError("; ".join(problems), where=str(RECORD), fix="see above")
+        raise HealError("\n  ".join(problems), where=str(RECORD), fix="see above")
     print(f"{len(current)} commands write what {RECORD} records.")
 
 
