@@ -44,6 +44,6 @@ def check_versions(modules: dict[str, str], root: Path = ROOT) -> None:
         if version < recorded["version"]:
             raise HealError(
                 f"VERSION is {version}, below the recorded {recorded['version']}",
-                where=str(find_source(modules[command]).relative_to(ROOT)),
+                where=str(find_source(modules[command], root).relative_to(root)),
                 fix=f"set VERSION to at least {recorded['version']}: results of that version would count as current",
             )
