@@ -112,7 +112,7 @@ def test_no_two_splits_share_a_problem_whatever_the_seeds():
     split_by_numbers = {}
     for split in words.SPLITS:
         for seed in (0, 1):
-            rows = words.generate(split, 200, seed)
+            rows = words.generate(split, 100, seed)
             assert len({words.get_identity(row) for row in rows}) == len(rows)
             for row in rows:
                 assert split_by_numbers.setdefault(words.get_identity(row), split) == split
