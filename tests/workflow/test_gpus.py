@@ -16,7 +16,7 @@ def plan_commands(config, **variables):
     return [line for line in output.splitlines() if line.startswith("Shell command: python -m ")]
 
 
-def test_every_job_with_a_model_asks_for_a_card_and_gets_no_more_than_there_are(tmp_path):
+def test_every_job_with_a_model_asks_for_a_gpu_and_gets_no_more_than_there_are(tmp_path):
     content = yaml.safe_load((ROOT / SMOKE).read_text())
     content["teachers"]["default"]["gpus"] = 4
     content["students"]["tiny"]["gpus"] = 1

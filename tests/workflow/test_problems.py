@@ -42,7 +42,7 @@ def test_an_edited_data_file_makes_its_problems_again_and_no_others(finished_cop
     path = finished_copy / "tests/files/gsm8k_test.jsonl"
     path.write_text(path.read_text() + '{"question": "One more?", "answer": "1"}\n')
     jobs = plan_jobs(finished_copy, "problems", "--configfile", LOCAL)
-    assert jobs == {"problem_set": 1, "decontaminated_problems": 1, "problems": 1}
+    assert jobs == {"load_problems": 1, "decontaminate_problems": 1, "problems": 1}
 
 
 def test_the_table_is_given_the_report_and_mini_has_none():
@@ -50,4 +50,4 @@ def test_the_table_is_given_the_report_and_mini_has_none():
     report = "--decontamination results/local_files/problems/decontamination.json"
     assert report in run_snakemake(ROOT, *plan, "--configfile", LOCAL)[1]
     status, output = run_snakemake(ROOT, *plan, "--configfile", "tests/configs/smoke.yaml")
-    assert status == 0 and "--decontamination" not in output and "decontaminated_problems" not in output
+    assert status == 0 and "--decontamination" not in output and "decontaminate_problems" not in output

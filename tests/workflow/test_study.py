@@ -1,4 +1,4 @@
-"""What the workflow plans for a study of several teachers and draws."""
+"""What the workflow plans for a study of several teachers and teacher seeds."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ pytestmark = pytest.mark.workflow
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Path:
-    """The reduced configuration with two teachers and two draws."""
+    """The reduced configuration with two teachers and two teacher seeds."""
     path = tmp_path_factory.mktemp("study") / "study.yaml"
     content = yaml.safe_load((ROOT / "tests/configs/smoke.yaml").read_text())
     content["teachers"]["confident"] = {"path": "heal/worlds/mini/models/teacher_confident"}
-    path.write_text(yaml.safe_dump(content | {"run": "study_plan", "draws": 2}))
+    path.write_text(yaml.safe_dump(content | {"run": "study_plan", "teacher_seeds": 2}))
     return path
 
 
@@ -39,31 +39,31 @@ def snakemake(*arguments: str) -> str:
     return run.stdout + run.stderr
 
 
-def test_the_study_plans_every_teacher_and_draw(study):
+def test_the_study_plans_every_teacher_and_teacher_seed(study):
     output = snakemake("study", "--configfile", str(study), "--dry-run", "--forceall")
     stats = output.rpartition("Job stats:")[2].partition("\n\n")[0]
     jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
-    cells, kinds = 2 * 2, 2  # teachers × draws; the main methods and the ablations
-    assert jobs["audits"] == cells * kinds and jobs["audits_of_draws"] == 2 * kinds
-    assert {jobs[f"figure_{name}"] for name in ("ceiling", "trace", "positions", "pure")} == {cells}
-    assert {jobs[f"figure_{name}"] for name in ("accuracy", "cost", "loss")} == {kinds}
-    assert {jobs[f"figure_{name}"] for name in ("doses", "cuts", "roc", "hours", "rulegraph")} == {1}
-    assert jobs["student"] == cells * 2 * 3  # seeds × methods
+    cells, comparisons = 2 * 2, 2  # teachers × teacher seeds; main and ablations
+    assert jobs["audit_traces"] == cells * comparisons and jobs["combine_audits"] == 2 * comparisons
+    assert {jobs[f"plot_{name}"] for name in ("ceiling", "trace", "positions", "pure")} == {cells}
+    assert {jobs[f"plot_{name}"] for name in ("accuracy", "cost", "loss")} == {comparisons}
+    assert {jobs[f"plot_{name}"] for name in ("exposures", "cuts", "roc", "hours")} == {1}
+    assert jobs["train_student"] == cells * 2 * 3  # seeds × methods
     planned = plan_costs(collect_inputs(read_run_config(study), ablations=True))
     counted = pd.DataFrame(planned).groupby("rule")["jobs"].sum().to_dict()
     assert counted == {rule: jobs[rule] for rule in counted}
 
 
-def test_the_study_s_files_name_teacher_and_draw(study):
+def test_the_study_s_files_name_teacher_and_teacher_seed(study):
     files = {
         line.partition("\t")[0] for line in snakemake("study", "--configfile", str(study), "--summary").splitlines()
     }
     results = "results/study_plan"
     for teacher in ("default", "confident"):
-        for draw in (0, 1):
-            assert f"{results}/traces/{teacher}/draw{draw}/premise.json" in files
-            assert f"{results}/tables/ablations_audits/draw{draw}/audits_{teacher}.csv" in files
-            assert f"{results}/figures/draw{draw}/pure_{teacher}.svg" in files
+        for seed in (0, 1):
+            assert f"{results}/traces/{teacher}/teacher_seed{seed}/premise.json" in files
+            assert f"{results}/tables/ablations_audits/teacher_seed{seed}/audits_{teacher}.csv" in files
+            assert f"{results}/figures/teacher_seed{seed}/pure_{teacher}.svg" in files
         assert f"{results}/tables/ablations_audits/premises_{teacher}.csv" in files
-    for name in ("ablations/cost", "ablations/doses", "ablations/cuts", "roc"):
+    for name in ("ablations/cost", "ablations/exposures", "ablations/cuts", "roc"):
         assert {f"{results}/figures/{name}.{suffix}" for suffix in ("svg", "png", "csv")} <= files, name

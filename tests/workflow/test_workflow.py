@@ -1,4 +1,4 @@
-"""The workflow itself: what it plans, that it plans nothing twice, and that a kill or other cores change no table.
+"""The workflow itself: what it plans, that it plans nothing twice, and that a kill or other cores change no table (reruns: test_reruns.py).
 
 The runs happen in a copy of the repository, so that neither its files nor its results are touched.
 """
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.workflow
 
 def read_tables(folder):
     """Name → bytes of every table and figure of the smoke run, but for costs and hours: seconds differ."""
-    paths = [path for kind in ("tables", "figures") for path in (folder / "results/smoke" / kind).rglob("*")]
+    paths = [path for part in ("tables", "figures") for path in (folder / "results/smoke" / part).rglob("*")]
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in paths
@@ -29,20 +29,11 @@ def read_tables(folder):
     }
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A copy of the repository with a complete smoke run, ablations included."""
-    folder = copy_repository(tmp_path_factory.mktemp("finished"))
-    status, output = run_snakemake(folder, "ablations", "--configfile", SMOKE)
-    assert status == 0, output[-6000:]
-    return folder
-
-
 def list_separately_trained(experiment):
     """Comparison → its methods, where their students are trained otherwise than the main ones."""
     return {
-        kind: chosen.methods or list(experiment.methods)
-        for kind, chosen in experiment.comparisons.items()
+        name: chosen.methods or list(experiment.methods)
+        for name, chosen in experiment.comparisons.items()
         if chosen.train
     }
 
@@ -53,22 +44,22 @@ CONFIGS = sorted([*ROOT.glob("config/*.yaml"), *ROOT.glob("tests/configs/*.yaml"
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
 def test_every_config_plans_its_whole_comparison(config):
     experiment, arguments = load(config), ["--configfile", str(config), "--forceall"]
-    each = len(experiment.teachers) * experiment.draws * len(experiment.students) * experiment.seeds
+    each = len(experiment.teachers) * experiment.teacher_seeds * len(experiment.students) * experiment.training_seeds
     jobs = plan_jobs(ROOT, *arguments)
-    assert {"base_samples", "repairs", "premise", "comparison", "figure_accuracy"} <= set(jobs)
-    assert jobs["student"] == jobs["evaluate_student"] == each * len(experiment.methods)
+    assert {"sample_base", "repair_traces", "check_premise", "tabulate_comparison", "plot_accuracy"} <= set(jobs)
+    assert jobs["train_student"] == jobs["evaluate_student"] == each * len(experiment.methods)
     every = len(experiment.methods) + len(experiment.ablations)
-    assert plan_jobs(ROOT, "ablations", *arguments)["student"] == each * every
+    assert plan_jobs(ROOT, "ablations", *arguments)["train_student"] == each * every
     trained_apart = sum(len(methods) for methods in list_separately_trained(experiment).values())
-    assert plan_jobs(ROOT, "comparisons", *arguments)["student"] >= each * (len(experiment.methods) + trained_apart)
+    assert plan_jobs(ROOT, "comparisons", *arguments)["train_student"] >= each * (len(experiment.methods) + trained_apart)
     for target in ("problems", "traces", "curricula", "students", "scores", "tables"):
         assert plan_jobs(ROOT, target, *arguments), target
 
 
 def test_limit_shrinks_a_run_and_a_mistake_is_told_before_any_job():
     assert plan_jobs(ROOT, "problems", "--configfile", SMOKE, "--forceall", "--config", "limit=3")
-    status, output = run_snakemake(ROOT, "--dry-run", "--configfile", SMOKE, "--config", "sedes=3")
-    assert status != 0 and "sedes: unknown key" in output and "Traceback" not in output
+    status, output = run_snakemake(ROOT, "--dry-run", "--configfile", SMOKE, "--config", "trainig_seeds=3")
+    assert status != 0 and "trainig_seeds: unknown key" in output and "Traceback" not in output
 
 
 def test_the_slurm_profile_plans_the_same_jobs_and_knows_every_rule_with_a_model():
@@ -91,14 +82,12 @@ def test_a_finished_run_has_every_table_and_figure_and_shows_the_main_table(fini
         "figures/main/accuracy.svg",
         "figures/main/cost.svg",
         "figures/main/loss.csv",
-        "figures/draw0/positions_default.svg",
+        "figures/teacher_seed0/positions_default.svg",
         "figures/roc.svg",
-        "figures/rulegraph.svg",
     ):
         assert contents[f"results/smoke/{name}"], name
     text = contents["results/smoke/tables/main.txt"].decode()
     assert all(word in text for word in ("heal", "rs_matched", "teacher", "untrained"))
-    assert "Nothing to be done" in run_snakemake(finished, "ablations", "--configfile", SMOKE)[1]
 
 
 def test_snakemake_s_own_report_has_the_answer_and_every_figure(finished):
@@ -119,48 +108,10 @@ def test_snakemake_s_own_report_has_the_answer_and_every_figure(finished):
         assert name in html, name
 
 
-def test_provenance_stands_beside_every_output(finished):
-    traces = finished / "results/smoke/traces/default/draw0"
+def test_every_output_has_its_provenance(finished):
+    traces = finished / "results/smoke/traces/default/teacher_seed0"
     for name in ("shards/samples/0", "shards/guided/1", "grades"):
         assert (traces / f"{name}.parquet.provenance.json").exists(), name
-
-
-def test_touching_files_reruns_nothing(finished):
-    for path in [*finished.glob("heal/**/*.py"), *finished.glob("evals/**/*.*"), *finished.glob("baselines/*.py")]:
-        path.touch()
-    for path in finished.glob("results/smoke/problems/*.parquet"):
-        path.touch()
-    assert plan_jobs(finished, "ablations", "--configfile", SMOKE) == {}
-    # Another number of GPUs is another way to the same files.
-    assert plan_jobs(finished, "ablations", "--configfile", SMOKE, "--resources", "gpu=3") == {}
-
-
-@pytest.mark.parametrize(
-    ("file", "rerun", "unchanged"),
-    [
-        ("heal/method/pure.py", {"curriculum"}, {"base_samples", "repairs", "trace_scores", "extra_samples"}),
-        ("heal/pipeline/score.py", {"trace_scores"}, {"base_samples", "repairs", "guided_samples"}),
-        ("evals/figures/style.py", {"figure_accuracy"}, {"comparison", "student", "evaluate_student"}),
-        ("evals/tasks/mini/_mini.yaml", {"evaluate_student"}, {"student", "curriculum"}),
-        ("heal/training/train.py", {"student"}, {"curriculum", "base_samples"}),
-    ],
-)
-def test_an_edit_reruns_its_rules_and_no_others(finished, file, rerun, unchanged):
-    path = finished / file
-    before = path.read_text()
-    path.write_text(before + "\n# edited\n")
-    try:
-        jobs = set(plan_jobs(finished, "ablations", "--configfile", SMOKE, "--rerun-triggers", "mtime", "input"))
-    finally:
-        path.write_text(before)
-    assert rerun <= jobs and not unchanged & jobs
-
-
-def test_another_option_reruns_only_what_depends_on_it(finished):
-    other = finished / "other.yaml"
-    other.write_text((finished / SMOKE).read_text().replace("train: {steps: 8,", "train: {steps: 9,"))
-    jobs = plan_jobs(finished, "--configfile", str(other))
-    assert "student" in jobs and not {"base_samples", "repairs", "curriculum"} & set(jobs)
 
 
 def test_a_killed_run_on_one_core_ends_with_the_same_tables(finished, tmp_path):
@@ -169,9 +120,9 @@ def test_a_killed_run_on_one_core_ends_with_the_same_tables(finished, tmp_path):
     arguments = ["--nolock", "--configfile", SMOKE]
     results = folder / "results/smoke"
     waits = [
-        lambda: list(results.glob("traces/default/draw0/shards/samples/.*/000001.parquet")),
-        lambda: list(results.glob("traces/default/draw0/shards/repairs/*/.*/000000.parquet")),
-        lambda: list(results.glob("students/default/draw0/tiny/*/.partial-*/checkpoint-*")),
+        lambda: list(results.glob("traces/default/teacher_seed0/shards/samples/.*/000001.parquet")),
+        lambda: list(results.glob("traces/default/teacher_seed0/shards/repairs/*/.*/000000.parquet")),
+        lambda: list(results.glob("students/default/teacher_seed0/tiny/*/.partial-*/checkpoint-*")),
     ]
     for wait in waits:
         kill_when(wait, folder, arguments)
