@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from heal.config import experiment as config
+from heal.config.models import Distillation
 from heal.config.options import OptionGroup, Share
 from heal.method.base import Example, Method, Traces, build_examples
 from heal.trace_files import GRADES, SAMPLES, TraceFile
@@ -50,8 +51,8 @@ class OnPolicy(Method):
         return [SAMPLES, GRADES]
 
     @property
-    def distillation(self) -> config.Distillation:
-        return config.Distillation(
+    def distillation(self) -> Distillation:
+        return Distillation(
             on_policy_share=self.options.on_policy_share,
             beta=self.options.beta,
             temperature=self.options.temperature,

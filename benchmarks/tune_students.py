@@ -28,7 +28,8 @@ from pathlib import Path
 
 from evals.run import evaluate
 from heal import records
-from heal.config.experiment import Engine, ModelSource, Train
+from heal.config.experiment import Engine
+from heal.config.models import ModelSource, Train
 from heal.records import Row
 from heal.run_layout import CURRICULUM
 from heal.training.train import train

@@ -12,7 +12,7 @@ from typing import Any
 
 from lm_eval.models.openai_completions import LocalCompletionsAPI
 
-from heal.config.experiment import Endpoint
+from heal.config.models import Endpoint
 
 
 class ServedModel(LocalCompletionsAPI):

@@ -22,7 +22,8 @@ from pydantic_settings import CliPositionalArg
 
 from heal import records
 from heal.command import Command, Section
-from heal.config.experiment import Engine, ModelSource
+from heal.config.experiment import Engine
+from heal.config.models import ModelSource
 from heal.engines import gpu_lease
 from heal.errors import HealError
 from heal.provenance import record_run

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from heal.config.experiment import Endpoint
+    from heal.config.models import Endpoint
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def trace_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def server() -> Iterator[Callable[..., Endpoint]]:
     """Starts the misbehaving server with its answers; gives the endpoint that a config would name."""
-    from heal.config.experiment import Endpoint
+    from heal.config.models import Endpoint
     from tests.support.misbehaving_server import Misbehaving
 
     Misbehaving.sent = []

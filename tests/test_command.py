@@ -8,8 +8,9 @@ import yaml
 
 from heal import cli
 from heal.command import Command, Section, parse_command
-from heal.config.experiment import Engine, Experiment, Gear, ModelSource, Sampling
+from heal.config.experiment import Engine, Experiment, Gear, Sampling
 from heal.config.layers import read_layers
+from heal.config.models import ModelSource
 from heal.config.run_config import RunConfig, read_run_config
 from heal.errors import HealError
 from tests.support.paths import ROOT, SMOKE

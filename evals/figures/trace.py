@@ -25,7 +25,7 @@ from evals.figures.base import FigureCommand
 from evals.figures.style import plt
 from heal import records
 from heal.command import Section
-from heal.config.experiment import ModelSource
+from heal.config.models import ModelSource
 from heal.errors import HealError
 from heal.method.steps import split
 from heal.records import Row

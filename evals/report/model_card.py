@@ -27,7 +27,8 @@ from evals.tables.render import format_interval, format_markdown_table
 from heal import records
 from heal.command import Command, Section
 from heal.config.data import Dataset
-from heal.config.experiment import Gear, Model
+from heal.config.experiment import Gear
+from heal.config.models import Model
 from heal.config.options import merge_options
 from heal.config.run_config import MethodSpec
 from heal.method.base import Method

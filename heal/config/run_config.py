@@ -27,7 +27,8 @@ from typing import Any, ClassVar
 
 from heal import registry
 from heal.config.data import Dataset, WarmUpData
-from heal.config.experiment import Experiment, Gear, Model, ModelSource, Train, WarmUp, load
+from heal.config.experiment import Experiment, Gear, load
+from heal.config.models import Model, ModelSource, Train, WarmUp
 from heal.config.options import OptionGroup, changed_options
 from heal.engines.open import check_backend
 from heal.errors import HealError

@@ -20,7 +20,7 @@ from heal.engines.base import Completion, Engine, Request, Sampling, Score, hash
 
 if TYPE_CHECKING:
     from heal.config.experiment import Engine as EngineOptions
-    from heal.config.experiment import ModelSource
+    from heal.config.models import ModelSource
 
 
 class TemplateEngine(Engine):

@@ -21,7 +21,7 @@ from heal.errors import HealError
 
 if TYPE_CHECKING:
     from heal.config.experiment import Engine as EngineOptions
-    from heal.config.experiment import ModelSource
+    from heal.config.models import ModelSource
 
 T = TypeVar("T")
 

@@ -36,8 +36,8 @@ from heal.errors import HealError
 from heal.method.entropy import bound_entropies
 
 if TYPE_CHECKING:
-    from heal.config.experiment import Endpoint, ModelSource
     from heal.config.experiment import Engine as EngineOptions
+    from heal.config.models import Endpoint, ModelSource
 
 VLLM_EXTRAS = {"return_token_ids": True, "return_tokens_as_token_ids": True, "skip_special_tokens": False}
 

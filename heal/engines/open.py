@@ -15,7 +15,7 @@ from heal.engines.base import Engine
 
 if TYPE_CHECKING:
     from heal.config.experiment import Engine as EngineOptions
-    from heal.config.experiment import ModelSource
+    from heal.config.models import ModelSource
 
 NO_ENGINES = ("batched_model", "decoding", "gpu_lease", "open", "show_gpus")
 """Modules of this package that define no engine."""

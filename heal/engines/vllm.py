@@ -34,7 +34,7 @@ from heal.method.entropy import bound_entropies
 
 if TYPE_CHECKING:
     from heal.config.experiment import Engine as EngineOptions
-    from heal.config.experiment import ModelSource
+    from heal.config.models import ModelSource
 
 FIXES = {  # words of vLLM's start-up errors → what the user can do
     "kv cache": "lower engine.max_length, raise engine.gpu_memory_utilization, or use more GPUs or a larger one",

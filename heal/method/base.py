@@ -16,7 +16,8 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from heal import records
-from heal.config.experiment import Distillation, Pace
+from heal.config.experiment import Pace
+from heal.config.models import Distillation
 from heal.config.options import OptionGroup
 from heal.errors import HealError
 from heal.records import Row

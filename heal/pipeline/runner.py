@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from heal.command import Command, Section
 from heal.config.experiment import Engine as EngineOptions
-from heal.config.experiment import ModelSource
+from heal.config.models import ModelSource
 from heal.errors import HealError
 from heal.provenance import record_run
 from heal.records import Pieces, Row, Usage, split_batches

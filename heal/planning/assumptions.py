@@ -17,7 +17,8 @@ from safetensors import SafetensorError, safe_open
 
 from heal import records, registry
 from heal.config.data import Dataset
-from heal.config.experiment import Experiment, Model
+from heal.config.experiment import Experiment
+from heal.config.models import Model
 from heal.data.load_problems import check_filters, passes_filters, read_file
 from heal.errors import HealError
 from heal.run_layout import TRACES

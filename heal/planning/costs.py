@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from heal.config.experiment import Train
+from heal.config.models import Train
 from heal.planning.inputs import PlanInputs, list_models
 from heal.planning.tokens import (
     Tokens,

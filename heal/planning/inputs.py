@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from heal.config.experiment import Experiment, Model
+from heal.config.experiment import Experiment
+from heal.config.models import Model
 from heal.config.run_config import RunConfig
 from heal.errors import HealError
 from heal.planning.assumptions import (

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from heal.command import Command
-from heal.config.experiment import Engine, Model
+from heal.config.experiment import Engine
+from heal.config.models import Model
 from heal.config.run_config import RunConfig, read_run_config
 from heal.data.existing_traces import read_traces
 from heal.data.load_problems import load

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from heal.config.experiment import Train
+from heal.config.models import Train
 from heal.errors import HealError
 from heal.training.checkpoints import find_last_complete, make_callback
 from heal.training.processes import IS_MAIN, PROCESSES, wait_for_all

@@ -29,8 +29,9 @@ import numpy as np
 
 from heal import records
 from heal.command import Command, Section, parse_command
-from heal.config.experiment import Distillation, ModelSource, Schedule
-from heal.config.experiment import Train as TrainOptions
+from heal.config.experiment import Schedule
+from heal.config.models import Distillation, ModelSource
+from heal.config.models import Train as TrainOptions
 from heal.engines import gpu_lease
 from heal.errors import HealError, exit_with_errors
 from heal.method.pace import order_exposures

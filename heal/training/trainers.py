@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heal.config.experiment import Distillation, Train
+from heal.config.models import Distillation, Train
 from heal.training.conversations import NOT_SUPERVISED
 from heal.training.processes import PROCESSES
 

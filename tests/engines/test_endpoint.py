@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from heal.config.experiment import Endpoint
+from heal.config.models import Endpoint
 from heal.engines.base import Request, Sampling
 from heal.engines.endpoint import EndpointEngine
 from heal.engines.transformers import TransformersEngine
@@ -115,7 +115,8 @@ def test_benchmarks_of_a_served_teacher_give_the_answers_of_the_local_one(served
     from evals.run import evaluate
     from heal import records
     from heal.config.data import Dataset
-    from heal.config.experiment import Engine, Model
+    from heal.config.experiment import Engine
+    from heal.config.models import Model
     from heal.data import load_problems as problems
 
     for split in ("easy", "hard"):

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from heal import records
-from heal.config.experiment import ModelSource, load
+from heal.config.experiment import load
+from heal.config.models import ModelSource
 from heal.engines import gpu_lease
 from heal.engines.show_gpus import ShowGpus
 from heal.errors import HealError

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from heal.config.experiment import Endpoint, ModelSource
 from heal.config.experiment import Engine as EngineOptions
+from heal.config.models import Endpoint, ModelSource
 from heal.engines import gpu_lease
 from heal.engines import open as opening
 from heal.engines.base import Completion, Engine, Request, Sampling, Score, regroup

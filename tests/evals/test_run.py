@@ -12,7 +12,8 @@ import pytest
 from evals import run as evals_run
 from heal import records, registry
 from heal.config.data import Dataset
-from heal.config.experiment import Engine, Model
+from heal.config.experiment import Engine
+from heal.config.models import Model
 from heal.data.load_problems import load
 from heal.errors import HealError
 from tests.support.paths import ROOT

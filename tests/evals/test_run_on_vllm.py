@@ -16,7 +16,8 @@ import pytest
 from evals import run
 from heal import records
 from heal.config.data import Dataset
-from heal.config.experiment import Engine, Model
+from heal.config.experiment import Engine
+from heal.config.models import Model
 from heal.data.load_problems import load
 from heal.engines.transformers import TransformersEngine
 from tests.support.near_tie import count_equal_tokens

@@ -3,7 +3,8 @@
 import pytest
 
 from heal import records
-from heal.config.experiment import Engine, Guided, ModelSource
+from heal.config.experiment import Engine, Guided
+from heal.config.models import ModelSource
 from heal.pipeline.sample import ExtraBudget, SampleExtra, make_guided_sampler, make_sampler
 from heal.pipeline.verdict import get_question
 from tests.support.mini_teacher import GEAR, SAMPLING, SEED

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from heal import registry
 from heal.config.data import Dataset
-from heal.config.experiment import Model
+from heal.config.models import Model
 from heal.errors import HealError
 from heal.planning import assumptions
 from tests.support.planning import MINI, run_cli

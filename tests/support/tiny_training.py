@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from heal.config.experiment import Train
+from heal.config.models import Train
 from heal.worlds.mini.tokenizer import build_vocabulary
 
 OPTIONS = Train(max_steps=20, batch_size=4, learning_rate=1e-2, save_steps=5)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
-from heal.config.experiment import ModelSource
+from heal.config.models import ModelSource
 from heal.training.train import train
 from heal.worlds.mini.tokenizer import build_tokenizer
 from tests.support.paths import ROOT

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from transformers import TrainerCallback
 
-from heal.config.experiment import Train
+from heal.config.models import Train
 from heal.errors import HealError
 from heal.training import tracking
 from heal.training.trainers import build_trainer_settings

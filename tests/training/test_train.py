@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from heal.command import parse_command
-from heal.config.experiment import Distillation, Lora, ModelSource, Train
+from heal.config.models import Distillation, Lora, ModelSource, Train
 from heal.config.run_config import read_run_config
 from heal.errors import HealError
 from heal.method.pace import order_exposures

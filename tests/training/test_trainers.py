@@ -14,7 +14,7 @@ from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
 
-from heal.config.experiment import Distillation, ModelSource
+from heal.config.models import Distillation, ModelSource
 from heal.errors import HealError
 from heal.method.pace import order_exposures
 from heal.training import fit

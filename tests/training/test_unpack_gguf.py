@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from heal.config.experiment import Model
+from heal.config.models import Model
 from heal.config.options import validate
 from heal.errors import HealError
 from heal.training import unpack_gguf as packaged

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evals.figures.trace import build_token_table, choose_repair, decode_tokens, load_tokenizer_file, number_steps
-from heal.config.experiment import ModelSource
+from heal.config.models import ModelSource
 from heal.errors import HealError
 from heal.worlds.mini import puzzles
 from tests.support.audit_factory import SAMPLES, make_repairs

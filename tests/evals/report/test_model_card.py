@@ -10,7 +10,7 @@ import yaml
 from evals.report import model_card
 from evals.results import Run
 from heal import cli, records
-from heal.config.experiment import Model
+from heal.config.models import Model
 from heal.errors import HealError
 from heal.registry import build_method
 from tests.support.paths import ROOT
