@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
-import yaml
 
 from heal import cli
 from heal.command import Command, Section, parse_command
@@ -133,9 +132,14 @@ def test_an_unknown_command_is_told_the_nearest(monkeypatch):
         cli.main(["sample"])
 
 
-def test_a_written_config_is_the_same_experiment(tmp_path, monkeypatch):
+def test_a_written_config_is_the_same_experiment_in_the_same_order(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    experiment = read_run_config(SMOKE).experiment
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(experiment.model_dump(mode="json", exclude_unset=True), sort_keys=True))
-    assert read_run_config(path).experiment == experiment
+    run_config = read_run_config("config/config.yaml")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "heal").symlink_to(ROOT / "heal")
+    path = run_config.write()
+    again = read_run_config(path)
+    assert path.is_relative_to("results/mini/config") and again.experiment == run_config.experiment
+    assert list(again.experiment.methods) == list(run_config.experiment.methods)
+    assert again.look_up("comparisons.ablations") == run_config.look_up("comparisons.ablations")
+    assert list(again.look_up("comparisons.main").methods) == list(run_config.look_up("comparisons.main").methods)

@@ -25,6 +25,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import yaml
+
 from heal import registry
 from heal.config.data import Dataset, WarmUpData
 from heal.config.experiment import Experiment, Gear, load
@@ -33,6 +35,7 @@ from heal.config.options import OptionGroup, changed_options
 from heal.engines.open import check_backend
 from heal.errors import HealError
 from heal.method.base import Method
+from heal.records import hash_content, write_text
 from heal.trace_files import DEFAULT_VARIANT
 from heal.worlds import registry as worlds
 
@@ -108,6 +111,18 @@ class RunConfig:
     def folder(self) -> str:
         """The run's folder."""
         return f"results/{self.experiment.run}"
+
+    def write(self) -> Path:
+        """Writes the options that are set below the run's folder, named by their content; returns the file.
+
+        Jobs read this file, so a config that is edited during a run changes nothing for its jobs.
+        """
+        content = self.experiment.model_dump(mode="json", exclude_unset=True)
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)  # tables list methods in this order
+        path = Path(self.folder) / "config" / f"{hash_content(text)[:8]}.yaml"
+        if not path.exists():
+            write_text(path, text)
+        return path
 
     def look_up(self, path: str) -> Any:
         """The value at a path (see the module's docstring). Raises HealError for an unknown name."""

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from heal.config import experiment as config
-from heal.config.experiment import COMMIT, Experiment
+from heal.config.data import COMMIT
+from heal.config.experiment import Experiment
 from heal.registry import TASKS
 from tests.support.paths import ROOT
 

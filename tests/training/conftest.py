@@ -21,7 +21,7 @@ KILLED = """
 import json, os, signal, sys
 from pathlib import Path
 from heal import records
-from heal.config.experiment import ModelSource, Train
+from heal.config.models import ModelSource, Train
 from heal.training import train
 write = records.write_json
 def dying(path, content):

@@ -3,7 +3,6 @@ import shlex
 import sys
 from pathlib import Path
 
-import yaml
 from snakemake.exceptions import WorkflowError
 
 ROOT = Path(workflow.basedir)
@@ -17,7 +16,6 @@ from heal.config.layers import read_layers
 from heal.config.options import validate
 from heal.config.run_config import UNFILTERED, RunConfig
 from heal.errors import HealError
-from heal.records import hash_content, write_text
 from heal.registry import list_benchmarks
 from heal.trace_files import (
     CONTINUATIONS,
@@ -102,18 +100,10 @@ wildcard_constraints:
     role="teachers|students",
 
 
-def write_config():
-    """Writes the resolved config for the jobs, named by its content; returns its path."""
-    text = yaml.safe_dump(EXPERIMENT.model_dump(mode="json", exclude_unset=True), sort_keys=True, allow_unicode=True)
-    path = Path(f"{RUN}/config/{hash_content(text)[:8]}.yaml")
-    if not path.exists():
-        write_text(path, text)
-    return path
-
-
 # Jobs run the code of this folder, with this config: nothing has to be installed in an environment or container.
 shell.prefix(
-    f"set -euo pipefail; export HEAL_CONFIG={shlex.quote(str(write_config()))}; " 'heal() {{ python -m heal "$@"; }}; '
+    f"set -euo pipefail; export HEAL_CONFIG={shlex.quote(str(RUN_CONFIG.write()))}; "
+    'heal() {{ python -m heal "$@"; }}; '
 )
 
 
