@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
+from heal.config.run_config import read_run_config
 from tests.support.paths import ROOT
 from tests.support.snakemake import copy_repository, make_environment, plan_jobs, run_snakemake
 
@@ -16,12 +18,12 @@ pytestmark = pytest.mark.workflow
 def copy_with_baseline(folder, **changes):
     """A copy of the repository with TEMPLATE.py as a new baseline and three lines of config."""
     repository = copy_repository(folder)
-    content = (repository / "baselines/TEMPLATE.py").read_text().replace('kind = "template"', 'kind = "mine"')
+    content = (repository / "baselines/TEMPLATE.py").read_text().replace('name = "template"', 'name = "mine"')
     for old, new in changes.items():
         content = content.replace(old, new)
     (repository / "baselines/mine.py").write_text(content)
     smoke = (repository / "tests/configs/smoke.yaml").read_text()
-    lines = "ablations:\n  my_name:\n    kind: mine\n"
+    lines = "ablations:\n  my_name:\n    method: mine\n"
     head, _, tail = smoke.partition("ablations:\n")
     (repository / "config/mine.yaml").write_text(head + lines + tail)
     return repository
@@ -38,32 +40,38 @@ def test_a_new_baseline_is_one_file_and_three_lines(tmp_path):
         text=True,
         timeout=300,
     )
-    assert "mine: what `heal methods` says of it" in run("heal.cli", "methods").stdout
-    checked = run("heal.cli", "check", "--fields-only", "--config", "config/mine.yaml")
+    assert "mine: what `heal methods` says of it" in run("heal", "methods").stdout
+    checked = run("heal", "check", "--fields-only", "--config", "config/mine.yaml")
     assert checked.returncode == 0 and "my_name" in checked.stdout, checked.stderr
     tried = run("pytest", "-n", "0", "tests/test_registry.py", "-k", "mine", "-p", "no:cacheprovider")
     assert tried.returncode == 0 and "2 passed" in tried.stdout, tried.stdout
     jobs = plan_jobs(repository, "ablations", "--configfile", "config/mine.yaml")
     before = plan_jobs(repository, "ablations", "--configfile", "tests/configs/smoke.yaml")
-    assert jobs["curriculum"] == before["curriculum"] + 1 and jobs["student"] == before["student"] + 2
+    assert (
+        jobs["build_curriculum"] == before["build_curriculum"] + 1
+        and jobs["train_student"] == before["train_student"] + 2
+    )
     assert run("tools.docs.config").returncode == 0
     assert "| `mine` |" in (repository / "baselines/README.md").read_text()
 
 
-def test_only_a_distilled_student_is_trained_beside_its_teacher():
-    models = [f"results/mini_baselines/students/default/draw0/tiny/{name}/seed0/model" for name in ("on_policy", "rsr")]
-    arguments = [*models, "--configfile", "config/mini_baselines.yaml"]
-    status, output = run_snakemake(ROOT, "--dry-run", "--printshellcmds", "--forceall", "--nolock", *arguments)
-    commands = [line for line in output.splitlines() if "python -m heal.training.train" in line]
-    assert status == 0 and len(commands) == 2, output
-    for line in commands:
-        assert ("--distillation" in line and "--teacher heal/worlds/mini/models/teacher " in line) == (
-            "/on_policy/" in line
-        )
+def test_only_a_distilled_student_waits_for_its_teacher():
+    run_config = read_run_config(ROOT / "config/mini_baselines.yaml")
+    for method in ("on_policy", "rsr"):
+        model = f"results/mini_baselines/students/default/teacher_seed0/tiny/{method}/seed0/model"
+        arguments = [model, "--configfile", "config/mini_baselines.yaml"]
+        status, output = run_snakemake(ROOT, "--dry-run", "--forceall", "--nolock", "--quiet", "host", *arguments)
+        assert status == 0, output
+        assert bool(run_config.look_up(f"distillations.{method}")) == (method == "on_policy")
+        (training,) = re.findall(r"rule train_student:\n    input: (.*)", output)
+        assert ("heal/worlds/mini/models/teacher/" in training) == (method == "on_policy"), training
 
 
 def test_a_broken_baseline_is_told_before_anything_runs(tmp_path):
-    repository = copy_with_baseline(tmp_path, **{"return [*files.base]": 'return [*files.base, "sampels.parquet"]'})
+    repository = copy_with_baseline(
+        tmp_path,
+        **{"return [SAMPLES, GRADES]": 'return [TraceFile("sampels.parquet", "samples", "sample_base", "teacher")]'},
+    )
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--configfile", "config/mine.yaml"]
     run = subprocess.run(command, cwd=repository, env=make_environment(), capture_output=True, text=True, timeout=300)
     output = run.stdout + run.stderr

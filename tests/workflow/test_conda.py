@@ -32,14 +32,14 @@ elif arguments[:2] == ["env", "create"]:
         calls.write(json.dumps(arguments) + "\\n")
     bin = pathlib.Path(arguments[arguments.index("--prefix") + 1], "bin")
     bin.mkdir(parents=True)
-    (bin / "python").write_text(f"#!/bin/sh\\necho $2 >> {{home}}/ran\\nexec {{sys.executable}} \\"$@\\"\\n")
+    (bin / "python").write_text(f"#!/bin/sh\\necho $3 >> {{home}}/ran\\nexec {{sys.executable}} \\"$@\\"\\n")
     (bin / "python").chmod(0o755)
 """
 
 
 @pytest.fixture
 def conda(tmp_path, monkeypatch):
-    """The stand-in's home, first on the path: `calls` has what it was asked, `ran` the modules its python ran."""
+    """The stand-in's home, first on the path: `calls` has what it was asked, `ran` the commands its python ran."""
     home = tmp_path / "conda"
     (home / "bin").mkdir(parents=True)
     (home / "bin/conda").write_text(STAND_IN.format(python=sys.executable))
@@ -74,9 +74,9 @@ def test_jobs_run_in_the_environment_and_only_another_environment_reruns_them(co
     arguments = ["--configfile", SMOKE, "--sdm", "conda"]
     status, output = run_snakemake(folder, "problems", *arguments, PATH=os.environ["PATH"])
     assert status == 0, output
-    assert set((conda / "ran").read_text().split()) == {"heal.data.load_problems"}
+    assert set((conda / "ran").read_text().split()) == {"load-problems"}
     plain = ["problems", "--configfile", SMOKE]
-    assert "problem_set" in plan_jobs(folder, *plain)
+    assert "load_problems" in plan_jobs(folder, *plain)
     assert plan_jobs(folder, *plain, "--rerun-triggers", "code", "input", "mtime", "params") == {}
 
 

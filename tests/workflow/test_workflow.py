@@ -51,7 +51,9 @@ def test_every_config_plans_its_whole_comparison(config):
     every = len(experiment.methods) + len(experiment.ablations)
     assert plan_jobs(ROOT, "ablations", *arguments)["train_student"] == each * every
     trained_apart = sum(len(methods) for methods in list_separately_trained(experiment).values())
-    assert plan_jobs(ROOT, "comparisons", *arguments)["train_student"] >= each * (len(experiment.methods) + trained_apart)
+    assert plan_jobs(ROOT, "comparisons", *arguments)["train_student"] >= each * (
+        len(experiment.methods) + trained_apart
+    )
     for target in ("problems", "traces", "curricula", "students", "scores", "tables"):
         assert plan_jobs(ROOT, target, *arguments), target
 
