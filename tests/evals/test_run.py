@@ -65,6 +65,7 @@ def test_repeats_differ(evaluated):
     assert all(len(texts) > 1 for texts in by_question.values())
 
 
+@pytest.mark.workflow
 def test_two_evaluations_are_equal_and_batches_do_not_matter_for_greedy_ones(evaluated, problems):
     again = evals_run.evaluate(Model(path=MODEL), problems, ["mini_easy", "mini_hard_sampled"], ENGINE, 0)
     assert again == evaluated

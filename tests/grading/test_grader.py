@@ -211,6 +211,7 @@ def test_huge_texts_end_soon_and_well() -> None:
 TOWERS = ["10^{10^{10}}", "2^{2^{2^{2^{2^{2}}}}}", "100000000!"]
 
 
+@pytest.mark.workflow
 def test_hostile_answers_end_at_the_cpu_limit_and_the_next_one_is_judged() -> None:
     with Grader(cpu_limit_s=0.5) as strict:
         for answer in TOWERS:
@@ -232,6 +233,7 @@ def test_the_wall_clock_limit_ends_a_worker_that_hangs() -> None:
         assert hurried.verify("x+2", "2+x") == "correct"
 
 
+@pytest.mark.workflow
 def test_memory_is_bounded() -> None:
     with Grader(cpu_limit_s=30, memory_limit_bytes=400 * 2**20) as small:
         assert small.verify("5", "(1+x)^{3000000000000}") == "memory"

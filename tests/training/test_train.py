@@ -104,6 +104,7 @@ def test_two_runs_are_byte_identical(model: Path, curriculum: Path, trained: Any
     assert read_contents(tmp_path / "seed0") == read_contents(trained[0])
 
 
+@pytest.mark.workflow
 def test_resume_equals_no_interruption(
     model: Path, curriculum: Path, trained: Any, killed: Path, tmp_path: Path
 ) -> None:
@@ -115,6 +116,7 @@ def test_resume_equals_no_interruption(
     assert [path.name for path in tmp_path.iterdir()] == ["seed0"]  # no checkpoint is left
 
 
+@pytest.mark.workflow
 def test_a_new_option_with_a_default_resumes(model: Path, curriculum: Path, killed: Path, tmp_path: Path) -> None:
     class LaterTrain(Train):
         new_option: int = 3
@@ -127,6 +129,7 @@ def test_a_new_option_with_a_default_resumes(model: Path, curriculum: Path, kill
     assert summary["options"]["new_option"] == 3
 
 
+@pytest.mark.workflow
 def test_another_learning_rate_does_not_resume(model: Path, curriculum: Path, killed: Path, tmp_path: Path) -> None:
     shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     with watch_forward_passes() as batches:

@@ -88,6 +88,7 @@ def test_every_template_makes_problems_whose_solutions_are_valid_and_end_with_th
             assert grader.grade(problem.solution, problem.answer).correct
 
 
+@pytest.mark.workflow
 @needs_package
 def test_the_order_of_the_templates_is_that_of_their_solutions():
     def effort(template: int) -> tuple[int, int, int]:

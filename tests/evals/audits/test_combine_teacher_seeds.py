@@ -44,6 +44,7 @@ def test_a_seed_without_a_value_is_skipped_and_a_bar_that_it_lacks_is_zero():
     assert only_one["value"] == 0.25 and math.isnan(only_one["low"]) and only_one["n_teacher_seeds"] == 2
 
 
+@pytest.mark.workflow
 def test_the_combined_interval_covers_a_mean_of_seeds_that_share_all_or_nothing():
     rng, covered = np.random.default_rng(0), 0
     for _ in range(300):
