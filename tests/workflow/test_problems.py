@@ -1,15 +1,13 @@
 """The workflow makes problems from local files, keeps training apart from held-out ones, and notices edited files."""
 
 import json
-import shutil
-from pathlib import Path
 
 import pytest
 
 from heal import records
 from heal.config import experiment as config
 from tests.support.paths import ROOT
-from tests.support.snakemake import LEFT_OUT, plan_jobs, run_snakemake
+from tests.support.snakemake import copy_repository, plan_jobs, run_snakemake
 
 pytestmark = pytest.mark.workflow
 LOCAL = "tests/configs/local_files.yaml"
@@ -17,7 +15,7 @@ LOCAL = "tests/configs/local_files.yaml"
 
 @pytest.fixture(scope="module")
 def finished_copy(tmp_path_factory):
-    folder = Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("made") / "copy", ignore=LEFT_OUT))
+    folder = copy_repository(tmp_path_factory.mktemp("made"))
     status, output = run_snakemake(folder, "problems", "--configfile", LOCAL)
     assert status == 0, output[-4000:]
     return folder

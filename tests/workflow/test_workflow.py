@@ -1,4 +1,4 @@
-"""The workflow itself: what it plans, that it plans nothing twice, and that a kill or other cores change no table (reruns: test_reruns.py).
+"""The workflow: it plans each job once, and neither a kill nor other cores change a table (reruns: test_reruns.py).
 
 The runs happen in a copy of the repository, so that neither its files nor its results are touched.
 """
