@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 
 import pytest
 
+from heal.cli import COMMANDS
 from heal.config.run_config import read_run_config
 from tests.support.paths import ROOT
-from tests.support.snakemake import copy_repository, make_environment, plan_jobs, run_snakemake
+from tests.support.snakemake import copy_repository, make_environment, plan_jobs
 
 pytestmark = pytest.mark.workflow
 
@@ -51,20 +51,17 @@ def test_a_new_baseline_is_one_file_and_three_lines(tmp_path):
         jobs["build_curriculum"] == before["build_curriculum"] + 1
         and jobs["train_student"] == before["train_student"] + 2
     )
-    assert run("tools.docs.config").returncode == 0
+    assert run("tools.docs.generate").returncode == 0
     assert "| `mine` |" in (repository / "baselines/README.md").read_text()
 
 
-def test_only_a_distilled_student_waits_for_its_teacher():
+def test_only_a_distilled_student_is_trained_with_distillation():
+    """What `heal train` and its rule read for a method; the rule waits for the teacher's model where there is any."""
     run_config = read_run_config(ROOT / "config/mini_baselines.yaml")
     for method in ("on_policy", "rsr"):
-        model = f"results/mini_baselines/students/default/teacher_seed0/tiny/{method}/seed0/model"
-        arguments = [model, "--configfile", "config/mini_baselines.yaml"]
-        status, output = run_snakemake(ROOT, "--dry-run", "--forceall", "--nolock", "--quiet", "host", *arguments)
-        assert status == 0, output
-        assert bool(run_config.look_up(f"distillations.{method}")) == (method == "on_policy")
-        (training,) = re.findall(r"rule train_student:\n    input: (.*)", output)
-        assert ("heal/worlds/mini/models/teacher/" in training) == (method == "on_policy"), training
+        flags = {"method": method, "student": "tiny", "teacher": "default"}
+        options = COMMANDS["train"].load().changed_options(run_config, **flags)
+        assert (options["distillation"] is not None) == (method == "on_policy")
 
 
 def test_a_broken_baseline_is_told_before_anything_runs(tmp_path):

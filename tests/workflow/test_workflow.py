@@ -1,4 +1,4 @@
-"""The workflow: it plans each job once, and neither a kill nor other cores change a table (reruns: test_reruns.py).
+"""The workflow: it plans each job once, and neither a kill nor other cores change a table.
 
 The runs happen in a copy of the repository, so that neither its files nor its results are touched.
 """
