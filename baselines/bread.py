@@ -1,5 +1,5 @@
-"""Prefix branching after BREAD: the student's own correct ends, from the shortest beginning of a teacher's trace that
-lets it succeed.
+"""Prefix branching after BREAD: the student's own correct continuations of the shortest prefix of a teacher's trace
+from which it succeeds.
 
 Zhang et al. 2025, arXiv 2506.17211 ("BREAD: branched rollouts from expert anchors bridge SFT & RL for reasoning").
 Reinforcement learning (GRPO) in which a problem whose rollouts all fail gets new rollouts that branch from a prefix of
@@ -20,7 +20,7 @@ from heal.trace_files import CONTINUATIONS, GRADES, SAMPLES, TraceFile
 
 class Options(OptionGroup):
     learn_prefix: bool = False
-    """Whether the teacher's beginning is learnt too, instead of being read only (ours)."""
+    """Whether the teacher's prefix is trained on too, instead of being context only (ours)."""
     pace: config.Pace = config.Pace()
     """`max_per_problem` only: there is one stage."""
 
@@ -28,10 +28,10 @@ class Options(OptionGroup):
 class Bread(Method):
     name = "bread"
     paper = "arXiv 2506.17211 (Zhang et al., BREAD)"
-    summary = "the student's own correct ends of the shortest beginnings of the teacher's traces that let it succeed"
+    summary = "the student's correct continuations of the shortest teacher prefixes from which it succeeds"
     differs = (
-        "supervised training on the correct ends, no reinforcement learning and no wrong ones; one round, by the "
-        "untrained student; cuts on a grid instead of bisection; a problem that the student never ends right is left "
+        "supervised training on the correct continuations, no reinforcement learning and no wrong ones; one round, by "
+        "the untrained student; cuts on a grid instead of bisection; a problem without a correct continuation is left "
         "out; the run's optimizer steps"
     )
     options: Options
@@ -42,7 +42,11 @@ class Bread(Method):
         return self.options.pace
 
     def needs(self) -> list[TraceFile]:
-        return [SAMPLES, GRADES, CONTINUATIONS]  # it goes on from the base samples, whose cost is its own too
+        return [
+            SAMPLES,
+            GRADES,
+            CONTINUATIONS,
+        ]  # continuations start from the base samples, so these are part of its cost
 
     def build_curriculum(self, traces: Traces) -> list[Example]:
         examples = []

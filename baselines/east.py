@@ -1,9 +1,9 @@
 """EAST: problems on which the student's answers disagree weigh most.
 
-Wang et al. 2025, arXiv 2503.23913 (entropy-based adaptive weighting for self-training). Of each training problem the
-model draws samples, which are put into clusters by their final answers; the entropy of the cluster shares tells how
-uncertain the model is, and a mapping with one parameter turns it into the weight of the problem in fine-tuning on its
-correct samples. Known: clusters by final answer, entropy over them, a tunable mapping, weights with a fixed mean.
+Wang et al. 2025, arXiv 2503.23913 (entropy-based adaptive weighting for self-training). The model samples each training
+problem; the samples are clustered by final answer; the entropy of the cluster shares measures the model's uncertainty,
+and a mapping with one parameter turns it into the problem's weight in fine-tuning on its correct samples. Known: clusters
+by final answer, entropy over them, a tunable mapping, weights with a fixed mean.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class East(Method):
     paper = "arXiv 2503.23913 (Wang et al., EAST)"
     summary = "correct samples, weighted by the entropy of the student's final answers"
     differs = (
-        "the teacher's samples are learnt, not the student's own; the mapping is exp(sharpness * entropy / ln n); "
+        "trains on the teacher's samples, not the student's own; the mapping is exp(sharpness * entropy / ln n); "
         "an answer that cannot be read is a cluster of its own; one round; weights have mean 1; the run's optimizer "
         "steps"
     )

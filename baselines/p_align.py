@@ -1,9 +1,9 @@
-"""P-ALIGN: the shortest beginning of a teacher's trace that is enough for the student, ended by the student itself.
+"""P-ALIGN: the shortest sufficient prefix of a teacher's trace, continued by the student itself.
 
 Arxiv 2601.10064 (prefix alignment). Teachers' traces are long and their later parts redundant for a small student; each
-is cut to the prefix that the student itself judges sufficient, and the student is trained to write that prefix and to
-go on from it in its own words. Known: the shortest sufficient prefix is searched, the student is the judge, and what
-is learnt is prefix and continuation together.
+is cut to the prefix that the student itself judges sufficient, and the student is trained on that prefix and its own
+continuation. Known: the shortest sufficient prefix is searched, the student is the judge, and the loss covers prefix
+and continuation.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Options(OptionGroup):
 class PAlign(Method):
     name = "p_align"
     paper = "arXiv 2601.10064 (P-ALIGN)"
-    summary = "the shortest sufficient beginning of a teacher's trace, with the student's own correct end"
+    summary = "the shortest sufficient prefix of a teacher's trace, with the student's own correct continuation"
     differs = (
         "the student judges by trying: its continuations must be right, as a small model's word on what is enough is "
-        "worth little; cuts on a grid; where no beginning is enough, the teacher's whole trace is learnt; one round; "
+        "worth little; cuts on a grid; where no prefix is sufficient, the teacher's whole trace is used; one round; "
         "the run's optimizer steps"
     )
     options: Options
