@@ -2,8 +2,8 @@
 
 Wang et al. 2025, arXiv 2503.23913 (entropy-based adaptive weighting for self-training). The model samples each training
 problem; the samples are clustered by final answer; the entropy of the cluster shares measures the model's uncertainty,
-and a mapping with one parameter turns it into the problem's weight in fine-tuning on its correct samples. Known: clusters
-by final answer, entropy over them, a tunable mapping, weights with a fixed mean.
+and a mapping with one parameter turns it into the problem's weight in fine-tuning on its correct samples. Known:
+clusters by final answer, entropy over them, a tunable mapping, weights with a fixed mean.
 """
 
 from __future__ import annotations
