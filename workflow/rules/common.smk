@@ -182,6 +182,12 @@ def list_needed_traces(methods):
     return expand([f"{TRACES}/{path}" for path in sorted(paths)], **AXES)
 
 
+def find_graded_samples(wildcards):
+    """The samples that a grades file is about."""
+    grades = find_trace_file(f"{wildcards.grades}.parquet")
+    return f"{TRACES}/{grades.parents[0].path}"
+
+
 def list_viewed_traces(wildcards):
     """Samples, grades, repairs and scores: of the methods that this run makes, and of other GEAR variants that exist.
 

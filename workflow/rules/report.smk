@@ -24,7 +24,7 @@ rule render_report:
         CONDA
     params:
         version=get_version("report"),
-        run=RUN,
+        run=lambda wildcards: RUN,
     message:
         "Page: {wildcards.comparison}"
     shell:

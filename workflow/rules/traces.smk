@@ -91,7 +91,7 @@ rule grade_traces:
     """The verdict on every base or extra sample, and on those of a student."""
     input:
         problems=TRAIN,
-        samples=lambda wildcards: f"{TRACES}/{find_trace_file(wildcards.grades + '.parquet').parents[0].path}",
+        samples=find_graded_samples,
     output:
         grades=f"{TRACES}/{{grades}}.parquet",
     log:
