@@ -286,7 +286,7 @@ class Pieces:
     """Finished batches of an unfinished file, one parquet each, in a hidden folder next to it.
 
     The folder's name holds a hash of everything that decides the content (`fingerprint`), so work under other options
-    is never taken up. `finish` writes the whole file in the order of the batches and removes the folder.
+    is never resumed. `finish` writes the whole file in the order of the batches and removes the folder.
     """
 
     def __init__(self, path: str | Path, schema: str, fingerprint: Any) -> None:

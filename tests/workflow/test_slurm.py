@@ -76,7 +76,7 @@ def test_the_run_reaches_the_tables_and_the_canceled_job_went_on(finished):
     assert [job for job, state in states.items() if state != "COMPLETED"] == [canceled]
     assert states[canceled] == "CANCELLED"
     log = (folder / "results/smoke/logs/samples/default.0.0.log").read_text()
-    assert "taken up from an earlier attempt" in log
+    assert "resumed from an earlier attempt" in log
 
 
 def test_every_job_with_a_model_had_one_gpu_of_its_own(finished):
