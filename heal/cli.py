@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from heal.command import Command, parse_command
-from heal.errors import HealError, exit_with_errors
-from heal.registry import suggest
+from heal.errors import HealError, exit_with_errors, suggest
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,8 @@ def explain_flags(command: type[Command], name: str, error: ValidationError, pre
     problems = []
     for issue in error.errors():
         problem, fix = explain(command, issue, prefix)
-        problems.append(f"--{problem.replace('_', '-')}" + (f" ({fix})" if fix else ""))
+        flag, colon, message = problem.partition(":")
+        problems.append(f"--{flag.replace('_', '-')}{colon}{message}" + (f" ({fix})" if fix else ""))
     return HealError("; ".join(problems), where=f"heal {name}", fix=f"see heal {name} --help")
 
 
@@ -223,4 +224,4 @@ def list_flags(model: type[BaseModel], prefix: str = "") -> list[str]:
         flags.append(f"--{flag}")
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             flags += list_flags(field.annotation, f"{flag}.")
-    return [f"--{flag.removeprefix('--')}" for flag in flags]
+    return flags

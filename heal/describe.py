@@ -17,8 +17,8 @@ from pydantic_settings import CliPositionalArg
 from heal.command import Command
 from heal.config.experiment import Experiment
 from heal.config.options import unwrap_annotation
-from heal.errors import HealError
-from heal.registry import discover_methods, suggest
+from heal.errors import HealError, suggest
+from heal.registry import discover_methods
 from heal.worlds.registry import discover_worlds
 
 PLAIN_TYPES = {"str": "text", "int": "integer", "float": "number", "bool": "true or false", "Any": "options"}

@@ -6,7 +6,6 @@ the file needs.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -17,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from heal.errors import HealError
+from heal.errors import HealError, suggest
 
 T = TypeVar("T")
 
@@ -129,6 +128,4 @@ def check_name(name: object, known: Collection[str], what: str, *, where: str, f
     """
     if name in known:
         return
-    near = difflib.get_close_matches(str(name), known, n=1)
-    fix = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
-    raise HealError(f"{field}: unknown {what} {name!r}", where=where, fix=fix)
+    raise HealError(f"{field}: unknown {what} {name!r}", where=where, fix=suggest(name, known))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 DISK_FULL = (28, 122)  # errno of a full disk and of a full quota
@@ -23,6 +24,13 @@ class HealError(Exception):
         if fix:
             lines.append(f"  Fix: {fix}")
         super().__init__("\n".join(lines))
+
+
+def suggest(name: object, known: Iterable[str]) -> str:
+    """The nearest known name as a question, or all known names: the fix for an unknown one."""
+    names = list(known)
+    near = difflib.get_close_matches(str(name), names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(names)) or 'none'}"
 
 
 def exit_with_errors(main: Callable[[], int | None]) -> NoReturn:

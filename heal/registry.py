@@ -7,9 +7,8 @@ names.
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,7 +19,7 @@ import yaml
 from heal.config import experiment as config
 from heal.config.options import merge_options, validate
 from heal.discovery import discover_classes
-from heal.errors import HealError
+from heal.errors import HealError, suggest
 from heal.method.base import Method
 from heal.method.detectors import check_detector
 from heal.method.heal import Heal
@@ -53,13 +52,6 @@ def locate_file(method: Method | type[Method]) -> str:
     """The file that defines a method, relative to the repository."""
     path = Path(inspect.getfile(method if inspect.isclass(method) else type(method)))
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
-
-
-def suggest(name: object, known: Iterable[str]) -> str:
-    """The nearest known name as a question, or all of them."""
-    names = list(known)
-    near = difflib.get_close_matches(str(name), names, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(names))}"
 
 
 def build_method(name: object, options: Mapping[str, Any], *, where: str, field: str) -> Method:

@@ -66,6 +66,7 @@ def test_the_environment_names_the_config_for_the_workflow(parse, monkeypatch):
         (("--out", "x", "--engine.max-num-seq", "9"), "did you mean --engine.max-num-seqs?"),
         (("--out", "x", "--sampling.n", "many"), "--sampling.n"),
         (("--out", "x", "--sampling.n", "0"), "--sampling.n"),
+        (("--out", "x", "--engine.max-num-seqs", "half_a_batch"), "--engine.max-num-seqs.*half_a_batch"),
         (("--out", "x", "--config", SMOKE, "--teacher", "defualt"), "no 'teachers.defualt'"),
         (("--out", "x", "--config", SMOKE, "--variant", "no_hnt"), "no 'gear_variants.no_hnt"),
         (("--out", "x", "--config", "nowhere.yaml"), "no such file"),

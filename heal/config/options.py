@@ -5,7 +5,6 @@ The groups are in heal.config.experiment and in each method (its `Options`).
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ import pydantic
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from heal.errors import HealError
+from heal.errors import HealError, suggest
 
 T = TypeVar("T", bound=BaseModel)
 PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -105,9 +104,7 @@ def explain(cls: type[BaseModel], issue: Any, prefix: str = "") -> tuple[str, st
         key = location[-1]
         if owner is not None and key in owner.renamed_keys:
             return f"{field}: unknown key", f"renamed to {owner.renamed_keys[key]!r}"
-        known = list(owner.model_fields) if owner is not None else []
-        near = difflib.get_close_matches(key, known, n=1)
-        return f"{field}: unknown key", f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return f"{field}: unknown key", suggest(key, owner.model_fields if owner is not None else ())
     if issue["type"] == "missing":
         return f"{field}: missing", "add it (see `heal options`)"
     message = issue["msg"].removeprefix("Value error, ")

@@ -6,7 +6,6 @@ runs. Every assumption is a number with its source; `heal plan --assume KEY=VALU
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -20,7 +19,7 @@ from heal.config.data import Dataset
 from heal.config.experiment import Experiment
 from heal.config.models import Model
 from heal.data.load_problems import check_filters, passes_filters, read_file
-from heal.errors import HealError
+from heal.errors import HealError, suggest
 from heal.run_layout import TRACES
 from heal.trace_files import SAMPLES
 
@@ -128,9 +127,7 @@ def set_assumptions(
     merged = dict(assumptions)
     for key, value in values.items():
         if key not in assumptions:
-            known = [*assumptions, *other_keys]
-            near = difflib.get_close_matches(key, known, n=1)
-            fix = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            fix = suggest(key, [*assumptions, *other_keys])
             raise HealError(f"unknown assumption {key!r}", where="--assume", fix=fix)
         check_value(key, value)
         merged[key] = Assumption(value, source)

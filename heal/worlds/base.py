@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from heal.config.options import OptionGroup
+from heal.errors import HealError
 from heal.records import Row
 
 
@@ -130,10 +131,15 @@ class World(ABC):
     def build_warmup_examples(self, options: Any, prompts: Prompts, seed: int) -> list[Row]:
         """Curriculum rows (heal.training.conversations) that a model is warmed up on, of problems in no split.
 
-        options: an instance of `WarmUpOptions`.
+        options: an instance of `WarmUpOptions`. Raises HealError in a world that builds none.
         """
-        raise NotImplementedError
+        raise self.refuse_warmup()
 
     def count_warmup_examples(self, options: Any) -> int:
-        """Number of examples that `build_warmup_examples` gives at most."""
-        raise NotImplementedError
+        """Number of examples that `build_warmup_examples` gives at most. Raises HealError as that does."""
+        raise self.refuse_warmup()
+
+    def refuse_warmup(self) -> HealError:
+        """The error of a world that builds no warm-up examples."""
+        fix = "name another world in warm_up.world, or define both methods and WarmUpOptions"
+        return HealError("builds no warm-up examples", where=f"world {self.name}", fix=fix)

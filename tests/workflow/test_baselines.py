@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
+from heal import run_layout
 from heal.cli import COMMANDS
 from heal.config.run_config import read_run_config
 from tests.support.paths import ROOT
-from tests.support.snakemake import copy_repository, make_environment, plan_jobs
+from tests.support.snakemake import copy_repository, make_environment, plan_jobs, run_snakemake
 
 pytestmark = pytest.mark.workflow
 
@@ -58,13 +60,25 @@ def test_a_new_baseline_is_one_file_and_three_lines(tmp_path):
     assert "| `mine` |" in table  # of baselines/README.md
 
 
-def test_only_a_distilled_student_is_trained_with_distillation():
-    """What `heal train` and its rule read for a method; the rule waits for the teacher's model where there is any."""
+def test_only_a_distilled_student_is_trained_with_its_teacher(tmp_path):
+    """`heal train` reads a method's distillation, and its rule waits for the teacher's files where there is one."""
     run_config = read_run_config(ROOT / "config/mini_baselines.yaml")
+    students = []
     for method in ("on_policy", "rsr"):
         flags = {"method": method, "student": "tiny", "teacher": "default"}
         options = COMMANDS["train"].load().changed_options(run_config, **flags)
         assert (options["distillation"] is not None) == (method == "on_policy")
+        students.append(f"results/mini_baselines/{run_layout.STUDENT.format(**flags, teacher_seed=0, seed=0)}/loss.csv")
+    repository = copy_repository(tmp_path)
+    rules = repository / "workflow/rules/train.smk"
+    rules.write_text(re.sub(r"    message:\n.*\n", "", rules.read_text()))  # a job with a message prints no input
+    arguments = [*students, "--forceall", "--configfile", "config/mini_baselines.yaml"]
+    status, output = run_snakemake(repository, "--dry-run", *arguments)
+    assert status == 0, output
+    inputs = re.findall(r"^rule train_student:\n    input: (.*)$", output, re.MULTILINE)
+    assert len(inputs) == 2, output
+    for line in inputs:
+        assert ("heal/worlds/mini/models/teacher/" in line) == ("/on_policy/" in line), line
 
 
 def test_a_broken_baseline_is_told_before_anything_runs(tmp_path):

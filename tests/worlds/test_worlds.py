@@ -220,3 +220,11 @@ def test_show_problems_prints_problems_with_the_checker_s_verdicts(arguments, st
     command = [sys.executable, "-m", "heal", "show-problems", *arguments]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert run.returncode == status and text in run.stdout + run.stderr and "WRONG" not in run.stdout
+
+
+def test_a_world_without_warm_up_examples_says_so():
+    world = registry.get_world("mini")
+    assert world.WarmUpOptions is None
+    for call in (lambda: world.build_warmup_examples(None, None, 0), lambda: world.count_warmup_examples(None)):
+        with pytest.raises(HealError, match="world mini: builds no warm-up examples"):
+            call()

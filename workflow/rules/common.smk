@@ -239,8 +239,7 @@ def list_benchmark_problems(wildcards):
 
 
 def list_task_files():
-    paths = [path for path in (ROOT / "evals/tasks").rglob("*") if path.suffix in (".py", ".yaml")]
-    return sorted(str(path.relative_to(ROOT)) for path in paths)
+    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "evals/tasks").rglob("*.yaml"))
 
 
 def list_eval_files(folder):
