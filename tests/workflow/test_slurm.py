@@ -60,7 +60,7 @@ def cancel_one(folder, run, slurm, log):
     until = time.monotonic() + 300
     while True:
         assert run.poll() is None and time.monotonic() < until, log.read_text()[-6000:]
-        if list(shards.glob(".*0*/000000.parquet")):
+        if list(shards.glob(".0.parquet.*/000000.parquet")):
             for line in read_output(["squeue", "-h", "-t", "running", "-o", "%i %k"], slurm).splitlines():
                 job, _, comment = line.partition(" ")
                 if comment == "rule_sample_base_wildcards_default_0_0":
