@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from heal.command import Command, parse_command
 from heal.errors import HealError, exit_with_errors, suggest
+from heal.log_file import log_to_file
 
 
 @dataclass(frozen=True)
@@ -123,10 +124,16 @@ def main(arguments: Sequence[str]) -> None:
     sys.stdout.flush()
 
 
+def run_logged() -> None:
+    """The subcommand of the command line, with the log file that a workflow job has."""
+    log_to_file(os.environ)
+    main(sys.argv[1:])
+
+
 def run() -> None:
     """The console script."""
     try:
-        exit_with_errors(lambda: main(sys.argv[1:]))
+        exit_with_errors(run_logged)
     except BrokenPipeError:  # `heal plan | head`: the reader has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -21,7 +21,7 @@ rule load_problems:
     message:
         "Problems: {wildcards.split}"
     shell:
-        "heal load-problems --split {wildcards.split:q} --out {output.problems:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal load-problems --split {wildcards.split:q} --out {output.problems:q}"
 
 
 if DECONTAMINATED:
@@ -47,5 +47,5 @@ if DECONTAMINATED:
         message:
             "Problems: train, decontaminated"
         shell:
-            "heal decontaminate --problems {input.problems:q} {params.held_out:q} --report {output.report:q}"
-            " --out {output.problems:q} 2>&1 | tee {log:q}"
+            "HEAL_LOG={log:q} heal decontaminate --problems {input.problems:q} {params.held_out:q} --report {output.report:q}"
+            " --out {output.problems:q}"

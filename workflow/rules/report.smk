@@ -28,7 +28,7 @@ rule render_report:
     message:
         "Page: {wildcards.comparison}"
     shell:
-        "heal report {params.run} --out {output.html:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal report {params.run} --out {output.html:q}"
 
 
 rule render_viewer:
@@ -52,5 +52,4 @@ rule render_viewer:
     message:
         "Trace viewer of the teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}"
     shell:
-        "heal view --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed} --out {output.html:q}"
-        " 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal view --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed} --out {output.html:q}"

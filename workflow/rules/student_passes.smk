@@ -24,9 +24,9 @@ rule sample_student:
     message:
         "Student {wildcards.student}, teacher seed {wildcards.teacher_seed}: its own samples, shard {wildcards.shard} of {params.shards}"
     shell:
-        "heal sample base --student {wildcards.student} --teacher-seed {wildcards.teacher_seed}"
+        "HEAL_LOG={log:q} heal sample base --student {wildcards.student} --teacher-seed {wildcards.teacher_seed}"
         " --problems {input.problems:q} --shard {wildcards.shard}/{params.shards} --gpus {resources.gpu}"
-        " --out {output.samples:q} 2>&1 | tee {log:q}"
+        " --out {output.samples:q}"
 
 
 rule rank_samples:
@@ -53,9 +53,9 @@ rule rank_samples:
     message:
         "Student {wildcards.student}: ranks in {wildcards.teacher}'s samples, shard {wildcards.shard} of {params.shards}"
     shell:
-        "heal student-pass ranks --student {wildcards.student} --problems {input.problems:q} --samples {input.samples:q}"
+        "HEAL_LOG={log:q} heal student-pass ranks --student {wildcards.student} --problems {input.problems:q} --samples {input.samples:q}"
         " --grades {input.grades:q} --shard {wildcards.shard}/{params.shards} --gpus {resources.gpu}"
-        " --out {output.ranks:q} 2>&1 | tee {log:q}"
+        " --out {output.ranks:q}"
 
 
 rule continue_samples:
@@ -82,6 +82,6 @@ rule continue_samples:
     message:
         "Student {wildcards.student}: continuations of {wildcards.teacher}'s samples, shard {wildcards.shard} of {params.shards}"
     shell:
-        "heal student-pass continuations --student {wildcards.student} --teacher-seed {wildcards.teacher_seed}"
+        "HEAL_LOG={log:q} heal student-pass continuations --student {wildcards.student} --teacher-seed {wildcards.teacher_seed}"
         " --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
-        " --shard {wildcards.shard}/{params.shards} --gpus {resources.gpu} --out {output.continuations:q} 2>&1 | tee {log:q}"
+        " --shard {wildcards.shard}/{params.shards} --gpus {resources.gpu} --out {output.continuations:q}"

@@ -31,8 +31,7 @@ rule tabulate_comparison:
     message:
         "Table: {wildcards.comparison}"
     shell:
-        "heal tabulate-comparison --comparison {wildcards.comparison} {params.decontamination:q} --out {output.csv:q}"
-        " 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal tabulate-comparison --comparison {wildcards.comparison} {params.decontamination:q} --out {output.csv:q}"
 
 
 rule tabulate_details:
@@ -56,7 +55,7 @@ rule tabulate_details:
     message:
         "Strata, pass@k, maj@k, ranks: {wildcards.comparison}"
     shell:
-        "heal tabulate-details --comparison {wildcards.comparison} --out {params.table:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal tabulate-details --comparison {wildcards.comparison} --out {params.table:q}"
 
 
 rule tabulate_costs:
@@ -82,7 +81,7 @@ rule tabulate_costs:
     message:
         "Costs: {wildcards.comparison}"
     shell:
-        "heal tabulate-costs --comparison {wildcards.comparison} --out {output.csv:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal tabulate-costs --comparison {wildcards.comparison} --out {output.csv:q}"
 
 
 rule tabulate_exposures:
@@ -110,8 +109,8 @@ rule tabulate_exposures:
     message:
         "Exposures: {wildcards.comparison}"
     shell:
-        "heal tabulate-exposures --comparison {wildcards.comparison} --coverage {output.coverage:q}"
-        " --exposures {output.exposures:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal tabulate-exposures --comparison {wildcards.comparison} --coverage {output.coverage:q}"
+        " --exposures {output.exposures:q}"
 
 
 rule tabulate_paper:
@@ -136,7 +135,7 @@ rule tabulate_paper:
     message:
         "Table: paper and this run"
     shell:
-        "heal tabulate-paper --out {output.csv:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal tabulate-paper --out {output.csv:q}"
 
 
 rule audit_traces:
@@ -164,8 +163,8 @@ rule audit_traces:
     message:
         "Audits of the teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed} ({wildcards.comparison})"
     shell:
-        "heal audit --comparison {wildcards.comparison} --teacher {wildcards.teacher}"
-        " --teacher-seed {wildcards.teacher_seed} --out {output.audits:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal audit --comparison {wildcards.comparison} --teacher {wildcards.teacher}"
+        " --teacher-seed {wildcards.teacher_seed} --out {output.audits:q}"
 
 
 rule combine_audits:
@@ -207,7 +206,7 @@ rule combine_audits:
     message:
         "Audits of the teacher {wildcards.teacher}, all teacher seeds ({wildcards.comparison})"
     shell:
-        "heal combine-audits --teacher {wildcards.teacher} {params.audits:q} --out {output.audits:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal combine-audits --teacher {wildcards.teacher} {params.audits:q} --out {output.audits:q}"
 
 
 rule check_reference:
@@ -221,4 +220,4 @@ rule check_reference:
     message:
         "Checking {params.folders}"
     shell:
-        "heal check-reference {params.folders:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal check-reference {params.folders:q}"

@@ -25,9 +25,9 @@ rule sample_base:
     message:
         "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: base samples, shard {wildcards.shard} of {params.shards}"
     shell:
-        "heal sample base --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed}"
+        "HEAL_LOG={log:q} heal sample base --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed}"
         " --problems {input.problems:q} {params.traces:q} --shard {wildcards.shard}/{params.shards}"
-        " --gpus {resources.gpu} --out {output.samples:q} 2>&1 | tee {log:q}"
+        " --gpus {resources.gpu} --out {output.samples:q}"
 
 
 rule sample_guided:
@@ -53,9 +53,9 @@ rule sample_guided:
     message:
         "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: guided samples, shard {wildcards.shard} of {params.shards}"
     shell:
-        "heal sample guided --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed}"
+        "HEAL_LOG={log:q} heal sample guided --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed}"
         " --problems {input.problems:q} --grades {input.grades:q} --shard {wildcards.shard}/{params.shards}"
-        " --gpus {resources.gpu} --out {output.guided:q} 2>&1 | tee {log:q}"
+        " --gpus {resources.gpu} --out {output.guided:q}"
 
 
 rule sample_extra:
@@ -82,9 +82,9 @@ rule sample_extra:
     message:
         "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: extra samples ({wildcards.allocation}) at HEAL's cost"
     shell:
-        "heal sample extra --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed}"
+        "HEAL_LOG={log:q} heal sample extra --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed}"
         " --variant {wildcards.variant} --allocation {wildcards.allocation} --problems {input.problems:q}"
-        " --grades {input.grades:q} {params.match:q} --gpus {resources.gpu} --out {output.samples:q} 2>&1 | tee {log:q}"
+        " --grades {input.grades:q} {params.match:q} --gpus {resources.gpu} --out {output.samples:q}"
 
 
 rule grade_traces:
@@ -107,7 +107,7 @@ rule grade_traces:
     message:
         "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: {wildcards.grades}"
     shell:
-        "heal grade --problems {input.problems:q} --samples {input.samples:q} --out {output.grades:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal grade --problems {input.problems:q} --samples {input.samples:q} --out {output.grades:q}"
 
 
 rule merge_shards:
@@ -131,7 +131,7 @@ rule merge_shards:
     message:
         "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: {wildcards.table}, merged"
     shell:
-        "heal merge --table {params.schema} {params.parts:q} --out {output.merged:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal merge --table {params.schema} {params.parts:q} --out {output.merged:q}"
 
 
 rule check_premise:
@@ -158,5 +158,5 @@ rule check_premise:
     message:
         "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: premise"
     shell:
-        "heal premise --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
-        " --guided {input.guided:q} --repairs {input.repairs:q} {params.tests:q} --out {output.premise:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal premise --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
+        " --guided {input.guided:q} --repairs {input.repairs:q} {params.tests:q} --out {output.premise:q}"

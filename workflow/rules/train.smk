@@ -22,8 +22,8 @@ rule build_curriculum:
     message:
         "Curriculum: {wildcards.method} (teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed})"
     shell:
-        "heal build-curriculum --method {wildcards.method} --student {wildcards.student} --problems {input.problems:q}"
-        " --traces {params.traces:q} --out {output.curriculum:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal build-curriculum --method {wildcards.method} --student {wildcards.student} --problems {input.problems:q}"
+        " --traces {params.traces:q} --out {output.curriculum:q}"
 
 
 rule train_student:
@@ -56,5 +56,5 @@ rule train_student:
     message:
         "Training {wildcards.student}: {wildcards.method}, seed {wildcards.seed} (teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed})"
     shell:
-        "heal train --student {wildcards.student} --method {wildcards.method} --teacher {wildcards.teacher}"
-        " --curriculum {input.curriculum:q} --seed {params.seed} --gpus {resources.gpu} --out {params.out:q} 2>&1 | tee {log:q}"
+        "HEAL_LOG={log:q} heal train --student {wildcards.student} --method {wildcards.method} --teacher {wildcards.teacher}"
+        " --curriculum {input.curriculum:q} --seed {params.seed} --gpus {resources.gpu} --out {params.out:q}"
