@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from heal import records
+from heal.end_token import NO_OPTIONS
 from heal.errors import HealError
 from heal.method.steps import THINKING_STARTS
 from heal.records import Row
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 NOT_SUPERVISED = -100
 """The label that the loss ignores."""
 MAX_UNREADABLE_SHARE = 0.05
-"""Maximum share of texts that the student's tokenizer cannot represent; above it counts as the wrong tokenizer."""
-NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+"""Maximum share of skipped conversations, per reason; above it counts as the wrong tokenizer or template."""
 
 
 class Example(NamedTuple):
@@ -34,6 +34,22 @@ class Example(NamedTuple):
     ids: list[int]
     labels: list[int]
     """NOT_SUPERVISED on the prompt, the token itself elsewhere."""
+
+
+class Skipped(NamedTuple):
+    """A conversation that is not trained on."""
+
+    reason: Literal["unreadable", "template_altered"]
+    """`unreadable`: the tokenizer cannot represent its text. `template_altered`: the chat template changes it."""
+    problem: str
+
+
+SKIP_FIXES: Mapping[str, str] = MappingProxyType(
+    {
+        "unreadable": "look for words that the tokenizer does not know, or use another student",
+        "template_altered": "use a chat template made for training",
+    }
+)
 
 
 def read_curriculum(path: str | Path) -> list[Row]:
@@ -88,49 +104,24 @@ def find_prefix_problem(row: Row) -> str | None:
     return None
 
 
-def find_end_token(tokenizer: PreTrainedTokenizerBase, where: str, template: Mapping[str, Any] = NO_OPTIONS) -> str:
-    """The token with which the chat template closes an assistant's turn; training uses it as EOS.
-
-    Base models often declare another EOS (<|endoftext|>) than their template writes (<|im_end|>). The template's token
-    is used, since a student that never sees its EOS in training never stops. Raises HealError without a template, for a
-    template without such a token, and where it is the padding token.
-    """
-    if not tokenizer.chat_template:
-        fix = "add a chat_template.jinja to that folder, or use the instruct variant of the model"
-        raise HealError("the tokenizer has no chat template", where=where, fix=fix)
-    turn = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "1"}]
-    rendered = tokenizer.apply_chat_template(turn, tokenize=False, **template)
-    ids = tokenizer(rendered, add_special_tokens=False)["input_ids"]
-    special_ids = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | {tokenizer.eos_token_id}
-    positions = [position for position, token in enumerate(ids) if token in special_ids]
-    if not positions or tokenizer.decode(ids[positions[-1] + 1 :]).strip():
-        fix = "end the assistant's turn with the EOS token in chat_template.jinja"
-        raise HealError("the chat template closes the assistant's turn with no special token", where=where, fix=fix)
-    end = ids[positions[-1]]
-    if tokenizer.pad_token_id is None or end == tokenizer.pad_token_id:
-        problem = f"the padding token ({tokenizer.pad_token}) must exist and differ from the one that ends a turn"
-        raise HealError(problem, where=where, fix="set pad_token in tokenizer_config.json to another special token")
-    return tokenizer.convert_ids_to_tokens(end)
-
-
 def encode(
     tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], where: str, template: Mapping[str, Any] = NO_OPTIONS
-) -> list[Example | None]:
+) -> list[Example | Skipped]:
     """Conversations → token ids and labels; supervised are the assistant's tokens after the prefix, up to EOS.
 
     Prompt, prefix and completion are tokenized separately, as they are when the model generates. What the template
-    writes after EOS (a newline) is not trained on. An entry is None where the tokenizer cannot represent the text, such
-    as a slip of a teacher with another vocabulary. Raises HealError that names the example where a mask would be
-    silently wrong, and where more than MAX_UNREADABLE_SHARE of the texts cannot be represented.
+    writes after EOS (a newline) is not trained on. A conversation that the tokenizer cannot represent (a slip of a
+    teacher with another vocabulary) or that the template alters (a stray `</think>`) is skipped. Raises HealError that
+    names the example where a mask would be silently wrong, and where more than MAX_UNREADABLE_SHARE are skipped.
     """
     render = partial(tokenizer.apply_chat_template, tokenize=False, **template)
     prompts, prefixes, completions, texts = [], [], [], []
-    for row in rows:
+    altered: dict[int, str] = {}
+    for number, row in enumerate(rows):
         prompt, text = render(row["messages"][:-1], add_generation_prompt=True), render(row["messages"])
         problem = find_rendering_problem(row, prompt, text)
         if problem:
-            fix = "use a chat template made for training"
-            raise HealError(problem, where=f"{where}, example {row['id']}", fix=fix)
+            altered[number] = problem
         prefix = row.get("prefix", "")
         prompts.append(prompt)
         prefixes.append(prefix)
@@ -138,17 +129,33 @@ def encode(
         texts.append(text)
     tokenize = partial(tokenizer, add_special_tokens=False)
     tokens = [tokenize(parts)["input_ids"] for parts in (prompts, prefixes, completions)]
-    examples: list[Example | None] = []
-    for row, text, prompt_ids, prefix_ids, completion_ids in zip(rows, texts, *tokens, strict=True):
-        place = f"{where}, example {row['id']}"
+    examples: list[Example | Skipped] = []
+    for number, (text, prompt_ids, prefix_ids, completion_ids) in enumerate(zip(texts, *tokens, strict=True)):
+        if number in altered:
+            examples.append(Skipped("template_altered", altered[number]))
+            continue
         example = build_example(tokenizer, text, prompt_ids + prefix_ids, completion_ids)
+        if example is None:
+            examples.append(Skipped("unreadable", "tokenizing and decoding changes the text"))
+            continue
+        check_mask(example, tokenizer.eos_token_id, f"{where}, example {rows[number]['id']}")
         examples.append(example)
-        if example is not None:
-            check_mask(example, tokenizer.eos_token_id, place)
-        elif examples.count(None) > 1 + MAX_UNREADABLE_SHARE * len(rows) or len(rows) == 1:
-            fix = "look for words that the tokenizer does not know, or use another student"
-            raise HealError("tokenizing and decoding changes the text", where=place, fix=fix)
+    check_skipped(rows, examples, where)
     return examples
+
+
+def check_skipped(rows: Sequence[Row], examples: Sequence[Example | Skipped], where: str) -> None:
+    """Raises HealError where too many conversations are skipped for one reason, or the only one is."""
+    for reason, fix in SKIP_FIXES.items():
+        skipped = []
+        for row, example in zip(rows, examples, strict=True):
+            if isinstance(example, Skipped) and example.reason == reason:
+                skipped.append((row["id"], example.problem))
+        if skipped and (len(rows) == 1 or len(skipped) > 1 + MAX_UNREADABLE_SHARE * len(rows)):
+            example_id, problem = skipped[0]
+            if len(rows) > 1:
+                problem = f"{problem} ({len(skipped)} of {len(rows)} examples)"
+            raise HealError(problem, where=f"{where}, example {example_id}", fix=fix)
 
 
 def build_example(

@@ -12,7 +12,7 @@ import numpy as np
 from heal.errors import HealError
 from heal.method.pace import STAGES
 from heal.records import Row
-from heal.training.conversations import NOT_SUPERVISED, Example, encode
+from heal.training.conversations import NOT_SUPERVISED, Example, Skipped, encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -28,6 +28,8 @@ class TrainingSet:
     """Ids of examples longer than `max_length`."""
     unreadable: list[str]
     """Ids of examples that the student's tokenizer cannot represent."""
+    template_altered: list[str]
+    """Ids of examples that the student's chat template changes."""
 
     def build_columns(self, order: np.ndarray) -> dict[str, list[Any]]:
         """Token ids and labels per example; a column `weight` only where weights differ.
@@ -66,6 +68,7 @@ class TrainingSet:
             },
             "left_out_too_long": self.too_long,
             "left_out_unreadable": self.unreadable,
+            "left_out_template_altered": self.template_altered,
             "eos": tokenizer.eos_token,
         }
 
@@ -91,23 +94,29 @@ def select_examples(
 
     curriculum, model: names for messages.
     """
-    training_set = TrainingSet([], [], [], [])
+    training_set = TrainingSet([], [], [], [], [])
     shortest = 0
     for row, example in zip(rows, encode(tokenizer, rows, model, template_options), strict=True):
-        if example is None:
-            training_set.unreadable.append(row["id"])
+        if isinstance(example, Skipped):
+            skipped_ids = training_set.unreadable if example.reason == "unreadable" else training_set.template_altered
+            skipped_ids.append(row["id"])
         elif len(example.ids) > max_length:
             training_set.too_long.append(row["id"])
             shortest = min(shortest or len(example.ids), len(example.ids))
         else:
             training_set.rows.append(row)
             training_set.examples.append(example)
-    if training_set.unreadable:
-        count, first = len(training_set.unreadable), ", ".join(training_set.unreadable[:5])
-        message = f"{count} of {len(rows)} examples skipped: the student's tokenizer cannot represent {first}"
-        print(message, file=sys.stderr, flush=True)
+    print_skipped(training_set.unreadable, len(rows), "the student's tokenizer cannot represent")
+    print_skipped(training_set.template_altered, len(rows), "the student's chat template changes")
     if not training_set.rows:
         problem = f"every example is longer than max_length {max_length}"
         fix = f"raise train.max_length (the shortest has {shortest} tokens)"
         raise HealError(problem, where=curriculum, fix=fix)
     return training_set
+
+
+def print_skipped(skipped_ids: Sequence[str], count: int, reason: str) -> None:
+    """One line on stderr where examples are skipped. count: of all examples."""
+    if skipped_ids:
+        first = ", ".join(skipped_ids[:5])
+        print(f"{len(skipped_ids)} of {count} examples skipped: {reason} {first}", file=sys.stderr, flush=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
+from heal.end_token import find_end_token
 from heal.errors import HealError
-from heal.training.conversations import NOT_SUPERVISED, encode, find_end_token
+from heal.training.conversations import NOT_SUPERVISED, encode
+from heal.training.training_set import select_examples
 from tests.support.tiny_training import make_conversation
 
 
@@ -86,3 +89,39 @@ def test_padding_must_differ_from_eos(model: Path) -> None:
     tokenizer.pad_token = tokenizer.eos_token
     with pytest.raises(HealError, match="padding token"):
         find_end_token(tokenizer, "test")
+
+
+def make_conversations(altered: int, count: int = 100) -> list[dict]:
+    """Conversations of which the first `altered` hold what STRAY strips."""
+    rows = [make_conversation(number) for number in range(count)]
+    for row in rows[:altered]:
+        row["messages"][1]["content"] = "ZZ" + row["messages"][1]["content"]
+    return rows
+
+
+def load_stripping_tokenizer(model: Path):
+    """A template that takes "ZZ" out of the assistant's message, as thinking templates take out a stray tag."""
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    old = "{{ message['content'] }}{{ '<|end|>' }}"
+    assert old in tokenizer.chat_template
+    new = "{{ message['content'].split('ZZ')[-1] }}{{ '<|end|>' }}"
+    tokenizer.chat_template = tokenizer.chat_template.replace(old, new)
+    return tokenizer
+
+
+def test_a_trace_that_the_template_alters_is_skipped_and_counted(model: Path, capsys) -> None:
+    tokenizer, rows = load_stripping_tokenizer(model), make_conversations(altered=2)
+    names = {"curriculum": "test", "model": "test", "template_options": {}}
+    training_set = select_examples(tokenizer, rows, 1000, **names)
+    assert training_set.template_altered == ["e0", "e1"] and len(training_set.examples) == 98
+    assert "2 of 100 examples skipped: the student's chat template changes e0, e1" in capsys.readouterr().err
+    described = training_set.describe(tokenizer, np.ones(98, dtype=int))
+    assert described["left_out_template_altered"] == ["e0", "e1"] and described["left_out_unreadable"] == []
+    assert training_set.examples == encode(tokenizer, rows[2:], "test")
+
+
+def test_a_template_that_alters_many_traces_is_refused(model: Path) -> None:
+    tokenizer = load_stripping_tokenizer(model)
+    with pytest.raises(HealError, match=r"changes the assistant's message .* \(7 of 100 examples\)") as caught:
+        encode(tokenizer, make_conversations(altered=7), "test")
+    assert "example e0" in str(caught.value)
