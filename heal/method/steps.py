@@ -1,8 +1,10 @@
 """Text ↔ tokens ↔ steps: where the steps of a trace begin and end, in tokens (docs/method.md: ours).
 
-A trace is split at blank lines; runs of them count once. A token belongs to the step in which it starts; the delimiter
-belongs to the step before it. A step shorter than `min_step_tokens` joins the next one. With a thinking model only the
-text inside the thinking block is split. Cuts are made on token ids, never by re-tokenizing text.
+A trace is split at blank lines; runs of them count once. The border is the last newline of the run: indentation and
+the first word after it belong to the next step. A token belongs to the step in which it starts; where a token holds the
+border and words after it, the two steps are one, since a cut behind it would keep those words. A step shorter than
+`min_step_tokens` joins the next one. With a thinking model only the text inside the thinking block is split. Cuts are
+made on token ids, never by re-tokenizing text.
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-BLANK_LINES = re.compile(r"\n[ \t]*\n\s*")
+import numpy as np
+
+BLANK_LINES = re.compile(r"\n[ \t]*\n(?:\s*\n)?")
+BOX_TOKENS = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 THINKING_STARTS = "<think>\n"
 THINKING_ENDS = "</think>"
 OPENING_TOKENS = 8  # maximum number of tokens of "<think>" and a line end in any tokenizer
@@ -32,25 +37,28 @@ def split(pieces: Sequence[str], min_step_tokens: int = 1) -> list[Step]:
     Joined, the steps give back the text (of the thinking block, where there is one).
     """
     text = "".join(pieces)
-    end_of_thinking = text.find(THINKING_ENDS)
-    scope = len(text) if end_of_thinking < 0 else end_of_thinking
-    boundaries = [match.end() for match in BLANK_LINES.finditer(text, 0, scope)]
+    ends_T = np.cumsum(np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces)))
+    tag = text.find(THINKING_ENDS)
+    scope, count = len(text), len(pieces)
+    if tag >= 0:
+        # A token with part of the tag is in no step; an empty one (a special token) before the tag is.
+        scope = tag
+        lengths_T = np.diff(ends_T, prepend=0)
+        count = int(np.argmax(ends_T - lengths_T + np.maximum(lengths_T, 1) > tag))
     steps: list[Step] = []
-    start = 0
-    offset = 0
-    words: list[str] = []
-    for index, piece in enumerate(pieces):
-        if 0 <= end_of_thinking < offset + max(1, len(piece)):  # a token with part of the tag is in no step
-            break
-        while piece and boundaries and boundaries[0] <= offset:  # an empty piece (the end token) opens no step
-            boundaries.pop(0)
-            if words and index - start >= min_step_tokens:
-                steps.append(Step(start, index, "".join(words)))
-                start, words = index, []
-        words.append(piece)
-        offset += len(piece)
-    if words:
-        steps.append(Step(start, start + len(words), "".join(words)))
+    start, start_offset = 0, 0
+    for match in BLANK_LINES.finditer(text, 0, scope):
+        border = match.end()
+        last = int(np.searchsorted(ends_T, border))  # the token that holds the border's newline
+        end, end_offset = last + 1, int(ends_T[last])
+        while end < count and ends_T[end] == end_offset:  # an empty piece opens no step
+            end += 1
+        if end < count and end - start >= min_step_tokens and not text[border:end_offset].strip():
+            steps.append(Step(start, end, text[start_offset:end_offset]))
+            start, start_offset = end, end_offset
+    if count > start:
+        stop = int(ends_T[count - 1])
+        steps.append(Step(start, count, text[start_offset:stop]))
     return steps
 
 
@@ -73,6 +81,42 @@ def split_text(text: str) -> list[str]:
     return [part.strip() for part in BLANK_LINES.split(text) if part.strip()]
 
 
-def is_answer_statement(step: str) -> bool:
-    """Whether a step is the answer statement (it has the final answer in a box)."""
-    return "\\boxed" in step
+def is_thinking_cut_off(text: str) -> bool:
+    """Whether a text opens a thinking block and never closes it: it was cut off before its answer."""
+    return THINKING_STARTS.strip() in text and THINKING_ENDS not in text
+
+
+def find_statement(steps: Sequence[Step], text: str) -> int | None:
+    """The first step that states the final answer of the whole trace in a box, from 1; None where none does.
+
+    text: the whole trace; its last box that is not empty holds the final answer. An empty box, a box with another
+    content and a repeated instruction ("put the final answer into \\boxed{}") state nothing.
+    """
+    boxes = list_boxes(text)
+    if not boxes:
+        return None
+    for k, step in enumerate(steps, 1):
+        if boxes[-1] in list_boxes(step.text):
+            return k
+    return None
+
+
+def list_boxes(text: str) -> list[str]:
+    """Contents of the boxes that balance and are not empty, in the order in which they open.
+
+    Without white space and a final period. Linear in the text's length; escaped braces do not count.
+    """
+    open_braces: list[int | None] = []  # the content's start for a box, None for another brace
+    contents: dict[int, str] = {}
+    first = text.find("\\boxed"), text.find("\\fbox")
+    if max(first) < 0:
+        return []
+    for token in BOX_TOKENS.finditer(text, min(position for position in first if position >= 0)):
+        symbol = token.group()
+        if symbol[-1] == "{" and symbol != "\\{":
+            open_braces.append(token.end() if len(symbol) > 1 else None)
+        elif symbol == "}" and open_braces:
+            start = open_braces.pop()
+            if start is not None:
+                contents[start] = "".join(text[start : token.start()].split()).rstrip(".")
+    return [contents[start] for start in sorted(contents) if contents[start]]
