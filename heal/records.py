@@ -62,6 +62,17 @@ SCHEMAS = {
     "samples": TRACE,
     "grades": GRADE,
     "guided": TRACE | VERDICT,
+    "cuts": {
+        "source_id": text,  # the wrong trace that is cut
+        "problem_id": text,
+        "detector": text,
+        "step_entropies": values,  # nats, one per step of the source trace
+        "surges": values,  # nats, one per step of the source trace
+        "breakpoint": integer,  # k*, from 1; null where the detector finds none
+        "kept_steps": integer,  # steps of the source trace before the cut
+        "cut_certain": flag,  # whether both bounds of the entropies cut here; null where they are exact
+        "kept_ids": ids,  # tokens before the cut; at least the opening of a thinking block
+    },
     "repairs": {
         "trace_id": text,  # null where no repair was tried (see reason)
         "problem_id": text,
