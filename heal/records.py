@@ -3,7 +3,7 @@
 Every table is a parquet file with one of the schemas below. Ids are content hashes. A file is written to a temporary
 name and renamed, so a finished name never holds half a file. Finished batches of unfinished work are in a `Pieces`
 folder next to the file; a killed job resumes from them. The tokens that a command used are in its file's metadata
-(`usage`), so that costs survive a resume.
+(`usage`), so that costs survive a resume. heal.stored_rows is how the files are read and written.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heal.errors import DISK_FULL, HealError
+from heal.stored_rows import TableFile, TableWriter, explain_damage, is_readable
 
 Row = dict[str, Any]
 Usage = dict[str, int]
@@ -161,14 +164,37 @@ def get_schema(name: str) -> pa.Schema:
 
 
 def write(path: str | Path, schema: str, rows: Iterable[Row], *, usage: Mapping[str, int] | None = None) -> None:
-    """Writes the rows whole, or nothing: a temporary file in the same folder, synced, then renamed."""
-    table = pa.Table.from_pylist(list(rows), schema=get_schema(schema))
-    write_table(path, table.replace_schema_metadata({"usage": json.dumps(dict(usage or {}), sort_keys=True)}))
+    """Writes the rows whole, or nothing: a temporary file in the same folder, synced, then renamed.
+
+    The rows may be an iterator: they are written in row groups as they come.
+    """
+    with open_writer(path, schema, usage) as writer:
+        for row in rows:
+            writer.add_row(row)
+
+
+@contextmanager
+def open_writer(path: str | Path, schema: str, usage: Mapping[str, int] | None = None) -> Iterator[TableWriter]:
+    """A writer of a file that is renamed to `path` when the block ends well, else removed."""
+    metadata = {"usage": json.dumps(dict(usage or {}), sort_keys=True)}
+    with open_whole(path) as temporary, TableWriter(temporary, get_schema(schema), metadata) as writer:
+        yield writer
 
 
 def write_table(path: str | Path, table: pa.Table) -> None:
     with open_whole(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+
+
+def concatenate(parts: Iterable[str | Path], path: str | Path, schema: str) -> Usage:
+    """Joins files of one schema in their order, row group by row group; returns the tokens that all of them took."""
+    files = list(parts)
+    usage = add_usage(read_usage(file) for file in files)
+    with open_writer(path, schema, usage) as writer:
+        for file in files:
+            for table in open_rows(file, schema).iterate_tables():
+                writer.add_table(table)
+    return usage
 
 
 class open_whole:
@@ -208,47 +234,31 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def open_table(path: str | Path) -> pa.Table:
-    """Raises HealError where the file is missing, truncated or no parquet."""
-    try:
+    """A whole table. Raises HealError where the file is missing, truncated or no parquet."""
+    with explain_damage(path):
         return pq.read_table(path)
-    except FileNotFoundError:
-        raise HealError("no such file", where=str(path), fix="run the stage that makes it (snakemake does)") from None
-    except (pa.ArrowException, OSError) as error:
-        raise HealError(
-            f"not a readable parquet file ({str(error).splitlines()[0]})",
-            where=str(path),
-            fix="it was damaged after it was written: delete it and run snakemake again",
-        ) from None
+
+
+def open_rows(path: str | Path, schema: str) -> TableFile:
+    """The open file, with the schema's columns. Raises HealError where it lacks one."""
+    expected = get_schema(schema)
+    nullable = NULLABLE | {"trace_id"} if schema == "repairs" else NULLABLE
+    return TableFile(path, schema, expected, frozenset(expected.names) - nullable)
 
 
 def read(path: str | Path, schema: str) -> list[Row]:
-    """The rows, checked against the schema: HealError names file, row (from 1) and field."""
-    table = open_table(path)
-    expected = get_schema(schema)
-    for field in expected:
-        if field.name not in table.column_names:
-            raise HealError(
-                f"no column {field.name!r} (found: {', '.join(table.column_names)})",
-                where=str(path),
-                fix=f"a {schema} file has the columns {', '.join(expected.names)}",
-            )
-    try:
-        table = table.select(expected.names).cast(expected)
-    except (pa.ArrowException, ValueError) as error:
-        raise HealError(
-            f"not a {schema} table: {error}", where=str(path), fix="delete it and run snakemake again"
-        ) from None
-    rows = table.to_pylist()
-    for column in set(expected.names) - NULLABLE - ({"trace_id"} if schema == "repairs" else set()):
-        if table[column].null_count:
-            row = table[column].is_null().to_pylist().index(True) + 1
-            raise HealError(f"empty {column!r}", where=f"{path}, row {row}", fix="fill it, or remove the row")
-    return rows
+    """The rows, checked against the schema: HealError names file, row (from 1) and field.
+
+    A row's texts and lists are read on access and not kept; numbers of a list are a NumPy array. Rows are read fastest
+    in the order of the file. `row | {...}` copies none of them, `{**row}` all.
+    """
+    return open_rows(path, schema).read_rows()
 
 
 def read_usage(path: str | Path) -> Usage:
     """The tokens that it took to make this file."""
-    metadata = pq.read_schema(path).metadata or {}
+    with explain_damage(path):
+        metadata = pq.read_schema(path).metadata or {}
     return json.loads(metadata.get(b"usage", b"{}"))
 
 
@@ -290,7 +300,10 @@ def read_jsonl(path: str | Path) -> list[Row]:
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Row]) -> None:
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    """Writes one JSON object per line, whole, as the rows come."""
+    with open_whole(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
+        for row in rows:
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 class Pieces:
@@ -305,21 +318,29 @@ class Pieces:
         self.schema = schema
         self.folder = self.path.parent / f".{self.path.name}.{hash_content(fingerprint)}"
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.checked: set[int] = set()
 
     def done(self, number: int) -> bool:
-        return self.file(number).exists()
+        """Whether the batch is there and can be read; a damaged one is removed, so that it is made again."""
+        file = self.file(number)
+        if number in self.checked or not file.exists():
+            return file.exists()
+        if is_readable(file):
+            self.checked.add(number)
+            return True
+        print(f"{file}: damaged, so this batch is made again", file=sys.stderr, flush=True)
+        file.unlink()
+        return False
 
     def file(self, number: int) -> Path:
         return self.folder / f"{number:06d}.parquet"
 
-    def add(self, number: int, rows: Sequence[Row], usage: Mapping[str, int]) -> None:
+    def add(self, number: int, rows: Iterable[Row], usage: Mapping[str, int]) -> None:
         write(self.file(number), self.schema, rows, usage=usage)
 
     def finish(self, batches: int) -> Usage:
         """Returns the tokens that all batches spent."""
-        files = [self.file(number) for number in range(batches)]
-        total = add_usage(read_usage(file) for file in files)
-        write(self.path, self.schema, (row for file in files for row in read(file, self.schema)), usage=total)
+        total = concatenate([self.file(number) for number in range(batches)], self.path, self.schema)
         shutil.rmtree(self.folder)
         return total
 

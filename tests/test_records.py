@@ -41,7 +41,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path):
     script = (
         "import sys\nfrom heal import records\nfrom heal.errors import exit_with_errors\nimport errno\n"
         "def full(*a, **k): raise OSError(errno.ENOSPC, 'No space left on device', sys.argv[1])\n"
-        "records.pq.write_table = full\n"
+        "import pyarrow.parquet\npyarrow.parquet.ParquetWriter.write_table = full\n"
         f"exit_with_errors(lambda: records.write(sys.argv[1], 'problems', [{PROBLEM!r}]))"
     )
     path = tmp_path / "problems.parquet"

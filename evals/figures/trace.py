@@ -103,7 +103,7 @@ def load_tokenizer_file(model: ModelSource) -> Tokenizer:
 
 def decode_tokens(tokenizer: Tokenizer, token_ids: Sequence[int]) -> list[str]:
     """The text of each token; special tokens have none."""
-    return [tokenizer.decode([token], skip_special_tokens=True) for token in token_ids]
+    return [tokenizer.decode([token], skip_special_tokens=True) for token in map(int, token_ids)]
 
 
 def build_token_table(trace: Row, repair: Row, texts: Sequence[Sequence[str]], min_step_tokens: int) -> pd.DataFrame:
@@ -114,7 +114,7 @@ def build_token_table(trace: Row, repair: Row, texts: Sequence[Sequence[str]], m
     new_tokens = len(repair["entropies"])
     kept_tokens = len(repair["token_ids"]) - new_tokens
     repair_parts = ["kept"] * kept_tokens + ["continuation"] * new_tokens
-    repair_entropies = trace["entropies"][:kept_tokens] + repair["entropies"]
+    repair_entropies = [*trace["entropies"][:kept_tokens], *repair["entropies"]]
     rows: list[tuple] = []
     for token_texts, parts, entropies in (
         (texts[0], ["trace"] * len(texts[0]), trace["entropies"]),

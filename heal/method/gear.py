@@ -125,7 +125,7 @@ def choose_traces(rows: Sequence[Row], gear: Gear) -> list[Row]:
     """The wrong traces of one problem that are repaired, in the configured order; truncated ones only if so set."""
     candidates = []
     for row in rows:
-        if row["token_ids"] and (gear.repair_truncated or row["finish_reason"] == "stop"):
+        if len(row["token_ids"]) and (gear.repair_truncated or row["finish_reason"] == "stop"):
             candidates.append(row)
 
     def get_rank(row: Row) -> Any:

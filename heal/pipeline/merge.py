@@ -1,4 +1,4 @@
-"""Join the shards of a table into one file, in their order; the tokens they took are added up.
+"""Join the shards of a table into one file, in their order, row group by row group; the tokens they took are added up.
 
 Reads the parts; writes the whole, with the sum of the parts' token counts in its metadata.
 
@@ -31,8 +31,4 @@ class Merge(Command):
             known = ", ".join(sorted(records.SCHEMAS))
             raise HealError(f"no table {self.table!r}", where="--table", fix=f"give one of: {known}")
         with record_run(self.out, "merge", VERSION, {"options": self.describe_options()}):
-            rows = []
-            for part in self.parts:
-                rows += records.read(part, self.table)
-            usage = records.add_usage(records.read_usage(part) for part in self.parts)
-            records.write(self.out, self.table, rows, usage=usage)
+            records.concatenate(self.parts, self.out, self.table)

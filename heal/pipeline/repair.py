@@ -154,7 +154,7 @@ class Repairer:
 
     def get_kept_ids(self, cut: Cut) -> list[int]:
         """The tokens before the cut; a trace that opened a thinking block keeps at least the opening."""
-        ids = cut.trace.row["token_ids"]
+        ids = list(map(int, cut.trace.row["token_ids"]))
         return ids[: cut.kept_tokens or count_opening_tokens(decode_tokens(self.engine, ids[:OPENING_TOKENS]))]
 
     def decode_kept(self, cut: Cut) -> str:

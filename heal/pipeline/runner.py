@@ -88,7 +88,7 @@ class ModelCommand(Command):
 
 def decode_tokens(engine: Engine, token_ids: Sequence[int]) -> list[str]:
     """The text of each token; special tokens have none."""
-    return [engine.tokenizer.decode([token], skip_special_tokens=True) for token in token_ids]
+    return [engine.tokenizer.decode([token], skip_special_tokens=True) for token in map(int, token_ids)]
 
 
 def count_tokens(engine: Engine) -> Usage:

@@ -61,7 +61,7 @@ class Score(ModelCommand):
         repairs = records.read(self.repairs, "repairs")
         traces = select_traces(repairs, guided, correct, self.scoring.calibration_traces)
         for trace in traces:
-            if not trace["token_ids"]:
+            if not len(trace["token_ids"]):
                 where = f"trace {trace['trace_id']}"
                 raise HealError("the trace is empty", where=where, fix="remove it, or sample it again")
         with self.start_engine("score") as (engine, facts):
@@ -136,7 +136,7 @@ class TraceLayout:
         gold = tuple(engine.tokenizer.encode(answer, add_special_tokens=False) + closing)
         ends = [self.opening] + [self.steps[k - 1].end for k in self.points]
         branches = [Branch(len(prompt) + end, cue, gold) for end in ends]
-        return prompt + trace["token_ids"][: ends[-1]], branches
+        return [*prompt, *map(int, trace["token_ids"][: ends[-1]])], branches
 
     def build_row(self, trace: Row, nll_T: np.ndarray, answer_logprobs: Sequence[np.ndarray]) -> Row:
         """A row of the schema `scores`. answer_logprobs: of the gold answer's tokens, before any step and per point."""

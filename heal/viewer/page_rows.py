@@ -74,7 +74,7 @@ class RowBuilder:
         stream = DecodeStream(skip_special_tokens=True)
         backend = self.tokenizer.backend_tokenizer
         pieces, centinats = [], []
-        for token, entropy in zip(token_ids, entropies, strict=True):
+        for token, entropy in zip(map(int, token_ids), map(float, entropies), strict=True):
             pieces.append(stream.step(backend, token) or "")
             centinats.append(round(100 * entropy))
         return {"pieces": pieces, "centinats": centinats}
@@ -86,7 +86,7 @@ class RowBuilder:
     def build_cut(self, repair: ViewedRepair, source: Row, problem: Row) -> Row:
         """The wrong trace as the detector saw it. Raises HealError where the tokenizer is not the teacher's."""
         row, gear = repair.row, self.run.gears[repair.variant]
-        steps = self.split_steps(tuple(source["token_ids"]), gear.min_step_tokens)
+        steps = self.split_steps(tuple(map(int, source["token_ids"])), gear.min_step_tokens)
         if len(steps) != len(row["step_entropies"]):
             raise HealError(
                 f"{len(steps)} steps by this tokenizer, {len(row['step_entropies'])} in repairs/{repair.variant}",
@@ -120,7 +120,7 @@ class RowBuilder:
         if not row["trace_id"]:
             return verdicts
         kept_tokens = len(row["token_ids"]) - len(row["entropies"])
-        steps = self.split_steps(tuple(row["token_ids"]), gear.min_step_tokens)
+        steps = self.split_steps(tuple(map(int, row["token_ids"])), gear.min_step_tokens)
         entropies_T = [*source["entropies"][:kept_tokens], *row["entropies"]]
         first_wrong = self.find_first_wrong(problem, steps)
         return verdicts | {
