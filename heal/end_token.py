@@ -1,0 +1,49 @@
+"""The token that ends an assistant's turn in the chat template: engines stop there, and training uses it as EOS.
+
+Base models often declare another EOS (<|endoftext|>) than their template writes (<|im_end|>). A student that never sees
+its EOS in training never stops, and an untrained one that is not stopped there is cut off at its token limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from heal.errors import HealError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+
+
+def find_end_token_id(tokenizer: PreTrainedTokenizerBase, where: str, template: Mapping[str, Any] = NO_OPTIONS) -> int:
+    """The id of the token with which the chat template closes an assistant's turn. template: its options.
+
+    Raises HealError without a template, and for a template that closes the turn with no special token.
+    """
+    if not tokenizer.chat_template:
+        fix = "add a chat_template.jinja to that folder, or use the instruct variant of the model"
+        raise HealError("the tokenizer has no chat template", where=where, fix=fix)
+    turn = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "1"}]
+    rendered = tokenizer.apply_chat_template(turn, tokenize=False, **template)
+    ids = tokenizer(rendered, add_special_tokens=False)["input_ids"]
+    special_ids = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | {tokenizer.eos_token_id}
+    positions = [position for position, token in enumerate(ids) if token in special_ids]
+    if not positions or tokenizer.decode(ids[positions[-1] + 1 :]).strip():
+        fix = "end the assistant's turn with the EOS token in chat_template.jinja"
+        raise HealError("the chat template closes the assistant's turn with no special token", where=where, fix=fix)
+    return int(ids[positions[-1]])
+
+
+def find_end_token(tokenizer: PreTrainedTokenizerBase, where: str, template: Mapping[str, Any] = NO_OPTIONS) -> str:
+    """The token with which the chat template closes an assistant's turn; training uses it as EOS.
+
+    Raises HealError as `find_end_token_id`, and where it is the padding token or there is no padding token.
+    """
+    end = find_end_token_id(tokenizer, where, template)
+    if tokenizer.pad_token_id is None or end == tokenizer.pad_token_id:
+        problem = f"the padding token ({tokenizer.pad_token}) must exist and differ from the one that ends a turn"
+        raise HealError(problem, where=where, fix="set pad_token in tokenizer_config.json to another special token")
+    return str(tokenizer.convert_ids_to_tokens(end))
