@@ -5,6 +5,8 @@ Authors and year, arXiv number. What the paper does. Known: its settings, with t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from heal.config import experiment as config
 from heal.config.options import Count, OptionGroup
 from heal.method.base import Example, Method, Traces, build_examples
@@ -35,7 +37,7 @@ class Template(Method):
     def needs(self) -> list[TraceFile]:
         return [SAMPLES, GRADES]
 
-    def build_curriculum(self, traces: Traces) -> list[Example]:
+    def build_curriculum(self, traces: Traces) -> Iterable[Example]:
         correct = traces.read_correct()
         chosen = dict(list(correct.items())[: self.options.most_problems])
         return build_examples(chosen, 1, "sample", self.options.pace.max_per_problem)

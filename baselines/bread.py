@@ -48,8 +48,7 @@ class Bread(Method):
             CONTINUATIONS,
         ]  # continuations start from the base samples, so these are part of its cost
 
-    def build_curriculum(self, traces: Traces) -> list[Example]:
-        examples = []
+    def build_curriculum(self, traces: Traces) -> Iterable[Example]:
         limit = self.options.pace.max_per_problem
         shortest = select_shortest(traces.read(CONTINUATIONS), 0.0)
         correct = group_by_problem(row for row in shortest if row["accepted"] and row["continuation"].strip())
@@ -57,8 +56,7 @@ class Bread(Method):
             for row in take_distinct(rows, limit):
                 prefix = "" if self.options.learn_prefix else row["kept"].lstrip()
                 text = row["text"].strip()
-                examples.append(Example(problem_id, text, 1, "continued", row["trace_id"], prefix=prefix))
-        return examples
+                yield Example(problem_id, text, 1, "continued", row["trace_id"], prefix=prefix)
 
 
 def select_shortest(rows: Iterable[Row], share: float) -> list[Row]:

@@ -8,7 +8,7 @@ clusters by final answer, entropy over them, a tunable mapping, weights with a f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -51,7 +51,7 @@ class East(Method):
         files = [SAMPLES, GRADES]
         return [*files, STUDENT_SAMPLES, STUDENT_GRADES] if self.options.answers_of == "student" else files
 
-    def build_curriculum(self, traces: Traces) -> list[Example]:
+    def build_curriculum(self, traces: Traces) -> Iterable[Example]:
         graded = traces.read(STUDENT_GRADES if self.options.answers_of == "student" else GRADES)
         weights = {}
         with Grader() as grader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import chain, zip_longest
 
 from heal.method.base import Example, Traces, build_examples, take_distinct
@@ -16,7 +17,7 @@ class ExtraEasy(Heal):
     summary = "as many further traces of problems that the teacher solves, in place of repairs"
     differs = "HEAL but for the third stage"
 
-    def build_last_stage(self, traces: Traces) -> list[Example]:
+    def build_last_stage(self, traces: Traces) -> Iterable[Example]:
         limit = self.options.pace.max_per_problem
         count = 0
         for rows in self.read_repairs(traces).values():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from heal.method.base import Example, Traces, build_examples, group_by_problem, take_distinct
 from heal.method.heal import Heal
 from heal.trace_files import GUIDED
@@ -13,7 +15,7 @@ class Guided(Heal):
     summary = "the answer is given from the start, in place of repairs, at equal counts"
     differs = "a control within HEAL, not STaR itself (which is `star`): base samples and stages as HEAL's"
 
-    def build_last_stage(self, traces: Traces) -> list[Example]:
+    def build_last_stage(self, traces: Traces) -> Iterable[Example]:
         limit = self.options.pace.max_per_problem
         guided = group_by_problem(row for row in traces.read(GUIDED) if row["accepted"])
         replacements = {}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -51,14 +51,14 @@ class Limo(Method):
     def needs(self) -> list[TraceFile]:
         return [SAMPLES, GRADES]
 
-    def build_curriculum(self, traces: Traces) -> list[Example]:
+    def build_curriculum(self, traces: Traces) -> Iterable[Example]:
         correct = traces.read_correct()
         rates = compute_pass_rates(traces.read(GRADES))
         rows = []
         for problem_rows in correct.values():
             rows += take_distinct(problem_rows, len(problem_rows))
         scores = {}
-        for row, score in zip(rows, score_form([row["text"] for row in rows]), strict=True):
+        for row, score in zip(rows, score_form(row["text"] for row in rows), strict=True):
             scores[row["trace_id"]] = score
         best: dict[str, Row] = {}
         for row in rows:
@@ -71,17 +71,20 @@ class Limo(Method):
 
         count = min(self.options.most_problems, math.ceil(self.options.share * len(best)))
         chosen = sorted(best.values(), key=rank)[:count]
-        return [Example(row["problem_id"], row["text"].strip(), 1, "sample", row["trace_id"]) for row in chosen]
+        return (Example(row["problem_id"], row["text"].strip(), 1, "sample", row["trace_id"]) for row in chosen)
 
 
-def score_form(texts: Sequence[str]) -> np.ndarray:
-    """How well-formed each text is, from 0 to 1, relative to the others."""
-    lengths = np.array([len(WORDS.findall(text)) for text in texts], dtype=float)  # words
+def score_form(texts: Iterable[str]) -> np.ndarray:
+    """How well-formed each text is, from 0 to 1, relative to the others. Reads one text at a time."""
+    rows = []
+    for text in texts:
+        found = [len(pattern.findall(text)) for _, pattern in COUNTED]
+        rows.append([len(WORDS.findall(text)), *found])
+    lengths, *columns = np.array(rows, dtype=float).reshape(len(rows), 1 + len(COUNTED)).T  # lengths in words
     parts = [(LENGTH, lengths)]
-    for weight, pattern in COUNTED:
-        counts = np.array([len(pattern.findall(text)) for text in texts])
+    for (weight, _), counts in zip(COUNTED, columns, strict=True):
         parts.append((weight, counts / np.maximum(lengths, 1)))
-    total = np.zeros(len(texts))
+    total = np.zeros(len(rows))
     for weight, values in parts:
         total = total + weight * values / max(values.max(initial=0), 1e-12)
     return total

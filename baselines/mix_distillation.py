@@ -9,6 +9,7 @@ a reasoning model, short ones from an instruct model, of the same problems.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from heal.config import experiment as config
 from heal.config.options import OptionGroup, Share
@@ -42,7 +43,7 @@ class MixDistillation(Method):
     def needs(self) -> list[TraceFile]:
         return [SAMPLES, GRADES]
 
-    def build_curriculum(self, traces: Traces) -> list[Example]:
+    def build_curriculum(self, traces: Traces) -> Iterable[Example]:
         limit, taken, mixed = self.options.pace.max_per_problem, 0, {}
         for problem, rows in traces.read_correct().items():
             by_length = sorted(take_distinct(rows, len(rows)), key=lambda row: len(row["token_ids"]))

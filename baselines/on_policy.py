@@ -8,6 +8,7 @@ Jensen-Shannon divergence with β, no gradient through the sampling. Teacher and
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import Field
@@ -59,5 +60,5 @@ class OnPolicy(Method):
             max_new_tokens=self.options.sampling.max_new_tokens,
         )
 
-    def build_curriculum(self, traces: Traces) -> list[Example]:
+    def build_curriculum(self, traces: Traces) -> Iterable[Example]:
         return build_examples(traces.read_correct(), 1, "sample", self.options.pace.max_per_problem)

@@ -8,6 +8,9 @@ and continuation.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
+
 from baselines.bread import select_shortest
 from heal.config import experiment as config
 from heal.config.options import OptionGroup, Share
@@ -41,7 +44,7 @@ class PAlign(Method):
     def needs(self) -> list[TraceFile]:
         return [SAMPLES, GRADES, CONTINUATIONS]
 
-    def build_curriculum(self, traces: Traces) -> list[Example]:
+    def build_curriculum(self, traces: Traces) -> Iterable[Example]:
         limit = self.options.pace.max_per_problem
         shortest = select_shortest(traces.read(CONTINUATIONS), self.options.sufficient)
         aligned = group_by_problem(row for row in shortest if row["accepted"])
@@ -49,4 +52,4 @@ class PAlign(Method):
         for problem_id, rows in traces.read_correct().items():
             if problem_id not in aligned:
                 whole[problem_id] = rows[:1]
-        return build_examples(aligned, 1, "continued", limit) + build_examples(whole, 1, "sample", limit)
+        return chain(build_examples(aligned, 1, "continued", limit), build_examples(whole, 1, "sample", limit))

@@ -7,6 +7,7 @@ with p from the student's own samples.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import Field
@@ -43,7 +44,7 @@ class Paced(Method):
     def needs(self) -> list[TraceFile]:
         return [SAMPLES, GRADES, STUDENT_SAMPLES, STUDENT_GRADES]
 
-    def build_curriculum(self, traces: Traces) -> list[Example]:
+    def build_curriculum(self, traces: Traces) -> Iterable[Example]:
         grades = traces.read(STUDENT_GRADES)
         samples = len(grades) / max(len(traces.problems), 1)
         weights = {}

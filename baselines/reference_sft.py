@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from heal.config.options import OptionGroup
@@ -26,7 +27,7 @@ class ReferenceSft(Method):
     def needs(self) -> list[TraceFile]:
         return []
 
-    def build_curriculum(self, traces: Traces) -> list[Example]:
+    def build_curriculum(self, traces: Traces) -> Iterable[Example]:
         examples = []
         for row, problem in enumerate(traces.problems, 1):
             if problem["solution"]:

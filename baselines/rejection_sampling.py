@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from heal.config import experiment as config
 from heal.config.options import OptionGroup
 from heal.method.base import Example, Method, Traces, build_examples
@@ -28,5 +30,5 @@ class RejectionSampling(Method):
     def needs(self) -> list[TraceFile]:
         return [SAMPLES, GRADES]
 
-    def build_curriculum(self, traces: Traces) -> list[Example]:
+    def build_curriculum(self, traces: Traces) -> Iterable[Example]:
         return build_examples(traces.read_correct(), 1, "sample", self.options.pace.max_per_problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from heal.config import experiment as config
@@ -39,7 +40,7 @@ class RsMatched(Method):
         wildcards = {"allocation": self.options.allocation, "variant": self.variant}
         return [SAMPLES, GRADES, EXTRA_SAMPLES.of(**wildcards), EXTRA_GRADES.of(**wildcards)]
 
-    def build_curriculum(self, traces: Traces) -> list[Example]:
+    def build_curriculum(self, traces: Traces) -> Iterable[Example]:
         _, _, extra_samples, extra_grades = self.needs()
         base, extra = traces.read_correct(), traces.read_correct(extra_samples, extra_grades)
         correct = {}

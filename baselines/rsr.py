@@ -7,6 +7,8 @@ clipped at 100, over the sum of their negative log-likelihoods; lower is better.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from heal.config import experiment as config
@@ -41,7 +43,7 @@ class Rsr(Method):
     def needs(self) -> list[TraceFile]:
         return [SAMPLES, GRADES, RANKS]
 
-    def build_curriculum(self, traces: Traces) -> list[Example]:
+    def build_curriculum(self, traces: Traces) -> Iterable[Example]:
         ratios = {}
         for row in traces.read(RANKS):
             ratios[row["trace_id"]] = compute_ratio(row, self.options.rank_clip)

@@ -8,7 +8,7 @@ diversity (a domain drawn uniformly, then a problem in it, the longer its trace 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class S1(Method):
     def needs(self) -> list[TraceFile]:
         return [SAMPLES, GRADES, STUDENT_SAMPLES, STUDENT_GRADES]
 
-    def build_curriculum(self, traces: Traces) -> list[Example]:
+    def build_curriculum(self, traces: Traces) -> Iterable[Example]:
         rates = compute_pass_rates(traces.read(STUDENT_GRADES))
         longest: list[Row] = []
         for problem_id, rows in traces.read_correct().items():
@@ -52,7 +52,7 @@ class S1(Method):
         texts = [questions[row["problem_id"]] for row in longest]
         domains = cluster_questions(texts, self.options.domains, traces.seed)
         chosen = draw_spread(longest, domains, self.options.most_problems, traces.seed)
-        return [Example(row["problem_id"], row["text"].strip(), 1, "sample", row["trace_id"]) for row in chosen]
+        return (Example(row["problem_id"], row["text"].strip(), 1, "sample", row["trace_id"]) for row in chosen)
 
 
 def cluster_questions(questions: Sequence[str], limit: int, seed: int) -> np.ndarray:

@@ -8,6 +8,8 @@ the base model trained anew each round, 40 steps in the first and 20 % more in e
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from heal.config import experiment as config
 from heal.config.options import OptionGroup
 from heal.method.base import Example, Method, Traces, build_examples, group_by_problem
@@ -39,12 +41,11 @@ class Star(Method):
     def needs(self) -> list[TraceFile]:
         return [SAMPLES, GRADES, GUIDED]
 
-    def build_curriculum(self, traces: Traces) -> list[Example]:
+    def build_curriculum(self, traces: Traces) -> Iterable[Example]:
         limit = self.options.pace.max_per_problem
         correct = traces.read_correct()
-        examples = build_examples(correct, 1, "sample", limit)
+        yield from build_examples(correct, 1, "sample", limit)
         if self.options.rationalize:
             accepted = group_by_problem(row for row in traces.read(GUIDED) if row["accepted"])
             unsolved = {problem: rows for problem, rows in accepted.items() if problem not in correct}
-            examples += build_examples(unsolved, 1, "guided", limit)
-        return examples
+            yield from build_examples(unsolved, 1, "guided", limit)

@@ -18,7 +18,7 @@ from tests.support.trace_folder import EXPERIMENT, FURTHER, METHODS, STUDENT, ma
 def test_every_method_found_gives_a_trainable_curriculum(name, trace_folder):
     questions = {problem["problem_id"]: problem["question"] for problem in make_problems()}
     examples = make_examples(name, trace_folder)
-    curriculum.check_examples(examples, questions, name)
+    assert list(curriculum.check_examples(examples, questions, name)) == examples
     rows = [curriculum.build_row(example, questions[example.problem_id]) for example in examples]
     assert rows and {row["stage"] for row in rows} <= {1, 2, 3}
     assert all(row["messages"][1]["content"].strip() for row in rows)
@@ -65,7 +65,7 @@ def test_the_template_is_a_method(tmp_path, trace_folder):
     (tmp_path / "mine.py").write_text(TEMPLATE)
     method = registry.discover_methods(tmp_path)["template"]
     template = method(method.Options())
-    assert template.build_curriculum(Traces(trace_folder, trace_folder / "train.parquet", template.needs(), 0))
+    assert list(template.build_curriculum(Traces(trace_folder, trace_folder / "train.parquet", template.needs(), 0)))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_the_template_is_a_method(tmp_path, trace_folder):
     [
         ("None", "returns None, no list of examples"),
         ("[]", "no training example"),
-        ("[1]", "no list of examples"),
+        ("[1]", "returns 1 in its list of examples"),
         ('[Example("p0", "x", 1, "sample", "i", -1.0)]', "example 1: weight -1.0"),
         ('[Example("p0", "x", 1, "sample", "i", float("nan"))]', "example 1: weight nan"),
         ('[Example("p0", "x", 1, "sample", "i", 0.0)]', "every weight is 0"),
@@ -87,9 +87,8 @@ def test_what_a_baseline_returns_wrongly_is_told_with_its_file(tmp_path, trace_f
     method = registry.discover_methods(tmp_path)["template"]
     baseline = method(method.Options())
     with pytest.raises(HealError) as refused:
-        curriculum.build_rows(
-            baseline, Traces(trace_folder, trace_folder / "train.parquet", baseline.needs(), 0, STUDENT)
-        )
+        traces = Traces(trace_folder, trace_folder / "train.parquet", baseline.needs(), 0, STUDENT)
+        list(curriculum.build_rows(baseline, traces))
     assert message in str(refused.value) and "mine.py" in str(refused.value)
 
 

@@ -8,7 +8,7 @@ defines another; heal.registry finds them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -110,8 +110,11 @@ class Method(ABC):
         """The trace files (heal.trace_files) that `build_curriculum` reads; only {student} stays open in a path."""
 
     @abstractmethod
-    def build_curriculum(self, traces: Traces) -> list[Example]:
-        """The training examples with their stages. An empty list is refused before training starts."""
+    def build_curriculum(self, traces: Traces) -> Iterable[Example]:
+        """The training examples with their stages, as a list or one after the other.
+
+        None at all is refused before training starts.
+        """
 
     @property
     def variant(self) -> str | None:
@@ -174,13 +177,11 @@ def build_examples(
     origin: str,
     limit: int,
     weights: Mapping[str, float] = MappingProxyType({}),
-) -> list[Example]:
+) -> Iterator[Example]:
     """Up to `limit` distinct traces per problem as examples of a stage; weights: by problem, 1 where there is none."""
-    examples = []
     for problem_id, rows in groups.items():
         for row in take_distinct(rows, limit):
             text = row["text"].strip()
             if text:
                 weight = weights.get(problem_id, 1.0)
-                examples.append(Example(problem_id, text, stage, origin, row["trace_id"], weight))
-    return examples
+                yield Example(problem_id, text, stage, origin, row["trace_id"], weight)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from heal.config.experiment import Pace, Pure
 from heal.config.options import Name, OptionGroup
 from heal.method import pure
@@ -49,19 +51,17 @@ class Heal(Method):
         files = [SAMPLES, GRADES, GUIDED, REPAIRS.of(variant=self.variant)]
         return [*files, SCORES.of(variant=self.variant)] if self.options.pure.enabled else files
 
-    def build_curriculum(self, traces: Traces) -> list[Example]:
+    def build_curriculum(self, traces: Traces) -> Iterator[Example]:
         limit = self.options.pace.max_per_problem
-        examples: list[Example] = []
         for stage in sorted(self.options.stages):
             if stage == 1:
-                examples += build_examples(traces.read_correct(), 1, "sample", limit)
+                yield from build_examples(traces.read_correct(), 1, "sample", limit)
             elif stage == 2:
-                examples += build_examples(self.read_guided(traces), 2, "guided", limit)
+                yield from build_examples(self.read_guided(traces), 2, "guided", limit)
             else:
-                examples += self.build_last_stage(traces)
-        return examples
+                yield from self.build_last_stage(traces)
 
-    def build_last_stage(self, traces: Traces) -> list[Example]:
+    def build_last_stage(self, traces: Traces) -> Iterable[Example]:
         """Stage III."""
         return build_examples(self.read_repairs(traces), 3, "repair", self.options.pace.max_per_problem)
 

@@ -9,7 +9,7 @@ Reads the problems and the trace files that the method needs; writes curriculum.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,26 +56,34 @@ def is_valid(problem: Row, text: str) -> bool:
     return worlds.find_first_wrong_step(problem, split_text(text)) is None
 
 
-def build_rows(method: Method, traces: Traces) -> list[Row]:
+def build_rows(method: Method, traces: Traces) -> Iterator[Row]:
     """The curriculum's rows. Raises HealError where the method returns nothing, or what cannot be trained on."""
-    examples = method.build_curriculum(traces)
     where = f"{locate_file(method)}, method {method.name}"
     questions = {problem["problem_id"]: problem["question"] for problem in traces.problems}
-    check_examples(examples, questions, where)
-    return [build_row(example, questions[example.problem_id]) for example in examples]
+    for example in check_examples(method.build_curriculum(traces), questions, where):
+        yield build_row(example, questions[example.problem_id])
 
 
-def check_examples(examples: Any, questions: dict[str, str], where: str) -> None:
-    """Raises HealError for what is no list of examples, an empty list, and an example that cannot be trained on."""
-    if not isinstance(examples, Sequence) or not all(isinstance(example, Example) for example in examples):
-        fix = "return a list of heal.method.base.Example from build_curriculum()"
+def check_examples(examples: Any, questions: dict[str, str], where: str) -> Iterator[Example]:
+    """Each example in its turn, so that one text at a time is in memory.
+
+    Raises HealError for what holds no examples, none at all, and an example that cannot be trained on.
+    """
+    fix = "return a list of heal.method.base.Example from build_curriculum(), or yield them"
+    if not isinstance(examples, Iterable):
         raise HealError(f"the method returns {examples!r:.60}, no list of examples", where=where, fix=fix)
-    if not examples:
+    count, has_weight = 0, False
+    for example in examples:
+        count += 1
+        if not isinstance(example, Example):
+            raise HealError(f"the method returns {example!r:.60} in its list of examples", where=where, fix=fix)
+        check_example(example, questions, f"{where}, example {count}")
+        has_weight = has_weight or example.weight > 0
+        yield example
+    if not count:
         fix = "look at grades.parquet: has the teacher solved anything? loosen the filter, or raise limit"
         raise HealError("the method leaves no training example", where=where, fix=fix)
-    for number, example in enumerate(examples, 1):
-        check_example(example, questions, f"{where}, example {number}")
-    if not any(example.weight for example in examples):
+    if not has_weight:
         raise HealError("every weight is 0", where=where, fix="give at least one example a weight above 0")
 
 

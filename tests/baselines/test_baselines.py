@@ -174,7 +174,7 @@ def test_training_on_references_refuses_a_problem_without_one_or_leaves_it_out(t
         registry.discover_methods()["reference_sft"],
     )
     with pytest.raises(HealError, match="no worked solution") as refused:
-        oracle(oracle.Options()).build_curriculum(traces)
+        list(oracle(oracle.Options()).build_curriculum(traces))
     assert "row 4" in str(refused.value)
-    examples = oracle(oracle.Options(missing="leave_out")).build_curriculum(traces)
+    examples = list(oracle(oracle.Options(missing="leave_out")).build_curriculum(traces))
     assert [e.problem_id for e in examples] == [p["problem_id"] for p in problems if p["solution"]]

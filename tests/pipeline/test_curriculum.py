@@ -17,9 +17,9 @@ QUESTIONS = {problem["problem_id"]: problem["question"] for problem in make_prob
 )
 def test_what_cannot_be_trained_on_is_refused(example):
     with pytest.raises(HealError, match="example 1"):
-        check_examples([example], QUESTIONS, "method m")
+        list(check_examples([example], QUESTIONS, "method m"))
     with pytest.raises(HealError, match="no training example"):
-        check_examples([], QUESTIONS, "method m")
+        list(check_examples([], QUESTIONS, "method m"))
 
 
 def test_the_prefix_holds_the_opening_of_a_thinking_block():

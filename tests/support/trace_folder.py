@@ -125,4 +125,4 @@ def make_continuations(source, first=2):
 
 def make_examples(name, folder):
     method = METHODS[name]
-    return method.build_curriculum(Traces(folder, folder / "train.parquet", method.needs(), 0, STUDENT, is_valid))
+    return list(method.build_curriculum(Traces(folder, folder / "train.parquet", method.needs(), 0, STUDENT, is_valid)))
