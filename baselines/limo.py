@@ -78,8 +78,8 @@ def score_form(texts: Iterable[str]) -> np.ndarray:
     """How well-formed each text is, from 0 to 1, relative to the others. Reads one text at a time."""
     rows = []
     for text in texts:
-        found = [len(pattern.findall(text)) for _, pattern in COUNTED]
-        rows.append([len(WORDS.findall(text)), *found])
+        occurrences = [len(pattern.findall(text)) for _, pattern in COUNTED]
+        rows.append([len(WORDS.findall(text)), *occurrences])
     lengths, *columns = np.array(rows, dtype=float).reshape(len(rows), 1 + len(COUNTED)).T  # lengths in words
     parts = [(LENGTH, lengths)]
     for (weight, _), counts in zip(COUNTED, columns, strict=True):

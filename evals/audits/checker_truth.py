@@ -6,12 +6,11 @@ Reads nothing, writes nothing; the audits and the figures import it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 
 from heal.method.steps import split_text
-from heal.records import Row
+from heal.records import Row, hash_content
 from heal.worlds import registry as worlds
 from heal.worlds.error_origin import ErrorOrigin, classify_error
 
@@ -27,11 +26,14 @@ class Truth:
             worlds.check_steps(row, [])
             self.problems[row["problem_id"]] = row
             self.knows_withheld = self.knows_withheld and worlds.find_withheld_steps(row) is not None
-        self.find_first_wrong = cache(self._find_first_wrong)
+        self.first_wrong: dict[tuple[str, str], int | None] = {}
 
-    def _find_first_wrong(self, problem_id: str, text: str) -> int | None:
-        """The first step of a trace that is not valid, from 1; None where every step is."""
-        return worlds.find_first_wrong_step(self.problems[problem_id], split_text(text))
+    def find_first_wrong(self, problem_id: str, text: str) -> int | None:
+        """The first step of a trace that is not valid, from 1; None where every step is. A text is checked once."""
+        key = problem_id, hash_content(text)
+        if key not in self.first_wrong:
+            self.first_wrong[key] = worlds.find_first_wrong_step(self.problems[problem_id], split_text(text))
+        return self.first_wrong[key]
 
     def check_steps(self, problem_id: str, text: str) -> np.ndarray:
         """Whether each step of a trace is valid, shape [steps]."""

@@ -19,6 +19,7 @@ correct.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -149,7 +150,8 @@ def count_pass_rates(grades: Sequence[Row]) -> list[dict[str, int]]:
 
 
 def count_distinct_texts(rows: Iterable[Row]) -> int:
-    return len({(row["problem_id"], row["text"]) for row in rows})
+    """Different texts per problem; only their hashes are kept."""
+    return len({(row["problem_id"], hashlib.sha256(row["text"].encode()).digest()) for row in rows})
 
 
 def compute_rate(successes: int, tokens: float) -> float | None:
@@ -187,15 +189,16 @@ def measure_resampling(
     selected = set(select_treated_problems(first_grades, gear.max_pass_rate, 1.0)[0])
     measured = [row for row in second if row["problem_id"] in selected]
     correct = [row for row in measured if grade_by_id[row["trace_id"]]["correct"]]
+    distinct = count_distinct_texts(correct)
     tokens = prompt_tokens * len(selected)
     for row in measured:
         tokens += len(row["token_ids"])
     return {
         "problems": len(selected),
-        "correct": count_distinct_texts(correct),
+        "correct": distinct,
         "share": len(correct) / len(measured) if measured else None,
         "tokens": round(tokens),
-        "per_1000_tokens": compute_rate(count_distinct_texts(correct), tokens),
+        "per_1000_tokens": compute_rate(distinct, tokens),
     }
 
 
@@ -208,18 +211,20 @@ def measure_hinted(rows: Sequence[Row], usage: Usage, treated: set[str]) -> dict
     accepted = [row for row in traces if row["accepted"]]
     problems = {row["problem_id"] for row in rows}
     share = len({row["problem_id"] for row in traces}) / len(problems) if problems else 0.0
-    overhead = usage.get("prefill", 0) + usage.get("generated", 0)
+    own_tokens, treated_tokens = 0, 0
     for row in rows:
-        overhead -= len(row["entropies"])
-    tokens = overhead * share
-    for row in traces:
-        tokens += len(row["entropies"])
+        length = len(row["entropies"])
+        own_tokens += length
+        treated_tokens += length if row["problem_id"] in treated else 0
+    overhead = usage.get("prefill", 0) + usage.get("generated", 0) - own_tokens
+    tokens = overhead * share + treated_tokens
+    distinct = count_distinct_texts(accepted)
     solved = {row["problem_id"] for row in accepted}
     return {
-        "accepted": count_distinct_texts(accepted),
+        "accepted": distinct,
         "share": compute_share(row["accepted"] for row in traces if row["trace_id"] is not None),
         "tokens": round(tokens),
-        "per_1000_tokens": compute_rate(count_distinct_texts(accepted), tokens),
+        "per_1000_tokens": compute_rate(distinct, tokens),
         "problems": len(solved),
         "share_of_treated": len(solved) / len(treated) if treated else None,
     }
