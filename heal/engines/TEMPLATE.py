@@ -7,8 +7,10 @@ Checklist:
 3. A completion depends on its prompt and seed only, never on the other requests of the call.
 4. Log-probs and entropies come from the raw logits: temperature 1, before top-p. An engine that sees only the likeliest
    tokens returns bounds (heal.method.entropy.bound_entropies).
-5. `settings` is JSON-able and names everything that changes the output; it is part of what decides a rerun.
-6. Test it against the reference engine as tests/engines/test_vllm.py does.
+5. Generation stops at `end_token_id`, the end of a turn in the chat template, and at every EOS of the model.
+   `max_positions` limits prompt and completion together; `generate` and `score` take whatever is within it.
+6. `settings` is JSON-able and names everything that changes the output; it is part of what decides a rerun.
+7. Test it against the reference engine as tests/engines/test_vllm.py does.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from heal.end_token import find_end_token_id
 from heal.engines.base import Completion, Engine, Request, Sampling, Score, hash_template, load_tokenizer
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ class TemplateEngine(Engine):
     def __init__(self, model: str, revision: str | None = None) -> None:
         tokenizer = load_tokenizer(model, revision)
         settings: dict[str, Any] = {"engine": self.name, "model": model, "template_sha256": hash_template(tokenizer)}
-        super().__init__(tokenizer, settings)
+        super().__init__(tokenizer, settings, find_end_token_id(tokenizer, model))
 
     @classmethod
     def from_options(cls, model: ModelSource, options: EngineOptions, gpus: int) -> TemplateEngine:

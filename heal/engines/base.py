@@ -133,6 +133,10 @@ class Engine(ABC):
 
     tokenizer: Any
     settings: dict[str, Any]
+    end_token_id: int
+    """The token that ends a turn in the chat template: every `generate` stops at it, whatever the model calls EOS."""
+    max_positions: int | None = None
+    """Maximum tokens of a sequence that is sampled or scored, prompt included; None without a limit."""
     template_options: Mapping[str, Any] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
 
@@ -152,6 +156,12 @@ class Engine(ABC):
             turn, add_generation_prompt=True, tokenize=True, return_dict=False, **self.template_options
         )
         return (*map(int, ids), *map(int, prefix_ids))
+
+    def count_room(self, prompt_ids: Sequence[int]) -> int | None:
+        """Number of tokens that may follow the prompt, generated or scored, 0 or more; None without a limit."""
+        if self.max_positions is None:
+            return None
+        return max(0, self.max_positions - len(prompt_ids))
 
     @abstractmethod
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
@@ -226,6 +236,15 @@ def check_sequence(what: str, ids: Sequence[int], new_tokens: int, max_positions
             where=what,
             fix="these tokens come from another tokenizer; make them with the tokenizer of this model",
         )
+
+
+def collect_end_ids(*sources: int | Sequence[int] | None) -> list[int]:
+    """All end tokens, ascending: of the chat template, of the generation config and of the tokenizer."""
+    ids: set[int] = set()
+    for source in sources:
+        if source is not None:
+            ids.update([int(source)] if isinstance(source, int) else map(int, source))
+    return sorted(ids)
 
 
 def load_tokenizer(model: str, revision: str | None = None) -> Any:

@@ -37,7 +37,7 @@ class BatchedModel:
     model: Any
     path: str
     device: torch.device
-    eos_ids: tuple[int, ...]
+    end_ids: tuple[int, ...]
     max_positions: int | None
 
     @torch.inference_mode()
@@ -62,7 +62,7 @@ class BatchedModel:
         output = DecodedRows(len(prompts), longest, device)
         live = torch.arange(len(prompts), device=device)  # the row that each line of the batch belongs to
         last = torch.tensor(limits, device=device) - 1
-        eos = torch.tensor(self.eos_ids, dtype=torch.int64, device=device)
+        eos = torch.tensor(self.end_ids, dtype=torch.int64, device=device)
         streams = list(map(make_stream, seeds))
         uniforms = torch.empty(0)
         check_every = 1 if device.type == "cpu" else 8  # asking a GPU how many rows are live makes it wait
@@ -110,7 +110,7 @@ class BatchedModel:
             ids = tokens[row].numpy()[:length].copy()
             entropies_T = entropies[row].numpy()[:length].copy()
             self.check_finite(entropies_T)
-            reason: Literal["stop", "length"] = "stop" if int(ids[-1]) in self.eos_ids else "length"
+            reason: Literal["stop", "length"] = "stop" if int(ids[-1]) in self.end_ids else "length"
             completions.append(Completion(ids, logprobs[row].numpy()[:length].copy(), entropies_T, reason))
         return completions
 
@@ -288,17 +288,6 @@ def find_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise HealError(f'there is no device "{name}"', fix='use "auto" or "cpu", or check CUDA_VISIBLE_DEVICES')
     return device
-
-
-def collect_eos_ids(*sources: int | list[int] | None) -> tuple[int, ...]:
-    """All end tokens that the generation config and the tokenizer name, ascending."""
-    ids: set[int] = set()
-    for source in sources:
-        if source is not None:
-            ids.update(map(int, source if isinstance(source, list) else [source]))
-    if not ids:
-        log.warning("neither the model nor its tokenizer names an end token: every sample runs to its limit")
-    return tuple(sorted(ids))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heal.end_token import find_end_token_id
 from heal.engines.base import (
     Completion,
     Engine,
@@ -66,10 +67,11 @@ class EndpointEngine(Engine):
         self.base_url = endpoint.base_url
         self.model_name = endpoint.model_name or model
         self.top = top_logprobs
-        self.max_positions = max_length
         self.vocabulary = len(tokenizer)
-        server = self.find_server()
+        server, longest = self.find_server()
         self.is_vllm = server == "vllm"
+        limits = [limit for limit in (max_length, longest) if limit]
+        end_token_id = find_end_token_id(tokenizer, model, template_options or {})
         settings = {
             "engine": self.name,
             "model": model,
@@ -82,8 +84,11 @@ class EndpointEngine(Engine):
             "entropy": "lower bound",
             "template_sha256": hash_template(tokenizer),
             "template_options": dict(template_options or {}),
+            "end_token_id": end_token_id,
         }
-        super().__init__(tokenizer, settings, dict(template_options or {}))
+        # A server generates a token behind what it scores: one position less, so that what was sampled can be scored.
+        max_positions = min(limits) - 1 if limits else None
+        super().__init__(tokenizer, settings, end_token_id, max_positions, dict(template_options or {}))
 
     @classmethod
     def from_options(cls, model: ModelSource, options: EngineOptions, gpus: int) -> EndpointEngine:
@@ -113,8 +118,13 @@ class EndpointEngine(Engine):
                         "logprobs": self.top,
                     }
                 )
+        # The server stops at its model's EOS, which need not be what the chat template ends a turn with.
+        if self.is_vllm:
+            extra = VLLM_EXTRAS | {"stop_token_ids": [self.end_token_id]}
+        else:
+            extra = {"stop": [self.tokenizer.convert_ids_to_tokens(self.end_token_id)]}
         completions = []
-        for answer in self.call_all(calls, VLLM_EXTRAS if self.is_vllm else {}):
+        for answer in self.call_all(calls, extra):
             completion = self.read_completion(answer.choices[0])
             completions.append(completion)
             self.usage.generated_tokens += len(completion.token_ids)
@@ -127,7 +137,7 @@ class EndpointEngine(Engine):
             raise HealError("the endpoint gives no log-probs of a prompt", where=self.base_url, fix=fix)
         calls = []
         for number, (context, new) in enumerate(sequences):
-            check_sequence(f"sequence {number}", context, len(new) + 1, self.max_positions, self.vocabulary)
+            check_sequence(f"sequence {number}", context, len(new), self.max_positions, self.vocabulary)
             calls.append({"prompt": [*map(int, context), *map(int, new)], "max_tokens": 1, "temperature": 0.0})
         answers = self.call_all(calls, {"prompt_logprobs": self.top})
         scores = []
@@ -162,7 +172,7 @@ class EndpointEngine(Engine):
         """
         ids = self.tokenizer.encode(choice.text, add_special_tokens=False)
         if choice.finish_reason == "stop" and len(ids) == count - 1:
-            ids.append(self.tokenizer.eos_token_id)
+            ids.append(self.end_token_id)
         if len(ids) != count:
             problem = f"{count} log-probs, but the text has {len(ids)} tokens by this tokenizer"
             fix = "give the teacher's own tokenizer as its path, or serve it with vLLM, which returns token ids"
@@ -177,15 +187,18 @@ class EndpointEngine(Engine):
             bounds[number] = bound_entropies(likeliest, self.vocabulary)
         return bounds[:, 0], bounds[:, 1]
 
-    def find_server(self) -> str:
-        """Who serves the model, by the endpoint's own list. Raises HealError before a token is spent."""
+    def find_server(self) -> tuple[str, int | None]:
+        """Who serves the model, and its longest sequence in tokens where the server names it, by the endpoint's list.
+
+        Raises HealError before a token is spent.
+        """
         import openai
 
-        async def list_models() -> dict[str, str]:
+        async def list_models() -> dict[str, tuple[str, int | None]]:
             owners = {}
             async with self.open_client() as client:
                 async for model in client.models.list():
-                    owners[model.id] = model.owned_by
+                    owners[model.id] = model.owned_by, (model.model_extra or {}).get("max_model_len")
             return owners
 
         try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heal.end_token import find_end_token_id
 from heal.engines.base import (
     Branch,
     Completion,
@@ -22,6 +23,7 @@ from heal.engines.base import (
     Score,
     check_requests,
     check_sequence,
+    collect_end_ids,
     hash_template,
     load_tokenizer,
 )
@@ -71,10 +73,11 @@ class TransformersEngine(Engine):
         chosen_device = batched_model.find_device(device)
         self.model = batched_model.load_model(model, revision, dtype).to(chosen_device).eval()
         config = self.model.config.get_text_config()
-        self.max_positions: int | None = getattr(config, "max_position_embeddings", None)
+        max_positions = getattr(config, "max_position_embeddings", None)
         self.vocabulary = int(self.model.get_output_embeddings().weight.shape[0])
-        eos_ids = batched_model.collect_eos_ids(self.model.generation_config.eos_token_id, tokenizer.eos_token_id)
-        self.batches = batched_model.BatchedModel(self.model, model, chosen_device, eos_ids, self.max_positions)
+        end_token_id = find_end_token_id(tokenizer, model, options)
+        end_ids = collect_end_ids(end_token_id, self.model.generation_config.eos_token_id, tokenizer.eos_token_id)
+        self.batches = batched_model.BatchedModel(self.model, model, chosen_device, tuple(end_ids), max_positions)
         self.is_out_of_memory = batched_model.is_out_of_memory
         self.batch_size = batch_size
         self.batch_tokens = batch_tokens
@@ -89,13 +92,13 @@ class TransformersEngine(Engine):
             "attention": config._attn_implementation,
             "batch_size": batch_size,
             "batch_tokens": batch_tokens,
-            "eos_ids": list(eos_ids),
+            "eos_ids": end_ids,
             "template_sha256": hash_template(tokenizer),
             "template_options": options,
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         }
-        super().__init__(tokenizer, settings, options)
+        super().__init__(tokenizer, settings, end_token_id, max_positions, options)
 
     @classmethod
     def from_options(cls, model: ModelSource, options: EngineOptions, gpus: int) -> TransformersEngine:

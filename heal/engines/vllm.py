@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heal.end_token import find_end_token_id
 from heal.engines.base import (
     Branch,
     Completion,
@@ -24,6 +25,7 @@ from heal.engines.base import (
     Score,
     check_requests,
     check_sequence,
+    collect_end_ids,
     get_first_line,
     hash_template,
     load_tokenizer,
@@ -116,9 +118,11 @@ class VllmEngine(Engine):
                 f"vLLM could not start ({get_first_line(error)})", where=model, fix=find_start_fix(error)
             ) from error
         config = self.llm.llm_engine.model_config
-        self.max_positions, self.vocabulary = int(config.max_model_len), int(config.get_vocab_size())
+        self.vocabulary = int(config.get_vocab_size())
         self.top = min(top_logprobs, self.vocabulary)
-        self.eos_ids = collect_eos_ids(config.try_get_generation_config().get("eos_token_id"), tokenizer.eos_token_id)
+        end_token_id = find_end_token_id(tokenizer, model, template_options or {})
+        from_config = config.try_get_generation_config().get("eos_token_id")
+        self.end_ids = collect_end_ids(end_token_id, from_config, tokenizer.eos_token_id)
         settings = {
             "engine": self.name,
             "model": model,
@@ -127,15 +131,17 @@ class VllmEngine(Engine):
             "device": "cuda" if gpus else "cpu",
             "tensor_parallel": max(1, gpus),
             "batch_size": max_num_seqs,
-            "max_length": self.max_positions,
+            "max_length": int(config.max_model_len),
             "top_logprobs": self.top,
             "entropy": "exact" if self.top == self.vocabulary else "lower bound",
-            "eos_ids": self.eos_ids,
+            "eos_ids": self.end_ids,
             "template_sha256": hash_template(tokenizer),
             "template_options": dict(template_options or {}),
             "vllm": vllm.__version__,
         }
-        super().__init__(tokenizer, settings, dict(template_options or {}))
+        # vLLM generates a token behind what it scores: one position less, so that what was sampled can be scored.
+        max_positions = int(config.max_model_len) - 1
+        super().__init__(tokenizer, settings, end_token_id, max_positions, dict(template_options or {}))
 
     @classmethod
     def from_options(cls, model: ModelSource, options: EngineOptions, gpus: int) -> VllmEngine:
@@ -167,7 +173,7 @@ class VllmEngine(Engine):
                         "max_tokens": limit,
                         "seed": seed % 2**63,
                         "logprobs": self.top,
-                        "stop_token_ids": self.eos_ids,
+                        "stop_token_ids": self.end_ids,
                     }
                 )
         completions = []
@@ -181,7 +187,7 @@ class VllmEngine(Engine):
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Score]:
         prompts: list[Sequence[int]] = []
         for number, (context, new) in enumerate(sequences):
-            check_sequence(f"sequence {number}", context, len(new) + 1, self.max_positions, self.vocabulary)
+            check_sequence(f"sequence {number}", context, len(new), self.max_positions, self.vocabulary)
             prompts.append((*map(int, context), *map(int, new)))
         parameters = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": self.top}
         outputs = self.run_vllm(prompts, [parameters] * len(prompts))
@@ -263,15 +269,6 @@ class VllmEngine(Engine):
         low, high = bound_entropies(table[:, 1:], self.vocabulary)
         upper = None if exact else high.astype(np.float32)
         return table[:, 0].astype(np.float32), low.astype(np.float32), upper
-
-
-def collect_eos_ids(from_config: int | list[int] | None, from_tokenizer: int | None) -> list[int]:
-    """All end tokens that the generation config and the tokenizer name, ascending."""
-    ids = set(from_config) if isinstance(from_config, list) else set()
-    for end in (from_config, from_tokenizer):
-        if isinstance(end, int):
-            ids.add(end)
-    return sorted(ids)
 
 
 def find_start_fix(error: Exception) -> str:

@@ -24,7 +24,7 @@ class FakeEngine(Engine):
 
     @classmethod
     def from_options(cls, model: ModelSource, options: EngineOptions, gpus: int) -> FakeEngine:
-        return cls(None, {"model": model.path, "gpus": gpus})
+        return cls(None, {"model": model.path, "gpus": gpus}, 0)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         return []

@@ -29,7 +29,10 @@ from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
 
 VOCABULARY, EOS, ALSO_EOS, POSITIONS = 40, 1, 2, 400
-TEMPLATE = "{% for m in messages %}w3 {{ m.content }} {% endfor %}{% if add_generation_prompt %}w4{% endif %}"
+TEMPLATE = (
+    "{% for m in messages %}w3 {{ m.content }} {% if m.role == 'assistant' %}w1 {% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}w4{% endif %}"
+)
 SHAPE = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
