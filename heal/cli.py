@@ -50,7 +50,8 @@ COMMANDS = {
     "sample extra": Entry("heal.pipeline.sample", "SampleExtra", "sample as much further as HEAL's tokens buy"),
     "grade": Entry("heal.pipeline.grade", "Grade", "grade sampled traces"),
     "merge": Entry("heal.pipeline.merge", "Merge", "join the shards of a table"),
-    "repair": Entry("heal.pipeline.repair", "Repair", "GEAR: cut failed traces and continue them with a hint"),
+    "plan-cuts": Entry("heal.pipeline.plan_cuts", "PlanCuts", "GEAR: find where failed traces break, without a model"),
+    "repair": Entry("heal.pipeline.repair", "Repair", "GEAR: continue failed traces from their cuts with a hint"),
     "score": Entry("heal.pipeline.score", "Score", "measure what PURE needs to know of a trace"),
     "student-pass ranks": Entry("heal.pipeline.student_pass", "RankSamples", "token ranks under the student"),
     "student-pass continuations": Entry(

@@ -52,12 +52,18 @@ class TraceFile:
 SAMPLES = TraceFile("samples.parquet", "samples", "sample_base", "teacher", sharded=True)
 GRADES = TraceFile("grades.parquet", "grades", "grade_traces", "cpu", (SAMPLES,))
 GUIDED = TraceFile("guided.parquet", "guided", "sample_guided", "teacher", (GRADES,), sharded=True)
-REPAIRS = TraceFile("repairs/{variant}.parquet", "repairs", "repair_traces", "teacher", (SAMPLES, GRADES), sharded=True)
+CUTS = TraceFile("cuts/{variant}.parquet", "cuts", "plan_cuts", "cpu", (SAMPLES, GRADES))
+REPAIRS = TraceFile("repairs/{variant}.parquet", "repairs", "repair_traces", "teacher", (CUTS,), sharded=True)
 SCORES = TraceFile(
     "scores/{variant}.parquet", "scores", "score_traces", "teacher", (SAMPLES, GRADES, REPAIRS), sharded=True
 )
 EXTRA_SAMPLES = TraceFile(
-    "extra/{allocation}/{variant}.parquet", "samples", "sample_extra", "teacher", (GRADES, GUIDED, REPAIRS, SCORES)
+    "extra/{allocation}/{variant}.parquet",
+    "samples",
+    "sample_extra",
+    "teacher",
+    (GRADES, GUIDED, REPAIRS, SCORES),
+    sharded=True,
 )
 EXTRA_GRADES = TraceFile(
     "extra/{allocation}/{variant}.grades.parquet", "grades", "grade_traces", "cpu", (EXTRA_SAMPLES,)
@@ -80,6 +86,7 @@ TRACE_FILES = (
     SAMPLES,
     GRADES,
     GUIDED,
+    CUTS,
     REPAIRS,
     SCORES,
     EXTRA_SAMPLES,

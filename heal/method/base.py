@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
@@ -164,11 +165,22 @@ def compute_pass_rates(grades: Iterable[Row]) -> dict[str, float]:
 
 
 def take_distinct(rows: Sequence[Row], limit: int) -> list[Row]:
-    """`limit` rows with different texts: of equal texts the first row, in the order of each text's last occurrence."""
-    first_by_text: dict[str, Row] = {}
-    for row in reversed(rows):
-        first_by_text[row["text"]] = row
-    return list(reversed(first_by_text.values()))[:limit]
+    """`limit` rows with different texts, round-robin over their source traces; of equal texts the first row.
+
+    Repairs and continuations name the trace that was cut (`source_id`): the first row of each source comes first, then
+    the second of each. Rows without a source stay in their order.
+    """
+    rows_by_source: dict[str, list[Row]] = {}
+    texts = set()
+    for number, row in enumerate(rows):
+        text = row["text"]
+        if text not in texts:
+            texts.add(text)
+            rows_by_source.setdefault(row.get("source_id") or f"row {number}", []).append(row)
+    ordered: list[Row] = []
+    for round_of_rows in zip_longest(*rows_by_source.values()):
+        ordered += [row for row in round_of_rows if row is not None]
+    return ordered[:limit]
 
 
 def build_examples(

@@ -36,7 +36,7 @@ def aggregate_tokens(values_T: np.ndarray, statistic: str) -> float:
     if len(values_T) == 0:
         return 0.0
     if statistic == "mean":
-        return float(np.mean(values_T))
+        return float(np.add.reduce(values_T) / len(values_T))  # np.mean, without its overhead for short steps
     if statistic == "top20":
         return float(np.mean(np.sort(values_T)[-math.ceil(0.2 * len(values_T)) :]))
     return float(np.max(values_T))

@@ -1,15 +1,15 @@
 """GEAR's first half: find where the teacher's failed reasoning breaks, and decide where to cut. No model is needed.
 
-Pure functions from graded traces to cuts; heal.pipeline.repair continues from the cuts with a hint. The search range
-and the step back are reported in the paper; entropy, surge and every threshold are ours. The breakpoint is found by a
-detector (heal/method/detectors).
+Pure functions from graded traces to cuts; heal.pipeline.plan_cuts writes them, heal.pipeline.repair continues from them
+with a hint. The search range and the step back are reported in the paper; entropy, surge and every threshold are ours.
+The breakpoint is found by a detector (heal/method/detectors).
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,11 @@ from heal.config.experiment import Gear
 from heal.method.detectors import make_detector
 from heal.method.detectors.base import StepChecker, WrongTrace
 from heal.method.entropy import aggregate_steps, compute_surges
-from heal.method.steps import split
+from heal.method.steps import OPENING_TOKENS, GetTexts, Step, count_opening_tokens, find_first_step, split
 from heal.records import Row
 
-Pieces = Callable[[Row], Sequence[str]]
-"""A trace's tokens as text, one string per token."""
+ENTROPY_COLUMNS = ("entropies", "entropies_upper")
+"""Columns of a sample: entropies or their lower bounds, and the upper bounds where the engine gives bounds."""
 
 
 @dataclass(frozen=True)
@@ -47,25 +47,21 @@ def select_cuts(
     problems: Sequence[Row],
     samples: Sequence[Row],
     grades: Sequence[Row],
-    pieces: Pieces,
+    get_texts: GetTexts,
     gear: Gear,
     seed: int,
     first_wrong_step: StepChecker | None = None,
 ) -> list[Cut]:
     """Every cut of the run, in the order of problems and samples. Raises HealError for an unknown detector."""
-    correct, chosen = select_sources(problems, samples, grades, gear)
     detector = make_detector(gear.detector)
-    traces = measure_traces(chosen, correct, pieces, gear)
-    breakpoints = detector.find(traces, gear, seed, first_wrong_step)
-    bounded = any(row["entropies_upper"] is not None for row in samples)
-    upper_breakpoints = breakpoints
-    if bounded:
-        upper_correct = list(map(use_upper_bounds, correct))
-        upper_chosen = [(problem, use_upper_bounds(row)) for problem, row in chosen]
-        upper_traces = measure_traces(upper_chosen, upper_correct, pieces, gear)
-        upper_breakpoints = detector.find(upper_traces, gear, seed, first_wrong_step)
-    cuts = []
-    for trace, k, upper_k in zip(traces, breakpoints, upper_breakpoints, strict=True):
+    correct, chosen = select_sources(problems, samples, grades, gear)
+    bounded = any(row["entropies_upper"] is not None for _, row in chosen)
+    breakpoints = []
+    traces_by_column = measure_traces(chosen, correct, get_texts, gear, ENTROPY_COLUMNS[: 1 + bounded])
+    for traces in traces_by_column:
+        breakpoints.append(detector.find(traces, gear, seed, first_wrong_step))
+    cuts = []  # where entropies are bounds, the lower ones decide
+    for trace, k, upper_k in zip(traces_by_column[0], breakpoints[0], breakpoints[-1], strict=True):
         kept_steps = 0 if k is None else count_kept_steps(k, gear.rewind)
         cuts.append(Cut(trace, k, kept_steps, k == upper_k if bounded else None))
     return cuts
@@ -139,36 +135,83 @@ def choose_traces(rows: Sequence[Row], gear: Gear) -> list[Row]:
 
 
 def measure_traces(
-    chosen: Sequence[tuple[Row, Row]], correct: Sequence[Row], pieces: Pieces, gear: Gear
-) -> list[WrongTrace]:
-    """The (problem, wrong sample) pairs with step entropies and surges; `correct` gives the first step's baseline."""
-    baseline = compute_first_step_entropy(correct, pieces, gear)
-    traces = []
+    chosen: Sequence[tuple[Row, Row]],
+    correct: Sequence[Row],
+    get_texts: GetTexts,
+    gear: Gear,
+    columns: Sequence[str] = ENTROPY_COLUMNS[:1],
+) -> list[list[WrongTrace]]:
+    """The (problem, wrong sample) pairs with step entropies and surges, once per column of entropies.
+
+    `correct` gives the first step's baseline.
+    """
+    baselines = compute_first_step_entropies(correct, get_texts, gear, columns)
+    traces_by_column: list[list[WrongTrace]] = [[] for _ in columns]
     for problem, row in chosen:
-        traces.append(measure_trace(row, problem["question"], pieces(row), gear, baseline))
-    return traces
+        steps = split(get_texts(row["token_ids"]), gear.min_step_tokens)
+        for traces, column, baseline in zip(traces_by_column, columns, baselines, strict=True):
+            traces.append(measure_steps(row, problem["question"], steps, gear, baseline, column))
+    return traces_by_column
 
 
 def measure_trace(row: Row, question: str, pieces: Sequence[str], gear: Gear, first_step_baseline: float) -> WrongTrace:
     """Splits a trace into steps and computes their entropies and surges, in nats."""
-    steps = split(pieces, gear.min_step_tokens)
-    entropies_K = aggregate_steps(row["entropies"], steps, gear.statistic)
-    return WrongTrace(row, question, steps, entropies_K, compute_surges(entropies_K, first_step_baseline))
+    return measure_steps(row, question, split(pieces, gear.min_step_tokens), gear, first_step_baseline)
 
 
-def compute_first_step_entropy(rows: Sequence[Row], pieces: Pieces, gear: Gear) -> float:
-    """Mean first-step entropy of the teacher's correct traces, in nats; 0 where it has none."""
-    entropies = []
+def measure_steps(
+    row: Row,
+    question: str,
+    steps: Sequence[Step],
+    gear: Gear,
+    first_step_baseline: float,
+    column: str = ENTROPY_COLUMNS[0],
+) -> WrongTrace:
+    """A trace with the entropies and surges of its steps, in nats."""
+    column = choose_column(row, column)
+    entropies_K = aggregate_steps(row[column], steps, gear.statistic)
+    return WrongTrace(row, question, steps, entropies_K, compute_surges(entropies_K, first_step_baseline), column)
+
+
+def choose_column(row: Row, column: str) -> str:
+    """The column of entropies, or the exact ones where the trace has no bounds."""
+    return column if row[column] is not None else ENTROPY_COLUMNS[0]
+
+
+def compute_first_step_entropies(
+    rows: Sequence[Row], get_texts: GetTexts, gear: Gear, columns: Sequence[str]
+) -> list[float]:
+    """Mean first-step entropy of the teacher's correct traces, in nats, per column; 0 where it has none."""
+    entropies: list[list[float]] = [[] for _ in columns]
     for row in rows:
-        steps = split(pieces(row), gear.min_step_tokens)
-        if steps:
-            entropies.append(aggregate_steps(row["entropies"], steps[:1], gear.statistic)[0])
-    return float(np.mean(entropies)) if entropies else 0.0
+        first = find_first_step(row["token_ids"], get_texts, gear.min_step_tokens)
+        if first is None:
+            continue
+        for values, column in zip(entropies, columns, strict=True):
+            values.append(aggregate_steps(row[choose_column(row, column)], [first], gear.statistic)[0])
+    return [float(np.mean(values)) if values else 0.0 for values in entropies]
 
 
-def use_upper_bounds(row: Row) -> Row:
-    """The trace with the upper bounds of its entropies, where the engine gives bounds."""
-    return row if row["entropies_upper"] is None else row | {"entropies": row["entropies_upper"]}
+def list_kept_ids(cut: Cut, get_texts: GetTexts) -> list[int]:
+    """The tokens before the cut; a trace that opened a thinking block keeps at least the opening."""
+    ids = cut.trace.row["token_ids"]
+    kept_ids = ids[: cut.kept_tokens or count_opening_tokens(get_texts(ids[:OPENING_TOKENS]))]
+    return list(map(int, kept_ids))
+
+
+def build_cut_row(cut: Cut, gear: Gear, get_texts: GetTexts) -> Row:
+    """A row of the schema `cuts`: what is known before the teacher continues."""
+    return {
+        "problem_id": cut.trace.row["problem_id"],
+        "source_id": cut.trace.row["trace_id"],
+        "detector": gear.detector,
+        "step_entropies": cut.trace.step_entropies_K,
+        "surges": cut.trace.surges_K,
+        "breakpoint": cut.breakpoint,
+        "kept_steps": cut.kept_steps,
+        "cut_certain": cut.certain,
+        "kept_ids": list_kept_ids(cut, get_texts),
+    }
 
 
 def count_kept_steps(breakpoint: int, rewind: int) -> int:

@@ -10,8 +10,9 @@ made on token ids, never by re-tokenizing text.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,11 @@ BLANK_LINES = re.compile(r"\n[ \t]*\n(?:\s*\n)?")
 BOX_TOKENS = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 THINKING_STARTS = "<think>\n"
 THINKING_ENDS = "</think>"
+FIRST_TOKENS = 64  # of a trace, to look for the end of its first step
 OPENING_TOKENS = 8  # maximum number of tokens of "<think>" and a line end in any tokenizer
+
+GetTexts = Callable[[Sequence[int] | np.ndarray], Sequence[str]]
+"""Token ids → the text of each token, as TokenTexts."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,22 @@ class Step:
     start: int
     end: int
     text: str
+
+
+class TokenTexts(dict[int, str]):
+    """Token ids → the text of each; a token is decoded once. Special tokens have no text."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+
+    def __missing__(self, token: int) -> str:
+        self[token] = self.tokenizer.decode([token], skip_special_tokens=True)
+        return self[token]
+
+    def __call__(self, token_ids: Sequence[int] | np.ndarray) -> list[str]:
+        ids = token_ids.tolist() if isinstance(token_ids, np.ndarray) else map(int, token_ids)
+        return list(map(self.__getitem__, ids))
 
 
 def split(pieces: Sequence[str], min_step_tokens: int = 1) -> list[Step]:
@@ -60,6 +81,18 @@ def split(pieces: Sequence[str], min_step_tokens: int = 1) -> list[Step]:
         stop = int(ends_T[count - 1])
         steps.append(Step(start, count, text[start_offset:stop]))
     return steps
+
+
+def find_first_step(
+    token_ids: Sequence[int] | np.ndarray, get_texts: GetTexts, min_step_tokens: int = 1
+) -> Step | None:
+    """The first step of a trace, read no further than it takes to know where it ends; None for an empty trace."""
+    count = FIRST_TOKENS
+    while True:
+        steps = split(get_texts(token_ids[:count]), min_step_tokens)
+        if count >= len(token_ids) or (len(steps) > 1 and steps[1].text.strip()):
+            return steps[0] if steps else None
+        count *= 2
 
 
 def count_opening_tokens(pieces: Sequence[str]) -> int:

@@ -22,7 +22,8 @@ from heal.config.data import Dataset
 from heal.data import load_problems
 from heal.data.existing_traces import read_traces
 from heal.errors import HealError
-from heal.pipeline.runner import BatchWorker, count_tokens, count_tokens_since
+from heal.pipeline.requests import RequestLog
+from heal.pipeline.runner import BatchWorker
 from heal.pipeline.verdict import build_trace_row
 from heal.records import Row, Usage
 
@@ -58,21 +59,24 @@ def make_trace_measurer(engine: Engine, traces: Mapping[str, Sequence[str]], pat
     from heal.engines.base import Completion
 
     def measure_batch(batch: Sequence[Row]) -> tuple[list[Row], Usage]:
-        before = count_tokens(engine)
+        log = RequestLog(engine)
         items = []
         for problem in batch:
             question = problem["question"]
             if question not in traces:
                 fix = "give it traces, or take problems.train from the same file"
                 raise HealError("no traces of a problem", where=f"{path}, question {question!r:.80}", fix=fix)
+            prompt = engine.tokenize_chat(question)
             for index, text in enumerate(dict.fromkeys(traces[question])):
-                items.append((problem, index, text, encode_trace(engine, text, f"{path}, {question!r:.60}")))
-        requests = [(engine.tokenize_chat(problem["question"]), ids) for problem, _, _, ids in items]
+                ids = encode_trace(engine, text, f"{path}, {question!r:.60}")
+                if log.fits(prompt, len(ids)):
+                    items.append((problem, index, text, prompt, ids))
+        requests = [(prompt, ids) for _, _, _, prompt, ids in items]
         rows = []
-        for (problem, index, text, ids), score in zip(items, engine.score(requests), strict=True):
+        for (problem, index, text, _, ids), score in zip(items, engine.score(requests), strict=True):
             token_ids = np.array(ids, np.int32)
             completion = Completion(token_ids, score.logprobs, score.entropies, "stop", score.entropies_upper)
             rows.append(build_trace_row(problem["problem_id"], "imported", index, text, completion))
-        return rows, count_tokens_since(engine, before)
+        return rows, log.get_usage()
 
     return measure_batch

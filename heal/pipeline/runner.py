@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +14,23 @@ from heal.command import Command, Section
 from heal.config.experiment import Engine as EngineOptions
 from heal.config.models import ModelSource
 from heal.errors import HealError
+from heal.method.steps import TokenTexts
 from heal.provenance import record_run
 from heal.records import Pieces, Row, Usage, split_batches
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from heal.engines.base import Engine
 
+TOKEN_TEXTS: weakref.WeakKeyDictionary[Any, TokenTexts] = weakref.WeakKeyDictionary()
+
 BatchWorker = Callable[[Sequence[Any]], tuple[list[Row], Usage]]
-"""A batch of items → its rows, and the tokens they took."""
+"""A batch of items → its rows, and the tokens and requests they took."""
+
+TOKEN_KINDS = ("prefill", "generated", "scored")
+SKIPPED = "skipped_"
+"""Prefix of the keys of a usage that count skipped requests, by reason."""
 
 OUTPUT_NEUTRAL = ("out", "gpus", "config")
 """Fields of a command that do not change what it writes."""
@@ -75,20 +85,39 @@ class ModelCommand(Command):
         work: BatchWorker,
         *,
         engine: Engine,
+        facts: dict[str, Any],
         item_ids: Sequence[str],
         label: str,
-    ) -> Usage:
-        """Works through this shard of the items, batch by batch, and writes `out`; returns the tokens it took."""
+    ) -> None:
+        """Works through this shard of the items, batch by batch, and writes `out`; what it took goes into the facts."""
         fingerprint = self.describe_work(engine, item_ids)
         shard = take_shard(items, self.shard)
-        return run_batches(
+        usage = run_batches(
             self.out, schema, shard, self.engine.problems_per_batch, work, fingerprint=fingerprint, label=label
         )
+        facts |= describe_usage(usage)
 
 
-def decode_tokens(engine: Engine, token_ids: Sequence[int]) -> list[str]:
+def decode_tokens(engine: Engine, token_ids: Sequence[int] | np.ndarray) -> list[str]:
     """The text of each token; special tokens have none."""
-    return [engine.tokenizer.decode([token], skip_special_tokens=True) for token in map(int, token_ids)]
+    return get_token_texts(engine)(token_ids)
+
+
+def get_token_texts(engine: Engine) -> TokenTexts:
+    """Token ids → the text of each, with one memory per tokenizer."""
+    if engine.tokenizer not in TOKEN_TEXTS:
+        TOKEN_TEXTS[engine.tokenizer] = TokenTexts(weakref.proxy(engine.tokenizer))
+    return TOKEN_TEXTS[engine.tokenizer]
+
+
+def describe_usage(usage: Usage) -> dict[str, Any]:
+    """What a command took, for its provenance: `tokens`, the number of `requests`, and those `skipped` by reason."""
+    skipped = {}
+    for key in sorted(usage):
+        if key.startswith(SKIPPED):
+            skipped[key.removeprefix(SKIPPED)] = usage[key]
+    tokens = {key: usage.get(key, 0) for key in TOKEN_KINDS}
+    return {"tokens": tokens, "requests": usage.get("requests", 0), "skipped": skipped}
 
 
 def count_tokens(engine: Engine) -> Usage:
@@ -133,7 +162,7 @@ def run_batches(
             continue
         rows, usage = work(batch)
         saved.add(number, rows, usage)
-        progress.add(len(batch), sum(usage.values()))
+        progress.add(len(batch), sum(usage.get(kind, 0) for kind in TOKEN_KINDS))
     return saved.finish(len(batches))
 
 

@@ -10,8 +10,9 @@ entropies. A sample depends on (seed, teacher seed, purpose, problem, index) onl
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -23,7 +24,8 @@ from heal.grading.grader import Grader
 from heal.method.base import compute_pass_rates
 from heal.method.gear import select_treated_problems
 from heal.pipeline.import_traces import make_trace_measurer, read_traces
-from heal.pipeline.runner import BatchWorker, ModelCommand, count_tokens, count_tokens_since
+from heal.pipeline.requests import NO_ROOM, RequestLog
+from heal.pipeline.runner import SKIPPED, TOKEN_KINDS, BatchWorker, ModelCommand, describe_usage, take_shard
 from heal.pipeline.verdict import build_trace_row, get_question, judge_trace
 from heal.records import Row, Usage, derive_seed
 from heal.trace_files import EXTRA_BLOCK
@@ -31,8 +33,12 @@ from heal.trace_files import EXTRA_BLOCK
 if TYPE_CHECKING:
     from heal.engines.base import Engine
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
+
+
+MARGIN = 1.1
+"""Of the last batch of extra samples: cells sampled over those that the budget is expected to buy."""
 
 
 class SampleCommand(ModelCommand):
@@ -55,11 +61,12 @@ class SampleCommand(ModelCommand):
         """Samples this shard of the problems and writes `out`."""
         with self.start_engine(f"sample {self.purpose}") as (engine, facts):
             facts["seeds"] = list(self.seed_parts)
-            facts["tokens"] = self.run_shard(
+            self.run_shard(
                 schema,
                 problems,
                 make_worker(engine),
                 engine=engine,
+                facts=facts,
                 item_ids=[problem["problem_id"] for problem in problems],
                 label=f"{self.purpose} samples",
             )
@@ -116,6 +123,8 @@ class SampleGuided(SampleCommand):
 class SampleExtra(SampleCommand):
     """Sample as much further as the tokens buy that HEAL takes beyond the base samples.
 
+    Each shard spends the share of the tokens that its share of the problems is.
+
     heal sample extra --config config/config.yaml --teacher default --problems FILE --grades FILE \\
         --match guided.parquet --match repairs/default.parquet --match scores/default.parquet --out FILE
     """
@@ -142,10 +151,12 @@ class SampleExtra(SampleCommand):
             grades = records.read(self.grades, "grades")
             treated = set(select_treated_problems(grades, self.max_pass_rate, self.max_wrong_agreement)[0])
             problems = [problem for problem in problems if problem["problem_id"] in treated]
+        budget = share_budget(self.match, len(problems), self.shard)
         with self.start_engine("sample extra") as (engine, facts):
             facts["seeds"] = list(self.seed_parts)
             fingerprint = self.describe_work(engine, [problem["problem_id"] for problem in problems])
-            facts["tokens"] = ExtraBudget(self, engine, problems).spend(fingerprint)
+            shard = list(take_shard(problems, self.shard))
+            facts |= describe_usage(ExtraBudget(self, engine, shard, budget).spend(fingerprint))
 
 
 def make_sampler(
@@ -156,26 +167,39 @@ def make_sampler(
     render_question: Callable[[Row], str],
 ) -> BatchWorker:
     """A function that draws samples `indices` of each problem of a batch; render_question: problem → user turn."""
+
+    def sample_batch(batch: Sequence[Row]) -> tuple[list[Row], Usage]:
+        cells = [(problem, indices) for problem in batch]
+        return sample_cells(engine, sampling, seed_parts, cells, render_question)
+
+    return sample_batch
+
+
+def sample_cells(
+    engine: Engine,
+    sampling: Sampling,
+    seed_parts: Sequence[object],
+    cells: Sequence[tuple[Row, Sequence[int]]],
+    render_question: Callable[[Row], str],
+) -> tuple[list[Row], Usage]:
+    """Samples of (problem, sample indices) cells, in their order; a problem whose prompt leaves no room has none."""
     from heal.engines.base import Request
     from heal.engines.base import Sampling as Decoding
 
-    purpose = str(seed_parts[-1])
+    purpose, log = str(seed_parts[-1]), RequestLog(engine)
+    requests = []
+    for problem, indices in cells:
+        seeds = tuple(derive_seed(*seed_parts, problem["problem_id"], index) for index in indices)
+        requests.append(Request(tuple(engine.tokenize_chat(render_question(problem))), seeds))
+    rows = []
     decoding = Decoding(sampling.temperature, sampling.top_p, sampling.max_new_tokens)
-
-    def sample_batch(batch: Sequence[Row]) -> tuple[list[Row], Usage]:
-        requests = []
-        for problem in batch:
-            seeds = tuple(derive_seed(*seed_parts, problem["problem_id"], index) for index in indices)
-            requests.append(Request(tuple(engine.tokenize_chat(render_question(problem))), seeds))
-        before = count_tokens(engine)
-        rows = []
-        for problem, completions in zip(batch, engine.generate(requests, decoding), strict=True):
-            for index, completion in zip(indices, completions, strict=True):
-                text = engine.tokenizer.decode(completion.token_ids, skip_special_tokens=True)
-                rows.append(build_trace_row(problem["problem_id"], purpose, index, text, completion))
-        return rows, count_tokens_since(engine, before)
-
-    return sample_batch
+    for (problem, indices), completions in zip(cells, log.generate(requests, decoding), strict=True):
+        if completions is None:
+            continue
+        for index, completion in zip(indices, completions, strict=True):
+            text = engine.tokenizer.decode(completion.token_ids, skip_special_tokens=True)
+            rows.append(build_trace_row(problem["problem_id"], purpose, index, text, completion))
+    return rows, log.get_usage()
 
 
 def make_guided_sampler(
@@ -201,65 +225,88 @@ def make_guided_sampler(
     return sample_and_judge
 
 
+def share_budget(matched: Sequence[Path], problems: int, shard: str) -> int:
+    """Tokens that a shard may spend: of those of the matched files, its share of the problems; the parts add up."""
+    budget = 0
+    for path in matched:
+        usage = records.read_usage(path)
+        budget += sum(usage.get(kind, 0) for kind in TOKEN_KINDS)
+    part = take_shard(range(problems), shard)
+    return budget * part.stop // problems - budget * part.start // problems if problems else 0
+
+
 @dataclass
 class ExtraBudget:
-    """Extra samples in blocks of every problem, until the tokens of the matched files are spent."""
+    """Extra samples in blocks of every problem, until the tokens are spent.
+
+    A cell is one block of one problem. Cells are taken block by block, problem by problem; the samples that are kept
+    are the first ones, in that order, whose tokens fit the budget. So neither batches nor a kill change the result.
+    """
 
     options: SampleExtra
     engine: Engine
     problems: list[Row]
+    budget: int
+    """Tokens of the samples and of their prompts, once per cell."""
 
     def spend(self, fingerprint: object) -> Usage:
-        """Writes the samples that fit the budget; returns their tokens, prompts once per problem and block."""
-        budget = 0
-        for path in self.options.match:
-            budget += sum(records.read_usage(path).values())
+        """Writes the samples that fit the budget; returns their tokens, and the requests."""
+        prompts = {row["problem_id"]: len(self.tokenize(row)) for row in self.problems}
+        problems = [row for row in self.problems if self.engine.count_room(self.tokenize(row)) != 0]
         size = self.options.engine.problems_per_batch
-        saved = records.Pieces(self.options.out, "samples", [fingerprint, budget, size])
-        prefill = {row["problem_id"]: len(self.engine.tokenize_chat(row["question"])) for row in self.problems}
-        batch_size = max(1, min(len(self.problems), size))
-        batches_per_block = -(-len(self.problems) // batch_size)
-        number, spent = 0, 0
-        while spent < budget and self.problems:
-            block, part = divmod(number, batches_per_block)
+        saved = records.Pieces(self.options.out, "samples", [fingerprint, self.budget, size])
+        # As many sequences at once as in a batch of base samples.
+        most_cells = max(1, size * self.options.sampling.n // EXTRA_BLOCK)
+        number, spent, cells_done = 0, 0, 0
+        while spent < self.budget and problems:
             if not saved.done(number):
-                batch = self.problems[part * batch_size : (part + 1) * batch_size]
-                self.sample_block(saved, number, block, batch, prefill, budget - spent)
+                count = most_cells
+                if cells_done:  # little more than what is left will buy, by the cost of the cells so far
+                    count = min(count, math.ceil(MARGIN * (self.budget - spent) * cells_done / spent))
+                cells = [self.get_cell(problems, cell) for cell in range(cells_done, cells_done + count)]
+                self.sample_batch(saved, number, cells, prompts, self.budget - spent)
             usage = records.read_usage(saved.file(number))
             spent += usage["prefill"] + usage["generated"]
+            cells_done += usage["cells"]
             number += 1
-            print(f"extra samples: {spent}/{budget} tokens", file=sys.stderr, flush=True)
+            print(f"extra samples: {spent}/{self.budget} tokens", file=sys.stderr, flush=True)
             if usage["exhausted"]:
                 break
         total = saved.finish(number)
-        total.pop("exhausted", None)
-        return total
+        skipped = len(self.problems) - len(problems)
+        return total | ({f"{SKIPPED}{NO_ROOM}": skipped} if skipped else {})
 
-    def sample_block(
+    def tokenize(self, problem: Row) -> tuple[int, ...]:
+        return tuple(self.engine.tokenize_chat(get_question(problem)))
+
+    def get_cell(self, problems: Sequence[Row], number: int) -> tuple[Row, range]:
+        """The problem and the sample indices of a cell."""
+        block, place = divmod(number, len(problems))
+        return problems[place], list_extra_indices(self.options.sampling.n, block)
+
+    def sample_batch(
         self,
         saved: records.Pieces,
         number: int,
-        block: int,
-        batch: Sequence[Row],
-        prefill: dict[str, int],
+        cells: Sequence[tuple[Row, range]],
+        prompts: Mapping[str, int],
         tokens_left: int,
     ) -> None:
-        """Samples one block of a batch of problems and saves the rows that fit."""
-        indices = list_extra_indices(self.options.sampling.n, block)
+        """Samples a batch of cells and saves the rows that fit. prompts: tokens by problem."""
         options = self.options
-        sample_batch = make_sampler(self.engine, options.sampling, options.seed_parts, indices, get_question)
-        rows, _ = sample_batch(batch)
-        affordable, _ = take_within_budget(rows, prefill, tokens_left)
+        rows, usage = sample_cells(self.engine, options.sampling, options.seed_parts, cells, get_question)
+        affordable, cost = take_within_budget(rows, prompts, tokens_left)
         generated = 0
         for row in affordable:
             generated += len(row["token_ids"])
-        prompts = {row["problem_id"] for row in affordable}
-        usage = {
-            "prefill": sum(prefill[problem_id] for problem_id in prompts),
+        kept_usage = {
+            "prefill": cost - generated,
             "generated": generated,
+            "requests": usage["requests"],
+            "cells": len(cells),
             "exhausted": int(len(affordable) < len(rows)),
         }
-        saved.add(number, affordable, usage)
+        saved.add(number, affordable, kept_usage)
 
 
 def list_extra_indices(first: int, block: int) -> range:
@@ -267,15 +314,18 @@ def list_extra_indices(first: int, block: int) -> range:
     return range(first + block * EXTRA_BLOCK, first + (block + 1) * EXTRA_BLOCK)
 
 
-def take_within_budget(rows: Sequence[Row], prefill: dict[str, int], budget: int) -> tuple[list[Row], int]:
-    """(the first rows whose tokens fit the budget, what they cost); prompts count once per problem and block."""
+def take_within_budget(rows: Sequence[Row], prompts: Mapping[str, int], budget: int) -> tuple[list[Row], int]:
+    """(the first rows whose tokens fit the budget, what they cost); a prompt counts once per cell of consecutive rows.
+
+    prompts: tokens by problem.
+    """
     affordable: list[Row] = []
-    spent, prompts = 0, set()
-    for row in rows:
-        cost = len(row["token_ids"]) + (0 if row["problem_id"] in prompts else prefill[row["problem_id"]])
+    spent, last_cell = 0, None
+    for number, row in enumerate(rows):
+        cell = number // EXTRA_BLOCK
+        cost = len(row["token_ids"]) + (0 if cell == last_cell else prompts[row["problem_id"]])
         if spent + cost > budget:
             break
-        prompts.add(row["problem_id"])
-        spent += cost
+        spent, last_cell = spent + cost, cell
         affordable.append(row)
     return affordable, spent

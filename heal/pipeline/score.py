@@ -1,8 +1,10 @@
 """Measure what PURE needs to know of a trace, by the teacher, without any hint in context (ours: docs/method.md, PURE).
 
 For each step: its surprise (NLL per token, three statistics), and the uncertainty about the gold answer that is left
-after it, read as the probability of the gold answer after a cue, relative to the same before any step. Reads accepted
-repairs (and guided samples, and correct base samples for calibration); writes one row per trace (schema `scores`).
+after it, read as the probability of the gold answer after a cue, relative to the same before any step. On a long trace
+uncertainty is read on a grid of steps, then between two of them by bisection, until the first certain step is known.
+Reads accepted repairs (and guided samples, and correct base samples for calibration); writes one row per trace (schema
+`scores`). A trace too long to be read with the cue and the gold answer has no row; its provenance counts it.
 
     heal score --config config/config.yaml --teacher default --problems problems/train.parquet \\
         --repairs repairs.parquet --samples samples.parquet --grades grades.parquet --out scores.parquet
@@ -10,8 +12,8 @@ repairs (and guided samples, and correct base samples for calibration); writes o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,19 +21,22 @@ import numpy as np
 
 from heal import records
 from heal.command import Section
-from heal.config.experiment import Gear, Scoring
+from heal.config.experiment import Gear, Pure, Scoring
 from heal.errors import HealError
 from heal.method.entropy import aggregate_steps
-from heal.method.steps import Step, count_opening_tokens, is_answer_statement, split
-from heal.pipeline.runner import ModelCommand, count_tokens, count_tokens_since, decode_tokens
+from heal.method.steps import count_opening_tokens, find_statement, split
+from heal.pipeline.requests import RequestLog
+from heal.pipeline.runner import ModelCommand, decode_tokens
 from heal.records import Row, Usage
 
 if TYPE_CHECKING:
     from heal.engines.base import Branch, Engine
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
+READINGS = ("product", "mean")
+"""Readings of the gold answer's probability, as `pure.uncertainty`."""
 NLL_COLUMNS = {"nll_mean": "mean", "nll_top20": "top20", "nll_max": "max"}
 
 
@@ -52,6 +57,8 @@ class Score(ModelCommand):
     """GEAR variant by name."""
     min_step_tokens: Annotated[int, Section("gear_variants.{variant}.min_step_tokens")] = Gear().min_step_tokens
     """A shorter step joins the next one, as for GEAR."""
+    certain_below: Annotated[float, Section("pure.certain_below")] = Pure().certain_below
+    """Uncertainty whose crossing is located to the step."""
 
     def run(self) -> None:
         problems = {row["problem_id"]: row for row in records.read(self.problems, "problems")}
@@ -60,102 +67,184 @@ class Score(ModelCommand):
         guided = records.read(self.guided, "guided") if self.guided else []
         repairs = records.read(self.repairs, "repairs")
         traces = select_traces(repairs, guided, correct, self.scoring.calibration_traces)
-        for trace in traces:
-            if not len(trace["token_ids"]):
-                where = f"trace {trace['trace_id']}"
-                raise HealError("the trace is empty", where=where, fix="remove it, or sample it again")
         with self.start_engine("score") as (engine, facts):
-            facts["tokens"] = self.run_shard(
+            scorer = Scorer(engine, problems, self.scoring, self.min_step_tokens, self.certain_below)
+            self.run_shard(
                 "scores",
                 traces,
-                partial(score_and_count, engine, problems, self.scoring, self.min_step_tokens),
+                scorer.score_batch,
                 engine=engine,
-                item_ids=[trace["trace_id"] for trace in traces],
+                facts=facts,
+                item_ids=[trace["trace_id"] for _, trace in traces],
                 label="traces scored",
             )
 
 
 def select_traces(
     repairs: Iterable[Row], guided: Iterable[Row], correct: Sequence[Row], calibration_traces: int
-) -> list[Row]:
-    """Accepted repairs, accepted guided samples, and the first correct sample of evenly chosen problems."""
+) -> list[tuple[str, Row]]:
+    """(origin, row) of accepted repairs, accepted guided samples, and a correct sample of evenly chosen problems."""
     first_by_problem = {row["problem_id"]: row for row in reversed(correct)}
     own = sorted(first_by_problem.values(), key=lambda row: row["trace_id"])[:calibration_traces]
-    traces = [row | {"origin": "repair"} for row in repairs if row["accepted"]]
-    traces += [row | {"origin": "guided"} for row in guided if row["accepted"]]
-    return traces + [row | {"origin": "sample"} for row in own]
+    traces = [("repair", row) for row in repairs if row["accepted"]]
+    traces += [("guided", row) for row in guided if row["accepted"]]
+    return traces + [("sample", row) for row in own]
 
 
-def score_and_count(
-    engine: Engine, problems: dict[str, Row], scoring: Scoring, min_step_tokens: int, batch: Sequence[Row]
-) -> tuple[list[Row], Usage]:
-    """The scores of a batch of traces, and the tokens they took."""
-    before = count_tokens(engine)
-    rows = score_batch(engine, batch, problems, scoring, min_step_tokens)
-    return rows, count_tokens_since(engine, before)
+@dataclass(frozen=True)
+class Scorer:
+    """Scores traces with one engine. certain_below: the uncertainty whose crossing is located to the step."""
 
+    engine: Engine
+    problems: Mapping[str, Row]
+    scoring: Scoring
+    min_step_tokens: int
+    certain_below: float
 
-def score_batch(
-    engine: Engine, traces: Sequence[Row], problems: dict[str, Row], scoring: Scoring, min_step_tokens: int
-) -> list[Row]:
-    """Scores of the traces in their order; two calls of the engine in all."""
-    prompts = [list(engine.tokenize_chat(problems[trace["problem_id"]]["question"])) for trace in traces]
-    requests = [(prompt, trace["token_ids"]) for prompt, trace in zip(prompts, traces, strict=True)]
-    trace_scores = engine.score(requests)
-    layouts = [TraceLayout(engine, trace, scoring, min_step_tokens) for trace in traces]
-    trunks = []
-    for prompt, trace, layout in zip(prompts, traces, layouts, strict=True):
-        trunks.append(layout.build_trunk(engine, prompt, trace, problems[trace["problem_id"]]["answer"], scoring))
-    rows = []
-    answers = engine.score_branches(trunks)
-    for trace, score, layout, answer in zip(traces, trace_scores, layouts, answers, strict=True):
-        nll_T = -np.asarray(score.logprobs, dtype=np.float64)
-        rows.append(layout.build_row(trace, nll_T, answer))
-    return rows
+    def score_batch(self, batch: Sequence[tuple[str, Row]]) -> tuple[list[Row], Usage]:
+        """Scores of (origin, trace) pairs in their order, and what they took.
+
+        A trace that does not fit the model together with the cue and the gold answer has no row, and is counted.
+        Raises HealError for an empty trace.
+        """
+        log = RequestLog(self.engine)
+        layouts = []
+        for origin, trace in batch:
+            layout = self.lay_out(origin, trace)
+            longest = max(len(layout.token_ids), layout.ends[-1] + len(layout.cue) + len(layout.gold))
+            if log.fits(layout.prompt, longest):
+                layouts.append(layout)
+        trace_scores = self.engine.score([(layout.prompt, layout.token_ids) for layout in layouts])
+        self.measure_answers(layouts)
+        rows = []
+        for layout, score in zip(layouts, trace_scores, strict=True):
+            rows.append(layout.build_row(-np.asarray(score.logprobs, dtype=np.float64)))
+        return rows, log.get_usage()
+
+    def lay_out(self, origin: str, trace: Row) -> TraceLayout:
+        """The trace in tokens and steps, with what is asked after them."""
+        tokenizer = self.engine.tokenizer
+        token_ids = list(map(int, trace["token_ids"]))
+        if not token_ids:
+            where = f"trace {trace['trace_id']}"
+            raise HealError("the trace is empty", where=where, fix="remove it, or sample it again")
+        problem = self.problems[trace["problem_id"]]
+        cue = tokenizer.encode(self.scoring.cue, add_special_tokens=False)
+        closing = tokenizer.encode(self.scoring.closing, add_special_tokens=False)
+        gold = tokenizer.encode(problem["answer"], add_special_tokens=False) + closing
+        pieces = decode_tokens(self.engine, token_ids)
+        return TraceLayout(
+            origin=origin,
+            trace_id=trace["trace_id"],
+            problem_id=trace["problem_id"],
+            prompt=list(self.engine.tokenize_chat(problem["question"])),
+            token_ids=token_ids,
+            cue=tuple(cue),
+            gold=tuple(gold),
+            pieces=pieces,
+            min_step_tokens=self.min_step_tokens,
+            max_points=self.scoring.max_points,
+        )
+
+    def measure_answers(self, layouts: Sequence[TraceLayout]) -> None:
+        """Reads the gold answer's log-probs: before any step and on a grid of steps, then bisecting every crossing.
+
+        One call of the engine for the grid, and one per bisection of all traces together.
+        """
+        asked = [(layout, [0, *layout.points]) for layout in layouts]
+        while asked:
+            answers = self.engine.score_branches([layout.build_trunk(points) for layout, points in asked])
+            for (layout, points), logprobs in zip(asked, answers, strict=True):
+                layout.answer_logprobs.update(zip(points, logprobs, strict=True))
+            asked = []
+            for layout in layouts:
+                points = layout.choose_bisections(self.certain_below)
+                if points:
+                    asked.append((layout, points))
 
 
 class TraceLayout:
-    """The steps of a trace, the step that states the answer, and the steps after which uncertainty is read."""
+    """The steps of a trace, the step that states the answer, and the steps after which uncertainty is read.
 
-    def __init__(self, engine: Engine, trace: Row, scoring: Scoring, min_step_tokens: int) -> None:
-        texts = decode_tokens(engine, trace["token_ids"])
-        self.opening = count_opening_tokens(texts)
-        self.steps = split(texts, min_step_tokens)
-        self.statement = find_statement(self.steps)
+    answer_logprobs: number of steps read → log-probs of the gold answer's tokens after them, as far as measured.
+    """
+
+    def __init__(
+        self,
+        *,
+        origin: str,
+        trace_id: str,
+        problem_id: str,
+        prompt: list[int],
+        token_ids: list[int],
+        cue: tuple[int, ...],
+        gold: tuple[int, ...],
+        pieces: Sequence[str],
+        min_step_tokens: int,
+        max_points: int,
+    ) -> None:
+        self.origin, self.trace_id, self.problem_id = origin, trace_id, problem_id
+        self.prompt, self.token_ids, self.cue, self.gold = prompt, token_ids, cue, gold
+        self.steps = split(pieces, min_step_tokens)
+        self.statement = find_statement(self.steps, "".join(pieces))
         last = len(self.steps) if self.statement is None else self.statement - 1
-        self.points = choose_points(last, scoring.max_points)
+        self.points = choose_points(last, max_points)
+        self.ends = [count_opening_tokens(pieces), *(step.end for step in self.steps[:last])]
+        self.answer_logprobs: dict[int, np.ndarray] = {}
 
-    def build_trunk(
-        self, engine: Engine, prompt: list[int], trace: Row, answer: str, scoring: Scoring
-    ) -> tuple[list[int], list[Branch]]:
-        """The prompt and trace, with one branch per point: the cue, then the gold answer that is scored."""
+    def build_trunk(self, points: Sequence[int]) -> tuple[list[int], list[Branch]]:
+        """Prompt and trace, with one branch per number of steps: the cue, then the gold answer that is scored."""
         from heal.engines.base import Branch
 
-        cue = tuple(engine.tokenizer.encode(scoring.cue, add_special_tokens=False))
-        closing = engine.tokenizer.encode(scoring.closing, add_special_tokens=False)
-        gold = tuple(engine.tokenizer.encode(answer, add_special_tokens=False) + closing)
-        ends = [self.opening] + [self.steps[k - 1].end for k in self.points]
-        branches = [Branch(len(prompt) + end, cue, gold) for end in ends]
-        return [*prompt, *map(int, trace["token_ids"][: ends[-1]])], branches
+        branches = [Branch(len(self.prompt) + self.ends[k], self.cue, self.gold) for k in points]
+        return self.prompt + self.token_ids[: self.ends[max(points)]], branches
 
-    def build_row(self, trace: Row, nll_T: np.ndarray, answer_logprobs: Sequence[np.ndarray]) -> Row:
-        """A row of the schema `scores`. answer_logprobs: of the gold answer's tokens, before any step and per point."""
+    def measure_uncertainty(self, reading: str) -> tuple[list[int], np.ndarray]:
+        """(the steps measured so far, the uncertainty after each, relative to the one before any step)."""
+        before, *points = sorted(self.answer_logprobs)
+        values = [compute_uncertainty(self.answer_logprobs[k], reading) for k in points]
+        return points, divide_by_first(values, compute_uncertainty(self.answer_logprobs[before], reading))
+
+    def choose_bisections(self, certain_below: float) -> list[int]:
+        """The middle steps between the first measured certain step and the measured one before it, per reading."""
+        middles = set()
+        for reading in READINGS:
+            points, uncertainty = self.measure_uncertainty(reading)
+            middle = bisect_crossing(points, uncertainty, certain_below)
+            if middle is not None:
+                middles.add(middle)
+        return sorted(middles)
+
+    def build_row(self, nll_T: np.ndarray) -> Row:
+        """A row of the schema `scores`. nll_T: surprise of the trace's tokens in nats, shape [T]."""
         statement = self.statement
         row = {
-            "trace_id": trace["trace_id"],
-            "problem_id": trace["problem_id"],
-            "origin": trace["origin"],
+            "trace_id": self.trace_id,
+            "problem_id": self.problem_id,
+            "origin": self.origin,
             "steps": [step.text for step in self.steps],
             "statement": statement,
             "statement_nll": None if statement is None else float(nll_T[self.steps[statement - 1].start :].sum()),
         }
         for column, statistic in NLL_COLUMNS.items():
             row[column] = aggregate_steps(nll_T, self.steps, statistic)
-        for reading in ("product", "mean"):
-            before, *after = (compute_uncertainty(logprobs, reading) for logprobs in answer_logprobs)
-            relative = divide_by_first(after, before)
-            row[f"uncertainty_{reading}"] = hold_between_points(relative, self.points, len(self.steps), 1.0)
+        for reading in READINGS:
+            points, uncertainty = self.measure_uncertainty(reading)
+            row[f"uncertainty_{reading}"] = hold_between_points(uncertainty, points, len(self.steps), 1.0)
         return row
+
+
+def bisect_crossing(points: Sequence[int], uncertainty: np.ndarray, certain_below: float) -> int | None:
+    """The middle step between the first measured certain one and the measured one before it; None where none lies.
+
+    points: measured steps, ascending, from 1. Before the first step nothing is certain.
+    """
+    certain = np.flatnonzero(np.asarray(uncertainty) < certain_below)
+    if not len(certain):
+        return None
+    first = int(certain[0])
+    low = points[first - 1] if first else 0
+    return (low + points[first]) // 2 if points[first] - low > 1 else None
 
 
 def compute_uncertainty(gold_logprobs: np.ndarray, reading: str) -> float:
@@ -189,11 +278,3 @@ def hold_between_points(
         current = values_by_step.get(k, current)
         held.append(current)
     return held
-
-
-def find_statement(steps: Sequence[Step]) -> int | None:
-    """The first step that states the answer, from 1; None where none does."""
-    for k, step in enumerate(steps, 1):
-        if is_answer_statement(step.text):
-            return k
-    return None

@@ -23,14 +23,15 @@ from heal.config.experiment import Gear, Prefixes, Sampling
 from heal.grading.grader import Grader
 from heal.method.base import group_by_problem, take_distinct
 from heal.method.steps import THINKING_STARTS, add_opening, split
-from heal.pipeline.runner import ModelCommand, count_tokens, count_tokens_since, decode_tokens
+from heal.pipeline.requests import UNREADABLE, RequestLog
+from heal.pipeline.runner import BatchWorker, ModelCommand, decode_tokens
 from heal.pipeline.verdict import get_question, judge_trace
 from heal.records import Row, Usage, derive_seed, hash_content
 
 if TYPE_CHECKING:
     from heal.engines.base import Completion, Engine, Request
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 
@@ -47,18 +48,19 @@ class StudentPass(ModelCommand):
     def run_over_samples(
         self,
         schema: str,
-        make_worker: Callable[[Engine, Mapping[str, Row]], Callable[[Sequence[list[Row]]], list[Row]]],
+        make_worker: Callable[[Engine, Mapping[str, Row]], BatchWorker],
     ) -> None:
         """Works through the correct samples of this shard's problems and writes `out`."""
         problems = {row["problem_id"]: row for row in records.read(self.problems, "problems")}
         correct_ids = {row["trace_id"] for row in records.read(self.grades, "grades") if row["correct"]}
         samples = [row for row in records.read(self.samples, "samples") if row["trace_id"] in correct_ids]
         with self.start_engine(f"student-pass {schema}") as (engine, facts):
-            facts["tokens"] = self.run_shard(
+            self.run_shard(
                 schema,
                 list(group_by_problem(samples).values()),
-                partial(work_and_count, engine, make_worker(engine, problems)),
+                make_worker(engine, problems),
                 engine=engine,
+                facts=facts,
                 item_ids=[row["trace_id"] for row in samples],
                 label=f"problems, {schema}",
             )
@@ -92,18 +94,10 @@ class ContinueSamples(StudentPass):
     def run(self) -> None:
         self.run_over_samples("continuations", self.make_worker)
 
-    def make_worker(self, engine: Engine, problems: Mapping[str, Row]) -> Callable[[Sequence[list[Row]]], list[Row]]:
+    def make_worker(self, engine: Engine, problems: Mapping[str, Row]) -> BatchWorker:
         seed = (self.seed, self.teacher_seed)
         continuer = Continuer(engine, problems, self.prefixes, self.sampling, self.leak_patterns, seed)
         return continuer.continue_batch
-
-
-def work_and_count(
-    engine: Engine, work: Callable[[Sequence[list[Row]]], list[Row]], batch: Sequence[list[Row]]
-) -> tuple[list[Row], Usage]:
-    """The rows of a batch of problems, and the tokens they took."""
-    before = count_tokens(engine)
-    return work(batch), count_tokens_since(engine, before)
 
 
 def encode_for_student(engine: Engine, text: str) -> list[int] | None:
@@ -116,7 +110,7 @@ def encode_for_student(engine: Engine, text: str) -> list[int] | None:
     return ids if engine.tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text else None
 
 
-def encode_readable(engine: Engine, traces: Sequence[Row]) -> list[tuple[Row, list[int]]]:
+def encode_readable(engine: Engine, traces: Sequence[Row], log: RequestLog) -> list[tuple[Row, list[int]]]:
     """The traces with their tokens; those that the student cannot read are skipped and counted."""
     readable = []
     for trace in traces:
@@ -125,23 +119,30 @@ def encode_readable(engine: Engine, traces: Sequence[Row]) -> list[tuple[Row, li
             readable.append((trace, ids))
     skipped = len(traces) - len(readable)
     if skipped:
+        log.skipped[UNREADABLE] += skipped
         message = f"{skipped} of {len(traces)} traces skipped: the student's tokenizer cannot represent them"
         print(message, file=sys.stderr, flush=True)
     return readable
 
 
-def rank_batch(engine: Engine, problems: Mapping[str, Row], batch: Sequence[list[Row]]) -> list[Row]:
-    """Log-prob and rank of every token of every trace, the end token included."""
+def rank_batch(engine: Engine, problems: Mapping[str, Row], batch: Sequence[list[Row]]) -> tuple[list[Row], Usage]:
+    """Log-prob and rank of every token of every trace, the end of the turn included.
+
+    A trace that is longer than the student's model takes has no row, and is counted.
+    """
+    log = RequestLog(engine)
     traces: list[Row] = []
     for rows in batch:
         traces += rows
-    readable = encode_readable(engine, traces)
-    end = engine.tokenizer.eos_token_id
-    requests = []
-    for trace, ids in readable:
-        requests.append((engine.tokenize_chat(get_question(problems[trace["problem_id"]])), [*ids, end]))
+    fitting, requests = [], []
+    for trace, ids in encode_readable(engine, traces, log):
+        prompt = engine.tokenize_chat(get_question(problems[trace["problem_id"]]))
+        tokens = [*ids, engine.end_token_id]
+        if log.fits(prompt, len(tokens)):
+            fitting.append(trace)
+            requests.append((prompt, tokens))
     rows = []
-    for (trace, _), score in zip(readable, engine.score(requests), strict=True):
+    for trace, score in zip(fitting, engine.score(requests), strict=True):
         row = {
             "trace_id": trace["trace_id"],
             "problem_id": trace["problem_id"],
@@ -149,7 +150,7 @@ def rank_batch(engine: Engine, problems: Mapping[str, Row], batch: Sequence[list
             "ranks": score.ranks,
         }
         rows.append(row)
-    return rows
+    return rows, log.get_usage()
 
 
 def choose_cuts(steps: int, count: int) -> list[int]:
@@ -178,27 +179,31 @@ class Continuer:
     leak_patterns: Sequence[str]
     seed: Sequence[Any]
 
-    def continue_batch(self, batch: Sequence[list[Row]]) -> list[Row]:
-        """Every continuation from every cut of the first distinct traces of each problem, with its verdict."""
+    def continue_batch(self, batch: Sequence[list[Row]]) -> tuple[list[Row], Usage]:
+        """Every continuation from every cut of the first distinct traces of each problem, with its verdict.
+
+        A beginning that leaves no room for a continuation has no row, and is counted.
+        """
         from heal.engines.base import Sampling as Decoding
 
+        log = RequestLog(self.engine)
         traces: list[Row] = []
         for rows in batch:
             traces += take_distinct(rows, self.prefixes.traces_per_problem)
         prefixes: list[Prefix] = []
-        for trace, ids in encode_readable(self.engine, traces):
+        for trace, ids in encode_readable(self.engine, traces, log):
             prefixes += self.list_prefixes(trace, ids)
         decoding = Decoding(self.sampling.temperature, self.sampling.top_p, self.sampling.max_new_tokens)
-        completions = self.engine.generate([self.build_request(prefix) for prefix in prefixes], decoding)
+        completions = log.generate([self.build_request(prefix) for prefix in prefixes], decoding)
         rows = []
         with Grader() as grader:
             for prefix, continuations in zip(prefixes, completions, strict=True):
                 gold = self.problems[prefix.trace["problem_id"]]["answer"]
-                for index, completion in enumerate(continuations):
+                for index, completion in enumerate(continuations or []):
                     row = self.build_row(prefix, index, completion)
                     verdict = judge_trace(row["text"], gold, row["finish_reason"], self.leak_patterns, grader)
                     rows.append(row | verdict)
-        return rows
+        return rows, log.get_usage()
 
     def list_prefixes(self, trace: Row, ids: list[int]) -> list[Prefix]:
         """The beginnings of one trace."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from heal.grading.grader import Grader
 from heal.method.gear import has_leak
+from heal.method.steps import is_thinking_cut_off
 from heal.records import Row, hash_content
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def build_trace_row(problem_id: str, purpose: str, index: int, text: str, comple
         "problem_id": problem_id,
         "index": index,
         "text": text,
-        "token_ids": token_ids,
+        "token_ids": completion.token_ids,
         "logprobs": completion.logprobs,
         "entropies": completion.entropies,
         "entropies_upper": completion.entropies_upper,
@@ -37,7 +38,7 @@ def get_question(problem: Row) -> str:
 def judge_trace(text: str, gold: str, finish_reason: str, leak_patterns: Sequence[str], grader: Grader) -> Row:
     """The verdict on a hinted trace: accepted where it ended by itself, verifies, and does not speak of the hint."""
     grade = grader.grade(text, gold)
-    if finish_reason != "stop":
+    if finish_reason != "stop" or is_thinking_cut_off(text):
         reason = "truncated"
     elif not grade.correct:
         reason = grade.reason

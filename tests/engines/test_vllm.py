@@ -20,9 +20,9 @@ from heal.config.experiment import Sampling as SamplingOptions
 from heal.engines.base import Branch, Request, Sampling
 from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
-from heal.method.gear import Cut, measure_trace
+from heal.method.gear import Cut, build_cut_row, measure_trace
 from heal.pipeline.repair import Repairer
-from heal.pipeline.runner import decode_tokens
+from heal.pipeline.runner import decode_tokens, get_token_texts
 from heal.pipeline.sample import make_sampler
 from heal.pipeline.verdict import build_trace_row, get_question
 from heal.worlds.mini import puzzles
@@ -99,8 +99,9 @@ def test_a_repair_goes_on_from_the_same_prefix_with_the_same_words(fast, exact, 
     cut = Cut(measure_trace(row, puzzle.question, decode_tokens(exact, row["token_ids"]), gear, 0.0), 3, 2)
     repair_requests = []
     for engine in (fast, exact):
-        repairer = Repairer(engine, {"p": {}}, gear, SamplingOptions(), (0, 0))
-        repair_requests.append(repairer.build_request(cut, f"Hint: the answer is {puzzle.answer}."))
+        repairer = Repairer(engine, {"p": {"question": puzzle.question}}, gear, SamplingOptions(), (0, 0))
+        row = build_cut_row(cut, gear, get_token_texts(exact))
+        repair_requests.append(repairer.build_request(row, f"Hint: the answer is {puzzle.answer}."))
     assert repair_requests[0] == repair_requests[1]
     greedy = Sampling(temperature=0.0, max_new_tokens=160)
     ((one,),), ((other,),) = fast.generate(repair_requests[:1], greedy), exact.generate(repair_requests[1:], greedy)
@@ -144,6 +145,6 @@ def test_a_stage_runs_on_vllm_to_its_file(tmp_path: Path, fast, monkeypatch: pyt
         for i, r in enumerate(samples)
     ]
     cuts = gear.select_cuts(
-        rows, samples, grades, lambda row: decode_tokens(fast, row["token_ids"]), Gear(min_step_tokens=1), 0
+        rows, samples, grades, get_token_texts(fast), Gear(min_step_tokens=1), 0
     )
     assert cuts and all(cut.certain in (True, False) for cut in cuts)

@@ -41,6 +41,11 @@ def test_rewind(rewind, kept_steps):
     assert gear.count_kept_steps(1, rewind) >= 0
 
 
+def get_texts(token_ids):
+    """Steps of three tokens, the last one a blank line."""
+    return [("w", "w", "\n\n")[number % 3] for number in range(len(token_ids))]
+
+
 def make_trace(name, entropies, words=3):
     """A wrong trace with one step per entropy, `words` tokens each."""
     steps = [Step(i * words, (i + 1) * words, f"step {i}") for i in range(len(entropies))]
@@ -93,7 +98,7 @@ def test_an_unknown_detector_gets_the_nearest_name():
         check_detector("entropy_surg", "a.yaml", "gear.detector")
     assert caught.value.fix == "did you mean 'entropy_surge'?"
     with pytest.raises(HealError, match="unknown detector"):
-        gear.select_cuts([], [], [], lambda row: [], Gear(detector="entropy_surg"), 0)
+        gear.select_cuts([], [], [], lambda ids: [], Gear(detector="entropy_surg"), 0)
 
 
 def test_oracle_needs_a_checker():
@@ -130,11 +135,10 @@ def test_cuts_leave_solved_problems_alone():
     problems = [{"problem_id": "p", "question": "q"}]
     samples = [TRACES[0].row | {"problem_id": "p"}]
     right = [{"problem_id": "p", "trace_id": TRACES[0].row["trace_id"], "correct": True, "extracted": "1"}]
-    pieces = lambda row: ["w", "w", "\n\n"] * 9  # noqa: E731
-    assert gear.select_cuts(problems, samples, right, pieces, Gear(min_step_tokens=1), 0) == []
+    assert gear.select_cuts(problems, samples, right, get_texts, Gear(min_step_tokens=1), 0) == []
     wrong = [right[0] | {"correct": False}]
-    assert gear.select_cuts(problems, samples, wrong, pieces, Gear(min_step_tokens=1), 0) == []  # one answer: suspect
-    cuts = gear.select_cuts(problems, samples, wrong, pieces, Gear(min_step_tokens=1, max_wrong_agreement=1.0), 0)
+    assert gear.select_cuts(problems, samples, wrong, get_texts, Gear(min_step_tokens=1), 0) == []  # suspect
+    cuts = gear.select_cuts(problems, samples, wrong, get_texts, Gear(min_step_tokens=1, max_wrong_agreement=1.0), 0)
     assert len(cuts) == 1 and cuts[0].kept_steps == cuts[0].breakpoint - 1
 
 
@@ -146,11 +150,9 @@ def test_a_cut_is_certain_where_both_bounds_of_the_entropies_agree(upper, certai
     grades = [{"problem_id": "p", "trace_id": "a", "correct": False, "extracted": "1"}]
     options = Gear(min_step_tokens=1, max_wrong_agreement=1.0)
     problems = [{"problem_id": "p", "question": "q"}]
-    (cut,) = gear.select_cuts(problems, [row], grades, lambda row: ["w", "w", "\n\n"] * 9, options, 0)
+    (cut,) = gear.select_cuts(problems, [row], grades, get_texts, options, 0)
     assert cut.breakpoint == 2 and cut.certain is certain
-    (exact,) = gear.select_cuts(
-        problems, [row | {"entropies_upper": None}], grades, lambda r: ["w", "w", "\n\n"] * 9, options, 0
-    )
+    (exact,) = gear.select_cuts(problems, [row | {"entropies_upper": None}], grades, get_texts, options, 0)
     assert exact.certain is None and exact.breakpoint == 2
 
 

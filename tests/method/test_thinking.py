@@ -17,10 +17,11 @@ from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
 from heal.method import gear
 from heal.method.base import Example
+from heal.method.detectors.base import WrongTrace
 from heal.method.steps import split
 from heal.pipeline import curriculum, repair
 from heal.pipeline import score as scoring
-from heal.pipeline.runner import decode_tokens
+from heal.pipeline.runner import decode_tokens, get_token_texts
 from heal.training.conversations import encode
 from heal.worlds.mini.tokenizer import CHAT_TEMPLATE
 from tests.support.thinking_model import DOUBLES, OPENS, STRIPS, save_model
@@ -50,13 +51,18 @@ def row(engine: TransformersEngine, problem: dict[str, Any]) -> dict[str, Any]:
     return same | {"entropies": [0.5] * len(ids), "logprobs": [-0.5] * len(ids), "finish_reason": "stop"}
 
 
-def make_cuts(engine: TransformersEngine, row: dict[str, Any], problem: dict[str, Any]) -> list[gear.Cut]:
-    """At every step of the trace, with every rewind."""
+def measure_trace(engine: TransformersEngine, row: dict[str, Any], problem: dict[str, Any]) -> WrongTrace:
     options = Gear(min_step_tokens=1)
-    trace = gear.measure_trace(row, problem["question"], decode_tokens(engine, row["token_ids"]), options, 0.0)
+    return gear.measure_trace(row, problem["question"], decode_tokens(engine, row["token_ids"]), options, 0.0)
+
+
+def make_cuts(engine: TransformersEngine, row: dict[str, Any], problem: dict[str, Any]) -> list[dict[str, Any]]:
+    """At every step of the trace, with every rewind."""
+    trace = measure_trace(engine, row, problem)
     places = {gear.count_kept_steps(k, rewind) for k in range(1, 1 + len(trace.steps)) for rewind in (0, 1, 2)}
     assert max(places) == len(trace.steps) > 3
-    return [gear.Cut(trace, 1 + kept_steps, kept_steps) for kept_steps in sorted(places)]
+    cuts = [gear.Cut(trace, 1 + kept_steps, kept_steps) for kept_steps in sorted(places)]
+    return [gear.build_cut_row(cut, Gear(), get_token_texts(engine)) for cut in cuts]
 
 
 def make_repairer(engine: TransformersEngine, problem: dict[str, Any], options: Gear) -> repair.Repairer:
@@ -64,7 +70,7 @@ def make_repairer(engine: TransformersEngine, problem: dict[str, Any], options: 
 
 
 def test_steps_are_those_of_the_thinking_block(engine, row, problem) -> None:
-    steps = make_cuts(engine, row, problem)[0].trace.steps
+    steps = measure_trace(engine, row, problem).steps
     assert "".join(step.text for step in steps) == row["text"].partition("</think>")[0]
 
 
@@ -75,12 +81,13 @@ def test_a_token_that_holds_part_of_the_tag_is_in_no_step() -> None:
 @pytest.mark.parametrize("place", ["assistant", "user"])
 def test_a_repair_is_asked_for_inside_the_block_wherever_the_cut_is(engine, row, problem, place) -> None:
     options = Gear(hint=Hint(place=place))
+    steps = measure_trace(engine, row, problem).steps
     for cut in make_cuts(engine, row, problem):
         repairer = make_repairer(engine, problem, options)
         prompt = engine.tokenizer.decode(repairer.build_request(cut, HINT).prompt_ids)
         assert prompt.count("<think>") == 1 and "</think>" not in prompt
         inside = prompt.partition("<think>\n")[2]
-        kept_text = "".join(step.text for step in cut.trace.steps[: cut.kept_steps]).removeprefix(OPENING)
+        kept_text = "".join(step.text for step in steps[: cut["kept_steps"]]).removeprefix(OPENING)
         assert inside == kept_text + (f"{HINT}\n\n" if place == "assistant" else "")
 
 
@@ -104,7 +111,8 @@ def test_the_cue_of_pure_closes_the_block_that_is_open(engine, row, problem, mon
 
     monkeypatch.setattr(engine, "score_branches", noting)
     cue = "</think>\n\nx = \\boxed{"
-    (scores,) = scoring.score_batch(engine, [row], {problem["problem_id"]: problem}, Scoring(cue=cue), 1)
+    scorer = scoring.Scorer(engine, {problem["problem_id"]: problem}, Scoring(cue=cue), 1, 0.1)
+    ((scores,), _) = scorer.score_batch([("repair", row)])
     assert len(prompts) == 1 + len(scores["steps"])
     for text in prompts:
         assert text.count("<think>") == text.count("</think>") == 1 and text.endswith(cue)

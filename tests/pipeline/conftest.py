@@ -7,7 +7,7 @@ from heal.data.load_problems import load
 from heal.engines.transformers import TransformersEngine
 from heal.method import gear
 from heal.pipeline.grade import grade_samples
-from heal.pipeline.runner import decode_tokens
+from heal.pipeline.runner import get_token_texts
 from heal.pipeline.sample import make_sampler
 from heal.pipeline.verdict import get_question
 from tests.support.mini_teacher import GEAR, SAMPLING, SEED
@@ -38,4 +38,6 @@ def samples(sample_batch, problems):
 @pytest.fixture(scope="module")
 def cuts(engine, problems, samples):
     grades = grade_samples(problems, samples)
-    return gear.select_cuts(problems, samples, grades, lambda row: decode_tokens(engine, row["token_ids"]), GEAR, 0)
+    get_texts = get_token_texts(engine)
+    cuts = gear.select_cuts(problems, samples, grades, get_texts, GEAR, 0)
+    return [gear.build_cut_row(cut, GEAR, get_texts) for cut in cuts]

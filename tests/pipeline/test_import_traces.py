@@ -44,7 +44,7 @@ def test_own_samples_taken_back_in_have_the_values_they_were_sampled_with(engine
     )
     rows, usage = make_trace_measurer(engine, read_traces(path), path)(problem_rows)
     records.write(tmp_path / "samples.parquet", "samples", rows, usage=usage)
-    assert [row["token_ids"] for row in rows] == [row["token_ids"] for row in sampled]
+    assert [row["token_ids"].tolist() for row in rows] == [row["token_ids"].tolist() for row in sampled]
     for one, other in zip(rows, sampled, strict=True):
         np.testing.assert_allclose(one["logprobs"], other["logprobs"], atol=1e-4)
         np.testing.assert_allclose(one["entropies"], other["entropies"], atol=1e-4)

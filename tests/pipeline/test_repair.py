@@ -1,12 +1,10 @@
 """Repairs of the shipped mini teacher: kept tokens, hints, batches, duplicates."""
 
-import dataclasses
-
 import pytest
 
 from heal.config.experiment import Hint
 from heal.errors import HealError
-from heal.method import gear, hints
+from heal.method import hints
 from heal.pipeline.repair import Repairer, reject_duplicates
 from tests.support.mini_teacher import GEAR, SAMPLING, SEED
 
@@ -21,13 +19,13 @@ def make_repairs(engine, problems, cuts, options=GEAR):
 
 def test_a_repair_keeps_the_tokens_before_the_cut_and_tells_its_story(engine, problems, cuts):
     rows, used = make_repairs(engine, problems, cuts)
-    sources = {cut.trace.row["trace_id"]: cut for cut in cuts}
+    sources = {cut["source_id"]: cut for cut in cuts}
     tried = [row for row in rows if row["trace_id"]]
-    assert len(tried) == GEAR.repairs_per_trace * sum(cut.breakpoint is not None for cut in cuts)
+    assert len(tried) == GEAR.repairs_per_trace * sum(cut["breakpoint"] is not None for cut in cuts)
     for row in tried:
         cut = sources[row["source_id"]]
-        kept_ids = cut.trace.row["token_ids"][: cut.kept_tokens]
-        assert row["token_ids"][: len(kept_ids)] == kept_ids and row["text"] == row["kept"] + row["continuation"]
+        kept_ids = cut["kept_ids"]
+        assert list(row["token_ids"][: len(kept_ids)]) == kept_ids and row["text"] == row["kept"] + row["continuation"]
         assert row["kept_steps"] == row["breakpoint"] - 1 and row["hint"] and row["hint"] not in row["text"]
         assert len(row["logprobs"]) == len(row["token_ids"]) - len(kept_ids)
     assert {row["reason"] for row in rows if not row["trace_id"]} <= {"no_breakpoint"}
@@ -53,7 +51,7 @@ def test_repairs_do_not_depend_on_the_batch(engine, problems, cuts):
     ids=["none", "solution", "user", "teacher"],
 )
 def test_every_hint_source_and_place(engine, problems, cuts, hint, expected):
-    cuts = [cut for cut in cuts if cut.breakpoint is not None][:2]
+    cuts = [cut for cut in cuts if cut["breakpoint"] is not None][:2]
     options = GEAR.model_copy(update={"hint": hint})
     rows, _ = make_repairs(engine, problems, cuts, options)
     assert len(rows) == 2 * GEAR.repairs_per_trace
@@ -61,8 +59,8 @@ def test_every_hint_source_and_place(engine, problems, cuts, hint, expected):
         assert all(row["hint"].startswith(expected) and bool(row["hint"]) == bool(expected) for row in rows)
     prompt = make_repairer(engine, problems, options).build_request(cuts[0], rows[0]["hint"]).prompt_ids
     if hint.place == "user" or hint.source == "none":
-        kept_tokens = cuts[0].kept_tokens
-        assert list(prompt[len(prompt) - kept_tokens :]) == cuts[0].trace.row["token_ids"][:kept_tokens]
+        kept_ids = cuts[0]["kept_ids"]
+        assert list(prompt[len(prompt) - len(kept_ids) :]) == kept_ids
 
 
 def test_equal_repairs_of_a_problem_are_accepted_once():
@@ -72,24 +70,6 @@ def test_equal_repairs_of_a_problem_are_accepted_once():
     ]
     reject_duplicates(rows)
     assert [row["reason"] for row in rows] == ["", "duplicate", ""]
-
-
-def test_a_trace_that_opened_a_thinking_block_keeps_it_open(engine, cuts):
-    """Cut before the first step, the repair continues inside the block, and its text begins with the tag."""
-
-    class Tags:
-        def decode(self, ids, **_):
-            return "".join(("<think>", "\n", "I see")[i] for i in ids)
-
-    class Thinking:
-        tokenizer = Tags()
-
-    row = {"token_ids": [0, 1, 2], "text": "<think>\nI see"}
-    trace = dataclasses.replace(cuts[0].trace, row=row)
-    repairer = make_repairer(Thinking(), [])
-    assert repairer.get_kept_ids(gear.Cut(trace, 1, 0)) == [0, 1]
-    row |= {"token_ids": [2, 0, 1], "text": "I see<think>\n"}
-    assert repairer.get_kept_ids(gear.Cut(trace, 1, 0)) == []
 
 
 def test_a_hint_from_a_missing_solution_names_the_problem(problems, cuts):

@@ -45,7 +45,7 @@ def make_continuations(engine, problems, batch, **options):
     chosen = OPTIONS.model_copy(update=options)
     patterns = Gear().leak_patterns
     continuer = student_pass.Continuer(engine, index_problems(problems), chosen, SAMPLING, patterns, (0, 0))
-    return continuer.continue_batch(batch)
+    return continuer.continue_batch(batch)[0]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 8])
@@ -56,16 +56,19 @@ def test_cuts_are_spread_and_leave_the_last_step_to_the_student(steps):
 
 
 def test_the_likeliest_token_has_rank_one_and_every_rank_follows_from_the_logits(engine, problems, batch):
-    rows = student_pass.rank_batch(engine, index_problems(problems), batch)
+    rows, usage = student_pass.rank_batch(engine, index_problems(problems), batch)
+    assert usage["requests"] == 4 and usage["skipped_unreadable"] == 1
     assert [row["trace_id"] for row in rows] == ["t0", "t1", "t2", "t3"]  # the odd one cannot be read
     row, problem = rows[0], problems[0]
     prompt = engine.tokenize_chat(problem["question"])
-    new = [*engine.tokenizer.encode(problem["solution"], add_special_tokens=False), engine.tokenizer.eos_token_id]
+    new = [*engine.tokenizer.encode(problem["solution"], add_special_tokens=False), engine.end_token_id]
     logits = engine.model(torch.tensor([[*prompt, *new]])).logits[0, len(prompt) - 1 : -1]
     own = logits.gather(-1, torch.tensor(new)[:, None])
     assert row["ranks"].tolist() == (1 + (logits > own).sum(-1)).tolist() and (row["ranks"] == 1).any()
     assert row["logprobs"] == pytest.approx((own[:, 0] - logits.logsumexp(-1)).tolist(), abs=1e-5)
-    alone = [one for part in batch[::-1] for one in student_pass.rank_batch(engine, index_problems(problems), [part])]
+    alone = []
+    for part in batch[::-1]:
+        alone += student_pass.rank_batch(engine, index_problems(problems), [part])[0]
     assert {one["trace_id"]: list(one["ranks"]) for one in alone} == {r["trace_id"]: list(r["ranks"]) for r in rows}
 
 

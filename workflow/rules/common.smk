@@ -19,6 +19,7 @@ from heal.errors import HealError
 from heal.registry import list_benchmarks
 from heal.trace_files import (
     CONTINUATIONS,
+    CUTS,
     DEFAULT_VARIANT,
     EXTRA_GRADES,
     EXTRA_SAMPLES,

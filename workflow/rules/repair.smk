@@ -1,12 +1,36 @@
-# GEAR's repairs, and what PURE needs to know of them.
+# GEAR's cuts and repairs, and what PURE needs to know of them.
+
+
+rule plan_cuts:
+    """Where each wrong trace breaks, for one GEAR variant: on the CPU, once for all shards of the repairs."""
+    input:
+        problems=TRAIN,
+        samples=f"{TRACES}/{SAMPLES.path}",
+        grades=f"{TRACES}/{GRADES.path}",
+        model=list_model_files("teachers"),
+    output:
+        cuts=f"{TRACES}/{CUTS.path}",
+    log:
+        f"{LOGS}/cuts/{{teacher}}.{{teacher_seed}}.{{variant}}.log",
+    benchmark:
+        f"{TIMES}/cuts/{{teacher}}.{{teacher_seed}}.{{variant}}.tsv"
+    conda:
+        CONDA
+    params:
+        version=get_version("plan-cuts"),
+        options=track_options("plan-cuts"),
+    message:
+        "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: cuts {wildcards.variant}"
+    shell:
+        "HEAL_LOG={log:q} heal plan-cuts --teacher {wildcards.teacher} --variant {wildcards.variant}"
+        " --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q} --out {output.cuts:q}"
 
 
 rule repair_traces:
     """One shard of the repairs of one GEAR variant."""
     input:
         problems=TRAIN,
-        samples=f"{TRACES}/{SAMPLES.path}",
-        grades=f"{TRACES}/{GRADES.path}",
+        cuts=f"{TRACES}/{CUTS.path}",
         model=list_model_files("teachers"),
     output:
         repairs=f"{TRACES}/shards/repairs/{{variant}}/{{shard}}.parquet",
@@ -26,7 +50,7 @@ rule repair_traces:
         "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: repairs {wildcards.variant}, shard {wildcards.shard} of {params.shards}"
     shell:
         "HEAL_LOG={log:q} heal repair --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed} --variant {wildcards.variant}"
-        " --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
+        " --problems {input.problems:q} --cuts {input.cuts:q}"
         " --shard {wildcards.shard}/{params.shards} --gpus {resources.gpu} --out {output.repairs:q}"
 
 

@@ -59,18 +59,18 @@ rule sample_guided:
 
 
 rule sample_extra:
-    """As many further samples as the tokens buy that HEAL takes beyond the base samples."""
+    """One shard of as many further samples as the tokens buy that HEAL takes beyond the base samples."""
     input:
         problems=TRAIN,
         grades=f"{TRACES}/{GRADES.path}",
         match=[f"{TRACES}/{file.path}" for file in (GUIDED, REPAIRS, SCORES)],
         model=list_model_files("teachers"),
     output:
-        samples=f"{TRACES}/{EXTRA_SAMPLES.path}",
+        samples=f"{TRACES}/shards/extra/{{allocation}}/{{variant}}/{{shard}}.parquet",
     log:
-        f"{LOGS}/extra/{{teacher}}.{{teacher_seed}}.{{allocation}}.{{variant}}.log",
+        f"{LOGS}/extra/{{teacher}}.{{teacher_seed}}.{{allocation}}.{{variant}}.{{shard}}.log",
     benchmark:
-        f"{TIMES}/extra/{{teacher}}.{{teacher_seed}}.{{allocation}}.{{variant}}.tsv"
+        f"{TIMES}/extra/{{teacher}}.{{teacher_seed}}.{{allocation}}.{{variant}}.{{shard}}.tsv"
     conda:
         CONDA
     resources:
@@ -79,12 +79,14 @@ rule sample_extra:
         version=get_version("sample extra"),
         options=track_options("sample extra"),
         match=lambda wildcards, input: repeat_flag("--match", input.match),
+        shards=len(SHARDS),
     message:
-        "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: extra samples ({wildcards.allocation}) at HEAL's cost"
+        "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: extra samples ({wildcards.allocation}) at HEAL's cost, shard {wildcards.shard} of {params.shards}"
     shell:
         "HEAL_LOG={log:q} heal sample extra --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed}"
         " --variant {wildcards.variant} --allocation {wildcards.allocation} --problems {input.problems:q}"
-        " --grades {input.grades:q} {params.match:q} --gpus {resources.gpu} --out {output.samples:q}"
+        " --grades {input.grades:q} {params.match:q} --shard {wildcards.shard}/{params.shards}"
+        " --gpus {resources.gpu} --out {output.samples:q}"
 
 
 rule grade_traces:
@@ -121,7 +123,7 @@ rule merge_shards:
     benchmark:
         f"{TIMES}/merge/{{teacher}}.{{teacher_seed}}.{{table}}.tsv"
     wildcard_constraints:
-        table=r"samples|guided|(repairs|scores)/\w+|students/\w+/(samples|ranks|continuations)",
+        table=r"samples|guided|(repairs|scores)/\w+|extra/\w+/\w+|students/\w+/(samples|ranks|continuations)",
     conda:
         CONDA
     params:

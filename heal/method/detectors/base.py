@@ -27,6 +27,13 @@ class WrongTrace:
     steps: Sequence[Step]
     step_entropies_K: np.ndarray
     surges_K: np.ndarray
+    entropies_column: str = "entropies"
+    """Column of the row with the token entropies: `entropies`, or `entropies_upper` for the upper bounds."""
+
+    @property
+    def entropies_T(self) -> np.ndarray:
+        """Token entropies in nats, shape [T]."""
+        return np.asarray(self.row[self.entropies_column], dtype=np.float64)
 
 
 StepChecker = Callable[[WrongTrace], int | None]

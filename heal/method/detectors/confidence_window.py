@@ -20,8 +20,7 @@ class ConfidenceWindow(ScoreDetector):
     name = "confidence_window"
 
     def score_steps(self, trace: WrongTrace, gear: Gear) -> np.ndarray:
-        entropies_T = np.asarray(trace.row["entropies"], dtype=np.float64)
-        sums = np.concatenate([[0.0], np.cumsum(entropies_T)])
+        sums = np.concatenate([[0.0], np.cumsum(trace.entropies_T)])
         ends = np.arange(1, len(sums))
         means_T = (sums[ends] - sums[np.maximum(ends - WINDOW_TOKENS, 0)]) / np.minimum(ends, WINDOW_TOKENS)
         return aggregate_steps(means_T, trace.steps, "max")
