@@ -80,7 +80,6 @@ def measure(trial: Trial) -> Row:
         batch_size=trial.batch_size,
         learning_rate=trial.learning_rate,
         max_length=256,
-        save_steps=trial.max_steps,
     )
     names = {"teacher": "default", "teacher_seed": 0, "student": "tiny", "method": trial.method}
     curriculum = RUN / CURRICULUM.format(**names) / "curriculum.jsonl"

@@ -59,7 +59,9 @@ class Train(OptionGroup):
         "micro_batch": "micro_batch_size",
         "warmup_share": "warmup_ratio",
         "decay_share": "decay_ratio",
+        "save_steps": "save_minutes",
     }
+    changed_units: ClassVar[dict[str, str]] = {"save_steps": "minutes instead of optimizer steps, 15 by default"}
     max_steps: Count | None = 300
     """Optimizer steps, equal for every method (the fair comparison); null: `epochs` decides."""
     epochs: Annotated[float, Field(gt=0)] = 5.0
@@ -82,8 +84,8 @@ class Train(OptionGroup):
     """Number format of the weights in training."""
     lora: Lora | None = None
     """LoRA adapters instead of full fine-tuning."""
-    save_steps: Count = 100
-    """Optimizer steps between two checkpoints; a killed training resumes from the last one."""
+    save_minutes: Annotated[float, Field(gt=0)] = 15.0
+    """Minutes of training between two checkpoints; a killed training resumes from the last one."""
     report_to: list[Literal["tensorboard", "trackio", "wandb"]] = []
     """Experiment trackers that TRL sends loss and learning rate to; each needs its package installed."""
 

@@ -37,6 +37,8 @@ class OptionGroup(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, strict=True, frozen=True)
     renamed_keys: ClassVar[dict[str, str]] = {}
     """Former key → its name today: an old config is told the new name."""
+    changed_units: ClassVar[dict[str, str]] = {}
+    """Former key → what its value means under the new name, where that is another quantity."""
     config_only: ClassVar[bool] = False
     """Whether commands take the group from the config alone, without flags for its options."""
 
@@ -103,7 +105,8 @@ def explain(cls: type[BaseModel], issue: Any, prefix: str = "") -> tuple[str, st
         owner = find_options_class(cls, issue["loc"][:-1])
         key = location[-1]
         if owner is not None and key in owner.renamed_keys:
-            return f"{field}: unknown key", f"renamed to {owner.renamed_keys[key]!r}"
+            unit = f", now in {owner.changed_units[key]}" if key in owner.changed_units else ""
+            return f"{field}: unknown key", f"renamed to {owner.renamed_keys[key]!r}{unit}"
         return f"{field}: unknown key", suggest(key, owner.model_fields if owner is not None else ())
     if issue["type"] == "missing":
         return f"{field}: missing", "add it (see `heal options`)"

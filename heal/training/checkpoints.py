@@ -1,4 +1,4 @@
-"""Checkpoints of an unfinished training: their folder, which of them are complete, and progress on stderr."""
+"""Checkpoints of an unfinished training: when they are written, which are complete, and progress on stderr."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from heal import records
 from heal.config.options import changed_options
 from heal.errors import HealError
 from heal.records import Row
-from heal.training.processes import IS_MAIN, wait_for_all
+from heal.training.processes import IS_MAIN, decide_in_main, wait_for_all
 
 COMPLETE = "complete.json"
 """Written last into a checkpoint: its files and their sizes in bytes."""
+NEUTRAL_OPTIONS = ("save_minutes", "report_to")
+"""Training options that change no weight: another value resumes the same checkpoints."""
 PROGRESS_LINES = 10
 """Progress lines per training."""
 
@@ -32,6 +34,8 @@ def locate_checkpoints(out: Path, rows: Sequence[Row], settings: Mapping[str, An
     those count that differ from their defaults, so that a new option with a default resumes old checkpoints.
     """
     identity = {name: changed_options(value) for name, value in settings.items()}
+    for name in NEUTRAL_OPTIONS:
+        identity["options"].pop(name, None)
     return out.parent / f".partial-{out.name}-{records.hash_content(rows, identity)}"
 
 
@@ -74,21 +78,31 @@ def find_last_complete(folder: Path) -> Path | None:
     return last
 
 
-def make_callback(stages: Sequence[int], label: str) -> Any:
-    """A Trainer callback that marks checkpoints as complete and prints progress.
+def make_callback(stages: Sequence[int], label: str, save_minutes: float) -> Any:
+    """A Trainer callback that asks for checkpoints, marks them as complete and prints progress.
 
-    stages: PACE stage of each optimizer step. Raises HealError at the first loss that is not finite.
+    stages: PACE stage of each optimizer step. save_minutes: minutes between two checkpoints; none follows the last
+    optimizer step. Raises HealError at the first loss that is not finite.
     """
     from transformers import TrainerCallback
 
     began, total = time.monotonic(), len(stages)
 
     class Watcher(TrainerCallback):
+        last_save = began
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            # Saving is collective: were each process to read its own clock, one could save alone and wait forever.
+            is_due = decide_in_main(time.monotonic() - self.last_save >= 60 * save_minutes)
+            if is_due and state.global_step < total:
+                control.should_save = True
+
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             wait_for_all()  # each process has written its own files
             if IS_MAIN:
                 checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
                 records.write_json(checkpoint / COMPLETE, list_file_sizes(checkpoint))
+            self.last_save = time.monotonic()
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
             number, loss = state.global_step, logs.get("loss")

@@ -12,11 +12,12 @@ import numpy as np
 from heal.config.models import Train
 from heal.errors import HealError
 from heal.training.checkpoints import find_last_complete, make_callback
+from heal.training.memory import estimate_training_memory, read_shape
 from heal.training.processes import IS_MAIN, PROCESSES, wait_for_all
 from heal.training.trainers import Teaching, build_trainer_settings, get_micro_batch_size, make_trainer
 
 MAX_STORED_ACTIVATION_BYTES = 8 * 2**30
-"""Above this, activations are computed again in the backward pass instead of stored (ours)."""
+"""On a CPU, above this, activations are computed again in the backward pass instead of stored (ours)."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def load_model(setup: FitSetup) -> Any:
 
 def prepare_trainer(setup: FitSetup, model: Any, *, gpu: bool) -> Any:
     """The trainer for the setup."""
+    import torch
     import transformers
 
     options = setup.options
@@ -102,7 +104,7 @@ def prepare_trainer(setup: FitSetup, model: Any, *, gpu: bool) -> Any:
         from peft import LoraConfig
 
         peft_config = LoraConfig(r=options.lora.rank, lora_alpha=options.lora.alpha, target_modules="all-linear")
-    tokens = max(map(len, setup.data["input_ids"])) * get_micro_batch_size(options)
+    gpu_bytes = torch.cuda.get_device_properties(0).total_memory if gpu else None
     settings = build_trainer_settings(
         options,
         len(setup.stages),
@@ -110,7 +112,7 @@ def prepare_trainer(setup: FitSetup, model: Any, *, gpu: bool) -> Any:
         setup.checkpoints,
         str(setup.out),
         gpu=gpu,
-        recompute=estimate_activation_bytes(model.config, tokens) > MAX_STORED_ACTIVATION_BYTES,
+        recompute=needs_recompute(setup, model.config, gpu_bytes),
     )
     trainer = make_trainer(
         model,
@@ -119,19 +121,29 @@ def prepare_trainer(setup: FitSetup, model: Any, *, gpu: bool) -> Any:
         settings,
         setup.teaching,
         peft_config=peft_config,
-        callbacks=[make_callback(setup.stages.tolist(), setup.label)],
+        callbacks=[make_callback(setup.stages.tolist(), setup.label, options.save_minutes)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
     return trainer
 
 
-def estimate_activation_bytes(config: Any, tokens: int) -> int:
-    """Bytes that one forward pass over so many tokens stores.
+def needs_recompute(setup: FitSetup, config: Any, gpu_bytes: int | None) -> bool:
+    """Whether activations have to be computed again in the backward pass, because storing them takes too much memory.
 
-    34 per token, layer and width at 16 bits (Korthikanti et al. 2022, arXiv 2205.05198, eq. 2), without the attention
-    term, which fused attention does not store; plus logits and their gradient in float32.
+    config: of the student. gpu_bytes: memory of each GPU; None on a CPU.
     """
-    return tokens * (34 * config.num_hidden_layers * config.hidden_size + 8 * config.vocab_size)
+    from transformers import AutoConfig
+
+    teacher = None
+    if setup.teaching:
+        teacher = read_shape(AutoConfig.from_pretrained(setup.teaching.folder, local_files_only=True))
+    tokens = max(map(len, setup.data["input_ids"])) * get_micro_batch_size(setup.options)
+    memory = estimate_training_memory(
+        read_shape(config), setup.options, tokens, gpus=PROCESSES, recompute=False, teacher=teacher
+    )
+    if gpu_bytes is None:
+        return memory.activations > MAX_STORED_ACTIVATION_BYTES
+    return not memory.fits(gpu_bytes)
 
 
 def merge_adapters(model: Any, options: Train) -> Any:

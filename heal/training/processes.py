@@ -10,6 +10,17 @@ PROCESSES = int(os.environ.get("WORLD_SIZE", 1))
 """Number of processes, as torchrun sets it."""
 
 
+def decide_in_main(decision: bool) -> bool:
+    """The main process's decision, in every process; each of them has to call it."""
+    import torch.distributed
+
+    if PROCESSES == 1 or not torch.distributed.is_initialized():
+        return decision
+    decisions = [decision]
+    torch.distributed.broadcast_object_list(decisions, src=0)
+    return decisions[0]
+
+
 def wait_for_all() -> None:
     """Returns when every process of this training has called it."""
     import torch.distributed

@@ -58,7 +58,7 @@ def build_trainer_settings(
         gradient_checkpointing=recompute and PROCESSES == 1,
         fsdp=PROCESSES > 1,  # accelerate shards on GPUs only: on CPUs each process keeps the whole model (DDP)
         fsdp_config={"activation_checkpointing": recompute},
-        save_steps=options.save_steps,
+        save_strategy="no",  # heal.training.checkpoints saves by minutes
         save_total_limit=2,  # the previous checkpoint must survive a kill while the next one is written
         logging_steps=1,
         logging_nan_inf_filter=False,

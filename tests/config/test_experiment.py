@@ -118,6 +118,7 @@ def test_a_gear_variant_starts_from_the_run_s_gear_and_changes_only_what_it_says
         (lambda c: c.update(draws=2), "draws", "teacher_seeds"),
         (lambda c: c.update(seeds=2), "seeds", "training_seeds"),
         (lambda c: c["train"].update(batch=2), "train.batch", "batch_size"),
+        (lambda c: c["train"].update(save_steps=2), "train.save_steps", "save_minutes"),
         (lambda c: c["engine"].update(rows=2), "engine.rows", "max_num_seqs"),
         (lambda c: c["guided"].update(below=0.1), "guided.below", "pass_rate_below"),
     ],
@@ -125,6 +126,11 @@ def test_a_gear_variant_starts_from_the_run_s_gear_and_changes_only_what_it_says
 def test_an_old_key_is_answered_with_its_new_name(tmp_path, change, old, new):
     message = read_refusal(write_changed_config(tmp_path, change))
     assert f"{old}: unknown key" in message and f"renamed to {new!r}" in message
+
+
+def test_an_old_key_of_another_unit_is_answered_with_the_new_unit(tmp_path):
+    message = read_refusal(write_changed_config(tmp_path, lambda c: c["train"].update(save_steps=100)))
+    assert "renamed to 'save_minutes', now in minutes instead of optimizer steps" in message
 
 
 def test_a_comparison_trains_its_methods_apart_only_where_it_trains_them_otherwise():

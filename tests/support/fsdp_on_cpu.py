@@ -1,7 +1,7 @@
 """heal.training.train in each of torchrun's processes, sharded on CPUs as on GPUs, for test_train_sharded.py.
 
 accelerate shards on GPUs only, and on CPUs trains with whole copies (DDP) without a word; torch shards on both. Prints
-how the student lies in memory. With the argument `killed` first, it dies while declaring its third checkpoint whole.
+how the student lies in memory. With the argument `killed` first, it dies while declaring checkpoint 15 whole.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def prepare_and_print(self: Trainer, *arguments: Any, **options: Any) -> Any:
     return prepared
 
 
-def die_at_third_checkpoint(path: Any, content: Any) -> None:
+def die_at_checkpoint_15(path: Any, content: Any) -> None:
     if "checkpoint-15" in str(path):
         os.kill(os.getpid(), signal.SIGKILL)
     write(path, content)
@@ -46,7 +46,7 @@ def die_at_third_checkpoint(path: Any, content: Any) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "killed":
         sys.argv.pop(1)
-        records.write_json = die_at_third_checkpoint
+        records.write_json = die_at_checkpoint_15
     AcceleratorState.__init__, Trainer._prepare_for_training = init_sharded, prepare_and_print
     fit.MAX_STORED_ACTIVATION_BYTES = 0  # as for a real student
     train.main()

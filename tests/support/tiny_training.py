@@ -15,7 +15,9 @@ import torch
 from heal.config.models import Train
 from heal.worlds.mini.tokenizer import build_vocabulary
 
-OPTIONS = Train(max_steps=20, batch_size=4, learning_rate=1e-2, save_steps=5)
+EVERY_STEP = 1e-9
+"""`save_minutes` of a training that saves after every optimizer step."""
+OPTIONS = Train(max_steps=20, batch_size=4, learning_rate=1e-2, save_minutes=EVERY_STEP)
 WORDS = [word for word in build_vocabulary() if word.startswith(" ") and word[1:].isalpha()]
 
 

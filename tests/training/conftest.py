@@ -16,7 +16,7 @@ from heal.worlds.mini.tokenizer import build_tokenizer
 from tests.support.paths import ROOT
 from tests.support.tiny_training import OPTIONS, make_conversation, watch_forward_passes, write_curriculum
 
-# The process is killed when it is about to declare its third checkpoint whole: that one must not be trusted.
+# The process is killed when it is about to declare its checkpoint of step 15 whole: that one must not be trusted.
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
@@ -60,7 +60,7 @@ def trained(model: Path, curriculum: Path, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def killed(model: Path, curriculum: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that a killed training leaves: checkpoint-10 whole, checkpoint-15 half-written, no output."""
+    """The folder that a killed training leaves: checkpoint-14 whole, checkpoint-15 half-written, no output."""
     folder = tmp_path_factory.mktemp("killed")
     options = OPTIONS.model_dump_json(exclude_none=True)
     command = [
@@ -75,7 +75,7 @@ def killed(model: Path, curriculum: Path, tmp_path_factory: pytest.TempPathFacto
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert ended.returncode == -9, ended.stderr
     (partial,) = folder.iterdir()
-    assert {path.name for path in partial.glob("checkpoint-*")} == {"checkpoint-10", "checkpoint-15"}
+    assert {path.name for path in partial.glob("checkpoint-*")} == {"checkpoint-14", "checkpoint-15"}
     weights = partial / "checkpoint-15" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     return folder

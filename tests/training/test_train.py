@@ -111,7 +111,7 @@ def test_resume_equals_no_interruption(
     shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     with watch_forward_passes() as batches:
         train(curriculum, source(model), OPTIONS, "cumulative", 0, tmp_path / "seed0")
-    assert list_exposures(batches, model) == compute_expected_exposures(model, curriculum, OPTIONS, first_step=11)
+    assert list_exposures(batches, model) == compute_expected_exposures(model, curriculum, OPTIONS, first_step=15)
     assert read_contents(tmp_path / "seed0") == read_contents(trained[0])
     assert [path.name for path in tmp_path.iterdir()] == ["seed0"]  # no checkpoint is left
 
@@ -125,8 +125,17 @@ def test_a_new_option_with_a_default_resumes(model: Path, curriculum: Path, kill
     options = LaterTrain(**OPTIONS.model_dump())
     with watch_forward_passes() as batches:
         summary = train(curriculum, source(model), options, "cumulative", 0, tmp_path / "seed0")
-    assert len(batches) == OPTIONS.max_steps - 10
+    assert len(batches) == OPTIONS.max_steps - 14
     assert summary["options"]["new_option"] == 3
+
+
+@pytest.mark.workflow
+def test_other_minutes_between_checkpoints_resume(model: Path, curriculum: Path, killed: Path, tmp_path: Path) -> None:
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    options = OPTIONS.model_copy(update={"save_minutes": 15.0})
+    with watch_forward_passes() as batches:
+        train(curriculum, source(model), options, "cumulative", 0, tmp_path / "seed0")
+    assert len(batches) == OPTIONS.max_steps - 14
 
 
 @pytest.mark.workflow
@@ -189,6 +198,21 @@ def test_a_text_without_tokens_is_left_out_and_many_are_refused(model: Path, tmp
         row["messages"][1]["content"] = "Donaudampfschiff"
     with pytest.raises(HealError, match="changes the text"):
         train(write_curriculum(tmp_path / "c", rows), source(model), options, "mixed", 0, tmp_path / "none")
+
+
+def test_the_provenance_counts_examples_and_skipped_ones_by_reason(model: Path, tmp_path: Path) -> None:
+    rows = [make_conversation(number) for number in range(30)]
+    rows[3] = make_conversation(3, length=40)
+    rows[4]["messages"][1]["content"] = "Donaudampfschiff"
+    curriculum = write_curriculum(tmp_path / "c", rows)
+    flags = ["--model.path", str(model), "--curriculum", str(curriculum), "--out", str(tmp_path / "s")]
+    few = ["--options.max-steps", "2", "--options.max-length", "25"]
+    parse_command(TrainCommand, "train", [*flags, *few]).run()
+    record = json.loads((tmp_path / "s.provenance.json").read_text())
+    summary = json.loads((tmp_path / "s/training.json").read_text())
+    assert record["requests"] == summary["examples"] == 28
+    assert record["skipped"] == {"too_long": 1, "unreadable": 1}
+    assert record["tokens"] == {"trained": summary["tokens"]["total"]}
 
 
 def make_broken_curriculum(**changes: Any) -> str:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.support.paths import ROOT
-from tests.support.tiny_training import read_csv_rows
+from tests.support.tiny_training import EVERY_STEP, read_csv_rows
 
 pytestmark = pytest.mark.workflow
 
@@ -42,11 +42,17 @@ def test_a_student_that_is_sharded_over_processes_and_killed_trains_as_one(
     tmp_path: Path,
 ) -> None:
     """FSDP with recomputed activations: the same exposures, losses and weights as one process, up to rounding."""
-    options = {"micro-batch-size": 1, "max-steps": 20, "batch-size": 4, "learning-rate": 0.01, "save-steps": 5}
+    options = {
+        "micro-batch-size": 1,
+        "max-steps": 20,
+        "batch-size": 4,
+        "learning-rate": 0.01,
+        "save-minutes": EVERY_STEP,
+    }
     arguments = build_arguments(curriculum, model, options)
     assert "exitcode: -9" in run_sharded(tmp_path / "s", "killed", *arguments)
     output = run_sharded(tmp_path / "s", *arguments)
-    assert output.count("weights: DTensor torch.float32") == 2 and "resumes from checkpoint-10" in output, output
+    assert output.count("weights: DTensor torch.float32") == 2 and "resumes from checkpoint-14" in output, output
     assert (trained[0] / "exposures.csv").read_bytes() == (tmp_path / "s/exposures.csv").read_bytes()
     losses = [[float(row["loss"]) for row in read_csv_rows(out / "loss.csv")] for out in (trained[0], tmp_path / "s")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)

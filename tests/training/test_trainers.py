@@ -24,7 +24,7 @@ from heal.training.trainers import Teaching, build_trainer_settings, make_traine
 from heal.worlds.mini.tokenizer import build_tokenizer
 from tests.support.tiny_training import OPTIONS, make_conversation, read_contents, read_csv_rows, write_curriculum
 
-FEW = OPTIONS.model_copy(update={"max_steps": 4, "save_steps": 2})
+FEW = OPTIONS.model_copy(update={"max_steps": 4})
 WEIGHTS = (3.0, 0.0, 1.0, 1.0, 2.0)
 
 
@@ -150,8 +150,8 @@ def test_a_distillation_that_stopped_goes_on_as_if_it_had_not(
     path, whole = write_curriculum(tmp_path / "c.jsonl", [make_conversation(n) for n in range(6)]), fit.make_callback
 
     class Stop(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step == 3:
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == 2:  # the number of finished steps
                 raise KeyboardInterrupt
 
     distill(model, teacher, path, tmp_path / "a/s")
