@@ -44,9 +44,9 @@ from heal.training.conversations import check_vocabularies, read_curriculum
 from heal.training.fit import FitSetup, fit
 from heal.training.processes import IS_MAIN, PROCESSES
 from heal.training.trainers import Teaching
-from heal.training.training_set import TrainingSet, count_stages, select_examples
+from heal.training.training_set import SKIP_REASONS, TrainingSet, count_stages, select_examples
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
@@ -94,7 +94,7 @@ class Train(Command):
         facts: dict[str, Any] = {"options": self.describe_options(), "seeds": [self.seed], "gpus": len(gpus)}
         with record_run(self.out, "train", VERSION, facts):
             summary = launch(len(gpus), self.out) if len(gpus) > 1 else self.train()
-            facts["tokens"] = {"trained": summary["tokens"]["total"]}
+            facts |= summarize_for_provenance(summary)
 
     def train(self) -> Row:
         """Trains in this process; returns the content of training.json."""
@@ -117,6 +117,18 @@ class Train(Command):
             fix = "give --teacher-model.path, or --teacher with --config"
             raise HealError("distillation needs a teacher", where="--teacher-model", fix=fix)
         return Teaching(find_model_folder(self.teacher_model), self.distillation)
+
+
+def summarize_for_provenance(summary: Row) -> dict[str, Any]:
+    """Tokens trained on, examples (`requests`, as other commands count theirs), and examples skipped by reason.
+
+    summary: the content of training.json.
+    """
+    skipped = {}
+    for reason in SKIP_REASONS:
+        if summary[f"left_out_{reason}"]:
+            skipped[reason] = len(summary[f"left_out_{reason}"])
+    return {"tokens": {"trained": summary["tokens"]["total"]}, "requests": summary["examples"], "skipped": skipped}
 
 
 def launch(processes: int, out: Path) -> Row:

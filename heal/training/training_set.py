@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+SKIP_REASONS = ("too_long", "unreadable", "template_altered")
+"""Why examples are skipped; training.json lists their ids as `left_out_<reason>`."""
+
+
 @dataclass(frozen=True)
 class TrainingSet:
     """The examples that are trained on, in the curriculum's order, and the ids of the others."""
