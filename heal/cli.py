@@ -32,8 +32,9 @@ class Entry:
 
 
 COMMANDS = {
-    "check": Entry("heal.planning.preflight", "Check", "check a config: fields, models, data sets, endpoints"),
+    "check": Entry("heal.planning.preflight.check", "Check", "check a config: fields, models, data sets, endpoints"),
     "plan": Entry("heal.planning.report", "Plan", "estimate what a run costs, or compare the estimate with a run"),
+    "rehearse": Entry("heal.rehearsal.rehearse", "Rehearse", "run a config in small before a GPU is touched"),
     "gpus": Entry("heal.engines.show_gpus", "ShowGpus", "list the GPUs here, and which are leased"),
     "methods": Entry("heal.describe", "Methods", "list the methods with paper and options"),
     "options": Entry("heal.describe", "Options", "print the options of the config"),

@@ -1,0 +1,190 @@
+"""What is wrong with a rehearsed run: jobs that failed, stages without the content that they should have.
+
+The stand-ins are trained to give right, wrong, truncated, leaking and repaired traces, and to end their turns. So a
+stage that shows none of one kind has a fault: a length that is not scaled with the others, a prompt that is not the one
+of the config, an end token that is not looked for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from heal import run_layout
+from heal.method.gear import has_leak
+from heal.provenance import SUFFIX
+from heal.rehearsal.traces import LEAK
+from heal.trace_files import DEFAULT_VARIANT, GRADES, GUIDED, REPAIRS, SAMPLES, SCORES
+
+if TYPE_CHECKING:
+    from heal.rehearsal.build import Rehearsal
+
+FAILED_RULE = re.compile(r"^Error in rule (?P<rule>\w+):$(?P<rest>(?:\n {4}.*)*)", re.MULTILINE)
+LOG_FILE = re.compile(r"^ {4}log: (?P<log>[^\s(]+)", re.MULTILINE)
+ERROR_LINE = re.compile(r"(?:^error: |Error: |Error\b.*: )")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """stage: where in the run. problem: what is wrong. where: file. fix: what to do about it."""
+
+    stage: str
+    problem: str
+    where: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.stage}: {self.problem} ({self.where})"
+
+
+def find_failed_jobs(log: Path, folder: Path) -> list[Finding]:
+    """The failed jobs of Snakemake's log, each with the last error line of its own log."""
+    findings = []
+    for match in FAILED_RULE.finditer(log.read_text(encoding="utf-8", errors="replace")):
+        named = LOG_FILE.search(match["rest"])
+        job_log = folder / named["log"] if named else log
+        findings.append(Finding(match["rule"], read_last_error(job_log), str(job_log), "read this log"))
+    return list(dict.fromkeys(findings))
+
+
+def read_last_error(log: Path) -> str:
+    """The last line of a log that names an error; the last line where none does."""
+    if not log.is_file():
+        return "failed without a log"
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if ERROR_LINE.search(line)]
+    return f"failed: {(errors or lines or ['its log is empty'])[-1][:300]}"
+
+
+def find_findings(rehearsal: Rehearsal) -> list[Finding]:
+    """Every stage without the content that it should have."""
+    run = rehearsal.folder / "results" / rehearsal.experiment.run
+    findings = [*find_skipping(run), *find_missing_tables(run)]
+    for teacher in rehearsal.experiment.teachers:
+        traces = run / run_layout.TRACES.format(teacher=teacher, teacher_seed=0)
+        findings += find_in_traces(traces, rehearsal)
+        findings += find_in_answers(run / run_layout.TEACHER_EVALS.format(teacher=teacher), rehearsal, needs_right=True)
+    for student in rehearsal.experiment.students:
+        findings += find_in_answers(run / run_layout.UNTRAINED_EVALS.format(student=student), rehearsal)
+    for folder in find_student_folders(run):
+        findings += find_in_answers(folder, rehearsal)
+    return findings
+
+
+def find_skipping(run: Path) -> Iterator[Finding]:
+    """Outputs whose command skipped every request."""
+    for path in sorted(run.rglob(f"*{SUFFIX}")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        skipped = record.get("skipped")
+        count = sum(skipped.values()) if isinstance(skipped, dict) else 0
+        if count and count >= int(record.get("requests") or 0):
+            problem = f"all {count} requests were skipped: {', '.join(skipped)}"
+            fix = "compare engine.max_length and train.max_length with sampling.max_new_tokens and the prompts"
+            yield Finding(record["command"], problem, record["output"], fix)
+
+
+def find_missing_tables(run: Path) -> Iterator[Finding]:
+    """The main table and its page."""
+    for name in ("tables/main.csv", "tables/main.md", "report/main.html"):
+        path = run / name
+        if not path.is_file() or not path.stat().st_size:
+            yield Finding("tables", f"no {name}", str(path), "read workflow.log")
+
+
+def find_in_traces(traces: Path, rehearsal: Rehearsal) -> Iterator[Finding]:
+    """What one teacher's traces lack."""
+    yield from find_in_samples(traces)
+    patterns = rehearsal.experiment.gear.leak_patterns
+    if (traces / GUIDED.path).is_file():
+        yield from find_in_verdicts(traces / GUIDED.path, "sample_guided", has_leak(LEAK, patterns))
+    variants = sorted((traces / REPAIRS.path).parent.glob("*.parquet"))
+    for path in variants:
+        hint = rehearsal.experiment.gear_variants.get(path.stem, {}).get("hint", {})
+        leaks = path.stem == DEFAULT_VARIANT and has_leak(LEAK, patterns)
+        if hint.get("source", rehearsal.experiment.gear.hint.source) in ("answer", "teacher"):
+            yield from find_in_verdicts(path, "repair_traces", leaks)
+    scores = traces / SCORES.of(variant=DEFAULT_VARIANT).path
+    if scores.is_file():
+        origins = read_columns(scores, ["origin", "nll_mean"])
+        for origin in ("repair", "sample"):
+            if not any(row["origin"] == origin and row["nll_mean"] for row in origins):
+                yield Finding("score_traces", f"no score of a {origin}", str(scores), explain_empty("score_traces"))
+    for path in sorted(traces.glob("extra/*/*.parquet")):
+        if pq.read_metadata(path).num_rows == 0:
+            yield Finding("sample_extra", "no extra sample", str(path), explain_empty("sample_extra"))
+    premise = traces / "premise.json"
+    verdict = json.loads(premise.read_text(encoding="utf-8")) if premise.is_file() else {}
+    if "holds" not in verdict or not verdict.get("treated"):
+        yield Finding(
+            "check_premise", "no verdict, or no treated problem", str(premise), explain_empty("check_premise")
+        )
+
+
+def find_in_samples(traces: Path) -> Iterator[Finding]:
+    """Base samples: right, wrong and truncated ones."""
+    path = traces / SAMPLES.path
+    grades = {row["trace_id"]: row["correct"] for row in read_columns(traces / GRADES.path, ["trace_id", "correct"])}
+    kinds: Counter[str] = Counter()
+    for row in read_columns(path, ["trace_id", "finish_reason"]):
+        stopped = row["finish_reason"] == "stop"
+        kinds["right" if grades[row["trace_id"]] else "wrong" if stopped else "truncated"] += 1
+    for kind in ("right", "wrong", "truncated"):
+        if not kinds[kind]:
+            problem = f"no {kind} sample ({format_counter(kinds)})"
+            yield Finding("sample_base", problem, str(path), explain_empty("sample_base"))
+
+
+def find_in_verdicts(path: Path, rule: str, leaks: bool) -> Iterator[Finding]:
+    """Guided samples or repairs: accepted ones, and leaking ones where the config's patterns find them."""
+    kinds: Counter[str] = Counter()
+    for row in read_columns(path, ["accepted", "reason"]):
+        kinds["accepted" if row["accepted"] else row["reason"]] += 1
+    for kind in ("accepted", *["leak"] * leaks):
+        if not kinds[kind]:
+            yield Finding(rule, f"none is {kind} ({format_counter(kinds)})", str(path), explain_empty(rule))
+
+
+def find_in_answers(folder: Path, rehearsal: Rehearsal, needs_right: bool = False) -> Iterator[Finding]:
+    """A model's answers: some on each benchmark; some that end by themselves; of a teacher, some right ones."""
+    rows: list[dict[str, Any]] = []
+    for benchmark in rehearsal.experiment.benchmarks:
+        path = folder / benchmark / "answers.parquet"
+        answers = read_columns(path, ["truncated", "strict"]) if path.is_file() else []
+        if not answers:
+            yield Finding("evaluate", f"no answer to {benchmark}", str(path), explain_empty("evaluate"))
+        rows += answers
+    if rows and all(row["truncated"] for row in rows):
+        problem = f"none of {len(rows)} answers ends by itself"
+        fix = "look at the prompt (template options, thinking) and at the end token of the engine that evaluates"
+        yield Finding("evaluate", problem, str(folder), fix)
+    if needs_right and not any(row["strict"] for row in rows):
+        yield Finding("evaluate", "the teacher has no right answer", str(folder), explain_empty("evaluate"))
+
+
+def find_student_folders(run: Path) -> list[Path]:
+    """The folders of trained students' answers."""
+    pattern = run_layout.STUDENT_EVALS
+    for name in ("teacher", "student", "method", "seed", "teacher_seed"):
+        pattern = pattern.replace(f"{{{name}}}", "*")
+    return sorted(path for path in run.glob(pattern) if path.is_dir())
+
+
+def read_columns(path: Path, columns: list[str]) -> list[dict[str, Any]]:
+    """Rows with these columns only."""
+    return pq.read_table(path, columns=columns).to_pylist() if path.is_file() else []
+
+
+def format_counter(kinds: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "no rows"
+
+
+def explain_empty(rule: str) -> str:
+    """What to look at where a stage lacks something."""
+    return f"the stand-in gives such traces: look at the prompts, lengths and end tokens of {rule}"
