@@ -1,10 +1,19 @@
 """Laws of steps: they partition the tokens of the thinking block."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heal.method.steps import find_statement, is_thinking_cut_off, list_boxes, split, split_text
+from heal.method.steps import (
+    TokenTexts,
+    find_first_step,
+    find_statement,
+    is_thinking_cut_off,
+    list_boxes,
+    split,
+    split_text,
+)
 
 PIECES = st.lists(st.sampled_from(["a", "b c", ".", "\n", "\n\n", ".\n\n", "\n\n\n", " \n \n", ""]), max_size=30)
 
@@ -72,6 +81,37 @@ def test_a_token_that_holds_the_border_and_words_after_it_joins_the_steps():
     assert [step.text for step in steps] == ["one.\n\ntwo three\n\n", "four"]
     assert [step.text for step in split(["one", "\n\n", "\n", "two"])] == ["one\n\n\n", "two"]
     assert [step.text for step in split(["one.", "two"])] == ["one.two"]
+
+
+@given(make_tokens(), st.integers(1, 4))
+def test_the_first_step_of_a_prefix_is_that_of_the_whole_trace(pieces, shortest):
+    pieces = pieces * 9  # longer than what is read first
+    get_texts = lambda numbers: [pieces[number] for number in numbers]  # noqa: E731
+    whole = split(pieces, shortest)
+    assert find_first_step(range(len(pieces)), get_texts, shortest) == (whole[0] if whole else None)
+
+
+def test_only_the_beginning_of_a_long_trace_is_read():
+    read = []
+
+    def get_texts(numbers):
+        read.append(len(numbers))
+        return ["\n\n" if number % 10 == 9 else "word" for number in numbers]
+
+    assert find_first_step(range(100_000), get_texts).end == 10 and max(read) < 100
+
+
+def test_a_token_is_decoded_once():
+    class Tokenizer:
+        decoded = []
+
+        def decode(self, ids, skip_special_tokens):
+            self.decoded += ids
+            return f" {ids[0]}"
+
+    get_texts = TokenTexts(Tokenizer())
+    assert get_texts(np.array([3, 5, 3], np.int32)) == [" 3", " 5", " 3"] == get_texts([3, 5, 3])
+    assert Tokenizer.decoded == [3, 5]
 
 
 def test_only_the_thinking_block_is_split():

@@ -15,6 +15,9 @@ from heal.pipeline.verdict import judge_trace
         ("x = \\boxed{6}", "stop", "wrong"),
         ("As the hint says, x = \\boxed{5}", "stop", "leak"),
         ("", "stop", "no_answer"),
+        ("<think>\nso \\boxed{5}", "stop", "truncated"),
+        ("<think>\nso \\boxed{5}", "length", "truncated"),
+        ("<think>\nso \\boxed{4}</think> \\boxed{5}", "stop", ""),
         ("no end in sight " * 50, "length", "truncated"),
     ],
 )
