@@ -142,7 +142,7 @@ class Pure(OptionGroup):
     scope: Literal["until_certain", "all"] = "until_certain"
     """Scored steps: up to the first that makes the answer certain, or all (ours: until certain)."""
     certain_below: Share = 0.1
-    """Answer uncertainty below which the answer counts as certain (ours)."""
+    """Answer uncertainty below which the answer counts as certain; the run's value is located to the step (ours)."""
     calibration_quantile: Share = 0.98
     """For `calibrated`: quantile of the teacher's correct traces above which a step is anomalous (ours)."""
     filter_guided: bool = False
@@ -155,7 +155,7 @@ class Scoring(OptionGroup):
     closing: str = "}"
     """Text that closes the answer after the cue."""
     max_points: Count = 16
-    """Maximum number of steps per trace after which uncertainty is read, evenly spaced, the last always (ours)."""
+    """Steps per trace after which uncertainty is read, evenly spaced; then the crossing is bisected (ours)."""
     calibration_traces: Count = 200
     """Number of the teacher's correct traces that are scored, for `calibrated` and the audits."""
 
@@ -176,7 +176,7 @@ class Pace(OptionGroup):
     schedule: Schedule = "cumulative"
     """Order of the three stages in training (ours: cumulative; the paper's reading is unknown)."""
     max_per_problem: Count = 4
-    """Maximum number of distinct traces per problem in each stage, the first by index (ours)."""
+    """Maximum number of distinct traces per problem in each stage, round-robin over the traces that were cut (ours)."""
 
 
 class Premise(OptionGroup):

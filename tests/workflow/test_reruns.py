@@ -179,8 +179,8 @@ def test_a_version_below_the_recorded_one_stops_before_any_job(finished, file, t
 
 
 VERBS = {
-    *("audit", "build", "check", "combine", "continue", "decontaminate", "evaluate", "grade", "load", "merge", "plot"),
-    *("rank", "render", "repair", "sample", "score", "tabulate", "train", "unpack", "warm", "write"),
+    *("audit", "build", "check", "combine", "continue", "decontaminate", "evaluate", "grade", "load", "merge", "plan"),
+    *("plot", "rank", "render", "repair", "sample", "score", "tabulate", "train", "unpack", "warm", "write"),
 }
 
 
