@@ -6,7 +6,6 @@ heal ledger results/mini --out results/mini/ledger.csv
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from pydantic_settings import CliPositionalArg
 
 from heal.command import Command
 from heal.errors import HealError
+from heal.hardware import describe_gpus, describe_processor
 from heal.records import hash_content, write_json, write_text
 
 PACKAGES = (
@@ -39,13 +39,17 @@ def record_run(
     """Runs a command's work and writes its provenance when the block ends well.
 
     command: the `heal` subcommand. command_version: VERSION of its module. facts: what the block knows or learns
-    (options, seeds, engine settings, tokens, `gpus`: the number of GPUs leased); stored as they are at the end.
+    (options, seeds, engine settings, tokens, `gpus`: the number of GPUs leased); stored as they are at the end. Only
+    leased GPUs are described.
     """
     facts = {} if facts is None else facts
     began, clock = datetime.now(UTC), time.monotonic()
     yield facts
     seconds = time.monotonic() - clock
     gpus = facts.pop("gpus", 0)
+    hardware: dict[str, Any] = {"machine": describe_machine()}
+    if gpus:
+        hardware["gpu"] = describe_gpus(gpus)
     record = {
         "command": command,
         "command_version": command_version,
@@ -54,7 +58,7 @@ def record_run(
         "git": read_git_state(),
         "packages": list_package_versions(),
         "options_hash": hash_content(facts.get("options")),
-        "machine": describe_machine(),
+        **hardware,
         "started": began.isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
         "gpu_seconds": round(seconds * gpus, 3),
@@ -91,16 +95,8 @@ def list_package_versions() -> dict[str, str]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores and GPUs (counted by device file, which loads no driver)."""
-    processor = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                processor = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass  # not Linux
-    return {"processor": processor, "cores": os.cpu_count(), "gpus": len(list(Path("/dev").glob("nvidia[0-9]*")))}
+    """Processor with its vector instructions, cores, and GPUs (counted by device file, which loads no driver)."""
+    return describe_processor() | {"gpus": len(list(Path("/dev").glob("nvidia[0-9]*")))}
 
 
 def compute_price_usd(record: dict[str, Any]) -> float:
