@@ -24,6 +24,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from heal.errors import HealError
+from heal.hardware import read_driver_version
 
 POLL_S = 1.0
 NO_GPU = ("", "-1", "NoDevFiles")  # in CUDA_VISIBLE_DEVICES; SLURM writes the last one
@@ -69,6 +70,32 @@ def lease(count: int, *, dev: Path = Path("/dev"), folder: Path | None = None) -
         _held.update(wait_for(gpus, count, make_lock_folder(folder)))
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_held)
     return leased()
+
+
+def check_torch(gpus: Sequence[str]) -> None:
+    """Raises HealError where torch cannot use these GPUs: the job would run on the CPU while it holds them.
+
+    gpus: those that this process, or the one that started it, has leased. Call it after the lease in every command that
+    loads a model; it does nothing where none is leased.
+    """
+    if not gpus:
+        return
+    import torch
+
+    visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if visible >= len(gpus):
+        return
+    where = f"GPU {', '.join(gpus)}"
+    if torch.version.cuda is None:
+        fix = "install the GPU environment (requirements/gpu.txt), or set the model's `gpus: 0` to run on the CPU"
+        raise HealError(f"torch {torch.__version__} is a build for the CPU", where=where, fix=fix)
+    driver = read_driver_version() or "not found"
+    problem = (
+        f"torch finds {visible} of {len(gpus)} leased GPUs: it was built for CUDA {torch.version.cuda}, "
+        f"the NVIDIA driver is {driver}"
+    )
+    fix = f"install a driver for CUDA {torch.version.cuda} (nvidia-smi shows what the driver supports)"
+    raise HealError(problem, where=where, fix=fix)
 
 
 def wait_for(gpus: Sequence[str], count: int, folder: Path) -> dict[str, FileLock]:

@@ -88,9 +88,11 @@ class Train(Command):
     def run(self) -> None:
         os.environ["OMP_NUM_THREADS"] = str(self.threads)
         if PROCESSES > 1:  # started by `launch`, which holds the GPUs and writes the provenance
+            gpu_lease.check_torch(gpu_lease.list_visible_gpus())
             self.train()
             return
         gpus = gpu_lease.lease(self.gpus)
+        gpu_lease.check_torch(gpus)
         facts: dict[str, Any] = {"options": self.describe_options(), "seeds": [self.seed], "gpus": len(gpus)}
         with record_run(self.out, "train", VERSION, facts):
             summary = launch(len(gpus), self.out) if len(gpus) > 1 else self.train()

@@ -209,6 +209,56 @@ def test_a_command_with_a_model_waits_for_its_gpu(command, tmp_path):
             file.unlink()
 
 
+@pytest.mark.parametrize(
+    ("cuda", "usable", "message"),
+    [
+        (None, 0, "is a build for the CPU.*requirements/gpu.txt"),
+        (
+            "13.0",
+            0,
+            "finds 0 of 2 leased GPUs: it was built for CUDA 13.0, the NVIDIA driver is 535.1.*install a driver",
+        ),
+        ("13.0", 1, "finds 1 of 2 leased GPUs"),
+    ],
+)
+def test_a_leased_gpu_that_torch_cannot_use_is_an_error(monkeypatch, cuda, usable, message):
+    """Otherwise the job would run on the CPU and book GPU seconds."""
+    monkeypatch.setattr("torch.version.cuda", cuda)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: usable > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: usable)
+    monkeypatch.setattr(gpu_lease, "read_driver_version", lambda: "535.1")
+    with pytest.raises(HealError, match=f"(?s)GPU 0, 1: .*{message}"):
+        gpu_lease.check_torch(["0", "1"])
+    gpu_lease.check_torch([])
+
+
+def test_gpus_that_torch_can_use_pass(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    gpu_lease.check_torch(["0", "1"])
+
+
+def test_training_never_runs_on_the_cpu_with_a_leased_gpu(tmp_path):
+    """Neither in the process that leases nor in those that torchrun starts."""
+    gpu = f"test-{os.getpid()}-cpu"
+    flags = COMMANDS["train"].format(problems=tmp_path / "none.jsonl", out=tmp_path / "out")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    try:
+        for module, variables in (("heal train", {}), ("heal.training.train", {"WORLD_SIZE": "2", "RANK": "1"})):
+            run = subprocess.run(
+                [sys.executable, "-m", *module.split(), *flags.split()],
+                cwd=ROOT,
+                env=clean | {"CUDA_VISIBLE_DEVICES": gpu} | variables,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            assert run.returncode and "torch" in run.stderr and f"GPU {gpu}" in run.stderr, run.stderr
+    finally:
+        for file in gpu_lease.make_lock_folder().glob(f"*{gpu}*"):
+            file.unlink()
+
+
 def test_a_killed_job_resumes_with_another_number_of_gpus(tmp_path):
     """The number of GPUs is not part of what names the folder of finished batches; the seed is."""
     engine = SimpleNamespace(settings={})

@@ -17,6 +17,12 @@ from tests.support.snakemake import copy_repository, make_command, make_environm
 pytestmark = pytest.mark.slurm
 # sacct needs an accounting database; a site has one, and far less frequent questions.
 TEST = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "3", "--latency-wait", "10"]
+# The node's GPUs are other devices, which torch cannot use.
+STAND_IN = """
+
+def check_torch(gpus):
+    assert len(gpus) <= 1
+"""
 MODEL_COMMANDS = {"sample base", "sample guided", "sample extra", "repair", "score", "train", "evaluate"}
 
 
@@ -32,6 +38,8 @@ def finished(tmp_path_factory):
         .replace("training_seeds: 2", "training_seeds: 1")
     )
     config.write_text(smaller)
+    with open(folder / "heal/engines/gpu_lease.py", "a") as lease:
+        lease.write(STAND_IN)
     log = folder / "run.log"
     with start_slurm_node(tmp_path_factory.mktemp("node")) as slurm, open(log, "w") as stream:
         run = subprocess.Popen(
