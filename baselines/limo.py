@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 
 import numpy as np
 
@@ -74,12 +76,25 @@ class Limo(Method):
         return (Example(row["problem_id"], row["text"].strip(), 1, "sample", row["trace_id"]) for row in chosen)
 
 
+def list_patterns(word: str) -> list[int]:
+    """Columns of `score_form` that a word counts for: 0, all words, and from 1 on, those of COUNTED."""
+    places = [0]
+    for place, (_, pattern) in enumerate(COUNTED, 1):
+        if pattern.fullmatch(word):
+            places.append(place)
+    return places
+
+
 def score_form(texts: Iterable[str]) -> np.ndarray:
     """How well-formed each text is, from 0 to 1, relative to the others. Reads one text at a time."""
     rows = []
+    counted_patterns = cache(list_patterns)
     for text in texts:
-        occurrences = [len(pattern.findall(text)) for _, pattern in COUNTED]
-        rows.append([len(WORDS.findall(text)), *occurrences])
+        occurrences = [0] * (1 + len(COUNTED))
+        for word, count in Counter(WORDS.findall(text)).items():
+            for place in counted_patterns(word):
+                occurrences[place] += count
+        rows.append(occurrences)
     lengths, *columns = np.array(rows, dtype=float).reshape(len(rows), 1 + len(COUNTED)).T  # lengths in words
     parts = [(LENGTH, lengths)]
     for (weight, _), counts in zip(COUNTED, columns, strict=True):

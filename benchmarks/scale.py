@@ -1,0 +1,537 @@
+"""Measure memory and time of every command that runs no model, at shares of the paper preset's size.
+
+Writes synthetic traces in the numbers and lengths that `heal plan` assumes of the preset (919 problems, 30 samples of
+about 15,000 tokens, guided samples, repairs, scores and student files in proportion), runs each command on them as a
+process of its own, and writes a table to --out (csv, and the same as md): peak memory, seconds, tokens per second. The
+answers of students come from synthetic files too. Nothing is learned from the numbers in these files but their size.
+
+    python benchmarks/scale.py --share 0.01 0.1 --out results/reference/benchmarks/scale.csv
+    python benchmarks/scale.py --share 1 --keep --folder /scratch/scale   # about 25 GB, an hour on two busy cores
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from benchmarks.replicate import ROOT, describe_machine
+from heal import records
+from heal.provenance import read_git_state
+from heal.records import Row
+from heal.registry import discover_methods
+
+PRESET = ROOT / "config/paper.yaml"
+RUN = "results/scale"
+TEACHER, STUDENT = "teacher", "student"
+TRACES = f"{RUN}/traces/{TEACHER}/teacher_seed0"
+PROBLEMS, SAMPLES_PER_PROBLEM, TRACE_TOKENS = 919, 30, 15_000
+"""Of the preset: problems, samples of each, tokens of a trace on average."""
+STEP_TOKENS = 50
+TREATED_SHARE, GUIDED_SHARE = 0.13, 0.3
+"""Problems for GEAR, and problems with a pass rate below one half: assumptions of `heal plan`."""
+CUTS_PER_PROBLEM, REPAIRS_PER_CUT, KEPT_SHARE = 9, 20, 0.167
+CALIBRATION_TRACES = 200
+CONTINUATIONS = (4, 4)
+"""Cuts of a solved problem's first sample, and continuations from each."""
+ANSWERED_QUESTIONS, REPEATS = 938, 4
+"""As many answers of each model as to the preset's benchmarks."""
+TRAINING_SEEDS = 5
+COMPARED = ("rejection_sampling", "rs_matched", "guided", "heal")
+SHARDS = 16
+SPECIAL = ("<|end|>", "\n\n", "\\boxed{", "}", *map(str, range(10)))
+END, BLANK, BOX, CLOSE, FIRST_DIGIT = 0, 1, 2, 3, 4
+WORDS = 4000
+POOL = 1 << 22
+"""Random numbers that traces are cut from."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One command at one size."""
+
+    share: float
+    """Of the preset's problems."""
+    command: str
+    reads: str
+    """Whether it reads token columns: tokens, lengths (of token columns), or nothing of them."""
+    million_tokens: float
+    """Tokens of the traces in its input files."""
+    seconds: float
+    million_tokens_per_s: float
+    peak_mb: float
+    """Peak resident memory of the process (VmHWM)."""
+
+
+class Writer:
+    """Writes the synthetic run of one size into a folder."""
+
+    def __init__(self, folder: Path, share: float) -> None:
+        self.folder = folder
+        self.count = max(10, round(PROBLEMS * share))
+        self.share = share
+        rng = np.random.default_rng(0)
+        self.pieces = [*SPECIAL, *make_words(rng)]
+        self.texts = np.array(["", *self.pieces[1:]], dtype=object)
+        ranks = rng.zipf(1.2, POOL) % (len(self.pieces) - len(SPECIAL))
+        self.token_pool = (ranks + len(SPECIAL)).astype(np.int32)
+        is_blank = rng.random(POOL) < 1 / STEP_TOKENS
+        self.token_pool[1:][is_blank[1:] & ~is_blank[:-1]] = BLANK
+        self.entropy_pool = rng.gamma(0.3, 0.8, POOL).astype(np.float32)
+        self.tokens: dict[str, int] = {}
+        """Table → tokens of its traces."""
+
+    def write_all(self) -> None:
+        self.write_tokenizer()
+        self.write_problems()
+        self.write_samples()
+        self.write_guided()
+        self.write_repairs_and_scores()
+        self.write_student_files()
+        self.write_answers()
+
+    @cache  # noqa: B019 one object per size
+    def get_gold(self, problem: int) -> int:
+        return int(np.random.default_rng([1, problem]).integers(100, 1000))
+
+    def get_pass_rate(self, problem: int) -> float:
+        """Rates are the same at every size: the hard problems are spread evenly."""
+        place = (problem * 0.618034) % 1
+        if place < TREATED_SHARE:
+            return 0.0
+        return 0.3 if place < GUIDED_SHARE else 0.8
+
+    def is_correct(self, problem: int, index: int) -> bool:
+        return (index * 0.618034 + 0.3) % 1 < self.get_pass_rate(problem)
+
+    def make_ids(self, seed: list[int], answer: int, kept: np.ndarray | None = None) -> np.ndarray:
+        """Tokens of a trace that ends with a boxed answer, behind kept ones."""
+        rng = np.random.default_rng(seed)
+        length = int(TRACE_TOKENS * rng.uniform(0.5, 1.5)) - (0 if kept is None else len(kept))
+        start = int(rng.integers(0, POOL - 2 * TRACE_TOKENS))
+        digits = [FIRST_DIGIT + int(digit) for digit in str(answer)]
+        ending = np.array([BLANK, BOX, *digits, CLOSE, END], np.int32)
+        reasoning = self.token_pool[start : start + max(length, 100)].copy()
+        reasoning[[0, -1]] = len(SPECIAL)  # no blank line follows another
+        parts = [reasoning, ending]
+        return np.concatenate(parts if kept is None else [kept, *parts])
+
+    def make_values(self, seed: list[int], count: int) -> np.ndarray:
+        start = int(np.random.default_rng(seed).integers(0, POOL - 2 * TRACE_TOKENS))
+        return self.entropy_pool[start : start + count]
+
+    def decode(self, ids: np.ndarray) -> str:
+        return "".join(self.texts[ids])
+
+    def make_sample(self, problem: int, index: int, kind: int = 0) -> Row:
+        correct = self.is_correct(problem, index) if kind == 0 else index % 2 == 0
+        answer = self.get_gold(problem) if correct else 1000 + (index * 7919 + problem) % 9000
+        ids = self.make_ids([2, kind, problem, index], answer)
+        entropies = self.make_values([3, kind, problem, index], len(ids))
+        self.tokens["samples" if kind == 0 else "guided"] += len(ids)
+        return {
+            "trace_id": f"{kind:02x}{problem:08x}{index:06x}",
+            "problem_id": f"p{problem:08x}",
+            "index": index,
+            "text": self.decode(ids),
+            "token_ids": ids,
+            "logprobs": -entropies,
+            "entropies": entropies,
+            "entropies_upper": entropies,
+            "finish_reason": "stop",
+        }
+
+    def write_tokenizer(self) -> None:
+        """A tokenizer in which every piece is a token, in the folder `tokenizer`."""
+        from tokenizers import Tokenizer, decoders, models
+        from transformers import PreTrainedTokenizerFast
+
+        tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(self.pieces)}, unk_token=SPECIAL[0]))
+        tokenizer.decoder = decoders.Fuse()
+        whole = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=SPECIAL[0], unk_token=SPECIAL[0])
+        whole.chat_template = "{{ messages[0]['content'] }}"
+        whole.save_pretrained(self.folder / "tokenizer")
+
+    def write_problems(self) -> None:
+        rows = []
+        for problem in range(self.count):
+            row: Row = {"problem_id": f"p{problem:08x}", "question": f"Question {problem}: " + "what is it? " * 20}
+            solution = f"Since {problem}, it is.\n\n\\boxed{{{self.get_gold(problem)}}}"
+            row |= {"answer": str(self.get_gold(problem)), "solution": solution, "source": "file", "difficulty": "1"}
+            rows.append(row)
+        for split in ("train", "math500"):
+            records.write(self.folder / RUN / f"problems/{split}.parquet", "problems", rows)
+
+    def write_samples(self) -> None:
+        """The shards of the base samples, and their grades."""
+        self.tokens["samples"] = 0
+        grades = []
+        for shard in range(SHARDS):
+            path = self.folder / TRACES / f"shards/samples/{shard}.parquet"
+            with records.open_writer(path, "samples", {"prefill": 150 * self.count // SHARDS}) as writer:
+                for problem in range(self.count * shard // SHARDS, self.count * (shard + 1) // SHARDS):
+                    for index in range(SAMPLES_PER_PROBLEM):
+                        row = self.make_sample(problem, index)
+                        writer.add_row(row)
+                        correct = self.is_correct(problem, index)
+                        answer = self.get_gold(problem) if correct else 1000 + (index * 7919 + problem) % 9000
+                        verdict = {"extracted": str(answer), "correct": correct, "reason": "" if correct else "wrong"}
+                        grades.append({name: row[name] for name in ("trace_id", "problem_id")} | verdict)
+        records.write(self.folder / TRACES / "grades.parquet", "grades", grades)
+        own = self.folder / TRACES / f"students/{STUDENT}/grades.parquet"
+        records.write(own, "grades", grades)
+
+    def list_problems(self, below: float) -> list[int]:
+        return [problem for problem in range(self.count) if self.get_pass_rate(problem) < below]
+
+    def write_guided(self) -> None:
+        self.tokens["guided"] = 0
+        path = self.folder / TRACES / "guided.parquet"
+        usage = {"generated": round(GUIDED_SHARE * self.count) * SAMPLES_PER_PROBLEM * TRACE_TOKENS}
+        with records.open_writer(path, "guided", usage) as writer:
+            for problem in self.list_problems(0.5):
+                for index in range(SAMPLES_PER_PROBLEM):
+                    accepted = index % 2 == 0
+                    verdict = {"extracted": "1", "accepted": accepted, "reason": "" if accepted else "wrong"}
+                    writer.add_row(self.make_sample(problem, index, kind=1) | verdict)
+
+    def make_repairs(self, problem: int, source_index: int) -> Iterator[Row]:
+        """The repairs of one cut."""
+        tokens = self.tokens["samples"]
+        source = self.make_sample(problem, source_index)
+        self.tokens["samples"] = tokens  # made again, not written again
+        ids, entropies = source["token_ids"], source["entropies"]
+        borders = np.flatnonzero(ids == BLANK) + 1
+        sums = np.add.reduceat(entropies, np.concatenate([[0], borders]))
+        kept_steps = max(1, int(KEPT_SHARE * len(borders)))
+        kept = ids[: borders[kept_steps - 1]]
+        for index in range(REPAIRS_PER_CUT):
+            accepted = index % 2 == 0
+            answer = self.get_gold(problem) if accepted else 5
+            whole = self.make_ids([4, problem, source_index, index], answer, kept)
+            new = self.make_values([5, problem, source_index, index], len(whole) - len(kept))
+            self.tokens["repairs"] += len(whole)
+            kept_text, continuation = self.decode(kept), self.decode(whole[len(kept) :])
+            yield {
+                "trace_id": f"r{problem:06x}{source_index:04x}{index:04x}",
+                "problem_id": source["problem_id"],
+                "source_id": source["trace_id"],
+                "index": index,
+                "detector": "entropy_surge",
+                "step_entropies": sums / STEP_TOKENS,
+                "surges": np.diff(sums / STEP_TOKENS, prepend=0.3),
+                "breakpoint": kept_steps + 1,
+                "kept_steps": kept_steps,
+                "cut_certain": True,
+                "kept": kept_text,
+                "hint": "Wait.",
+                "continuation": continuation,
+                "text": kept_text + continuation,
+                "token_ids": whole,
+                "logprobs": -new,
+                "entropies": new,
+                "finish_reason": "stop",
+                "extracted": str(answer),
+                "accepted": accepted,
+                "reason": "" if accepted else "wrong",
+            }
+
+    def make_score(self, row: Row, origin: str) -> Row:
+        ids = row["token_ids"]
+        borders = np.flatnonzero(ids == BLANK) + 1
+        pieces = self.texts[ids]
+        steps = ["".join(part) for part in np.split(pieces, borders)]
+        nll = self.make_values([6, len(ids)], len(steps))
+        sure = np.linspace(1, 0, len(steps), dtype=np.float32)
+        self.tokens["scores"] += len(ids)
+        return {
+            "trace_id": row["trace_id"],
+            "problem_id": row["problem_id"],
+            "origin": origin,
+            "steps": steps,
+            "statement": len(steps),
+            "nll_mean": nll,
+            "nll_top20": nll,
+            "nll_max": nll,
+            "uncertainty_product": sure,
+            "uncertainty_mean": sure,
+            "statement_nll": 0.1,
+        }
+
+    def write_repairs_and_scores(self) -> None:
+        """Repairs of every treated problem; scores of the accepted ones, of guided samples and of base samples."""
+        self.tokens |= {"repairs": 0, "scores": 0}
+        folder = self.folder / TRACES
+        usage = {"generated": round(TREATED_SHARE * self.count) * CUTS_PER_PROBLEM * REPAIRS_PER_CUT * TRACE_TOKENS}
+        with (
+            records.open_writer(folder / "repairs/default.parquet", "repairs", usage) as repairs,
+            records.open_writer(folder / "scores/default.parquet", "scores", {"scored": usage["generated"]}) as scores,
+        ):
+            for problem in self.list_problems(0.1):
+                for source_index in range(CUTS_PER_PROBLEM):
+                    for row in self.make_repairs(problem, source_index):
+                        repairs.add_row(row)
+                        if row["accepted"]:
+                            scores.add_row(self.make_score(row, "repair"))
+            counts = dict(self.tokens)
+            for problem in self.list_problems(0.5):
+                for index in range(0, SAMPLES_PER_PROBLEM, 2):
+                    scores.add_row(self.make_score(self.make_sample(problem, index, kind=1), "guided"))
+            for problem in range(min(self.count, CALIBRATION_TRACES)):
+                scores.add_row(self.make_score(self.make_sample(problem, 0), "sample"))
+            self.tokens |= {"samples": counts["samples"], "guided": counts["guided"]}
+        engine = {"engine": "synthetic", "model": str(self.folder / "tokenizer"), "revision": None}
+        making = {"command": "repair", "options": {"gear": {"min_step_tokens": 1}}, "engine": engine}
+        records.write_json(folder / "repairs/default.parquet.provenance.json", making)
+
+    def write_student_files(self) -> None:
+        """Ranks of correct samples, and continuations from beginnings of each solved problem's first."""
+        self.tokens |= {"ranks": 0, "continuations": 0}
+        folder = self.folder / TRACES / f"students/{STUDENT}"
+        solved = [problem for problem in range(self.count) if self.get_pass_rate(problem) > 0.1]
+        with records.open_writer(folder / "ranks.parquet", "ranks") as writer:
+            for problem in solved:
+                for index in range(SAMPLES_PER_PROBLEM):
+                    if self.is_correct(problem, index):
+                        values = self.make_values([7, problem, index], TRACE_TOKENS)
+                        row: Row = {"trace_id": f"00{problem:08x}{index:06x}", "problem_id": f"p{problem:08x}"}
+                        writer.add_row(row | {"logprobs": -values, "ranks": (1 + 9 * values).astype(np.int32)})
+                        self.tokens["ranks"] += len(values)
+        cuts, continuations = CONTINUATIONS
+        with records.open_writer(folder / "continuations.parquet", "continuations") as writer:
+            for problem in solved:
+                ids = self.make_ids([8, problem], self.get_gold(problem))
+                for cut in range(cuts):
+                    kept = ids[: len(ids) * cut // cuts]
+                    for index in range(continuations):
+                        whole = self.make_ids([9, problem, cut, index], self.get_gold(problem), kept)
+                        kept_text, new_text = self.decode(kept), self.decode(whole[len(kept) :])
+                        row = {"trace_id": f"c{problem:08x}{cut}{index}", "problem_id": f"p{problem:08x}"}
+                        row |= {"source_id": f"00{problem:08x}{0:06x}", "index": index, "kept_steps": cut, "steps": 9}
+                        row |= {"kept": kept_text, "continuation": new_text, "text": kept_text + new_text}
+                        verdict: Row = {
+                            "extracted": "1",
+                            "accepted": index < cut,
+                            "reason": "" if index < cut else "wrong",
+                        }
+                        writer.add_row(row | {"finish_reason": "stop"} | verdict)
+                        self.tokens["continuations"] += len(whole)
+
+    def write_answers(self) -> None:
+        """Answers of teacher, untrained student and every trained student; what training leaves for the tables."""
+        run = self.folder / RUN
+        self.tokens["answers"] = 0
+        self.write_model_answers(run / f"evals/{TEACHER}/teacher", 0.7, 0)
+        self.write_model_answers(run / f"evals/students/{STUDENT}", 0.2, 1)
+        for number, method in enumerate(COMPARED):
+            for seed in range(TRAINING_SEEDS):
+                place = f"{TEACHER}/teacher_seed0/{STUDENT}/{method}/seed{seed}"
+                self.write_model_answers(run / "evals" / place, 0.3 + 0.05 * number, 10 * number + seed + 2)
+                training = {"tokens": {"total": 1000, "supervised": 900}}
+                records.write_json(run / "students" / place / "training.json", training)
+
+    def write_model_answers(self, folder: Path, accuracy: float, seed: int) -> None:
+        rng = np.random.default_rng([10, seed])
+        texts = [self.decode(self.make_ids([11, i], 5)) for i in range(16)]
+        with records.open_writer(folder / "math500/answers.parquet", "answers") as writer:
+            for problem in range(max(10, round(ANSWERED_QUESTIONS * self.share))):
+                for repeat in range(REPEATS):
+                    right = bool(rng.random() < accuracy)
+                    row: Row = {"problem_id": f"p{problem:08x}", "repeat": repeat, "gold": "1", "strict": right}
+                    row |= {"extracted": "1" if right else "2", "flexible": right, "reason": "" if right else "wrong"}
+                    text = texts[(problem + repeat) % len(texts)]
+                    writer.add_row(row | {"text": text, "truncated": False, "n_tokens": TRACE_TOKENS})
+                    self.tokens["answers"] += TRACE_TOKENS
+        settings = {"settings": {"engine": "vllm", "dtype": "bfloat16", "temperature": 0.6, "repeats": REPEATS}}
+        records.write_json(folder / "math500/results.json", settings)
+
+
+def make_words(rng: np.random.Generator) -> list[str]:
+    """Distinct words of a few letters with the space before them, some with characters outside Latin-1."""
+    words: dict[str, None] = {" ≤": None, " π": None, " ∑": None}
+    letters = np.array(list("etaoinshrdlucmfwypvbgkqjxz"))
+    while len(words) < WORDS:
+        length = int(rng.integers(1, 7))
+        words[" " + "".join(letters[np.minimum(rng.geometric(0.12, length) - 1, 25)])] = None
+    return list(words)
+
+
+def write_config(folder: Path) -> Path:
+    """The preset with the synthetic teacher and every method that is found."""
+    methods: dict[str, Any] = {name: {"method": name} for name in COMPARED}
+    ablations = {name: {"method": name} for name in discover_methods() if name not in methods}
+    changes = {
+        "extends": str(PRESET),
+        "run": Path(RUN).name,
+        "teachers": {TEACHER: {"path": str(folder / "tokenizer")}},
+        "students": {STUDENT: {"path": str(folder / "tokenizer")}},
+        "training_seeds": TRAINING_SEEDS,
+        "benchmarks": ["math500"],
+        "methods": methods,
+        "ablations": ablations,
+        "comparisons": {},
+    }
+    path = folder / "scale.yaml"
+    path.write_text(yaml.safe_dump(changes), encoding="utf-8")
+    return path
+
+
+def list_commands() -> list[tuple[str, str, str, list[str]]]:
+    """(name, what it reads of token columns, tables that it reads, arguments) of every command, in order."""
+    traces, problems = TRACES, f"{RUN}/problems/train.parquet"
+    inputs = ["--problems", problems, "--samples", f"{traces}/samples.parquet"]
+    graded = [*inputs, "--grades", f"{traces}/grades.parquet"]
+    hinted = ["--guided", f"{traces}/guided.parquet", "--repairs", f"{traces}/repairs/default.parquet"]
+    parts = []
+    for shard in range(SHARDS):
+        parts += ["--parts", f"{traces}/shards/samples/{shard}.parquet"]
+    merge = ["merge", "--table", "samples", *parts, "--out", f"{traces}/samples.parquet"]
+    repaired = ["--problems", problems, "--repairs", f"{traces}/repairs/default.parquet"]
+    scores = ["--scores", f"{traces}/scores/default.parquet"]
+    trace = ["--teacher", TEACHER, "--samples", f"{traces}/samples.parquet", *repaired[2:]]
+    commands = [
+        ("merge", "tokens", "samples", merge),
+        ("grade", "nothing", "samples", ["grade", *inputs, "--out", "out/grades.parquet"]),
+        (
+            "premise",
+            "lengths",
+            "samples guided repairs",
+            ["premise", *graded, *hinted, "--out", f"{traces}/premise.json"],
+        ),
+        ("plan-cuts", "tokens", "samples", ["plan-cuts", "--teacher", TEACHER, *graded, "--out", "out/cuts.parquet"]),
+    ]
+    for name, method in sorted(discover_methods().items()):
+        needed = [file.schema for file in method(method.Options()).needs() if file.schema in TOKEN_TABLES]
+        reads = {"rsr": "tokens", "s1": "lengths", "mix_distillation": "lengths"}.get(name, "nothing")
+        arguments = ["build-curriculum", "--method", name, "--student", STUDENT, "--problems", problems]
+        arguments += ["--traces", traces, "--out", f"{RUN}/curricula/{name}.jsonl"]
+        commands.append((f"build-curriculum {name}", reads, " ".join(needed), arguments))
+    grades = ["--problems", problems, "--grades", f"{traces}/grades.parquet"]
+    answers = ["--comparison", "main", "--out"]
+    return [
+        *commands,
+        ("plot-ceiling", "nothing", "", ["plot-ceiling", *grades, "--out", "out/ceiling.svg"]),
+        ("plot-trace", "one trace", "samples repairs", ["plot-trace", *trace, "--out", "out/trace.svg"]),
+        ("plot-positions", "nothing", "repairs", ["plot-positions", *repaired, "--out", "out/positions.svg"]),
+        ("plot-pure", "nothing", "repairs scores", ["plot-pure", *repaired, *scores, "--out", "out/pure.svg"]),
+        ("view", "some traces", "samples repairs scores", ["view", "--teacher", TEACHER, "--out", "out/view.html"]),
+        ("tabulate-comparison", "nothing", "answers", ["tabulate-comparison", *answers, "out/main.csv"]),
+        ("tabulate-details", "nothing", "answers", ["tabulate-details", *answers, "out/main.csv"]),
+    ]
+
+
+# Not the parent's wait4(): its maximum begins at the memory of the process that was forked.
+RUN_AND_MEASURE = """
+import atexit, sys
+def write_peak(path=sys.argv.pop(1)):
+    lines = open("/proc/self/status").read().splitlines()
+    open(path, "w").write(next(line for line in lines if line.startswith("VmHWM")))
+atexit.register(write_peak)
+sys.argv[0] = "heal"
+from heal.cli import run
+run()
+"""
+TOKEN_TABLES = ("samples", "guided", "repairs", "scores", "ranks", "continuations")
+
+
+def run_command(folder: Path, config: Path, arguments: list[str]) -> tuple[float, float]:
+    """(seconds, peak memory in MB) of one command. Raises where it fails."""
+    log, peak = folder / "log.txt", folder / "peak.txt"
+    environment = os.environ | {"HEAL_CONFIG": str(config), "PYTHONPATH": str(ROOT)}
+    environment.pop("HEAL_LOG", None)
+    began = time.monotonic()
+    with log.open("wb") as stream:
+        command = [sys.executable, "-c", RUN_AND_MEASURE, str(peak), *arguments]
+        code = subprocess.call(command, cwd=folder, env=environment, stdout=stream, stderr=stream)
+    if code:
+        raise RuntimeError(f"heal {' '.join(arguments)}:\n{log.read_text(errors='replace')[-3000:]}")
+    return time.monotonic() - began, int(peak.read_text().split()[1]) / 1024
+
+
+def measure_size(folder: Path, share: float, select: Callable[[str], bool]) -> Iterator[Measured]:
+    """Writes the traces of one size, where they are not there yet, and runs the commands on them."""
+    counts = folder / "tokens.json"
+    if not counts.exists():
+        began = time.monotonic()
+        writer = Writer(folder, share)
+        writer.write_all()
+        records.write_json(counts, writer.tokens)
+        print(f"share {share:g}: traces written in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    tokens = json.loads(counts.read_text("utf-8"))
+    config = write_config(folder)
+    traces = folder / TRACES
+    for name, reads, tables, arguments in list_commands():
+        if not select(name) and name != "merge":
+            continue
+        seconds, peak_mb = run_command(folder, config, arguments)
+        if name == "merge":
+            link_extra_samples(traces)
+        read = sum(tokens[table] for table in tables.split()) / 1e6
+        rate = read / seconds
+        yield Measured(share, name, reads, round(read, 1), round(seconds, 1), round(rate, 1), round(peak_mb))
+
+
+def link_extra_samples(traces: Path) -> None:
+    """The extra samples of `rs_matched` are the base samples under another name."""
+    extra = traces / "extra/uniform"
+    extra.mkdir(parents=True, exist_ok=True)
+    for source, name in (("samples.parquet", "default.parquet"), ("grades.parquet", "default.grades.parquet")):
+        (extra / name).unlink(missing_ok=True)
+        os.link(traces / source, extra / name)
+
+
+def write_table(rows: list[Measured], out: Path) -> None:
+    """The csv, and the same as a table to read."""
+    names = [field.name for field in fields(Measured)]
+    lines = [",".join(names)]
+    marked = ["| " + " | ".join(name.replace("_", " ") for name in names) + " |", "|" + "---|" * len(names)]
+    for row in rows:
+        values = [str(getattr(row, name)) for name in names]
+        lines.append(",".join(values))
+        marked.append("| " + " | ".join(values) + " |")
+    records.write_text(out, "\n".join(lines) + "\n")
+    records.write_text(out.with_suffix(".md"), "\n".join(marked) + "\n")
+    machine = describe_machine() | {"git": read_git_state(), "preset": str(PRESET.relative_to(ROOT))}
+    records.write_json(out.with_suffix(".json"), machine)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--share", type=float, nargs="+", default=[0.01, 0.1], help="shares of the preset's problems")
+    parser.add_argument("--only", nargs="*", help="commands whose names start so; all by default")
+    parser.add_argument("--folder", type=Path, help="where the traces are written; a temporary folder by default")
+    parser.add_argument("--keep", action="store_true", help="keep the traces, to measure again without writing them")
+    parser.add_argument("--out", type=Path, default=ROOT / "results/reference/benchmarks/scale.csv")
+    arguments = parser.parse_args()
+    base = arguments.folder or Path(tempfile.mkdtemp(prefix="scale."))
+    rows: list[Measured] = []
+
+    def is_selected(name: str) -> bool:
+        return not arguments.only or name.startswith(tuple(arguments.only))
+
+    for share in arguments.share:
+        folder = (base / f"{share:g}").resolve()
+        (folder / "out").mkdir(parents=True, exist_ok=True)
+        for row in measure_size(folder, share, is_selected):
+            rows.append(row)
+            print(row, file=sys.stderr, flush=True)
+            write_table(rows, arguments.out)
+        if not arguments.keep:
+            shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
