@@ -68,10 +68,10 @@ def split(pieces: Sequence[str], min_step_tokens: int = 1) -> list[Step]:
         count = int(np.argmax(ends_T - lengths_T + np.maximum(lengths_T, 1) > tag))
     steps: list[Step] = []
     start, start_offset = 0, 0
-    for match in BLANK_LINES.finditer(text, 0, scope):
-        border = match.end()
-        last = int(np.searchsorted(ends_T, border))  # the token that holds the border's newline
-        end, end_offset = last + 1, int(ends_T[last])
+    borders = [match.end() for match in BLANK_LINES.finditer(text, 0, scope)]
+    lasts = np.searchsorted(ends_T, borders)  # of each border, the token that holds its newline
+    for border, last, end_offset in zip(borders, lasts.tolist(), ends_T[lasts].tolist(), strict=True):
+        end = last + 1
         while end < count and ends_T[end] == end_offset:  # an empty piece opens no step
             end += 1
         if end < count and end - start >= min_step_tokens and not text[border:end_offset].strip():
