@@ -1,8 +1,8 @@
 """The architecture of a model, and the same architecture in small: fewer and narrower layers, equal structure.
 
-A hub model that the table below holds needs no network; the config.json of a folder is read; of any other hub model the
-hub is asked. What stays: the class, the ratio of attention heads to key-value heads, tied or untied embeddings, the size
-of the vocabulary. What shrinks: width, depth, and the number of positions by the rehearsal's factor.
+A hub model that the table below holds needs no network; the config.json of a folder is read; of any other hub model
+the hub is asked. What stays: the class, the ratio of attention heads to key-value heads, tied or untied embeddings, the
+size of the vocabulary. What shrinks: width, depth, and the number of positions by the rehearsal's factor.
 """
 
 from __future__ import annotations

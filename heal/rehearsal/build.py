@@ -1,6 +1,7 @@
 """The working copy of a rehearsal: repository, scaled config, local data, stand-in models.
 
-Stand-ins are kept in a cache folder (`~/.cache/heal/rehearsal`, or $HEAL_REHEARSAL_CACHE), named by what they depend on.
+Stand-ins are kept in a cache folder (`~/.cache/heal/rehearsal`, or $HEAL_REHEARSAL_CACHE), named by what they depend
+on.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def build(path: Path, out: Path) -> Rehearsal:
     original.check()
     folder = copy_repository(out / "copy")
     notes = replace_models(content, original.experiment, folder)
-    DataWriter(folder / "data", original.experiment.seed).replace(content["problems"])
+    data = DataWriter(folder / "data", original.experiment.seed)
+    data.replace(content["problems"])
     problems_options = validate(Problems, content["problems"], where=str(path))
     sets = {"train": problems_options.train, "dev": problems_options.dev, **problems_options.test}
     problems = list_problems(sets, problems_options.instruction, original.experiment.seed)
@@ -78,6 +80,7 @@ def build(path: Path, out: Path) -> Rehearsal:
         role, name = field.split(".")
         made = plan.make(scale.scale_length(plan.positions, factor))
         shutil.copytree(made, folder / content[role][name]["path"])
+    data.make_paths_relative(folder)
     relative = Path("config/rehearsal.yaml")
     note = f"{path}, rehearsed: every length times {factor:g}. Written by `heal rehearse`."
     scale.write_config(folder / relative, content, note)

@@ -36,7 +36,7 @@ class DataFile:
     """One local file, shared by the problem sets that read the same data set and split."""
 
     path: Path
-    users: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    users: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """(name of the problem set, its section of the config)."""
 
 
@@ -50,6 +50,7 @@ class DataWriter:
         self.files: dict[tuple[Any, ...], DataFile] = {}
         self.numbers: set[str] = set()
         self.held_out: list[Row] = []
+        self.kept_rows = 0
 
     def replace(self, problems: dict[str, Any]) -> None:
         """Changes the section `problems` in place and writes the files."""
@@ -65,6 +66,12 @@ class DataWriter:
             shrink_dataset(name, dataset)
         for file in self.files.values():
             self.write_file(file)
+
+    def make_paths_relative(self, root: Path) -> None:
+        """Names the files relative to the working copy, where the jobs start."""
+        for file in self.files.values():
+            for _, part in file.users:
+                part["path"] = str(file.path.relative_to(root))
 
     @staticmethod
     def list_parts(dataset: dict[str, Any]) -> list[dict[str, Any]]:
@@ -86,7 +93,10 @@ class DataWriter:
                 part["n"] += 1
             if name not in ("train", "dev") and not part["columns"].get("wrong_choices"):
                 self.held_out += rows[-1:]
-        columns = {column: None for row in rows for column in row}
+        rows += self.write_missing_rows(file.users[0][1], rows)
+        columns: Row = {}
+        for row in rows:
+            columns |= dict.fromkeys(row)
         rows = [columns | row for row in rows]
         file.path.parent.mkdir(parents=True, exist_ok=True)
         if file.path.suffix == ".parquet":
@@ -122,19 +132,29 @@ class DataWriter:
         if names.get("difficulty"):
             row.setdefault(names["difficulty"], "5")
         for column, values in (part.get("keep") or {}).items():
-            row[column] = self.random.choice(values)
+            self.kept_rows += 1
+            row[column] = values[self.kept_rows % len(values)]
         for column, values in (part.get("drop") or {}).items():
             row[column] = type(values[0])(0)
         return row
 
     def write_dropped_rows(self, part: Mapping[str, Any]) -> list[Row]:
-        """One row per value of `drop`, one that `keep` leaves out, and one per value of `keep` for the filter's check."""
+        """One row per value of `drop`, and one that `keep` leaves out."""
         rows = []
         for column, values in (part.get("drop") or {}).items():
             rows += [self.write_row(part, EASY, (0.0, 1.0)) | {column: value} for value in values]
         for column in part.get("keep") or {}:
             rows.append(self.write_row(part, EASY, (0.0, 1.0)) | {column: OTHER})
         return rows
+
+    def write_missing_rows(self, part: Mapping[str, Any], rows: list[Row]) -> list[Row]:
+        """One row for each value of `keep` that no row has, as a filter for a value that is not there is an error."""
+        missing = []
+        for column, values in (part.get("keep") or {}).items():
+            for value in values:
+                if all(row.get(column) != value for row in rows):
+                    missing.append(self.write_row(part, EASY, (0.0, 1.0)) | {column: value})
+        return missing
 
     def write_repeated_row(self, part: Mapping[str, Any]) -> Row:
         """A training row with the question of a held-out problem."""

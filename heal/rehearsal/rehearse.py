@@ -2,8 +2,8 @@
 
 Reads a config; writes results/rehearsal_<run>/: config.yaml (the scaled config), copy/ (the repository with data,
 stand-ins and the run's results), summary.md and summary.json. Weights, data and size are replaced, nothing else: the
-engine, the methods, the prompts and the tables are the config's own. Ends with a list of the stages, and fails where one
-failed, or has nothing in it that it should have.
+engine, the methods, the prompts and the tables are the config's own. Ends with a list of the stages, and fails where
+one failed, or lacks content that it should have.
 
     heal rehearse --config config/single_gpu.yaml
     heal rehearse --config config/paper.yaml --ablations --cores 8

@@ -1,4 +1,4 @@
-"""A stand-in model: a tiny model of the preset's architecture, trained for some seconds to answer the rehearsal's problems.
+"""A stand-in model: a tiny model of the preset's architecture, trained for some seconds on the rehearsal's problems.
 
 Writes a model folder: safetensors, config, generation config, tokenizer with chat template. Only tokens that occur in
 the training texts are trained. All other rows of the embedding are zero, and so their logits: the loss over the whole
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from heal.rehearsal.architectures import shrink
@@ -37,6 +36,7 @@ def train_stand_in(
     import torch
     from transformers import AutoModelForCausalLM
 
+    torch.set_num_threads(1)  # the model is too small for more
     torch.manual_seed(seed)
     texts = []
     for conversation in writer.write(BATCH_SIZE * STEPS // 2, 0.0 if base else HINTED_SHARE):

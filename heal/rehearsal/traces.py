@@ -1,8 +1,8 @@
 """The conversations that a stand-in model is trained on: right, wrong, endless, leaking and repaired traces.
 
 A problem's kind decides how the stand-in answers it. What it chooses at random it chooses uniformly, so that low
-temperatures and top-p leave every choice in place. Step 2 of a trace has random digits: there the entropy surges. A base
-model does not stop after its turn but rambles on, as base models do: only a turn's end token ends its answers.
+temperatures and top-p leave every choice in place. Step 2 of a trace has random digits: there the entropy surges. A
+base model does not stop after its turn but rambles on, as base models do: only a turn's end token ends its answers.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Conversation:
     """One training text in parts that are tokenized one by one, as they are when a model generates.
 
     prompt: the rendered chat prompt. context: text after it that is given, not learned (kept steps, a hint). text: what
-    the model answers. ends: whether the turn ends after it. is_request_for_hint: whether it asks for a hint, not a trace.
+    the model answers. ends: whether the turn ends after it. is_request_for_hint: whether it asks for a hint,
+    not a trace.
     """
 
     prompt: str
