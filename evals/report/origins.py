@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.results import read_json
+from heal.hardware import format_hardware
 from heal.provenance import SUFFIX
 
 NO_CHECKOUT = "no git checkout"
@@ -79,8 +80,13 @@ def get_commit(record: Mapping[str, Any]) -> tuple[str, bool]:
 
 
 def describe_machine(record: Mapping[str, Any]) -> str:
+    """Processor, cores and GPUs: those that the command used where its provenance names them, else their number."""
     machine = record.get("machine", {})
-    return f"{machine.get('processor', 'unknown')}, {machine.get('cores', '?')} cores, GPUs: {machine.get('gpus', 0)}"
+    gpus = format_hardware(dict(record)) if record.get("gpu") else machine.get("gpus", 0)
+    processor = machine.get("processor", "unknown")
+    if machine.get("cpu_flags"):
+        processor += f" ({', '.join(machine['cpu_flags'])})"
+    return f"{processor}, {machine.get('cores', '?')} cores, GPUs: {gpus}"
 
 
 def read_environment(run: Path) -> Environment:

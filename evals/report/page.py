@@ -40,7 +40,7 @@ from heal.command import Command
 from heal.errors import HealError
 from heal.records import write_text
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 ROOT = Path(__file__).parents[2]
@@ -76,7 +76,7 @@ class Summary:
     present: list[str]
     """Where HEAL's premises hold."""
     world: list[str]
-    """What the world of the problems says of results on it."""
+    """What the world of the problems says of results on it, and warnings of mixed hardware."""
     best_methods: str
     """The table of the best method per benchmark, as HTML."""
     method: str | None
@@ -151,7 +151,7 @@ def build_summary(run: Path) -> Summary:
         absent=absent,
         sentences=summary.build_sentences(rows, method),
         present=present,
-        world=[capitalize(note.text) for note in select_notes(notes, Topic.WORLD)],
+        world=[capitalize(note.text) for note in select_notes(notes, Topic.WORLD, Topic.MIXED_HARDWARE)],
         best_methods=render_markdown(best),
         method=method,
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from evals import stats
 from evals.results import TEACHER, UNTRAINED, Run
 from evals.tables.comparison import estimate_mean, group_by_student
+from evals.tables.hardware import list_hardware_notes
 from evals.tables.notes import Note, Topic
 from evals.tables.render import TextTable, format_interval, format_markdown
 from evals.tables.run_notes import describe_mean_interval, list_world_notes, make_run_note
@@ -147,4 +148,5 @@ def format_at_k(rows: Sequence[AtKRow], run: Run) -> str:
     notes.append(Note(Topic.INTERVALS, interval_note[0].upper() + interval_note[1:]))
     if not tables:
         notes.insert(0, Note(Topic.MEASURES, "No benchmark of this run has repeats."))
-    return format_markdown("pass@k and maj@k", tables, [*notes, *list_world_notes(run)])
+    notes += [*list_world_notes(run), *list_hardware_notes(run)]
+    return format_markdown("pass@k and maj@k", tables, notes)

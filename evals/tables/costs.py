@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evals.results import ComparisonCommand, Run, build_methods
+from evals.tables.hardware import list_hardware_notes
 from evals.tables.notes import Note, Topic
 from evals.tables.render import TextTable, format_count, format_markdown, format_rows_csv, list_columns
 from heal import records
@@ -23,7 +24,7 @@ from heal.errors import HealError
 from heal.method.base import Method
 from heal.provenance import SUFFIX, build_ledger, record_run
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 NOTES = (
@@ -79,9 +80,10 @@ class TabulateCosts(ComparisonCommand):
 
     def run(self) -> None:
         with record_run(self.out, "tabulate-costs", VERSION, {"options": self.describe_options()}):
-            rows = build_costs(self.open_run(), build_methods(self.view))
+            run = self.open_run()
+            rows = build_costs(run, build_methods(self.view))
             records.write_text(self.out, format_rows_csv(rows, COLUMNS))
-            records.write_text(self.out.with_suffix(".md"), format_costs(rows))
+            records.write_text(self.out.with_suffix(".md"), format_costs(rows, list_hardware_notes(run)))
 
 
 class OutputTimes:
@@ -161,8 +163,8 @@ def list_trace_outputs(run: Run, teacher: str, teacher_seed: int, student: str, 
     return outputs
 
 
-def format_costs(rows: Sequence[CostRow]) -> str:
-    """The costs as Markdown: a table per teacher and student."""
+def format_costs(rows: Sequence[CostRow], hardware: Sequence[Note]) -> str:
+    """The costs as Markdown: a table per teacher and student. hardware: notes on what they were measured on."""
     columns = COLUMNS[3:]
     header = ["method"]
     for column in columns:
@@ -174,4 +176,4 @@ def format_costs(rows: Sequence[CostRow]) -> str:
             cells.append(format_count(getattr(row, column), " "))
         tables.setdefault(f"teacher {row.teacher}, student {row.student}", []).append(cells)
     text_tables = [TextTable(heading, header, cells) for heading, cells in tables.items()]
-    return format_markdown("Costs", text_tables, [Note(Topic.COST, text) for text in NOTES])
+    return format_markdown("Costs", text_tables, [*(Note(Topic.COST, text) for text in NOTES), *hardware])

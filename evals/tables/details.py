@@ -27,6 +27,7 @@ from evals.tables.comparison import (
     build_comparison,
     build_text_tables,
 )
+from evals.tables.hardware import list_hardware_notes
 from evals.tables.notes import Note, Topic
 from evals.tables.ranks import RankRow, build_ranks, format_ranks
 from evals.tables.render import (
@@ -43,7 +44,7 @@ from evals.tables.run_notes import (
 from heal import records
 from heal.provenance import record_run
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 METADATA_KEY = "tables"
@@ -127,5 +128,6 @@ def format_strata(rows: Sequence[ComparisonRow], run: Run, reference: str) -> st
     columns = [column for column in LABELS if column not in TOKENS]
     intervals = list_interval_notes(run, reference)
     notes = [make_run_note(run), Note(Topic.STRATA, STRATA), *intervals, *list_ranking_notes(run)]
+    notes += [*list_world_notes(run), *list_hardware_notes(run)]
     tables = build_text_tables(rows, columns)
-    return format_markdown("Strata by the teacher's pass rate", tables, [*notes, *list_world_notes(run)])
+    return format_markdown("Strata by the teacher's pass rate", tables, notes)

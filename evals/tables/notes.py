@@ -33,6 +33,8 @@ class Topic(Enum):
     DECONTAMINATION = "decontamination"
     LEFT_OUT = "left_out"
     ENGINES = "engines"
+    HARDWARE = "hardware"
+    MIXED_HARDWARE = "mixed_hardware"
     SETTINGS = "settings"
     PREMISE = "premise"
     PAPER = "paper"

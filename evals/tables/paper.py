@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from evals import stats
 from evals.results import UNTRAINED, Run, open_run
 from evals.tables.comparison import CANNOT_SAY, describe_difference_coverage, get_replicates
+from evals.tables.hardware import list_hardware_notes
 from evals.tables.notes import Note, Topic
 from evals.tables.paper_numbers import FILE, OurValue, Paper, PublishedNumber, read_paper
 from evals.tables.render import TextTable, format_interval, format_markdown, format_rows_csv, list_columns
@@ -40,7 +41,7 @@ from heal.errors import HealError
 from heal.provenance import record_run
 from heal.registry import list_benchmarks
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 AGREES, DIFFERS = "agrees", "differs"
@@ -351,4 +352,4 @@ def list_paper_notes(run: Run, paper: Paper) -> list[Note]:
         "Differences: paired t over the means of teacher sampling seeds, benchmarks with equal weight. unsolved: a "
         "bootstrap over questions. `covers` in the csv names the sources of variance that an interval includes."
     )
-    return [*notes, Note(Topic.INTERVALS, text)]
+    return [*notes, Note(Topic.INTERVALS, text), *list_hardware_notes(run)]

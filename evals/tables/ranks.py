@@ -11,6 +11,7 @@ from itertools import combinations, product
 from evals import stats
 from evals.results import Run
 from evals.tables.comparison import FALSE_DISCOVERY_RATE, get_replicates, group_by_student
+from evals.tables.hardware import list_hardware_notes
 from evals.tables.notes import Note, Topic
 from evals.tables.render import TextTable, format_markdown, format_number
 from evals.tables.run_notes import (
@@ -111,4 +112,5 @@ def format_ranks(rows: Sequence[RankRow], run: Run) -> str:
         f"covers {scope}, on these questions."
     )
     notes = [make_run_note(run), Note(Topic.RANKING, text), *list_ranking_notes(run), *list_world_notes(run)]
+    notes += list_hardware_notes(run)
     return format_markdown("Ranks", tables, notes)

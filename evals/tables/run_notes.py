@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.results import UNSOLVED, Run, read_json
+from evals.tables.hardware import list_hardware_notes
 from evals.tables.notes import Note, Topic
 from heal.data import decontaminate
 from heal.errors import HealError
@@ -64,7 +65,7 @@ def list_comparison_notes(
         text = "Decontamination: training problems were not compared with the benchmarks."
         notes.append(Note(Topic.DECONTAMINATION, text))
     notes += list_unused_rows(run, decontamination is not None)
-    notes += list_settings_notes(settings)
+    notes += [*list_hardware_notes(run), *list_settings_notes(settings)]
     for premise in list_broken_premises(run):
         notes.append(Note(Topic.PREMISE, f"premise absent: not a test of HEAL ({premise})."))
     return notes
