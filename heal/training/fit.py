@@ -53,7 +53,7 @@ def fit(setup: FitSetup) -> tuple[Any, list[dict[str, float]]]:
     if torch.cuda.device_count() > 1 and PROCESSES == 1:
         raise HealError(f"{torch.cuda.device_count()} GPUs are visible to one process", fix="use `heal train --gpus N`")
     if gpu:
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        use_deterministic_kernels()
     transformers.set_seed(setup.seed)
     trainer = prepare_trainer(setup, load_model(setup), gpu=gpu)
     if IS_MAIN:
@@ -74,6 +74,15 @@ def fit(setup: FitSetup) -> tuple[Any, list[dict[str, float]]]:
     model = merge_adapters(model, setup.options)
     prepare_generation(model, setup.tokenizer)
     return model, [entry for entry in trainer.state.log_history if "loss" in entry]
+
+
+def use_deterministic_kernels() -> None:
+    """Makes torch choose kernels that give the same bits again, where it has them."""
+    import torch
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Or every new tensor is filled first: that shows reads of unset memory, costs time, and changes no result.
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def load_model(setup: FitSetup) -> Any:

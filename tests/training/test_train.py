@@ -19,6 +19,7 @@ from heal.config.run_config import read_run_config
 from heal.errors import HealError
 from heal.method.pace import order_exposures
 from heal.training.conversations import encode
+from heal.training.fit import use_deterministic_kernels
 from heal.training.train import Train as TrainCommand
 from heal.training.train import launch, train
 from heal.worlds.mini.tokenizer import build_tokenizer
@@ -260,6 +261,17 @@ def test_a_model_that_cannot_be_trained_is_told(model: Path, curriculum: Path, t
     with pytest.raises(HealError, match="is no multiple of 3 per GPU"):
         options = OPTIONS.model_copy(update={"micro_batch_size": 3})
         train(curriculum, source(model), options, "cumulative", 0, tmp_path / "s")
+
+
+def test_deterministic_kernels_fill_no_new_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With filling, a new tensor is NaN; it then costs as much as writing it."""
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    try:
+        use_deterministic_kernels()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_the_command_reads_model_options_and_schedule_from_the_config() -> None:
