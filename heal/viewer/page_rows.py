@@ -17,7 +17,7 @@ from heal.config.experiment import Pure
 from heal.errors import HealError
 from heal.method import pure
 from heal.method.entropy import aggregate_steps
-from heal.method.steps import Step, split
+from heal.method.steps import Step, TokenTexts, split
 from heal.records import Row
 from heal.viewer.read_run import ViewedRepair, ViewedRun
 from heal.worlds import registry as worlds
@@ -45,6 +45,7 @@ class RowBuilder:
     def __init__(self, run: ViewedRun, tokenizer: Any, options: Pure) -> None:
         self.run = run
         self.tokenizer = tokenizer
+        self.get_texts = TokenTexts(tokenizer)
         self.options = options
         self.checkable = worlds.is_checkable(list(run.problems.values()))
         self.split_steps = cache(self._split_steps)
@@ -80,8 +81,7 @@ class RowBuilder:
         return {"pieces": pieces, "centinats": centinats}
 
     def _split_steps(self, token_ids: tuple[int, ...], min_step_tokens: int) -> list[Step]:
-        pieces = [self.tokenizer.decode([token], skip_special_tokens=True) for token in token_ids]
-        return split(pieces, min_step_tokens)
+        return split(self.get_texts(token_ids), min_step_tokens)
 
     def build_cut(self, repair: ViewedRepair, source: Row, problem: Row) -> Row:
         """The wrong trace as the detector saw it. Raises HealError where the tokenizer is not the teacher's."""
