@@ -153,6 +153,8 @@ class Model(ModelSource):
     """License as the hub spells it (`apache-2.0`), for the model cards of its students."""
     gpus: Annotated[int, Field(ge=0)] = 1
     """Number of GPUs of a job with this model, where there are any; 0: CPU."""
+    evaluation_gpus: Annotated[int, Field(ge=0)] | None = None
+    """Number of GPUs of its evaluation jobs; by default `gpus` of a teacher, 1 of a student."""
 
     @pydantic.model_validator(mode="after")
     def check_revision(self) -> Model:

@@ -1,51 +1,36 @@
-"""Assumptions of a cost plan, and what it can look up: model sizes, numbers of problems, benchmarks.
+"""Assumptions of a cost plan, and what it can look up: numbers of problems, benchmarks.
 
-Reads model folders (safetensors headers only), local problem files, evals/tasks/*.yaml and sample files of finished
-runs. Every assumption is a number with its source; `heal plan --assume KEY=VALUE` sets one.
+Reads local problem files, evals/tasks/*.yaml and sample files of finished runs. Every assumption is a number with its
+source; `heal plan --assume KEY=VALUE` sets one.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from heal import records, registry
 from heal.config.data import Dataset
 from heal.config.experiment import Experiment
-from heal.config.models import Model
 from heal.data.load_problems import check_filters, passes_filters, read_file
 from heal.errors import HealError, suggest
+from heal.planning.gpus import find_gpu
 from heal.run_layout import TRACES
 from heal.trace_files import SAMPLES
 
-
-@dataclass(frozen=True)
-class Peak:
-    """Dense peak TFLOP/s, as the maker's data sheet gives it."""
-
-    at_16_bits: float
-    at_32_bits: float
-
-
-GPUS = {
-    "H200": Peak(989.0, 67.0),
-    "H100": Peak(989.0, 67.0),
-    "A100": Peak(312.0, 19.5),
-    "L40S": Peak(362.0, 91.6),
-    "L4": Peak(121.0, 30.3),
-    "RTX4090": Peak(165.0, 82.6),
-    "cpu": Peak(0.0, 0.0),
+POSITIVE = {
+    "trace_tokens",
+    "step_tokens",
+    "use_reading",
+    "use_training",
+    "use_training_large",
+    "use_bandwidth",
+    "use_cpu",
+    "tflops_cpu",
+    "disk_gb_s",
 }
-"""GPU type → its peak; `cpu`: no GPU."""
-SIZE_IN_NAME = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([mb])(?![a-z0-9])", re.IGNORECASE)
-ACTIVE_SIZE_IN_NAME = re.compile(r"-a(\d+(?:\.\d+)?)([mb])(?![a-z0-9])", re.IGNORECASE)
-UNITS = {"m": 1e6, "b": 1e9}
-POSITIVE = {"trace_tokens", "step_tokens", "use_reading", "use_writing", "use_training", "use_cpu", "tflops_cpu"}
 """Assumptions that cannot be 0."""
 DEFAULT_MAX_TOKENS = 256
 """lm-eval's token limit for a task that sets none."""
@@ -54,16 +39,6 @@ DEFAULT_MAX_TOKENS = 256
 @dataclass(frozen=True)
 class Assumption:
     value: float
-    source: str
-
-
-@dataclass(frozen=True)
-class ModelSize:
-    """Parameters of a model."""
-
-    total: float
-    active: float
-    """Parameters that one token passes through."""
     source: str
 
 
@@ -82,14 +57,31 @@ def list_assumptions(experiment: Experiment, gpu: str, results: Path | None = No
 
     Raises HealError for an unknown GPU type.
     """
-    if gpu not in GPUS:
-        fix = f"known: {', '.join(GPUS)}; for another: --gpu H100 --assume tflops_16bit=… --assume tflops_32bit=…"
-        raise HealError(f"unknown GPU type {gpu!r}", where="--gpu", fix=fix)
-    backend = experiment.engine.backend
-    vllm = backend == "vllm"
-    half_limit, half_search = experiment.sampling.max_new_tokens / 2, experiment.gear.search_fraction / 2
-    sheet = f"{gpu}, data sheet" if gpu != "cpu" else "no GPU: all jobs run on the CPU"
+    sheet, vllm = find_gpu(gpu), experiment.engine.backend == "vllm"
+    from_sheet = f"{gpu}, data sheet" if gpu != "cpu" else "no GPU: all jobs run on the CPU"
     not_compressed = Assumption(20 if vllm else 16, "ours: a trace's fields at 4 bytes each, not compressed")
+    return list_workload_assumptions(experiment) | {
+        "use_reading": Assumption(0.4, "ours: share of the peak while prefilling and scoring"),
+        "use_training": Assumption(0.17, "below 5B: prime-rl has 17-24 % for Qwen3-0.6B on an H100, 27 % for 4B on 8"),
+        "use_training_large": Assumption(0.25, "from 5B: torchtitan has 33-39 % for 8B; here weights are float32"),
+        "use_bandwidth": Assumption(0.6 if vllm else 0.25, "ours: share of the memory bandwidth while generating"),
+        "step_s": Assumption(0.01 if vllm else 0.03, "ours: scheduling and sampling, per token of a whole batch"),
+        "use_cpu": Assumption(0.3, "ours: share of tflops_cpu; of a 135M model on two threads, 220 tokens/s"),
+        "start_s": Assumption(90 if vllm else 15, f"ours: until {experiment.engine.backend} has a job's model ready"),
+        "tflops_16bit": Assumption(sheet.tflops_16bit, from_sheet),
+        "tflops_32bit": Assumption(sheet.tflops_32bit, from_sheet),
+        "memory_gb": Assumption(sheet.memory_gb, from_sheet),
+        "bandwidth_gb_s": Assumption(sheet.bandwidth_gb_s, from_sheet),
+        "tflops_cpu": Assumption(0.1, "ours: one thread, two AVX2 units of 8 lanes at 3 GHz"),
+        "disk_gb_s": Assumption(1.0, "ours: writing checkpoints"),
+        "cut_s_per_token": Assumption(1e-5, "measured on two CPU cores: 8.8 µs to decode a token, for the cuts"),
+        "bytes_per_token": (measure_bytes_per_token(results) if results else None) or not_compressed,
+    }
+
+
+def list_workload_assumptions(experiment: Experiment) -> dict[str, Assumption]:
+    """What a run's amounts of tokens rest on."""
+    half_limit, half_search = experiment.sampling.max_new_tokens / 2, experiment.gear.search_fraction / 2
     return {
         "prompt_tokens": Assumption(150, "ours: a question in its chat template"),
         "trace_tokens": Assumption(half_limit, "ours: half of sampling.max_new_tokens"),
@@ -105,15 +97,6 @@ def list_assumptions(experiment: Experiment, gpu: str, results: Path | None = No
         "repairs_accepted": Assumption(0.5, "ours: share of the repairs; these are scored"),
         "step_tokens": Assumption(50, "ours: a step's length, for the points at which scoring asks for the answer"),
         "point_tokens": Assumption(12, "ours: cue, gold answer and closing at such a point"),
-        "use_reading": Assumption(0.4, "ours: share of the peak while prefilling and scoring"),
-        "use_writing": Assumption(0.08 if vllm else 0.02, f"ours: share of the peak while {backend} generates"),
-        "use_training": Assumption(0.3, "ours: share of the peak while training"),
-        "use_cpu": Assumption(0.3, "ours: share of tflops_cpu; of a 135M model on two threads, 220 tokens/s"),
-        "start_s": Assumption(90 if vllm else 15, f"ours: until {backend} has a job's model ready"),
-        "tflops_16bit": Assumption(GPUS[gpu].at_16_bits, sheet),
-        "tflops_32bit": Assumption(GPUS[gpu].at_32_bits, sheet),
-        "tflops_cpu": Assumption(0.1, "ours: one thread, two AVX2 units of 8 lanes at 3 GHz"),
-        "bytes_per_token": (measure_bytes_per_token(results) if results else None) or not_compressed,
     }
 
 
@@ -157,47 +140,6 @@ def measure_bytes_per_token(results: Path) -> Assumption | None:
     if not tokens:
         return None
     return Assumption(round(size / tokens, 1), f"measured: {files} finished sample files under {results}/")
-
-
-def find_model_size(model: Model, label: str, parameters: float | None = None) -> ModelSize:
-    """The given parameters, else the folder's by its safetensors headers, else those in the name (`32B`, `30B-A3B`).
-
-    label: teachers.NAME or students.NAME. Raises HealError where the size is unknown.
-    """
-    if model.endpoint:
-        return ModelSize(0, 0, "served elsewhere: its hours are not in the plan")
-    name = Path(model.path).name
-    headers = sorted(Path(model.path).expanduser().glob("*.safetensors"))
-    named = parse_size(SIZE_IN_NAME.search(name))
-    if parameters is not None:
-        total, source = parameters, "--assume"
-    elif headers:
-        total, source = sum(map(count_parameters, headers)), "its safetensors"
-    elif named:
-        total, source = named, "its name"
-    else:
-        fix = f"give it: --assume params.{label.partition('.')[2]}=8e9; or set `path` to a folder with safetensors"
-        problem = f"neither a folder nor its name says how many parameters {model.path!r} has"
-        raise HealError(problem, where=f"{label}.path", fix=fix)
-    return ModelSize(total, parse_size(ACTIVE_SIZE_IN_NAME.search(name)) or total, source)
-
-
-def parse_size(match: re.Match[str] | None) -> float | None:
-    """32B → 32e9, 135M → 135e6; None without a match."""
-    return float(match[1]) * UNITS[match[2].lower()] if match else None
-
-
-def count_parameters(path: Path) -> int:
-    """Numbers in a safetensors file, from its header alone. Raises HealError for a damaged one."""
-    count = 0
-    try:
-        with safe_open(path, framework="numpy") as file:
-            for name in file.keys():  # noqa: SIM118 (no dict)
-                count += math.prod(file.get_slice(name).get_shape())
-    except (OSError, SafetensorError) as error:
-        fix = "download the file again, or --assume params.NAME=8e9"
-        raise HealError(f"no safetensors header ({type(error).__name__})", where=str(path), fix=fix) from None
-    return count
 
 
 def count_problems(dataset: Dataset, split: str) -> int:

@@ -2,9 +2,8 @@
 
     heal plan --config config/config.yaml --gpu H100 --price 2.50
 
-Time comes from FLOPs: 2 per parameter and token read or written, 6 per token trained on (Kaplan et al. 2020, arXiv
-2001.08361), at an assumed share of the GPU's peak. Attention's own FLOPs, memory and waiting are not included: for
-traces of more than a few thousand tokens, lower use_writing.
+Tokens: heal.planning.tokens. Hours: heal.planning.hours. Memory: heal.planning.memory. What none of them knows is an
+assumption (heal.planning.assumptions).
 """
 
 from __future__ import annotations
@@ -13,10 +12,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from heal.config.models import Train
+from heal.planning.hours import Work, count_job_gpus, estimate_seconds
 from heal.planning.inputs import PlanInputs, list_models
+from heal.planning.memory import (
+    BYTES,
+    CPU_STAGE_HOST_BYTES,
+    estimate_engine_host_memory,
+    estimate_training_host_memory,
+)
 from heal.planning.tokens import (
     Tokens,
     add_tokens,
+    count_cuts,
     estimate_answers,
     estimate_optimizer_steps,
     estimate_trace_tokens,
@@ -28,8 +35,7 @@ from heal.worlds import registry as worlds
 
 WARM_UP, TRAIN = "warm_up_model", "train_student"
 EVALUATE_STUDENT, EVALUATE_TEACHER, EVALUATE_UNTRAINED = "evaluate_student", "evaluate_teacher", "evaluate_untrained"
-FLOPS_PER_TOKEN, FLOPS_PER_TRAINED_TOKEN = 2, 6
-"""Per parameter."""
+PLAN_CUTS = "plan_cuts"
 ANSWER_BYTES_PER_TOKEN = 4
 
 
@@ -47,15 +53,20 @@ class Task:
     """Of all jobs, one after the other."""
     gpu_hours: float
     disk_bytes: float
-    fees: float
+    fees: float = 0.0
     """Of an endpoint, in US dollars."""
+    gpus: int = 0
+    """Of one job; 0: CPU."""
+    host_bytes: float = 0.0
+    """Peak of main memory of one job."""
 
 
 def plan_costs(inputs: PlanInputs) -> list[Task]:
-    """Every task that needs a model, in the order of the workflow."""
+    """Every task that needs a model, and the plan of the cuts, in the order of the workflow."""
     return [
         *plan_warm_ups(inputs),
         *plan_teacher_traces(inputs),
+        *plan_cuts(inputs),
         *plan_student_traces(inputs),
         *plan_students(inputs),
         *plan_teacher_answers(inputs),
@@ -70,8 +81,9 @@ def plan_warm_ups(inputs: PlanInputs) -> Iterator[Task]:
             data = inputs.run_config.get_warm_up_data(*label.split("."))
             examples = worlds.count_warmup_examples(data.world, data.options)
             conversations = options.max_steps * options.batch_size if options.max_steps else options.epochs * examples
-            tokens, size = estimate_training(inputs, conversations), estimate_model_bytes(inputs, label, options)
-            yield estimate_task(inputs, WARM_UP, label, 1, tokens, size)
+            size = estimate_model_bytes(inputs, label, options)
+            work = Work(label, 1, estimate_training(inputs, conversations), count_job_gpus(inputs, label), options)
+            yield estimate_task(inputs, WARM_UP, work, size)
 
 
 def plan_teacher_traces(inputs: PlanInputs) -> Iterator[Task]:
@@ -90,8 +102,34 @@ def plan_teacher_traces(inputs: PlanInputs) -> Iterator[Task]:
             disk = estimate_trace_bytes(inputs, tokens, entry.sharded)
             if entry == SAMPLES and model.traces:  # existing traces are read one by one
                 prompts = tokens.prompts * experiment.sampling.n
-                tokens = Tokens(prompts, prompts * inputs["prompt_tokens"] + tokens.written)
-            yield estimate_task(inputs, entry.rule, f"teachers.{teacher}", jobs, tokens, disk)
+                tokens = estimate_training(inputs, prompts)
+            label = f"teachers.{teacher}"
+            work = Work(label, jobs, tokens, count_job_gpus(inputs, label))
+            yield estimate_task(inputs, entry.rule, work, disk)
+
+
+def plan_cuts(inputs: PlanInputs) -> Iterator[Task]:
+    """The cuts of every GEAR variant, planned on the CPU from the samples of all problems."""
+    experiment, trace_files = inputs.experiment, list_made_files(inputs)
+    variants = sum(file.rule == PLAN_CUTS for file in trace_files.values())
+    samples = estimate_trace_tokens(inputs)[SAMPLES.path]
+    for teacher in experiment.teachers if variants else ():
+        jobs = variants * experiment.teacher_seeds
+        seconds = jobs * samples.written * inputs["cut_s_per_token"]
+        disk = jobs * count_cuts(inputs, experiment.gear) * inputs["kept_share"] * inputs["trace_tokens"] * 8
+        tokens = samples.scale(jobs)
+        yield Task(
+            PLAN_CUTS,
+            teacher,
+            jobs,
+            prompts=tokens.prompts,
+            tokens_read=tokens.written,
+            tokens_written=0.0,
+            hours=seconds / 3600,
+            gpu_hours=0.0,
+            disk_bytes=disk,
+            host_bytes=CPU_STAGE_HOST_BYTES,
+        )
 
 
 def plan_student_traces(inputs: PlanInputs) -> Iterator[Task]:
@@ -105,7 +143,9 @@ def plan_student_traces(inputs: PlanInputs) -> Iterator[Task]:
                 tokens = tokens_of[entry.path].scale(repeats)
                 jobs = repeats * (experiment.sampling.shards if entry.sharded else 1)
                 disk = estimate_trace_bytes(inputs, tokens, entry.sharded)
-                yield estimate_task(inputs, entry.rule, f"students.{student}", jobs, tokens, disk)
+                label = f"students.{student}"
+                work = Work(label, jobs, tokens, count_job_gpus(inputs, label))
+                yield estimate_task(inputs, entry.rule, work, disk)
 
 
 def plan_students(inputs: PlanInputs) -> Iterator[Task]:
@@ -120,58 +160,58 @@ def plan_students(inputs: PlanInputs) -> Iterator[Task]:
     for student in experiment.students:
         label = f"students.{student}"
         size = estimate_model_bytes(inputs, label, experiment.train)
-        yield estimate_task(inputs, TRAIN, label, jobs, estimate_training(inputs, conversations), jobs * size)
+        tokens = estimate_training(inputs, conversations)
+        work = Work(label, jobs, tokens, count_job_gpus(inputs, label), experiment.train)
+        yield estimate_task(inputs, TRAIN, work, jobs * size)
+        gpus = count_job_gpus(inputs, label, evaluates=True)
         for rule, count in ((EVALUATE_STUDENT, jobs), (EVALUATE_UNTRAINED, 1)):
             disk = ANSWER_BYTES_PER_TOKEN * count * answers.written
-            yield estimate_task(inputs, rule, label, count, answers.scale(count), disk)
+            yield estimate_task(inputs, rule, Work(label, count, answers.scale(count), gpus), disk)
 
 
 def plan_teacher_answers(inputs: PlanInputs) -> Iterator[Task]:
     """The answers of every teacher."""
     answers = estimate_answers(inputs)
     for teacher in inputs.experiment.teachers:
+        label = f"teachers.{teacher}"
         disk = ANSWER_BYTES_PER_TOKEN * answers.written
-        yield estimate_task(inputs, EVALUATE_TEACHER, f"teachers.{teacher}", 1, answers, disk)
+        work = Work(label, 1, answers, count_job_gpus(inputs, label, evaluates=True))
+        yield estimate_task(inputs, EVALUATE_TEACHER, work, disk)
 
 
-def estimate_task(inputs: PlanInputs, rule: str, label: str, jobs: int, tokens: Tokens, disk_bytes: float) -> Task:
-    """All jobs of a rule, with their hours or fees. label: teachers.NAME or students.NAME."""
-    model = list_models(inputs.experiment)[label]
-    name = label.partition(".")[2]
-    hours, gpu_hours, fees = 0.0, 0.0, 0.0
+def estimate_task(inputs: PlanInputs, rule: str, work: Work, disk_bytes: float) -> Task:
+    """All jobs of a rule with one model, with their hours or fees."""
+    model, tokens = list_models(inputs.experiment)[work.label], work.tokens
+    hours, fees = 0.0, 0.0
     if model.endpoint:
         fees = (tokens.read * model.endpoint.input_price + tokens.written * model.endpoint.output_price) / 1e6
     else:
-        hours, gpus = estimate_hours(inputs, rule, label, jobs, tokens)
-        gpu_hours = hours * gpus
-    return Task(rule, name, jobs, tokens.prompts, tokens.read, tokens.written, hours, gpu_hours, disk_bytes, fees)
+        hours = estimate_seconds(inputs, work) / 3600
+    return Task(
+        rule,
+        work.label.partition(".")[2],
+        work.jobs,
+        tokens.prompts,
+        tokens.read,
+        tokens.written,
+        hours,
+        hours * work.gpus,
+        disk_bytes,
+        fees,
+        work.gpus,
+        estimate_host_memory(inputs, work),
+    )
 
 
-def estimate_hours(inputs: PlanInputs, rule: str, label: str, jobs: int, tokens: Tokens) -> tuple[float, int]:
-    """(hours of all jobs one after the other, GPUs per job)."""
-    engine, model = inputs.experiment.engine, list_models(inputs.experiment)[label]
-    training = rule in (TRAIN, WARM_UP)
-    read_flops = tokens.read * (FLOPS_PER_TRAINED_TOKEN if training else FLOPS_PER_TOKEN)
-    written_flops = tokens.written * FLOPS_PER_TOKEN
-    tflops = inputs["tflops_16bit" if get_dtype(inputs, rule, label) != "float32" else "tflops_32bit"]
-    gpus = model.gpus if tflops and engine.device != "cpu" else 0
-    if gpus:
-        use = inputs["use_training" if training else "use_reading"]
-        flops = read_flops / use + written_flops / inputs["use_writing"]
-        peak = 1e12 * tflops * gpus
-    else:
-        flops = (read_flops + written_flops) / inputs["use_cpu"]
-        peak = 1e12 * inputs["tflops_cpu"] * engine.threads
-    seconds = inputs.sizes[label].active * flops / peak + jobs * inputs["start_s"]
-    return seconds / 3600, gpus
-
-
-def get_dtype(inputs: PlanInputs, rule: str, label: str) -> str:
-    """Number format in which a rule computes."""
-    warm_up = list_models(inputs.experiment)[label].warm_up
-    if rule == WARM_UP and warm_up:
-        return warm_up.train.dtype
-    return inputs.experiment.train.dtype if rule == TRAIN else inputs.experiment.engine.dtype
+def estimate_host_memory(inputs: PlanInputs, work: Work) -> float:
+    """Peak of main memory of one job."""
+    size, shape = inputs.sizes[work.label], inputs.shapes[work.label]
+    if list_models(inputs.experiment)[work.label].endpoint:
+        return CPU_STAGE_HOST_BYTES
+    if work.train:
+        return estimate_training_host_memory(size, shape, work.train, work.gpus)
+    length = inputs["prompt_tokens"] + inputs["trace_tokens"]
+    return estimate_engine_host_memory(size, shape, inputs.experiment.engine, work.gpus, length)
 
 
 def estimate_trace_bytes(inputs: PlanInputs, tokens: Tokens, sharded: bool) -> float:
@@ -181,4 +221,4 @@ def estimate_trace_bytes(inputs: PlanInputs, tokens: Tokens, sharded: bool) -> f
 
 def estimate_model_bytes(inputs: PlanInputs, label: str, options: Train) -> float:
     """Disk of a trained model."""
-    return inputs.sizes[label].total * (2 if options.dtype == "bfloat16" else 4)
+    return inputs.sizes[label].total * BYTES[options.dtype]

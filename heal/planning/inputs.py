@@ -13,13 +13,12 @@ from heal.errors import HealError
 from heal.planning.assumptions import (
     Assumption,
     Benchmark,
-    ModelSize,
     count_problems,
-    find_model_size,
     list_assumptions,
     read_benchmarks,
     set_assumptions,
 )
+from heal.planning.shapes import ModelShape, ModelSize, find_model_shape, find_model_size
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,8 @@ class PlanInputs:
     benchmarks: Mapping[str, Benchmark]
     sizes: Mapping[str, ModelSize]
     """By teachers.NAME and students.NAME."""
+    shapes: Mapping[str, ModelShape]
+    """As sizes."""
     assumptions: Mapping[str, Assumption]
 
     @property
@@ -80,7 +81,8 @@ def collect_inputs(
         raise HealError(error.problem, where=f"{run_config.where}: {error.where}", fix=error.fix) from None
     known = {split: count for split, count in problems.items() if count is not None}
     methods = list_methods(run_config, ablations=ablations, comparisons=comparisons)
-    return PlanInputs(run_config, methods, known, benchmarks, sizes, assumptions)
+    shapes = {label: find_model_shape(models[label], size) for label, size in sizes.items()}
+    return PlanInputs(run_config, methods, known, benchmarks, sizes, shapes, assumptions)
 
 
 def list_models(experiment: Experiment) -> dict[str, Model]:

@@ -11,6 +11,7 @@ the table; --assume sets one. `params.NAME` sets the size of a model, `problems.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -35,13 +36,10 @@ from heal.planning.format import (
 )
 from heal.planning.inputs import PlanInputs, collect_inputs
 from heal.planning.ledger import compare_with_run
+from heal.planning.memory import CHECKPOINTS, estimate_checkpoint_bytes
 from heal.records import write_text
 
 DEFAULT_CONFIG = Path("config/config.yaml")
-CHECKPOINT_BYTES_PER_PARAMETER = 12
-"""Weights and AdamW's two moments, in float32."""
-CHECKPOINTS = 3
-"""Training keeps two, and has both while it writes the next."""
 
 
 class Plan(Command):
@@ -56,7 +54,7 @@ class Plan(Command):
     gpu: str = "H100"
     """GPU type (H200, H100, A100, …); cpu for none."""
     gpus: Count = 1
-    """Number of GPUs, for the shortest possible duration."""
+    """Number of GPUs, for the duration."""
     price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """US dollars per GPU-hour."""
     assume: dict[str, float] = {}
@@ -117,8 +115,8 @@ def tabulate_tasks(tasks: Sequence[Task], price: float | None) -> pd.DataFrame:
 
 
 def sum_tasks(tasks: Sequence[Task]) -> Task:
-    """The sums over all tasks, in a row `total`."""
-    total = Task("total", "", 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    """The sums over all tasks, and the largest host memory, in a row `total`."""
+    total = Task("total", "", 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     for task in tasks:
         total = replace(
             total,
@@ -130,21 +128,32 @@ def sum_tasks(tasks: Sequence[Task]) -> Task:
             gpu_hours=total.gpu_hours + task.gpu_hours,
             disk_bytes=total.disk_bytes + task.disk_bytes,
             fees=total.fees + task.fees,
+            host_bytes=max(total.host_bytes, task.host_bytes),
         )
     return total
 
 
 def format_tasks(tasks: Sequence[Task], price: float | None) -> list[str]:
     """The table of tasks with their total; dollars only where there is a price or a fee."""
-    header = ["rule", "model", "jobs", "prompts", "tokens read", "tokens written", "hours", "GPU-hours", "disk"]
+    header = ["rule", "model", "jobs", "prompts", "Mtok read", "written", "hours", "GPU-hours", "host", "disk"]
     priced = price is not None or any(task.fees for task in tasks)
     rows = [header + ["USD"] * priced]
     for task in [*tasks, sum_tasks(tasks)]:
-        counts = (task.jobs, task.prompts, task.tokens_read, task.tokens_written)
-        row = [task.rule, task.model, *map(format_count, counts)]
-        row += [format_number(task.hours), format_number(task.gpu_hours), format_bytes(task.disk_bytes)]
+        row = [task.rule, task.model, format_count(task.jobs), format_count(task.prompts)]
+        row += [format_number(task.tokens_read / 1e6), format_number(task.tokens_written / 1e6)]
+        row += [format_number(task.hours), format_number(task.gpu_hours)]
+        row += [format_bytes(task.host_bytes), format_bytes(task.disk_bytes)]
         rows.append(row + [format_number(compute_usd(task, price))] * priced)
     return align_rows(rows, 2)
+
+
+def estimate_duration(tasks: Sequence[Task], gpus: int) -> float:
+    """Hours until the last job on these GPUs ends. Rules follow each other; the jobs of one run side by side."""
+    hours = 0.0
+    for task in tasks:
+        if task.gpus:
+            hours += math.ceil(task.jobs / max(1, gpus // task.gpus)) * task.hours / task.jobs
+    return hours
 
 
 def list_notes(inputs: PlanInputs, tasks: Sequence[Task], gpus: int) -> list[str]:
@@ -154,20 +163,33 @@ def list_notes(inputs: PlanInputs, tasks: Sequence[Task], gpus: int) -> list[str
     for task in tasks:
         gpu_hours += task.gpu_hours
         cpu_hours += 0 if task.gpu_hours else task.hours
-    notes = ["An estimate, as good as the assumptions below. Hours: of all jobs, one after the other."]
+    notes = [
+        "An estimate, as good as the assumptions below. Hours: of all jobs, one after the other. Host: of one job."
+    ]
     if gpu_hours:
-        duration, count = format_number(gpu_hours / gpus), "one GPU" if gpus == 1 else f"{gpus} GPUs"
-        notes.append(f"With {count} always busy (--gpus): {duration} hours, at best.")
+        count = "one GPU" if gpus == 1 else f"{gpus} GPUs"
+        duration = estimate_duration(tasks, gpus)
+        idle = 1 - gpu_hours / (gpus * duration)
+        notes.append(f"With {count} (--gpus): {format_number(duration)} hours, in which they are idle {idle:.0%}.")
+        if widest := [task.rule for task in tasks if task.gpus > gpus]:
+            notes.append(f"More GPUs than that are needed by a job of {', '.join(dict.fromkeys(widest))}.")
     if cpu_hours:
         threads = f"threads per job: {experiment.engine.threads} (engine.threads)"
         notes.append(f"On the CPU: {format_number(cpu_hours)} of these hours; {threads}.")
     notes += NOT_PLANNED
-    if not experiment.train.lora:
-        largest = max(inputs.sizes[f"students.{student}"].total for student in experiment.students)
-        peak = format_bytes(largest * CHECKPOINT_BYTES_PER_PARAMETER * CHECKPOINTS)
-        notes.append(f"Checkpoints take up to {peak} more per student while it is trained.")
+    if peak := estimate_checkpoint_peak(inputs):
+        notes.append(f"Checkpoints take up to {format_bytes(peak)} more per student while it is trained.")
     counts = ", ".join(f"{split} {count:,.0f}" for split, count in inputs.problems.items())
     notes.append(f"Problems: {counts}" + " (train: before decontamination)" * experiment.problems.decontaminated + ".")
     for label, size in inputs.sizes.items():
         notes.append(f"Parameters, {label}: {size.total:,.0f} ({size.source}).")
     return notes
+
+
+def estimate_checkpoint_peak(inputs: PlanInputs) -> float:
+    """Bytes on the disk of the checkpoints of one student, of the largest."""
+    experiment, peaks = inputs.experiment, []
+    for student in experiment.students:
+        size = inputs.sizes[f"students.{student}"]
+        peaks.append(CHECKPOINTS * estimate_checkpoint_bytes(size, experiment.train))
+    return max(peaks)

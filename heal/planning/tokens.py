@@ -5,8 +5,9 @@ Reads nothing but the inputs of a plan. What is unknown before a run is an assum
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from heal.config.experiment import Gear
 from heal.planning.inputs import PlanInputs
@@ -29,23 +30,46 @@ from heal.trace_files import (
 
 @dataclass(frozen=True)
 class Tokens:
-    """Prompts, tokens read (prefilled, scored or trained on) and tokens written."""
+    """Prompts, tokens read (prefilled, scored or trained on) and tokens written, with what attention costs them."""
 
     prompts: float = 0.0
     read: float = 0.0
     written: float = 0.0
+    read_pairs: float = 0.0
+    """Tokens before each read token, summed over the read tokens."""
+    written_pairs: float = 0.0
+    """The same of the written tokens."""
+    tail_steps: float = 0.0
+    """Decoding steps in which the longest sequences of a batch run alone."""
 
     def scale(self, factor: float) -> Tokens:
-        return Tokens(factor * self.prompts, factor * self.read, factor * self.written)
+        return Tokens(*(factor * getattr(self, field.name) for field in fields(self)))
 
 
 def add_tokens(parts: Iterable[Tokens]) -> Tokens:
-    prompts, read, written = 0.0, 0.0, 0.0
+    sums = dict.fromkeys((field.name for field in fields(Tokens)), 0.0)
     for part in parts:
-        prompts += part.prompts
-        read += part.read
-        written += part.written
-    return Tokens(prompts, read, written)
+        for name in sums:
+            sums[name] += getattr(part, name)
+    return Tokens(**sums)
+
+
+def read_tokens(count: float, length: float) -> Tokens:
+    """The read tokens of so many sequences of this length."""
+    return Tokens(read=count * length, read_pairs=count * length * length / 2)
+
+
+def write_tokens(count: float, length: float, context: float) -> Tokens:
+    """The written tokens of so many sequences of this length, each behind a context."""
+    return Tokens(written=count * length, written_pairs=count * length * (context + length / 2))
+
+
+def estimate_tail(inputs: PlanInputs, problems: float) -> Tokens:
+    """The ends of all batches of so many problems: half of the way from a usual trace to the longest possible one."""
+    experiment = inputs.experiment
+    batches = math.ceil(problems / experiment.engine.problems_per_batch)
+    steps = max(0.0, experiment.sampling.max_new_tokens - inputs["trace_tokens"]) / 2
+    return Tokens(tail_steps=batches * steps)
 
 
 def list_made_files(inputs: PlanInputs) -> dict[str, TraceFile]:
@@ -88,9 +112,16 @@ def estimate_trace_tokens(inputs: PlanInputs) -> dict[str, Tokens]:
 
 def estimate_samples(inputs: PlanInputs) -> Tokens:
     """Base samples of the training problems, by a teacher or a student."""
-    problems = inputs.problems["train"]
+    problems, prompt_tokens = inputs.problems["train"], inputs["prompt_tokens"]
     samples = problems * inputs.experiment.sampling.n
-    return Tokens(problems, problems * inputs["prompt_tokens"], samples * inputs["trace_tokens"])
+    return add_tokens(
+        [
+            Tokens(prompts=problems),
+            read_tokens(problems, prompt_tokens),
+            write_tokens(samples, inputs["trace_tokens"], prompt_tokens),
+            estimate_tail(inputs, problems),
+        ]
+    )
 
 
 def count_guided_problems(inputs: PlanInputs) -> float:
@@ -116,8 +147,15 @@ def count_cuts(inputs: PlanInputs, gear: Gear) -> float:
 def estimate_guided_samples(inputs: PlanInputs) -> Tokens:
     """Answer-guided samples: the hint is part of every prompt."""
     problems = count_guided_problems(inputs)
-    read = problems * (inputs["prompt_tokens"] + inputs["hint_tokens"])
-    return Tokens(problems, read, count_guided_samples(inputs) * inputs["trace_tokens"])
+    context = inputs["prompt_tokens"] + inputs["hint_tokens"]
+    return add_tokens(
+        [
+            Tokens(prompts=problems),
+            read_tokens(problems, context),
+            write_tokens(count_guided_samples(inputs), inputs["trace_tokens"], context),
+            estimate_tail(inputs, problems),
+        ]
+    )
 
 
 def estimate_repairs(inputs: PlanInputs, gear: Gear) -> Tokens:
@@ -128,8 +166,16 @@ def estimate_repairs(inputs: PlanInputs, gear: Gear) -> Tokens:
     hint_tokens = inputs["hint_tokens"] * (gear.hint.source != "none")
     hint_prompts = cuts * (gear.hint.source == "teacher")
     context = inputs["prompt_tokens"] + kept_tokens + hint_tokens
-    written = repairs * (inputs["trace_tokens"] - kept_tokens) + hint_prompts * hint_tokens
-    return Tokens(cuts + hint_prompts, cuts * context + hint_prompts * context, written)
+    treated = inputs.problems["train"] * inputs["treated_share"]
+    return add_tokens(
+        [
+            Tokens(prompts=cuts + hint_prompts),
+            read_tokens(cuts + hint_prompts, context),
+            write_tokens(repairs, inputs["trace_tokens"] - kept_tokens, context),
+            write_tokens(hint_prompts, hint_tokens, context),
+            estimate_tail(inputs, treated),
+        ]
+    )
 
 
 def estimate_scores(inputs: PlanInputs, variant: str, gear: Gear) -> Tokens:
@@ -144,8 +190,10 @@ def estimate_scores(inputs: PlanInputs, variant: str, gear: Gear) -> Tokens:
     if scores_guided_samples(inputs, variant):
         scored += count_guided_samples(inputs) * inputs["guided_accepted"]
     points = 1 + min(scoring.max_points, trace_tokens / inputs["step_tokens"])
-    per_trace = 2 * (inputs["prompt_tokens"] + trace_tokens) + points * inputs["point_tokens"]
-    return Tokens(scored, scored * per_trace)
+    length = inputs["prompt_tokens"] + trace_tokens
+    point_tokens = scored * points * inputs["point_tokens"]
+    at_points = Tokens(read=point_tokens, read_pairs=point_tokens * length / 2)
+    return add_tokens([Tokens(prompts=scored), read_tokens(2 * scored, length), at_points])
 
 
 def scores_guided_samples(inputs: PlanInputs, variant: str) -> bool:
@@ -156,15 +204,22 @@ def scores_guided_samples(inputs: PlanInputs, variant: str) -> bool:
 
 def estimate_extra_samples(inputs: PlanInputs, matched: Tokens) -> Tokens:
     """Extra samples that take as many tokens as the matched files, in blocks that share a prompt."""
-    block_tokens = EXTRA_BLOCK * inputs["trace_tokens"]
-    blocks = (matched.read + matched.written) / (block_tokens + inputs["prompt_tokens"])
-    return Tokens(blocks, blocks * inputs["prompt_tokens"], blocks * block_tokens)
+    prompt_tokens, trace_tokens = inputs["prompt_tokens"], inputs["trace_tokens"]
+    blocks = (matched.read + matched.written) / (EXTRA_BLOCK * trace_tokens + prompt_tokens)
+    return add_tokens(
+        [
+            Tokens(prompts=blocks),
+            read_tokens(blocks, prompt_tokens),
+            write_tokens(blocks * EXTRA_BLOCK, trace_tokens, prompt_tokens),
+            estimate_tail(inputs, blocks * EXTRA_BLOCK / inputs.experiment.sampling.n),
+        ]
+    )
 
 
 def estimate_ranks(inputs: PlanInputs) -> Tokens:
     """A student's pass over every sample of the solved problems, at most."""
     samples = count_solved_problems(inputs) * inputs.experiment.sampling.n
-    return Tokens(samples, samples * (inputs["prompt_tokens"] + inputs["trace_tokens"]))
+    return add_tokens([Tokens(prompts=samples), read_tokens(samples, inputs["prompt_tokens"] + inputs["trace_tokens"])])
 
 
 def estimate_continuations(inputs: PlanInputs) -> Tokens:
@@ -172,23 +227,35 @@ def estimate_continuations(inputs: PlanInputs) -> Tokens:
     prefixes, trace_tokens = inputs.experiment.prefixes, inputs["trace_tokens"]
     prompts = count_solved_problems(inputs) * prefixes.traces_per_problem * prefixes.cuts
     kept_tokens = trace_tokens * (prefixes.cuts - 1) / (2 * prefixes.cuts)
-    written = prompts * prefixes.continuations * (trace_tokens - kept_tokens)
-    return Tokens(prompts, prompts * (inputs["prompt_tokens"] + kept_tokens), written)
+    context = inputs["prompt_tokens"] + kept_tokens
+    return add_tokens(
+        [
+            Tokens(prompts=prompts),
+            read_tokens(prompts, context),
+            write_tokens(prompts * prefixes.continuations, trace_tokens - kept_tokens, context),
+            estimate_tail(inputs, count_solved_problems(inputs)),
+        ]
+    )
 
 
 def estimate_answers(inputs: PlanInputs) -> Tokens:
-    """Answers of one model to all benchmarks."""
+    """Answers of one model to all benchmarks; each benchmark is one batch."""
     parts = []
     for benchmark in inputs.benchmarks.values():
         answers = inputs.problems[benchmark.split] * benchmark.repeats
-        written = answers * inputs["answer_share"] * benchmark.max_tokens
-        parts.append(Tokens(answers, answers * inputs["prompt_tokens"], written))
+        length = inputs["answer_share"] * benchmark.max_tokens
+        parts += [
+            Tokens(prompts=answers, tail_steps=(benchmark.max_tokens - length) / 2),
+            read_tokens(answers, inputs["prompt_tokens"]),
+            write_tokens(answers, length, inputs["prompt_tokens"]),
+        ]
     return add_tokens(parts)
 
 
 def estimate_training(inputs: PlanInputs, conversations: float) -> Tokens:
     """Training on so many conversations, repeats included."""
-    return Tokens(conversations, conversations * (inputs["prompt_tokens"] + inputs["trace_tokens"]))
+    length = inputs["prompt_tokens"] + inputs["trace_tokens"]
+    return add_tokens([Tokens(prompts=conversations), read_tokens(conversations, length)])
 
 
 def estimate_optimizer_steps(inputs: PlanInputs, name: str) -> int:
