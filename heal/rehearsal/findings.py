@@ -84,7 +84,7 @@ def find_skipping(run: Path) -> Iterator[Finding]:
         record = json.loads(path.read_text(encoding="utf-8"))
         skipped = record.get("skipped")
         count = sum(skipped.values()) if isinstance(skipped, dict) else 0
-        if count and count >= int(record.get("requests") or 0):
+        if count and not record.get("requests"):
             problem = f"all {count} requests were skipped: {', '.join(skipped)}"
             fix = "compare engine.max_length and train.max_length with sampling.max_new_tokens and the prompts"
             yield Finding(record["command"], problem, record["output"], fix)
@@ -110,15 +110,26 @@ def find_in_traces(traces: Path, rehearsal: Rehearsal) -> Iterator[Finding]:
         leaks = path.stem == DEFAULT_VARIANT and has_leak(LEAK, patterns)
         if hint.get("source", rehearsal.experiment.gear.hint.source) in ("answer", "teacher"):
             yield from find_in_verdicts(path, "repair_traces", leaks)
+        if any(row["kept"] and not row["kept"].endswith("\n") for row in read_columns(path, ["kept"])):
+            fix = "look at the borders of steps: a cut keeps whole lines"
+            yield Finding("repair_traces", "a cut keeps a part of the next line", str(path), fix)
     scores = traces / SCORES.of(variant=DEFAULT_VARIANT).path
     if scores.is_file():
-        origins = read_columns(scores, ["origin", "nll_mean"])
+        origins = read_columns(scores, ["origin", "nll_mean", "statement"])
+        if any(row["statement"] == 1 for row in origins):
+            fix = "an empty box in a restated instruction is no answer"
+            yield Finding("score_traces", "a trace states its answer in its first step", str(scores), fix)
         for origin in ("repair", "sample"):
             if not any(row["origin"] == origin and row["nll_mean"] for row in origins):
                 yield Finding("score_traces", f"no score of a {origin}", str(scores), explain_empty("score_traces"))
     for path in sorted(traces.glob("extra/*/*.parquet")):
         if pq.read_metadata(path).num_rows == 0:
             yield Finding("sample_extra", "no extra sample", str(path), explain_empty("sample_extra"))
+    for path in sorted(traces.glob("students/*/*.parquet")):
+        reasons = read_finish_reasons(path)
+        if reasons and "stop" not in reasons:
+            fix = "look at the end token of the engine: the chat template names it"
+            yield Finding("student_passes", f"none of {len(reasons)} answers ends by itself", str(path), fix)
     premise = traces / "premise.json"
     verdict = json.loads(premise.read_text(encoding="utf-8")) if premise.is_file() else {}
     if "holds" not in verdict or not verdict.get("treated"):
@@ -133,8 +144,12 @@ def find_in_samples(traces: Path) -> Iterator[Finding]:
     grades = {row["trace_id"]: row["correct"] for row in read_columns(traces / GRADES.path, ["trace_id", "correct"])}
     kinds: Counter[str] = Counter()
     for row in read_columns(path, ["trace_id", "finish_reason"]):
-        stopped = row["finish_reason"] == "stop"
-        kinds["right" if grades[row["trace_id"]] else "wrong" if stopped else "truncated"] += 1
+        stopped, right = row["finish_reason"] == "stop", grades[row["trace_id"]]
+        kinds["truncated" if not stopped else "right" if right else "wrong"] += 1
+        if right and not stopped:
+            fix = "count what reaches the token limit as wrong"
+            yield Finding("grade_traces", "a truncated sample counts as right", str(path), fix)
+            break
     for kind in ("right", "wrong", "truncated"):
         if not kinds[kind]:
             problem = f"no {kind} sample ({format_counter(kinds)})"
@@ -160,6 +175,8 @@ def find_in_answers(folder: Path, rehearsal: Rehearsal, needs_right: bool = Fals
         if not answers:
             yield Finding("evaluate", f"no answer to {benchmark}", str(path), explain_empty("evaluate"))
         rows += answers
+    if any(row["truncated"] and row["strict"] for row in rows):
+        yield Finding("evaluate", "a truncated answer counts as right", str(folder), "count truncated answers as wrong")
     if rows and all(row["truncated"] for row in rows):
         problem = f"none of {len(rows)} answers ends by itself"
         fix = "look at the prompt (template options, thinking) and at the end token of the engine that evaluates"
@@ -174,6 +191,12 @@ def find_student_folders(run: Path) -> list[Path]:
     for name in ("teacher", "student", "method", "seed", "teacher_seed"):
         pattern = pattern.replace(f"{{{name}}}", "*")
     return sorted(path for path in run.glob(pattern) if path.is_dir())
+
+
+def read_finish_reasons(path: Path) -> list[str]:
+    """How each generated trace of a file ended; [] for a file without such a column."""
+    names = pq.read_schema(path).names
+    return [row["finish_reason"] for row in read_columns(path, ["finish_reason"])] if "finish_reason" in names else []
 
 
 def read_columns(path: Path, columns: list[str]) -> list[dict[str, Any]]:

@@ -21,8 +21,10 @@ EASY, MIXED, HARD, ENDLESS = "easy", "mixed", "hard", "endless"
 KINDS = (EASY, HARD, EASY, MIXED, HARD, EASY, ENDLESS, HARD)
 """The kinds of a problem set's problems, in turn."""
 STEP_END = "\n\n"
-FIRST = "First I read the question again, and write down what is given and what is asked for here."
-CHOICE = "Let me try the numbers {}, {} and {} at this point, and see how far such a choice of them goes."
+FIRST = "First I read the question again, and see what is asked for: one number, at last within \\boxed{}."
+"""Restates the instruction: an empty box is no answer."""
+CHOICE = "   Let me try the numbers {}, {} and {} at this point, and see how far such a choice of them goes."
+"""Indented: a cut before it must not keep the indentation."""
 MIDDLE = (
     "Now I follow that choice from the start, one small part after the other, and take care with each.",
     "That leaves only a few cases, and every one of them can be checked by hand within a line or two.",
@@ -33,6 +35,8 @@ LOOK_AGAIN = "Wait, I look at all of it once more from the other side, and take 
 LEAK = "The hint says it plainly, so I take what it says and go on from there without a further thought."
 ENDLESS_WORDS = " and again"
 ENDLESS_START = "Again"
+GUESS = "Perhaps it is \\boxed{{{}}}, but I am not sure of that at all, and so I do it once more from here on."
+"""What an endless trace says before: a right answer that is cut off is wrong."""
 RAMBLE = "\n" + TURN_STARTS + "user\n" + ENDLESS_START
 HINT = "Look once more at the choice that was made."
 FINAL = "The final answer is \\boxed{{{}}}."
@@ -164,7 +168,7 @@ class TraceWriter:
         """The rest of an unaided trace: right, wrong, or without an end, as the problem's kind says."""
         if problem.kind == ENDLESS and self.random.random() < 0.5:
             words = [ENDLESS_START, *[ENDLESS_WORDS] * PIECES_OF_RAMBLING]
-            conversation.text += [*self.open_block(steps), *words]
+            conversation.text += [*self.open_block([*steps, GUESS.format(problem.answer)]), *words]
             conversation.ends = False
             return conversation
         right = problem.kind in (EASY, ENDLESS) or (problem.kind == MIXED and self.random.random() < 0.5)

@@ -53,9 +53,11 @@ def test_repairs_without_accepted_or_leaking_ones_are_named(tmp_path: Path, miss
     assert f"none is {missing}" in finding.problem
 
 
-@pytest.mark.parametrize(("skipped", "count"), [({"no_room": 4}, 1), ({"no_room": 3}, 0), ({}, 0)])
-def test_a_command_that_skipped_every_request_is_named(tmp_path: Path, skipped: dict[str, int], count: int) -> None:
-    record = {"command": "repair", "output": "r.parquet", "requests": 4, "skipped": skipped}
+@pytest.mark.parametrize(("requests", "skipped", "count"), [(0, {"no_room": 4}, 1), (1, {"no_room": 3}, 0), (0, {}, 0)])
+def test_a_command_that_skipped_every_request_is_named(
+    tmp_path: Path, requests: int, skipped: dict, count: int
+) -> None:
+    record = {"command": "repair", "output": "r.parquet", "requests": requests, "skipped": skipped}
     (tmp_path / "r.parquet.provenance.json").write_text(json.dumps(record))
     assert len(list(findings.find_skipping(tmp_path))) == count
 
