@@ -1,0 +1,95 @@
+"""Faults of real presets, each as a few lines that put it back into a copy of the repository.
+
+`benchmarks/rehearsal_faults.py` applies them one by one and shows that the rehearsal fails.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from heal.errors import HealError
+
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".snakemake", "results", "site", "__pycache__", ".*_cache")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """name: short. what: what goes wrong. stage: where the rehearsal must see it. file: what is changed.
+
+    old, new: text that is replaced; where `old` is empty, `new` is added at the end of the file.
+    """
+
+    name: str
+    what: str
+    stage: str
+    file: str
+    new: str
+    old: str = ""
+
+    def apply(self, root: Path) -> None:
+        """Puts the fault into a copy of the repository. Raises HealError where the text is not there."""
+        path = root / self.file
+        text = path.read_text(encoding="utf-8")
+        if self.old and self.old not in text:
+            fix = "adapt the fault to the code, in tests/rehearsal/faults"
+            raise HealError(f"the fault {self.name!r} does not apply", where=self.file, fix=fix)
+        path.write_text(text.replace(self.old, self.new) if self.old else f"{text}\n\n{self.new}", encoding="utf-8")
+
+
+FAULTS = (
+    Fault(
+        "uncapped_requests",
+        "a repair asks for all of max_new_tokens behind question, kept steps and hint",
+        "repair_traces",
+        "heal/pipeline/requests.py",
+        "def cap_request(engine, request, max_new_tokens):\n    return request\n",
+    ),
+    Fault(
+        "no_room_at_all",
+        "every request is skipped",
+        "sample_base",
+        "heal/pipeline/requests.py",
+        "def cap_request(engine, request, max_new_tokens):\n    return None\n",
+    ),
+    Fault(
+        "long_benchmark",
+        "a benchmark's answers are longer than the models' positions",
+        "",
+        "evals/tasks/_boxed.yaml",
+        "max_gen_toks: 65536",
+        "max_gen_toks: 2048",
+    ),
+    Fault(
+        "blank_lines_take_indentation",
+        "the indentation of a step belongs to the step before it",
+        "repair_traces",
+        "heal/method/steps.py",
+        'BLANK_LINES = re.compile(r"\\n[ \\t]*\\n\\s*")\n',
+    ),
+    Fault(
+        "empty_box_is_an_answer",
+        "an empty box states the answer",
+        "score_traces",
+        "heal/pipeline/score.py",
+        "def find_statement(steps, *_, **__):\n"
+        '    return next((number for number, step in enumerate(steps, 1) if "\\\\boxed" in step.text), None)\n',
+    ),
+    Fault(
+        "truncated_counts_as_right",
+        "a right answer that is cut off counts",
+        "grade_traces",
+        "heal/pipeline/grade.py",
+        "ended = True",
+        'ended = sample["finish_reason"] == "stop"',
+    ),
+)
+"""The faults that a rehearsal can see; others (memory, orphaned processes, a lock that does not install) it cannot."""
+
+
+def copy_repository(folder: Path) -> Path:
+    """A copy of the working tree without results and environments."""
+    from tests.support.paths import ROOT
+
+    return Path(shutil.copytree(ROOT, folder, ignore=LEFT_OUT))
