@@ -13,10 +13,11 @@ from pathlib import Path
 from heal import records
 from heal.command import Command
 from heal.grading.grader import Grader
+from heal.method.steps import is_thinking_cut_off
 from heal.provenance import record_run
 from heal.records import Row
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 
@@ -36,13 +37,17 @@ class Grade(Command):
 
 
 def grade_samples(problems: Iterable[Row], samples: Iterable[Row]) -> list[Row]:
-    """One row per sample; correct is the strict reading: the boxed answer verifies and the trace ended by itself."""
+    """One row per sample; correct is the strict reading: the boxed answer verifies and the trace ended by itself.
+
+    A trace that ends inside its thinking block was cut off, whatever is boxed in it.
+    """
     gold = {problem["problem_id"]: problem["answer"] for problem in problems}
     rows = []
     with Grader() as grader:
         for sample in samples:
-            result = grader.grade(sample["text"], gold[sample["problem_id"]])
-            ended = sample["finish_reason"] == "stop"
+            text = sample["text"]
+            result = grader.grade(text, gold[sample["problem_id"]])
+            ended = sample["finish_reason"] == "stop" and not is_thinking_cut_off(text)
             row = {
                 "trace_id": sample["trace_id"],
                 "problem_id": sample["problem_id"],
