@@ -147,23 +147,26 @@ def estimate_training_memory(
         weights += 2 * shape.parameters  # autocast keeps a 16-bit copy of every weight until the backward pass ends
     if gpus > 1:
         # FSDP gathers a layer while it computes another, and embeddings and head for the whole pass.
-        weights += FLOAT32_BYTES * (2 * shape.layer_parameters + 2 * shape.head_parameters)
+        weights += frozen_bytes * (2 * shape.layer_parameters + 2 * shape.head_parameters)
     return TrainingMemory(
         weights=weights,
         gradients=FLOAT32_BYTES * trained // gpus,
         optimizer=ADAMW_BYTES * trained // gpus,
-        activations=estimate_activation_bytes(shape, options, tokens, recompute=recompute),
+        activations=estimate_activation_bytes(shape, options, tokens, gpus=gpus, recompute=recompute),
         head=estimate_head_bytes(shape, options, tokens, distilled=teacher is not None),
         teacher=frozen_bytes * teacher.parameters if teacher else 0,
     )
 
 
-def estimate_activation_bytes(shape: DecoderShape, options: Train, tokens: int, *, recompute: bool) -> int:
+def estimate_activation_bytes(
+    shape: DecoderShape, options: Train, tokens: int, *, gpus: int = 1, recompute: bool
+) -> int:
     """Bytes that one forward pass over so many tokens keeps for the backward pass.
 
     Grows linearly with the tokens: fused attention keeps no matrix of token pairs, the fused head no logits.
     """
-    width_bytes = ACTIVATIONS_16_BIT if options.dtype == "bfloat16" else ACTIVATIONS_32_BIT
+    half = options.dtype == "bfloat16"
+    width_bytes = ACTIVATIONS_16_BIT if half else ACTIVATIONS_32_BIT
     per_layer = (
         width_bytes.hidden * shape.hidden
         + width_bytes.queries * shape.queries
@@ -172,7 +175,8 @@ def estimate_activation_bytes(shape: DecoderShape, options: Train, tokens: int, 
     )
     layers = per_layer * shape.layers
     if recompute:
-        layers = FLOAT32_BYTES * shape.hidden * shape.layers + per_layer  # each layer's input, and one layer in full
+        stream_bytes = 2 if half and gpus > 1 else FLOAT32_BYTES  # autocast leaves the residual stream, FSDP does not
+        layers = stream_bytes * shape.hidden * shape.layers + per_layer  # each layer's input, and one layer in full
     return round(tokens * (layers + LAST_NORM_BYTES * shape.hidden))
 
 
