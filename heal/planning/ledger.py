@@ -21,7 +21,16 @@ from heal.config.options import read_yaml
 from heal.config.run_config import RunConfig, read_run_config
 from heal.errors import HealError
 from heal.planning.assumptions import set_assumptions
-from heal.planning.costs import EVALUATE_STUDENT, EVALUATE_TEACHER, EVALUATE_UNTRAINED, TRAIN, WARM_UP, Task, plan_costs
+from heal.planning.costs import (
+    EVALUATE_STUDENT,
+    EVALUATE_TEACHER,
+    EVALUATE_UNTRAINED,
+    PLAN_CUTS,
+    TRAIN,
+    WARM_UP,
+    Task,
+    plan_costs,
+)
 from heal.planning.format import (
     NOT_PLANNED,
     align_rows,
@@ -246,9 +255,11 @@ def count_problems_below(premise: Mapping[str, Any], pass_rate: float) -> int:
 
 
 def sum_plan(tasks: Sequence[Task]) -> dict[str, Amounts]:
-    """Rule → planned amounts, all models together."""
+    """Rule → planned amounts, all models together, of the rules that run a model: the ledger has these."""
     planned: dict[str, Amounts] = {}
     for task in tasks:
+        if task.rule == PLAN_CUTS:
+            continue
         amounts = {
             "jobs": float(task.jobs),
             "tokens read": task.tokens_read,

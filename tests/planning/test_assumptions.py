@@ -12,7 +12,7 @@ from heal import registry
 from heal.config.data import Dataset
 from heal.config.models import Model
 from heal.errors import HealError
-from heal.planning import assumptions
+from heal.planning import assumptions, shapes
 from tests.support.planning import MINI, run_cli
 
 
@@ -22,7 +22,7 @@ def test_parameters_come_from_the_command_line_the_folder_or_the_name(tmp_path):
 
     def get_size(path, assumed=None):
         revision = None if Path(path).is_dir() else "0" * 40
-        return assumptions.find_model_size(Model(path=path, revision=revision), "teachers.big", assumed)
+        return shapes.find_model_size(Model(path=path, revision=revision), "teachers.big", assumed)
 
     assert get_total("Qwen/Qwen3-32B") == 32e9 and get_total("Qwen/Qwen3-0.6B-Base") == 0.6e9
     assert get_total("HuggingFaceTB/SmolLM2-135M-Instruct") == 135e6 and get_total("meta-llama/Llama-3.1-8B") == 8e9
@@ -84,7 +84,7 @@ def test_benchmarks_are_read_as_lm_eval_reads_them():
         ("problems.trian=3", "did you mean 'problems.train'?"),
         ("params.tinny=3", "did you mean 'params.tiny'?"),
         ("treated_share=1.5", "from 0 to 1"),
-        ("use_writing=0", "above 0"),
+        ("use_bandwidth=0", "above 0"),
         ("treated_share", "KEY=VALUE"),
         ("treated_share=much", "should be a valid number"),
         ("treated_share=-1", "a number from 0"),
@@ -99,3 +99,31 @@ def test_a_wrong_assumption_is_refused(capsys, word, message):
 def test_an_unknown_gpu_is_refused(capsys):
     status, _, error = run_cli(capsys, "plan", "--config", MINI, "--gpu", "H1000")
     assert status == 2 and "H1000" in error and "H100" in error
+
+
+def test_the_shape_is_the_folders_else_the_tables_else_an_estimate(tmp_path):
+    mini = Model(path="heal/worlds/mini/models/student")
+    own = shapes.find_model_shape(mini, shapes.find_model_size(mini, "students.tiny"))
+    content = json.loads((Path(mini.path) / "config.json").read_text())
+    assert (own.layers, own.width, own.positions) == (
+        content["num_hidden_layers"],
+        content["hidden_size"],
+        content["max_position_embeddings"],
+    )
+    known = Model(path="Qwen/Qwen3-32B", revision="0" * 40)
+    shape = shapes.find_model_shape(known, shapes.find_model_size(known, "teachers.big"))
+    assert (shape.layers, shape.attention_width, shape.key_width, shape.positions) == (64, 8192, 1024, 40960)
+    other = Model(path="somebody/Model-8B", revision="0" * 40)
+    estimate = shapes.find_model_shape(other, shapes.find_model_size(other, "teachers.big"))
+    assert estimate.positions is None and 12 * estimate.layers * estimate.width**2 == pytest.approx(8e9)
+
+
+@pytest.mark.parametrize("name", shapes.KNOWN_SHAPES)
+def test_known_shapes_have_about_the_parameters_of_their_names(name):
+    """Attention and embeddings by their shape, and the feed-forward part at Qwen3's usual 3 to 5 widths."""
+    shape = shapes.KNOWN_SHAPES[name]
+    named = shapes.find_model_size(Model(path=name, revision="0" * 40), "teachers.big").total
+    attention = shape.layers * shape.width * (2 * shape.attention_width + 2 * shape.key_width)
+    embeddings = shape.vocabulary * shape.width
+    rest = (named - attention - embeddings) / (3 * shape.layers * shape.width**2)
+    assert 2 < rest < 6, rest

@@ -31,6 +31,8 @@ def write_finished_run(folder, planned, factor):
         "evaluate_teacher": ("evaluate", "evals/default/teacher/evaluation"),
     }
     for one in planned:
+        if one.rule == "plan_cuts":  # runs no model
+            continue
         command, pattern = outputs[one.rule]
         for job in range(one.jobs):
             output, share = pattern.format(job), factor / one.jobs
@@ -78,7 +80,7 @@ def test_a_run_that_took_what_was_planned_has_ratios_of_one_and_half_of_it_two(c
         assert frame[~jobs]["plan/ledger"].to_numpy() == pytest.approx(1 / factor, rel=1e-4)
         assert "Unfinished run" not in output
     (run / "students/default/teacher_seed0/tiny/heal/seed11.provenance.json").unlink()
-    assert "Unfinished run: 34 of 35 jobs." in run_cli(capsys, "plan", "--from", run)[1]
+    assert "Unfinished run: 35 of 36 jobs." in run_cli(capsys, "plan", "--from", run)[1]
 
 
 def test_the_runs_own_shares_are_those_of_its_premise(tmp_path):
