@@ -133,13 +133,19 @@ def count_tokens_since(engine: Engine, before: Usage) -> Usage:
 
 def take_shard(items: Sequence[Any], shard: str) -> Sequence[Any]:
     """The i-th of n contiguous parts ("i/n"): joined in order, the parts are the whole."""
+    part = locate_shard(len(items), shard)
+    return items[part.start : part.stop]
+
+
+def locate_shard(count: int, shard: str) -> range:
+    """Which of `count` items a shard takes. Raises HealError for what is no shard."""
     try:
         part, parts = map(int, shard.split("/"))
         if not 0 <= part < parts:
             raise ValueError
     except ValueError:
         raise HealError(f"found {shard!r}", where="--shard", fix="write i/n with 0 <= i < n, as in 0/2") from None
-    return items[len(items) * part // parts : len(items) * (part + 1) // parts]
+    return range(count * part // parts, count * (part + 1) // parts)
 
 
 def run_batches(

@@ -25,7 +25,15 @@ from heal.method.base import compute_pass_rates
 from heal.method.gear import select_treated_problems
 from heal.pipeline.import_traces import make_trace_measurer, read_traces
 from heal.pipeline.requests import NO_ROOM, RequestLog
-from heal.pipeline.runner import SKIPPED, TOKEN_KINDS, BatchWorker, ModelCommand, describe_usage, take_shard
+from heal.pipeline.runner import (
+    SKIPPED,
+    TOKEN_KINDS,
+    BatchWorker,
+    ModelCommand,
+    describe_usage,
+    locate_shard,
+    take_shard,
+)
 from heal.pipeline.verdict import build_trace_row, get_question, judge_trace
 from heal.records import Row, Usage, derive_seed
 from heal.trace_files import EXTRA_BLOCK
@@ -231,7 +239,7 @@ def share_budget(matched: Sequence[Path], problems: int, shard: str) -> int:
     for path in matched:
         usage = records.read_usage(path)
         budget += sum(usage.get(kind, 0) for kind in TOKEN_KINDS)
-    part = take_shard(range(problems), shard)
+    part = locate_shard(problems, shard)
     return budget * part.stop // problems - budget * part.start // problems if problems else 0
 
 

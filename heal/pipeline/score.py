@@ -218,7 +218,7 @@ class TraceLayout:
     def build_row(self, nll_T: np.ndarray) -> Row:
         """A row of the schema `scores`. nll_T: surprise of the trace's tokens in nats, shape [T]."""
         statement = self.statement
-        row = {
+        row: Row = {
             "trace_id": self.trace_id,
             "problem_id": self.problem_id,
             "origin": self.origin,
