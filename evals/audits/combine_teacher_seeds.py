@@ -21,14 +21,14 @@ from evals.audits.gear import parse_distance
 from evals.audits.premises import describe_by_teacher_seed
 from evals.audits.render import render_audits
 from evals.audits.run import COLUMNS, AuditRow
-from evals.tables.notes import Note, Topic, get_notes_path, read_notes, write_notes
+from evals.tables.notes import Note, Topic, get_notes_path, read_notes, select_notes, write_notes
 from evals.tables.render import format_frame_csv, list_columns
 from heal import records
 from heal.command import Command
 from heal.errors import HealError
 from heal.provenance import record_run
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 KEYS = ["audit", "variant", "quantity"]
@@ -47,7 +47,7 @@ class CombineAudits(Command):
             audits = list(map(read_audits, self.audits))
             combined = combine_audits(audits)
             premises = describe_by_teacher_seed(combined, audits)
-            notes = read_notes(get_notes_path(self.audits[0])) + build_notes(premises, len(audits))
+            notes = collect_notes(self.audits) + build_notes(premises, len(audits))
             title = f"Audits of teacher {self.teacher}, {len(audits)} teacher sampling seed(s)"
             records.write_text(self.out, format_frame_csv(combined))
             records.write_text(self.out.with_suffix(".md"), render_audits(title, combined, premises, notes))
@@ -124,6 +124,16 @@ def add_empty_bars(audits: pd.DataFrame, bars: Sequence[tuple[str, str]]) -> pd.
             row = exact.loc[variant].to_dict()
             empty.append(row | {"variant": variant, "quantity": bar, "value": 0.0, "low": math.nan})
     return pd.concat([audits, pd.DataFrame(empty, columns=audits.columns)]) if empty else audits
+
+
+def collect_notes(audits: Sequence[Path]) -> list[Note]:
+    """The notes of the first teacher seed's audits, and what those of others say of other hardware."""
+    notes = read_notes(get_notes_path(audits[0]))
+    for path in audits[1:]:
+        for note in select_notes(read_notes(get_notes_path(path)), Topic.HARDWARE, Topic.MIXED_HARDWARE):
+            if note not in notes:
+                notes.append(note)
+    return notes
 
 
 def build_notes(premises: pd.DataFrame, teacher_seeds: int) -> list[Note]:

@@ -28,6 +28,7 @@ from evals.audits.checker_truth import Truth
 from evals.audits.estimates import Estimate, Quantities, collect_column, compute_ratio
 from evals.audits.premises import check_premises
 from evals.audits.render import build_notes, render_audits
+from evals.tables.hardware import list_trace_notes
 from evals.tables.notes import get_notes_path, write_notes
 from evals.tables.render import format_frame_csv, list_columns
 from heal import records
@@ -41,7 +42,7 @@ from heal.run_layout import TRACES
 from heal.trace_files import DEFAULT_VARIANT, GRADES, GUIDED, REPAIRS, SAMPLES, SCORES
 from heal.worlds import registry as worlds
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 
@@ -74,6 +75,8 @@ class Audit(Command):
                 audits = pd.concat([audits, gold_rows], ignore_index=True)
             title = f"Audits of teacher {self.teacher}, teacher seed {self.teacher_seed}"
             notes = build_notes(worlds.find_world_of_problems(traces.problems), traces.has_wrong_gold)
+            folder = Path(self.run_folder, TRACES.format(teacher=self.teacher, teacher_seed=self.teacher_seed))
+            notes += list_trace_notes(folder, self.teacher)
             premises = check_premises(audits)
             records.write_text(self.out, format_frame_csv(audits))
             records.write_text(self.out.with_suffix(".md"), render_audits(title, audits, premises, notes))

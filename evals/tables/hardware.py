@@ -37,6 +37,11 @@ class Origins:
         if hardware:
             self.rows.setdefault(hardware, set()).add(row)
 
+    def update(self, other: Origins) -> None:
+        """Adds all rows of the other."""
+        for hardware, rows in other.rows.items():
+            self.rows.setdefault(hardware, set()).update(rows)
+
     @property
     def is_mixed(self) -> bool:
         return len(self.rows) > 1
@@ -59,23 +64,31 @@ def describe_hardware(record: Mapping[str, Any]) -> str:
 
 def list_hardware_notes(run: Run) -> list[Note]:
     """What the rows were made on, and a warning for every student whose compared rows are mixed; [] where unknown."""
-    parts = {TRACES: collect_traces(run), TRAINING: Origins(), EVALUATION: Origins()}
+    traces = {teacher: collect_traces(list_trace_folders(run, teacher)) for teacher in run.teachers}
+    parts = {TRACES: Origins(), TRAINING: Origins(), EVALUATION: Origins()}
+    for origins in traces.values():
+        parts[TRACES].update(origins)
     warnings = []
     for teacher in run.teachers:
         for student in run.students:
             compared = {TRAINING: collect_trainings(run, teacher, student)}
             compared[EVALUATION] = collect_evaluations(run, teacher, student)
             for part, origins in compared.items():
-                for hardware, rows in origins.rows.items():
-                    parts[part].rows.setdefault(hardware, set()).update(rows)
+                parts[part].update(origins)
                 if origins.is_mixed:
                     warnings.append(warn(part, f"teacher {teacher}, student {student}", origins))
     add_other_evaluations(run, parts[EVALUATION])
-    for teacher in run.teachers:
-        origins = collect_traces(run, [teacher])
+    for teacher, origins in traces.items():
         if origins.is_mixed:
             warnings.append(warn(TRACES, f"teacher {teacher}", origins))
     return [*describe_parts(parts), *warnings]
+
+
+def list_trace_notes(folder: Path, teacher: str) -> list[Note]:
+    """The same for a table on one teacher's traces alone. folder: of one teacher sampling seed."""
+    origins = collect_traces([folder])
+    warnings = [warn(TRACES, f"teacher {teacher}", origins)] if origins.is_mixed else []
+    return [*describe_parts({TRACES: origins}), *warnings]
 
 
 def describe_parts(parts: Mapping[str, Origins]) -> list[Note]:
@@ -102,16 +115,19 @@ def join(names: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def collect_traces(run: Run, teachers: Iterable[str] | None = None) -> Origins:
-    """Where the teachers' traces were sampled and scored; rows are commands."""
+def list_trace_folders(run: Run, teacher: str) -> list[Path]:
+    """The folders with a teacher's traces, by teacher sampling seed."""
+    return [run.get_traces_folder(teacher, teacher_seed) for teacher_seed in range(run.teacher_seeds)]
+
+
+def collect_traces(folders: Iterable[Path]) -> Origins:
+    """Where a teacher's traces were sampled and scored; rows are commands."""
     origins = Origins()
-    for teacher in teachers or run.teachers:
-        for teacher_seed in range(run.teacher_seeds):
-            folder = run.get_traces_folder(teacher, teacher_seed)
-            for file in sorted(folder.rglob(f"*.parquet{SUFFIX}")):
-                record = read_json(file)
-                if record.get("command") in TEACHER_COMMANDS:
-                    origins.add(record["command"], record)
+    for folder in folders:
+        for file in sorted(folder.rglob(f"*.parquet{SUFFIX}")):
+            record = read_json(file)
+            if record.get("command") in TEACHER_COMMANDS:
+                origins.add(record["command"], record)
     return origins
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from evals.audits.combine_teacher_seeds import collect_notes
 from evals.results import open_run
 from evals.tables.costs import format_costs
-from evals.tables.hardware import list_hardware_notes
-from evals.tables.notes import Topic, get_notes_path, read_notes, select_notes
+from evals.tables.hardware import list_hardware_notes, list_trace_notes
+from evals.tables.notes import Note, Topic, get_notes_path, read_notes, select_notes, write_notes
 from heal import records
 from tests.support.run_factory import make_view
 from tests.support.tables import write_comparison, write_detail_tables
@@ -109,3 +110,21 @@ def test_a_served_model_has_no_known_hardware(run: Path) -> None:
     records.write_json(run / "evals/t/teacher/evaluation.provenance.json", served)
     ((_, text),) = list_notes(run)
     assert "an endpoint (its hardware is unknown)" in text
+
+
+def test_a_table_on_traces_alone_names_theirs(run: Path) -> None:
+    write_provenance(run, make_gpu_record())
+    folder = run / "traces/t/teacher_seed0"
+    ((topic, text),) = [(note.topic, note.text) for note in list_trace_notes(folder, "t")]
+    assert topic is Topic.HARDWARE and text.startswith("Hardware: teacher's traces on 1 × NVIDIA H100")
+    records.write_json(folder / "shards/samples/1.parquet.provenance.json", {"command": "sample base"} | CPU)
+    topics = [note.topic for note in list_trace_notes(folder, "t")]
+    assert topics == [Topic.HARDWARE, Topic.MIXED_HARDWARE]
+
+
+def test_combined_audits_keep_the_hardware_of_every_teacher_seed(tmp_path: Path) -> None:
+    notes = [[Note(Topic.RUN, "x"), Note(Topic.HARDWARE, name)] for name in ("A", "B", "A")]
+    paths = [tmp_path / f"{seed}.csv" for seed in range(3)]
+    for path, own in zip(paths, notes, strict=True):
+        write_notes(get_notes_path(path), own)
+    assert collect_notes(paths) == [*notes[0], Note(Topic.HARDWARE, "B")]
