@@ -18,7 +18,9 @@ import yaml
 from heal.config import experiment as config
 from heal.config.run_config import RunConfig
 from heal.errors import HealError
-from heal.planning import preflight as checks
+from heal.planning.preflight import lookup
+from heal.planning.preflight.check import Check, find_faults
+from heal.planning.preflight.models import check_heads, find_plain_word
 from heal.worlds.mini.tokenizer import CHAT_TEMPLATE
 from tests.support.misbehaving_server import make_answer
 from tests.support.paths import ROOT
@@ -51,12 +53,12 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def collect_faults(experiment: config.Experiment) -> str:
-    return "\n".join(map(str, checks.find_faults(RunConfig(experiment, "config"))))
+    return "\n".join(map(str, find_faults(RunConfig(experiment, "config"))))
 
 
 def test_the_mini_experiment_has_no_fault(experiment, tmp_path: Path, capsys) -> None:
     assert collect_faults(experiment()) == ""
-    checks.Check(config=tmp_path / "config.yaml").run()
+    Check(config=tmp_path / "config.yaml").run()
     assert "all present" in capsys.readouterr().out
 
 
@@ -78,8 +80,8 @@ def test_every_fault_is_told_at_once(experiment, tmp_path: Path, capsys) -> None
     ):
         assert part in text, text
     with pytest.raises(HealError, match="3 faults"):
-        checks.Check(config=tmp_path / "config.yaml").run()
-    checks.Check(config=tmp_path / "config.yaml", fields_only=True).run()
+        Check(config=tmp_path / "config.yaml").run()
+    Check(config=tmp_path / "config.yaml", fields_only=True).run()
 
 
 def test_weights_that_are_pickled_or_missing(experiment, tmp_path: Path) -> None:
@@ -118,33 +120,6 @@ def test_a_hub_model_is_pinned_and_a_folder_is_not(experiment, model: dict, text
         experiment(lambda content: content["teachers"].update(other=model))
 
 
-def test_a_gpu_that_is_too_small_says_which_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: type("Card", (), {"total_memory": 2**30}))
-    model = config.Model(path="org/Big-8B", revision="0" * 40)
-    with pytest.raises(HealError, match="15 GiB are needed.*have 1 GiB") as refused:
-        checks.check_memory(model, 2, "use fewer bits")
-    assert refused.value.fix == "use fewer bits"
-    checks.check_memory(config.Model(path=str(STUDENT)), 16, "")
-
-
-def test_the_cure_for_a_small_gpu_names_the_settings(experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: type("Card", (), {"total_memory": 2**10}))
-
-    def change(content):
-        for model in (*content["teachers"].values(), *content["students"].values()):
-            model["gpus"] = 1
-
-    text = collect_faults(experiment(change))
-    assert "teachers.default" in text and "use dtype bfloat16, more gpus, or a smaller model" in text
-    assert "students.tiny" in text and "more gpus, train.lora, or a smaller student" in text
-
-
 @pytest.mark.parametrize(("gpus", "fits"), [(1, True), (2, True), (3, False), (4, True), (8, False)])
 def test_vllm_shares_attention_heads_out_among_gpus_evenly(experiment, gpus: int, fits: bool) -> None:
     def change(content):
@@ -172,10 +147,10 @@ def test_heads_for_keys_count_too(experiment, tmp_path: Path) -> None:
     for gpus, fits in ((2, True), (3, False), (4, True), (12, True)):
         model = config.Model(path=str(tmp_path / "teacher"), gpus=gpus)
         if fits:
-            checks.check_heads(model, config.Engine(backend="vllm"))
+            check_heads(model, config.Engine(backend="vllm"))
         else:
             with pytest.raises(HealError, match="12 attention heads, 4 for keys") as refused:
-                checks.check_heads(model, config.Engine(backend="vllm"))
+                check_heads(model, config.Engine(backend="vllm"))
             assert refused.value.fix == "set its gpus to one of 1, 2, 4, 12"
 
 
@@ -264,14 +239,14 @@ def test_a_word_is_of_the_tokenizers_own_vocabulary() -> None:
         def decode(self, ids: list[int]) -> str:
             return self.words[ids[0]]
 
-    assert checks.find_plain_word(Tiny()) == "b"
+    assert find_plain_word(Tiny()) == "b"
 
 
 def test_a_distilled_student_with_another_vocabulary_than_its_teacher_is_a_fault(monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
     baselines = config.load("config/mini_baselines.yaml")
     assert "vocabularies" not in collect_faults(baselines)
-    load_model_tokenizer = checks.load_model_tokenizer
+    load_model_tokenizer = lookup.load_model_tokenizer
 
     def load_wider_tokenizer(model):
         tokenizer = load_model_tokenizer(model)
@@ -279,5 +254,5 @@ def test_a_distilled_student_with_another_vocabulary_than_its_teacher_is_a_fault
             tokenizer.add_tokens(["Schadenfreude"])
         return tokenizer
 
-    monkeypatch.setattr(checks, "load_model_tokenizer", load_wider_tokenizer)
+    monkeypatch.setattr(lookup, "load_model_tokenizer", load_wider_tokenizer)
     assert "different vocabularies" in collect_faults(baselines)
