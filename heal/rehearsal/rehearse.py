@@ -25,13 +25,15 @@ from heal.rehearsal.findings import Finding, find_failed_jobs, find_findings
 from heal.rehearsal.summary import format_summary, list_stages
 
 DEFAULT_CONFIG = Path("config/config.yaml")
-OFFLINE = {
+ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "HF_DATASETS_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
 }
-"""Environment of every job. vLLM's cache in GiB: stand-ins need little, and several engines run at once."""
+"""Environment of every job. vLLM: a cache of 1 GiB, as stand-ins need little and several engines run at once; one
+process per engine instead of two, as starting the second one takes as long as its work."""
 
 
 class Rehearse(Command):
@@ -90,7 +92,7 @@ class Rehearse(Command):
 def run_logged(command: list[str], folder: Path, log: Path) -> int:
     """Exit status of a command in the working copy; its output goes to a file."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    environment = os.environ | OFFLINE | {"PATH": path, "PYTHONPATH": str(folder)}
+    environment = os.environ | ENVIRONMENT | {"PATH": path, "PYTHONPATH": str(folder)}
     environment.pop("HEAL_CONFIG", None)
     print(f"{' '.join(command[2:5])} …, log: {log}", flush=True)
     with open(log, "w", encoding="utf-8") as stream:

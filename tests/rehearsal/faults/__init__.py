@@ -84,6 +84,34 @@ FAULTS = (
         "ended = True",
         'ended = sample["finish_reason"] == "stop"',
     ),
+    Fault(
+        "evaluation_drops_template_options",
+        "lm-eval asks another prompt than training did: enable_thinking is dropped",
+        "evaluate",
+        "evals/capped_model.py",
+        "def render_without_options(self, chat_history, add_generation_prompt=True):\n"
+        "    return self.tokenizer.apply_chat_template(\n"
+        "        chat_history, tokenize=False, add_generation_prompt=add_generation_prompt\n"
+        "    )\n\n\n"
+        "CappedModel.apply_chat_template = render_without_options\n",
+    ),
+    Fault(
+        "evaluation_misses_end_of_turn",
+        "an untrained base model does not stop at <|im_end|> in lm-eval",
+        "evaluate",
+        "evals/capped_model.py",
+        "def stop_at_declared_ends(self, template_options, from_config, where):\n"
+        "    self.template_options = dict(template_options)\n"
+        "    self.end_ids = [self.tokenizer.eos_token_id]\n\n\n"
+        "CappedModel.stop_at_end_of_turn = stop_at_declared_ends\n",
+    ),
+    Fault(
+        "engine_misses_end_of_turn",
+        "a base model does not stop at <|im_end|> in its own passes",
+        "student_passes",
+        "heal/engines/vllm.py",
+        "def collect_end_ids(end_token_id, from_config, from_tokenizer):\n    return [from_tokenizer]\n",
+    ),
 )
 """The faults that a rehearsal can see; others (memory, orphaned processes, a lock that does not install) it cannot."""
 
