@@ -13,7 +13,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from heal.trace_files import GRADES, SAMPLES, TraceFile
 
 WORDS = re.compile(r"\w+")
 LENGTH = 0.30  # its share of the score
+MOST_CACHED = 100_000  # parts of texts whose counts are remembered
 COUNTED = (  # share of the score, and the words that are counted for it
     (0.20, re.compile(r"\b(check|verif\w+)\b", re.IGNORECASE)),
     (0.25, re.compile(r"\b(perhaps|might)\b", re.IGNORECASE)),
@@ -76,25 +77,26 @@ class Limo(Method):
         return (Example(row["problem_id"], row["text"].strip(), 1, "sample", row["trace_id"]) for row in chosen)
 
 
-def list_patterns(word: str) -> list[int]:
-    """Columns of `score_form` that a word counts for: 0, all words, and from 1 on, those of COUNTED."""
-    places = [0]
-    for place, (_, pattern) in enumerate(COUNTED, 1):
-        if pattern.fullmatch(word):
-            places.append(place)
-    return places
+def count_words(part: str) -> list[tuple[int, int]]:
+    """(column, count) of a text without spaces. Column 0: its words; from 1 on: those of COUNTED, if any."""
+    counts = [(0, len(WORDS.findall(part)))]
+    for column, (_, pattern) in enumerate(COUNTED, 1):
+        count = len(pattern.findall(part))
+        if count:
+            counts.append((column, count))
+    return counts
 
 
 def score_form(texts: Iterable[str]) -> np.ndarray:
     """How well-formed each text is, from 0 to 1, relative to the others. Reads one text at a time."""
     rows = []
-    counted_patterns = cache(list_patterns)
+    count_cached = lru_cache(MOST_CACHED)(count_words)
     for text in texts:
-        occurrences = [0] * (1 + len(COUNTED))
-        for word, count in Counter(WORDS.findall(text)).items():
-            for place in counted_patterns(word):
-                occurrences[place] += count
-        rows.append(occurrences)
+        counts_of_text = [0] * (1 + len(COUNTED))
+        for part, repeats in Counter(text.split()).items():
+            for column, count in count_cached(part):
+                counts_of_text[column] += count * repeats
+        rows.append(counts_of_text)
     lengths, *columns = np.array(rows, dtype=float).reshape(len(rows), 1 + len(COUNTED)).T  # lengths in words
     parts = [(LENGTH, lengths)]
     for (weight, _), counts in zip(COUNTED, columns, strict=True):

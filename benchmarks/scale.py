@@ -28,12 +28,15 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks.replicate import ROOT, describe_machine
 from heal import records
-from heal.provenance import read_git_state
+from heal.provenance import record_run
 from heal.records import Row
 from heal.registry import discover_methods
 
+VERSION = 1
+"""Raise it when the bytes of the output change for the same input, times and memory excepted."""
+
+ROOT = Path(__file__).parent.parent
 PRESET = ROOT / "config/paper.yaml"
 RUN = "results/scale"
 TEACHER, STUDENT = "teacher", "student"
@@ -71,7 +74,9 @@ class Measured:
     million_tokens: float
     """Tokens of the traces in its input files."""
     seconds: float
-    million_tokens_per_s: float
+    cpu_seconds: float
+    """Of the process and its children; what other processes of the machine do changes it little."""
+    million_tokens_per_cpu_s: float
     peak_mb: float
     """Peak resident memory of the process (VmHWM)."""
 
@@ -435,10 +440,11 @@ def list_commands() -> list[tuple[str, str, str, list[str]]]:
 
 # Not the parent's wait4(): its maximum begins at the memory of the process that was forked.
 RUN_AND_MEASURE = """
-import atexit, sys
+import atexit, os, sys
 def write_peak(path=sys.argv.pop(1)):
     lines = open("/proc/self/status").read().splitlines()
-    open(path, "w").write(next(line for line in lines if line.startswith("VmHWM")))
+    peak = next(line.split()[1] for line in lines if line.startswith("VmHWM"))
+    open(path, "w").write(f"{peak} {sum(os.times()[:4])}")
 atexit.register(write_peak)
 sys.argv[0] = "heal"
 from heal.cli import run
@@ -447,8 +453,8 @@ run()
 TOKEN_TABLES = ("samples", "guided", "repairs", "scores", "ranks", "continuations")
 
 
-def run_command(folder: Path, config: Path, arguments: list[str]) -> tuple[float, float]:
-    """(seconds, peak memory in MB) of one command. Raises where it fails."""
+def run_command(folder: Path, config: Path, arguments: list[str]) -> tuple[float, float, float]:
+    """(seconds, CPU seconds, peak memory in MB) of one command. Raises where it fails."""
     log, peak = folder / "log.txt", folder / "peak.txt"
     environment = os.environ | {"HEAL_CONFIG": str(config), "PYTHONPATH": str(ROOT)}
     environment.pop("HEAL_LOG", None)
@@ -458,7 +464,8 @@ def run_command(folder: Path, config: Path, arguments: list[str]) -> tuple[float
         code = subprocess.call(command, cwd=folder, env=environment, stdout=stream, stderr=stream)
     if code:
         raise RuntimeError(f"heal {' '.join(arguments)}:\n{log.read_text(errors='replace')[-3000:]}")
-    return time.monotonic() - began, int(peak.read_text().split()[1]) / 1024
+    peak_kb, cpu_seconds = map(float, peak.read_text().split())
+    return time.monotonic() - began, cpu_seconds, peak_kb / 1024
 
 
 def measure_size(folder: Path, share: float, select: Callable[[str], bool]) -> Iterator[Measured]:
@@ -476,12 +483,12 @@ def measure_size(folder: Path, share: float, select: Callable[[str], bool]) -> I
     for name, reads, tables, arguments in list_commands():
         if not select(name) and name != "merge":
             continue
-        seconds, peak_mb = run_command(folder, config, arguments)
+        seconds, cpu_seconds, peak_mb = run_command(folder, config, arguments)
         if name == "merge":
             link_extra_samples(traces)
         read = sum(tokens[table] for table in tables.split()) / 1e6
-        rate = read / seconds
-        yield Measured(share, name, reads, round(read, 1), round(seconds, 1), round(rate, 1), round(peak_mb))
+        times = round(seconds, 1), round(cpu_seconds, 1), round(read / cpu_seconds, 1)
+        yield Measured(share, name, reads, round(read, 1), *times, round(peak_mb))
 
 
 def link_extra_samples(traces: Path) -> None:
@@ -504,8 +511,6 @@ def write_table(rows: list[Measured], out: Path) -> None:
         marked.append("| " + " | ".join(values) + " |")
     records.write_text(out, "\n".join(lines) + "\n")
     records.write_text(out.with_suffix(".md"), "\n".join(marked) + "\n")
-    machine = describe_machine() | {"git": read_git_state(), "preset": str(PRESET.relative_to(ROOT))}
-    records.write_json(out.with_suffix(".json"), machine)
 
 
 def main() -> None:
@@ -522,15 +527,17 @@ def main() -> None:
     def is_selected(name: str) -> bool:
         return not arguments.only or name.startswith(tuple(arguments.only))
 
-    for share in arguments.share:
-        folder = (base / f"{share:g}").resolve()
-        (folder / "out").mkdir(parents=True, exist_ok=True)
-        for row in measure_size(folder, share, is_selected):
-            rows.append(row)
-            print(row, file=sys.stderr, flush=True)
-            write_table(rows, arguments.out)
-        if not arguments.keep:
-            shutil.rmtree(folder)
+    options = {"share": arguments.share, "only": arguments.only, "preset": str(PRESET.relative_to(ROOT))}
+    with record_run(arguments.out, "benchmarks/scale.py", VERSION, {"options": options}):
+        for share in arguments.share:
+            folder = (base / f"{share:g}").resolve()
+            (folder / "out").mkdir(parents=True, exist_ok=True)
+            for row in measure_size(folder, share, is_selected):
+                rows.append(row)
+                print(row, file=sys.stderr, flush=True)
+                write_table(rows, arguments.out)
+            if not arguments.keep:
+                shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
