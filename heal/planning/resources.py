@@ -16,7 +16,9 @@ from heal.planning.inputs import collect_inputs
 
 GPU = "H100"
 """GPU type of the plan (a site may have slower ones: hence the margin)."""
-MEMORY_MARGIN = 1.25
+MEMORY_MARGIN = 1.5
+MIN_GPU_MEM_MB, MIN_CPU_MEM_MB = 16_000, 4_000
+"""Of a job with and without a GPU: CUDA, compiling, and the cache of the files that are read."""
 RUNTIME_MARGIN = 3.0
 MIN_RUNTIME_MIN = 60
 RUNTIME_STEP_MIN = 30
@@ -53,5 +55,7 @@ def derive_resources(tasks: Sequence[Task]) -> dict[tuple[str, str], JobResource
     for task in tasks:
         minutes = max(MIN_RUNTIME_MIN, RUNTIME_MARGIN * 60 * task.hours / task.jobs)
         runtime = RUNTIME_STEP_MIN * math.ceil(minutes / RUNTIME_STEP_MIN)
-        resources[(task.rule, task.model)] = JobResources(math.ceil(MEMORY_MARGIN * task.host_bytes / 1e6), runtime)
+        least = MIN_GPU_MEM_MB if task.gpus else MIN_CPU_MEM_MB
+        mem_mb = max(least, math.ceil(MEMORY_MARGIN * task.host_bytes / 1e6))
+        resources[(task.rule, task.model)] = JobResources(mem_mb, runtime)
     return resources

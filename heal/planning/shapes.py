@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from heal.config.models import Model
 from heal.errors import HealError
 
@@ -151,6 +149,8 @@ def parse_size(match: re.Match[str] | None) -> float | None:
 
 def count_parameters(path: Path) -> int:
     """Numbers in a safetensors file, from its header alone. Raises HealError for a damaged one."""
+    from safetensors import SafetensorError, safe_open  # absent where a workflow is only started
+
     count = 0
     try:
         with safe_open(path, framework="numpy") as file:

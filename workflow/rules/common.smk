@@ -16,6 +16,7 @@ from heal.config.layers import read_layers
 from heal.config.options import validate
 from heal.config.run_config import UNFILTERED, RunConfig
 from heal.errors import HealError
+from heal.planning.resources import DEFAULT, estimate_job_resources
 from heal.registry import list_benchmarks
 from heal.trace_files import (
     CONTINUATIONS,
@@ -168,6 +169,18 @@ def count_gpus(role):
         return 0 if EXPERIMENT.engine.device == "cpu" or model.endpoint else model.gpus
 
     return count
+
+
+JOB_RESOURCES = estimate_job_resources(RUN_CONFIG)
+
+
+def estimate_resource(resource, rule, role):
+    """A function of the wildcards: mem_mb or runtime of a job with this model, by the plan; a cluster is asked for it."""
+
+    def estimate(wildcards):
+        return getattr(JOB_RESOURCES.get((rule, get_model_name(role, wildcards)), DEFAULT), resource)
+
+    return estimate
 
 
 def list_data_files(wildcards):

@@ -17,6 +17,8 @@ rule evaluate_student:
         CONDA
     resources:
         gpu=count_gpus("students"),
+        mem_mb=estimate_resource("mem_mb", "evaluate_student", "students"),
+        runtime=estimate_resource("runtime", "evaluate_student", "students"),
     params:
         version=get_version("evaluate"),
         options=track_options("evaluate", teacher=None),
@@ -45,6 +47,8 @@ rule evaluate_teacher:
         CONDA
     resources:
         gpu=count_gpus("teachers"),
+        mem_mb=estimate_resource("mem_mb", "evaluate_teacher", "teachers"),
+        runtime=estimate_resource("runtime", "evaluate_teacher", "teachers"),
     params:
         version=get_version("evaluate"),
         options=track_options("evaluate"),
@@ -73,6 +77,8 @@ rule evaluate_untrained:
         CONDA
     resources:
         gpu=count_gpus("students"),
+        mem_mb=estimate_resource("mem_mb", "evaluate_untrained", "students"),
+        runtime=estimate_resource("runtime", "evaluate_untrained", "students"),
     params:
         version=get_version("evaluate"),
         options=track_options("evaluate"),

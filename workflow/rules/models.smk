@@ -67,6 +67,8 @@ rule warm_up_model:
         CONDA
     resources:
         gpu=lambda wildcards: count_gpus(wildcards.role)(wildcards),
+        mem_mb=lambda wildcards: estimate_resource("mem_mb", "warm_up_model", wildcards.role)(wildcards),
+        runtime=lambda wildcards: estimate_resource("runtime", "warm_up_model", wildcards.role)(wildcards),
     params:
         version=get_version("train"),
         options=track_options("train"),

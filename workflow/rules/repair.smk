@@ -42,6 +42,8 @@ rule repair_traces:
         CONDA
     resources:
         gpu=count_gpus("teachers"),
+        mem_mb=estimate_resource("mem_mb", "repair_traces", "teachers"),
+        runtime=estimate_resource("runtime", "repair_traces", "teachers"),
     params:
         version=get_version("repair"),
         options=track_options("repair"),
@@ -73,6 +75,8 @@ rule score_traces:
         CONDA
     resources:
         gpu=count_gpus("teachers"),
+        mem_mb=estimate_resource("mem_mb", "score_traces", "teachers"),
+        runtime=estimate_resource("runtime", "score_traces", "teachers"),
     params:
         version=get_version("score"),
         options=track_options("score"),

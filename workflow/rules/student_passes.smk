@@ -17,6 +17,8 @@ rule sample_student:
         CONDA
     resources:
         gpu=count_gpus("students"),
+        mem_mb=estimate_resource("mem_mb", "sample_student", "students"),
+        runtime=estimate_resource("runtime", "sample_student", "students"),
     params:
         version=get_version("sample base"),
         options=track_options("sample base", teacher=None),
@@ -46,6 +48,8 @@ rule rank_samples:
         CONDA
     resources:
         gpu=count_gpus("students"),
+        mem_mb=estimate_resource("mem_mb", "rank_samples", "students"),
+        runtime=estimate_resource("runtime", "rank_samples", "students"),
     params:
         version=get_version("student-pass ranks"),
         options=track_options("student-pass ranks", teacher=None),
@@ -75,6 +79,8 @@ rule continue_samples:
         CONDA
     resources:
         gpu=count_gpus("students"),
+        mem_mb=estimate_resource("mem_mb", "continue_samples", "students"),
+        runtime=estimate_resource("runtime", "continue_samples", "students"),
     params:
         version=get_version("student-pass continuations"),
         options=track_options("student-pass continuations", teacher=None),

@@ -17,6 +17,8 @@ rule sample_base:
         CONDA
     resources:
         gpu=count_gpus("teachers"),
+        mem_mb=estimate_resource("mem_mb", "sample_base", "teachers"),
+        runtime=estimate_resource("runtime", "sample_base", "teachers"),
     params:
         version=get_version("sample base"),
         options=track_options("sample base"),
@@ -46,6 +48,8 @@ rule sample_guided:
         CONDA
     resources:
         gpu=count_gpus("teachers"),
+        mem_mb=estimate_resource("mem_mb", "sample_guided", "teachers"),
+        runtime=estimate_resource("runtime", "sample_guided", "teachers"),
     params:
         version=get_version("sample guided"),
         options=track_options("sample guided"),
@@ -75,6 +79,8 @@ rule sample_extra:
         CONDA
     resources:
         gpu=count_gpus("teachers"),
+        mem_mb=estimate_resource("mem_mb", "sample_extra", "teachers"),
+        runtime=estimate_resource("runtime", "sample_extra", "teachers"),
     params:
         version=get_version("sample extra"),
         options=track_options("sample extra"),

@@ -47,6 +47,8 @@ rule train_student:
         CONDA
     resources:
         gpu=count_gpus("students"),
+        mem_mb=estimate_resource("mem_mb", "train_student", "students"),
+        runtime=estimate_resource("runtime", "train_student", "students"),
     params:
         version=get_version("train"),
         options=track_options("train"),
