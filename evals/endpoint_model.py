@@ -12,16 +12,22 @@ from typing import Any
 
 from lm_eval.models.openai_completions import LocalCompletionsAPI
 
+from evals.capped_model import CappedModel
+from evals.task_functions import CUT_OFF
 from heal.config.models import Endpoint
 
 
-class ServedModel(LocalCompletionsAPI):
-    """A teacher's endpoint. template_options: arguments of its chat template."""
+class ServedModel(CappedModel, LocalCompletionsAPI):
+    """A teacher's endpoint. template_options: arguments of its chat template. max_length: engine.max_length."""
 
     def __init__(
-        self, model: str, revision: str | None, endpoint: Endpoint, template_options: Mapping[str, Any]
+        self,
+        model: str,
+        revision: str | None,
+        endpoint: Endpoint,
+        template_options: Mapping[str, Any],
+        max_length: int | None = None,
     ) -> None:
-        self.template_options = dict(template_options)
         self.key = os.environ.get(endpoint.api_key_env, "")
         super().__init__(
             model=endpoint.model_name or model,
@@ -30,21 +36,31 @@ class ServedModel(LocalCompletionsAPI):
             tokenizer_backend="huggingface",
             tokenized_requests=False,
             revision=revision or "main",
-            max_length=2**31,  # lm-eval requires a number; the server has its own limit
+            max_length=max_length or 2**31,  # lm-eval requires a number; the server has its own limit
             num_concurrent=endpoint.concurrency,
             max_retries=max(1, endpoint.retries),
             timeout=int(endpoint.timeout_s),
         )
+        self.stop_at_end_of_turn(template_options, None, model)
 
     @property
     def api_key(self) -> str:
         return self.key
 
-    def apply_chat_template(self, chat_history: Any, add_generation_prompt: bool = True) -> Any:
-        options = {"tokenize": False, "add_generation_prompt": add_generation_prompt, **self.template_options}
-        return self.tokenizer.apply_chat_template(chat_history, **options)
+    def count_tokens(self, prompt: str) -> int:
+        return len(self.tokenizer(prompt, add_special_tokens=False)["input_ids"])
 
     def _create_payload(self, *arguments: Any, **options: Any) -> dict[str, Any]:
         payload = super()._create_payload(*arguments, **options)
         payload.pop("seed", None)
         return payload
+
+    @staticmethod
+    def parse_generations(outputs: Any, **options: Any) -> list[str]:
+        """The answers; those that the server cut off end with CUT_OFF."""
+        texts = []
+        for output in outputs if isinstance(outputs, list) else [outputs]:
+            choices = sorted(output["choices"], key=lambda choice: choice["index"])
+            for choice in choices:
+                texts.append(choice["text"] + (CUT_OFF if choice.get("finish_reason") == "length" else ""))
+        return texts

@@ -31,7 +31,7 @@ from heal.records import Row
 from heal.registry import check_benchmarks
 from heal.training import tracking
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 TASKS = Path(__file__).parent / "tasks"
@@ -72,6 +72,7 @@ class Evaluate(Command):
             model = model.model_copy(update={"path": str(self.trained), "revision": None})
         needs_gpu = self.engine.device != "cpu" and not model.endpoint
         leased = gpu_lease.lease(self.gpus if needs_gpu else 0)
+        gpu_lease.check_torch(leased)
         facts = {"options": self.describe_options(), "seeds": [self.seed], "gpus": len(leased)}
         with record_run(self.out / "evaluation", "evaluate", VERSION, facts):
             evaluations = evaluate(model, str(self.problems), self.benchmarks, self.engine, self.seed)
@@ -105,11 +106,11 @@ class Evaluation(NamedTuple):
     results: Row
 
 
-def build_answer(problem: Mapping[str, Any], repeat: int, text: str, n_tokens: int, limit: int) -> Row:
-    """One answer with its verdict. An answer that reaches the token limit is truncated."""
+def build_answer(problem: Mapping[str, Any], repeat: int, text: str, n_tokens: int, truncated: bool) -> Row:
+    """One answer with its verdict. truncated: it reached its token limit, and is wrong."""
     from evals.task_functions import grade
 
-    verdict = grade(text, problem["answer"])
+    verdict = grade(text, problem["answer"], truncated)
     return {
         "problem_id": problem["problem_id"],
         "repeat": repeat,
@@ -119,18 +120,18 @@ def build_answer(problem: Mapping[str, Any], repeat: int, text: str, n_tokens: i
         "strict": verdict.correct,
         "flexible": verdict.flexible,
         "reason": verdict.reason,
-        "truncated": n_tokens >= limit,
+        "truncated": truncated,
         "n_tokens": n_tokens,
     }
 
 
-def collect_answers(
-    samples: Sequence[Mapping[str, Any]], repeats: int, tokenizer: Any, limit: int, where: str
-) -> list[Row]:
+def collect_answers(samples: Sequence[Mapping[str, Any]], repeats: int, tokenizer: Any, where: str) -> list[Row]:
     """Every answer that lm-eval logged, by question. Raises HealError where one is missing.
 
-    limit: token limit of an answer. where: the benchmark, for the error.
+    where: the benchmark, for the error.
     """
+    from evals.task_functions import CUT_OFF
+
     rows = []
     for sample in sorted(samples, key=lambda sample: sample["doc_id"]):
         texts = list(chain.from_iterable(sample["resps"]))
@@ -140,9 +141,10 @@ def collect_answers(
                 where=where,
                 fix="a task with repeats needs a filter_list that keeps them all (take_first_k)",
             )
-        token_ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-        for repeat, (text, ids) in enumerate(zip(texts, token_ids, strict=True)):
-            rows.append(build_answer(sample["doc"], repeat, text, len(ids), limit))
+        answers = [text.removesuffix(CUT_OFF) for text in texts]
+        token_ids = tokenizer(answers, add_special_tokens=False)["input_ids"]
+        for repeat, (text, answer, ids) in enumerate(zip(texts, answers, token_ids, strict=True)):
+            rows.append(build_answer(sample["doc"], repeat, answer, len(ids), text != answer))
     return rows
 
 
@@ -194,31 +196,48 @@ def open_model(model: ModelSource, engine: Engine, seed: int) -> Any:
     if model.endpoint:
         from evals.endpoint_model import ServedModel
 
-        return ServedModel(model.path, model.revision, model.endpoint, model.template_options)
+        return ServedModel(model.path, model.revision, model.endpoint, model.template_options, engine.max_length)
     import torch
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # of loading; lm-eval's own stays
     torch.set_num_threads(engine.threads)
-    template = dict(model.template_options)
-    if template.get("enable_thinking") is True:
-        # With this argument lm-eval cuts the thinking off the answers; here answers stay whole.
-        del template["enable_thinking"]
-    common = {"pretrained": model.path, "dtype": engine.dtype, "chat_template_args": template}
     if engine.backend == "vllm":
-        from lm_eval.models.vllm_causallms import VLLM
-
-        from heal.engines.vllm import build_start_options
-
-        start = build_start_options(
-            torch.cuda.device_count(), engine.max_num_seqs, engine.max_length, engine.gpu_memory_utilization
-        )
-        return VLLM(**common, revision=model.revision, tokenizer_revision=model.revision, **start | {"seed": seed})
-    from lm_eval.models.huggingface import HFLM
+        return open_vllm_model(model, engine, seed, torch.cuda.device_count())
+    from evals.hf_model import TransformersModel
 
     device = ("cuda:0" if torch.cuda.is_available() else "cpu") if engine.device == "auto" else engine.device
-    start = {"device": device, "batch_size": engine.max_num_seqs, "trust_remote_code": False}
-    return HFLM(**common, revision=model.revision or "main", **start)
+    return TransformersModel(
+        model.path,
+        model.template_options,
+        revision=model.revision or "main",
+        dtype=engine.dtype,
+        device=device,
+        batch_size=engine.max_num_seqs,
+        trust_remote_code=False,
+    )
+
+
+def open_vllm_model(model: ModelSource, engine: Engine, seed: int, gpus: int) -> Any:
+    """lm-eval's model on vLLM. Raises HealError where vLLM cannot start."""
+    from heal.engines.base import get_first_line
+    from heal.engines.vllm_start import find_start_fix, link_model, prepare_vllm
+
+    start = prepare_vllm(gpus, engine.max_num_seqs, engine.max_length, engine.gpu_memory_utilization)
+    from evals.vllm_model import VllmModel
+
+    try:
+        return VllmModel(
+            link_model(model.path) if gpus else model.path,
+            model.template_options,
+            revision=model.revision,
+            tokenizer_revision=model.revision,
+            dtype=engine.dtype,
+            **start | {"seed": seed},
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        problem = f"vLLM could not start ({get_first_line(error)})"
+        raise HealError(problem, where=model.path, fix=find_start_fix(error)) from error
 
 
 def evaluate(
@@ -245,8 +264,7 @@ def evaluate(
     evaluations = {}
     for benchmark in benchmarks:
         config = output["configs"][benchmark]
-        limit = config["generation_kwargs"]["max_gen_toks"]
-        answers = collect_answers(output["samples"][benchmark], config["repeats"], lm.tokenizer, limit, benchmark)
+        answers = collect_answers(output["samples"][benchmark], config["repeats"], lm.tokenizer, benchmark)
         results: Row = {
             "settings": describe_settings(config, lm, model, engine, seed),
             "lm_eval": select_reported(output["results"][benchmark]),
@@ -277,7 +295,7 @@ def regrade(folder: Path) -> None:
     for path in paths:
         rows = records.read(path, "answers")
         for row in rows:
-            verdict = grade(row["text"], row["gold"])
+            verdict = grade(row["text"], row["gold"], row["truncated"])
             row |= {
                 "extracted": verdict.extracted,
                 "strict": verdict.correct,

@@ -20,6 +20,10 @@ import datasets
 from heal import records
 from heal.errors import HealError
 from heal.grading.grader import Grade, Grader
+from heal.method.steps import is_thinking_cut_off
+
+CUT_OFF = "\x00cut off"
+"""Stands behind an answer that reached its token limit, until it is graded and stored. No tokenizer writes it."""
 
 
 def load_problems(split: str, problems: str | None = None, **_: Any) -> dict[str, datasets.Dataset]:
@@ -50,8 +54,10 @@ def get_grader() -> Grader:
     return Grader()
 
 
-def grade(text: str, gold: str) -> Grade:
-    """The suite's verdict of one answer."""
+def grade(text: str, gold: str, truncated: bool = False) -> Grade:
+    """The suite's verdict of one answer. One that is cut off is wrong in both readings, whatever it has in a box."""
+    if truncated or is_thinking_cut_off(text):
+        return Grade(extracted=None, correct=False, flexible=False, strict=False, reason="truncated")
     return get_grader().grade(text, gold)
 
 
@@ -63,7 +69,7 @@ def score(problem: dict[str, Any], results: Sequence[str | Sequence[str]]) -> di
     grades = []
     for result in results:
         for text in [result] if isinstance(result, str) else result:
-            grades.append(grade(text, problem["answer"]))
+            grades.append(grade(text, problem["answer"], truncated=text.endswith(CUT_OFF)))
     return {
         "strict": sum(grade.correct for grade in grades) / len(grades),
         "flexible": sum(grade.flexible for grade in grades) / len(grades),

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from heal.config.experiment import Engine as EngineOptions
     from heal.config.models import ModelSource
 
-NO_ENGINES = ("batched_model", "decoding", "gpu_lease", "open", "show_gpus")
+NO_ENGINES = (
+    "batched_model",
+    "decoding",
+    "gpu_lease",
+    "open",
+    "reaper",
+    "show_gpus",
+    "vllm_start",
+    "vllm_stream",
+)
 """Modules of this package that define no engine."""
 
 
@@ -47,4 +56,5 @@ def open_engine(model: ModelSource, options: EngineOptions, gpus: int) -> Engine
         return find_engines()["endpoint"].from_options(model, options, 0)
     check_backend(options.backend, where="config", field="engine.backend")
     leased = gpu_lease.lease(0 if options.device == "cpu" else gpus)
+    gpu_lease.check_torch(leased)
     return find_engines()[options.backend].from_options(model, options, len(leased))

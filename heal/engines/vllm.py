@@ -9,8 +9,7 @@ batch: compare within one engine only; its settings are in every provenance file
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,42 +30,13 @@ from heal.engines.base import (
     load_tokenizer,
     regroup,
 )
+from heal.engines.vllm_start import find_start_fix, link_model, name_model_runner, prepare_vllm
 from heal.errors import HealError
-from heal.method.entropy import bound_entropies
 
 if TYPE_CHECKING:
     from heal.config.experiment import Engine as EngineOptions
     from heal.config.models import ModelSource
-
-FIXES = {  # words of vLLM's start-up errors → what the user can do
-    "kv cache": "lower engine.max_length, raise engine.gpu_memory_utilization, or use more GPUs or a larger one",
-    "free memory": "lower engine.gpu_memory_utilization, or free the GPU: another program holds its memory",
-    "out of memory": "use more GPUs, a larger one, or a smaller model",
-    "tensor parallel": "the model's attention heads must divide by the number of GPUs: use another number",
-}
-
-
-def build_start_options(
-    gpus: int, max_num_seqs: int, max_length: int | None, gpu_memory_utilization: float
-) -> dict[str, Any]:
-    """Arguments of vllm.LLM, for sampling and for lm-eval alike. Call it before vLLM is imported: it sets variables."""
-    # No usage report to anybody, no start-up banner.
-    os.environ |= {"VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    if not gpus:
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")  # GiB; its own choice is most of the machine's memory
-    return {
-        "tensor_parallel_size": max(1, gpus),
-        "max_model_len": max_length,
-        "max_num_seqs": max_num_seqs,
-        "gpu_memory_utilization": gpu_memory_utilization,
-        "enable_prefix_caching": True,
-        "enforce_eager": not gpus,  # compiling takes a CPU minutes and gains it nothing
-        "generation_config": "vllm",  # no sampling settings but those of the request
-        "load_format": "safetensors",
-        "trust_remote_code": False,
-        "seed": 0,
-    }
+    from heal.engines.vllm_stream import TokenMeasures, VllmRequest
 
 
 class VllmEngine(Engine):
@@ -93,9 +63,11 @@ class VllmEngine(Engine):
         gpu_memory_utilization: float = 0.9,
         template_options: Mapping[str, Any] | None = None,
     ) -> None:
-        start = build_start_options(gpus, max_num_seqs, max_length, gpu_memory_utilization)
+        start = prepare_vllm(gpus, max_num_seqs, max_length, gpu_memory_utilization)
         try:
             import vllm
+
+            from heal.engines import vllm_stream
         except ImportError as error:
             raise HealError(
                 f"vLLM cannot be imported ({get_first_line(error)})",
@@ -105,7 +77,7 @@ class VllmEngine(Engine):
         tokenizer = load_tokenizer(model, revision)
         try:
             self.llm = vllm.LLM(
-                model=model,
+                model=link_model(model) if gpus else model,
                 revision=revision,
                 tokenizer_revision=revision,
                 dtype=dtype,
@@ -117,6 +89,8 @@ class VllmEngine(Engine):
             raise HealError(
                 f"vLLM could not start ({get_first_line(error)})", where=model, fix=find_start_fix(error)
             ) from error
+        self.stream = vllm_stream
+        self.max_num_seqs = max_num_seqs
         config = self.llm.llm_engine.model_config
         self.vocabulary = int(config.get_vocab_size())
         self.top = min(top_logprobs, self.vocabulary)
@@ -138,6 +112,7 @@ class VllmEngine(Engine):
             "template_sha256": hash_template(tokenizer),
             "template_options": dict(template_options or {}),
             "vllm": vllm.__version__,
+            "model_runner": name_model_runner(self.llm.llm_engine.vllm_config),
         }
         # vLLM generates a token behind what it scores: one position less, so that what was sampled can be scored.
         max_positions = int(config.max_model_len) - 1
@@ -161,119 +136,108 @@ class VllmEngine(Engine):
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         limits = check_requests(requests, sampling, self.max_positions, self.vocabulary)
-        prompts: list[Sequence[int]] = []
-        parameters: list[dict[str, Any]] = []
+        samples: list[tuple[Request, int, int]] = []  # request, maximum of new tokens, seed
         for request, limit in zip(requests, limits, strict=True):
             for seed in request.seeds:
-                prompts.append(request.prompt_ids)
-                parameters.append(
-                    {
-                        "temperature": sampling.temperature,
-                        "top_p": sampling.top_p,
-                        "max_tokens": limit,
-                        "seed": seed % 2**63,
-                        "logprobs": self.top,
-                        "stop_token_ids": self.end_ids,
-                    }
-                )
-        completions = []
-        for output in self.run_vllm(prompts, parameters):
-            completion = self.read_completion(output.outputs[0])
-            completions.append(completion)
+                samples.append((request, limit, seed))
+        completions: list[Any] = [None] * len(samples)
+        for index, measures, output in self.run_vllm(self.build_samples(samples, sampling)):
+            completion = self.read_completion(output.outputs[0], measures)
+            completions[index] = completion
             self.usage.generated_tokens += len(completion.token_ids)
         self.usage.add_prompts(requests)
         return regroup(completions, [len(request.seeds) for request in requests])
 
+    def build_samples(self, samples: Sequence[tuple[Request, int, int]], sampling: Sampling) -> Iterator[VllmRequest]:
+        """One request per sample: of a Request, a maximum of new tokens and a seed."""
+        for request, limit, seed in samples:
+            options = {
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "max_tokens": limit,
+                "seed": seed % 2**63,
+                "logprobs": self.top,
+                "stop_token_ids": self.end_ids,
+            }
+            yield self.stream.VllmRequest(list(request.prompt_ids), options, self.stream.TokenMeasures(self.vocabulary))
+
     def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Score]:
-        prompts: list[Sequence[int]] = []
         for number, (context, new) in enumerate(sequences):
             check_sequence(f"sequence {number}", context, len(new), self.max_positions, self.vocabulary)
-            prompts.append((*map(int, context), *map(int, new)))
-        parameters = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": self.top}
-        outputs = self.run_vllm(prompts, [parameters] * len(prompts))
-        scores = []
-        for output, (context, new) in zip(outputs, sequences, strict=True):
-            logprobs = output.prompt_logprobs
-            ranks = np.zeros(len(new), np.int32)
-            for number in range(len(new)):
-                ranks[number] = logprobs.ranks[logprobs.start_indices[len(context) + number]]
-            scores.append(Score(*self.read_logprobs(logprobs, len(context), len(new)), ranks))
+            check_sequence(f"sequence {number}", new or context, 0, None, self.vocabulary)
+        scores: list[Any] = [None] * len(sequences)
+        for index, measures, _ in self.run_vllm(self.build_scored(sequences)):
+            context, new = sequences[index]
+            scores[index] = Score(*self.read_measures(measures, len(new)), measures.read("ranks"))
             self.usage.prefill_tokens += len(context)
             self.usage.scored_tokens += len(new)
         return scores
+
+    def build_scored(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Iterator[VllmRequest]:
+        """One request per sequence, with the log-probs of its prompt from the continuation on."""
+        options = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": self.top}
+        for context, new in sequences:
+            measures = self.stream.TokenMeasures(self.vocabulary, len(context))
+            yield self.stream.VllmRequest([*map(int, context), *map(int, new)], options, measures, of_prompt=True)
 
     def score_branches(self, trunks: Sequence[tuple[Sequence[int], Sequence[Branch]]]) -> list[list[np.ndarray]]:
         """As in Engine. One request per continuation token, each of which generates one unused token.
 
         vLLM does not use its prefix cache for a request with prompt log-probs, but it does for these.
         """
-        prompts: list[Sequence[int]] = []
-        parameters: list[dict[str, Any]] = []
+        scores: list[list[np.ndarray]] = []
+        places: list[tuple[np.ndarray, int, int]] = []  # log-probs of a branch, index of the token, token
         for number, (trunk, branches) in enumerate(trunks):
+            scores.append([])
             for branch in branches:
-                for index, token in enumerate(branch.continuation):
-                    prompts.append((*trunk[: branch.at], *branch.cue, *branch.continuation[:index]))
-                    parameters.append({"max_tokens": 1, "temperature": 0.0, "logprob_token_ids": [int(token)]})
-                check_sequence(f"trunk {number}", prompts[-1], 1, self.max_positions, self.vocabulary)
-        outputs = iter(self.run_vllm(prompts, parameters))
-        scores = []
-        for trunk, branches in trunks:
-            logprobs = []
-            for branch in branches:
+                sequence = [*trunk[: branch.at], *branch.cue, *branch.continuation]
+                check_sequence(f"trunk {number}", sequence, 0, self.max_positions, self.vocabulary)
                 logprobs_T = np.zeros(len(branch.continuation), np.float32)
+                scores[-1].append(logprobs_T)
                 for index, token in enumerate(branch.continuation):
-                    logprobs_T[index] = next(outputs).outputs[0].logprobs[0][int(token)].logprob
-                logprobs.append(logprobs_T)
-            scores.append(logprobs)
+                    places.append((logprobs_T, index, int(token)))
+        for number, _, output in self.run_vllm(self.build_branches(trunks)):
+            logprobs_T, index, token = places[number]
+            logprobs_T[index] = output.outputs[0].logprobs[0][token].logprob
+        for trunk, branches in trunks:
             self.usage.add_branches(trunk, branches)
         return scores
 
-    def run_vllm(self, prompts: Sequence[Sequence[int]], parameters: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """vLLM's outputs in the order of the prompts; vLLM forms the batches."""
-        from vllm import SamplingParams, TokensPrompt
+    def build_branches(self, trunks: Sequence[tuple[Sequence[int], Sequence[Branch]]]) -> Iterator[VllmRequest]:
+        """One request per continuation token of every branch."""
+        for trunk, branches in trunks:
+            for branch in branches:
+                for index, token in enumerate(branch.continuation):
+                    prompt = (*trunk[: branch.at], *branch.cue, *branch.continuation[:index])
+                    options = {"max_tokens": 1, "temperature": 0.0, "logprob_token_ids": [int(token)]}
+                    yield self.stream.VllmRequest(list(map(int, prompt)), options)
 
-        if not prompts:
-            return []
-        inputs = []
-        options = []
-        for prompt, values in zip(prompts, parameters, strict=True):
-            inputs.append(TokensPrompt(prompt_token_ids=list(map(int, prompt))))
-            options.append(SamplingParams(detokenize=False, flat_logprobs=True, **values))
-        return self.llm.generate(inputs, options, use_tqdm=False)
+    def run_vllm(self, requests: Iterable[VllmRequest]) -> Iterator[tuple[int, Any, Any]]:
+        """(index, measures, vLLM's output) of each request as it ends; vLLM forms the batches."""
+        # As many as vLLM decodes together, and some for it to begin with when one ends.
+        max_open = self.max_num_seqs + max(16, self.max_num_seqs // 4)
+        for index, request, output in self.stream.stream_outputs(self.llm, requests, max_open):
+            yield index, request.measures, output
 
-    def read_completion(self, output: Any) -> Completion:
+    def read_completion(self, output: Any, measures: TokenMeasures) -> Completion:
         """vLLM's output as a completion. Raises HealError for a sample that was aborted."""
         ids = np.array(output.token_ids, np.int32)
         if output.finish_reason not in ("stop", "length"):
             raise HealError(f"vLLM ended a sample with {output.finish_reason!r}", fix="see the log above; run again")
-        logprobs, low, high = self.read_logprobs(output.logprobs, 0, len(ids))
+        logprobs, low, high = self.read_measures(measures, len(ids))
         return Completion(ids, logprobs, low, output.finish_reason, high)
 
-    def read_logprobs(self, flat: Any, start: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """(log-probs, entropies, their upper bounds or None), float32 [count], from position `start` on.
+    def read_measures(self, measures: TokenMeasures, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """(log-probs, entropies, their upper bounds or None), float32 [count].
 
-        vLLM lists the token itself first, then the K likeliest. Raises HealError for log-probs that are not numbers.
+        Raises HealError for log-probs that are not numbers, and where vLLM gave another number of them.
         """
-        exact = self.top == self.vocabulary
-        if not count:
-            empty = np.zeros(0, np.float32)
-            return empty, empty, None if exact else empty
-        values = np.asarray(flat.logprobs, np.float64)
-        rows = []
-        for position in range(start, start + count):
-            rows.append(values[flat.start_indices[position] : flat.end_indices[position]])
-        table = np.stack(rows)  # [count, 1 + K]
-        if np.isnan(table).any():
+        logprobs = measures.read("logprobs")
+        if len(logprobs) != count:
+            problem = f"vLLM gave the log-probs of {len(logprobs)} of {count} tokens"
+            raise HealError(problem, where=self.settings["model"], fix="install the version of vLLM in requirements/")
+        low, high = measures.read("low"), measures.read("high")
+        if np.isnan(logprobs).any() or np.isnan(low).any():
             fix = "use dtype bfloat16 or float32, or check how the model was trained"
             raise HealError("the model gives logits that are not numbers", where=self.settings["model"], fix=fix)
-        low, high = bound_entropies(table[:, 1:], self.vocabulary)
-        upper = None if exact else high.astype(np.float32)
-        return table[:, 0].astype(np.float32), low.astype(np.float32), upper
-
-
-def find_start_fix(error: Exception) -> str:
-    """What a user can do about an error of vLLM's start."""
-    for words, fix in FIXES.items():
-        if words in str(error).lower():
-            return fix
-    return "see the log above"
+        return logprobs, low, None if self.top == self.vocabulary else high

@@ -48,6 +48,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return ["0"][:count]
 
     monkeypatch.setattr(gpu_lease, "lease", lease)
+    monkeypatch.setattr(gpu_lease, "check_torch", lambda gpus: None)
     monkeypatch.setattr(opening, "find_engines", lambda: {"fake": FakeEngine, "endpoint": FakeClient})
     return counts
 
@@ -62,6 +63,16 @@ def test_a_model_that_loads_here_leases_its_gpus(requests: list[int], device: st
     engine = opening.open_engine(MODEL, EngineOptions(backend="fake", device=device), 3)
     assert requests == [requested]
     assert engine.settings == {"model": MODEL.path, "gpus": leased}
+
+
+def test_a_leased_gpu_that_torch_cannot_use_is_an_error(requests: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(gpus: list[str]) -> None:
+        assert gpus == ["0"]
+        raise HealError("torch finds 0 of 1 leased GPUs")
+
+    monkeypatch.setattr(gpu_lease, "check_torch", refuse)
+    with pytest.raises(HealError, match="leased GPUs"):
+        opening.open_engine(MODEL, EngineOptions(backend="fake"), 1)
 
 
 def test_an_endpoint_leases_none_whatever_the_backend(requests: list[int]) -> None:

@@ -144,7 +144,5 @@ def test_a_stage_runs_on_vllm_to_its_file(tmp_path: Path, fast, monkeypatch: pyt
         {"problem_id": r["problem_id"], "trace_id": r["trace_id"], "correct": False, "extracted": str(i)}
         for i, r in enumerate(samples)
     ]
-    cuts = gear.select_cuts(
-        rows, samples, grades, get_token_texts(fast), Gear(min_step_tokens=1), 0
-    )
+    cuts = gear.select_cuts(rows, samples, grades, get_token_texts(fast), Gear(min_step_tokens=1), 0)
     assert cuts and all(cut.certain in (True, False) for cut in cuts)

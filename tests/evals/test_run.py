@@ -112,7 +112,7 @@ def test_regrading_changes_no_verdict_and_needs_no_model(evaluated, tmp_path, ca
 def test_missing_answers_are_an_error():
     sample = {"doc_id": 6, "doc": {"problem_id": "p", "answer": "1"}, "resps": [["\\boxed{1}"]]}
     with pytest.raises(HealError, match="1 of 4 answers to question 7"):
-        evals_run.collect_answers([sample], 4, None, 9, "mini_hard_sampled")
+        evals_run.collect_answers([sample], 4, None, "mini_hard_sampled")
 
 
 def test_bad_inputs_are_told(problems, tmp_path):

@@ -1,0 +1,79 @@
+"""What every lm-eval model of the suite shares: prompts, end of a turn, and answers that end at the model's length.
+
+lm-eval itself drops template options on one engine, stops at the tokenizer's EOS only, and, where prompt and answer
+exceed the model's positions, stops the evaluation or cuts the beginning off the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+
+from evals.task_functions import CUT_OFF
+from heal.end_token import find_end_token_id
+from heal.engines.base import collect_end_ids
+
+
+class CappedModel(LM):
+    """Base class, before lm-eval's own: its `generate_until` takes the capped requests.
+
+    An answer that reaches its token limit ends with CUT_OFF. A prompt that leaves no room has CUT_OFF as its answer.
+    """
+
+    tokenizer: Any
+    max_length: int
+    template_options: Mapping[str, Any]
+    end_ids: Sequence[int] = ()
+    """All end tokens, of the chat template and of the model."""
+    extra_options: Mapping[str, Any] = {}
+    """Generation options that every request gets."""
+
+    def stop_at_end_of_turn(self, template_options: Mapping[str, Any], from_config: Any, where: str) -> None:
+        """Makes the end of a turn in the chat template the tokenizer's EOS, which lm-eval stops at.
+
+        from_config: EOS of the generation config. Raises HealError for a template without an end of a turn.
+        """
+        self.template_options = dict(template_options)
+        end = find_end_token_id(self.tokenizer, where, template_options)
+        self.end_ids = collect_end_ids(end, from_config, self.tokenizer.eos_token_id)
+        self.tokenizer.eos_token = self.tokenizer.convert_ids_to_tokens(end)
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The prompt, as training and sampling render it."""
+        text: str = self.tokenizer.apply_chat_template(
+            chat_history,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=not add_generation_prompt,
+            **self.template_options,
+        )
+        return text
+
+    def count_tokens(self, prompt: str) -> int:
+        """Tokens of a prompt."""
+        return len(self.tok_encode(prompt))
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """One answer per request, each within the model's length."""
+        answers = [CUT_OFF] * len(requests)
+        places = []
+        capped = []
+        rooms: dict[str, int] = {}
+        for place, request in enumerate(requests):
+            prompt, options = request.args
+            if prompt not in rooms:
+                rooms[prompt] = self.max_length - self.count_tokens(prompt)
+            limit = min(options["max_gen_toks"], rooms[prompt])
+            if limit >= 1:
+                places.append(place)
+                arguments = (prompt, {**options, "max_gen_toks": limit, **self.extra_options})
+                capped.append(Instance(request.request_type, request.doc, arguments, request.idx, request.metadata))
+        if len(capped) < len(requests):
+            print(f"{len(requests) - len(capped)} of {len(requests)} prompts leave no room for an answer", flush=True)
+        texts = super().generate_until(capped, disable_tqdm=disable_tqdm) if capped else []
+        for place, text in zip(places, texts, strict=True):
+            answers[place] = text
+        return answers

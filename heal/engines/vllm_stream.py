@@ -1,0 +1,134 @@
+"""Requests to vLLM and what comes back, in memory that does not grow with the length of the texts.
+
+vLLM keeps 2.3 kB per token, the 20 likeliest tokens of each position as Python objects, until all requests of a call
+have ended. Here requests are added as others end, each output is passed on as it ends, and each position is reduced
+to log-prob, entropy bounds and rank (16 bytes) as it comes.
+
+Importing this module imports vllm. `output_processor.request_states` and `logprobs_processor` are vLLM's own, of the
+version that requirements/ pins.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from vllm import SamplingParams, TokensPrompt
+from vllm.logprobs import FlatLogprobs
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from heal.errors import HealError
+from heal.method.entropy import bound_entropies
+
+BLOCK = 2**12
+"""Log-probs that are held as they came, per request."""
+
+
+class TokenMeasures(FlatLogprobs):
+    """Log-prob, entropy bounds and rank of each token from position `start` on, reduced block by block.
+
+    vLLM lists the token itself first, then the K likeliest ones. It calls `append` for a position without log-probs
+    (the first of a prompt), and `append_fast` for every other one.
+    """
+
+    def __init__(self, vocabulary: int, start: int = 0) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.start = start
+        self.positions = 0
+        self.columns: dict[str, array[Any]] = {name: array("f") for name in ("logprobs", "low", "high")}
+        self.columns["ranks"] = array("i")
+        self.rows: list[list[float]] = []
+
+    def __len__(self) -> int:
+        return self.positions
+
+    def append(self, logprobs_one_position: Any) -> None:
+        self.positions += 1
+
+    def append_fast(self, token_ids: list[int], logprobs: list[float], ranks: Any, decoded_tokens: Any) -> None:
+        self.positions += 1
+        if self.positions <= self.start:
+            return
+        self.rows.append(logprobs)
+        self.columns["ranks"].append(next(ranks))
+        if len(self.rows) * len(logprobs) >= BLOCK:
+            self.reduce()
+
+    def reduce(self) -> None:
+        """Turns the rows held into three numbers each."""
+        if not self.rows:
+            return
+        table = np.array(self.rows)  # [rows, 1 + K]
+        self.rows.clear()
+        low, high = bound_entropies(table[:, 1:], self.vocabulary)
+        for name, values in (("logprobs", table[:, 0]), ("low", low), ("high", high)):
+            self.columns[name].frombytes(values.astype(np.float32).tobytes())
+
+    def read(self, name: str) -> np.ndarray:
+        """One column: logprobs, low and high float32 [T], ranks int32 [T]. NaN where the model gave NaN."""
+        self.reduce()
+        column = self.columns[name]
+        return np.array(column, np.int32 if name == "ranks" else np.float32)
+
+
+@dataclass
+class VllmRequest:
+    """One sequence for vLLM. options: of SamplingParams. measures: receives the log-probs, instead of the output.
+
+    of_prompt: whether these are the log-probs of the prompt's tokens.
+    """
+
+    prompt_ids: list[int]
+    options: dict[str, Any]
+    measures: TokenMeasures | None = None
+    of_prompt: bool = field(default=False)
+
+
+def stream_outputs(llm: Any, requests: Iterable[VllmRequest], max_open: int) -> Iterator[tuple[int, VllmRequest, Any]]:
+    """(index, request, vLLM's output) of each request as it ends; at most `max_open` are with vLLM at a time.
+
+    Raises HealError where vLLM's engine process dies. What is open when the caller stops is aborted.
+    """
+    engine = llm.llm_engine
+    waiting = enumerate(requests)
+    opened: dict[str, tuple[int, VllmRequest, str]] = {}
+    try:
+        while True:
+            for index, request in islice(waiting, max_open - len(opened)):
+                name = str(next(llm.request_counter))
+                opened[name] = index, request, add_request(engine, name, request)
+            if not opened:
+                return
+            for output in engine.step():
+                if output.finished:
+                    index, request, _ = opened.pop(output.request_id)
+                    yield index, request, output
+    except EngineDeadError as error:
+        opened.clear()
+        fix = "see the log above; finished batches are saved: run again"
+        raise HealError("vLLM's engine process has died", where="engine", fix=fix) from error
+    finally:
+        if opened:
+            engine.abort_request([internal for _, _, internal in opened.values()], internal=True)
+
+
+def add_request(engine: Any, name: str, request: VllmRequest) -> str:
+    """Hands one request to vLLM; returns vLLM's own name for it."""
+    parameters = SamplingParams(
+        detokenize=False, flat_logprobs=True, output_kind=RequestOutputKind.FINAL_ONLY, **request.options
+    )
+    internal: str = engine.add_request(name, TokensPrompt(prompt_token_ids=request.prompt_ids), parameters)
+    if request.measures is not None:
+        processor = engine.output_processor.request_states[internal].logprobs_processor
+        if request.of_prompt:
+            request.measures.append(None)  # as vLLM's own container: the first position has no log-prob
+            processor.prompt_logprobs = request.measures
+        else:
+            processor.logprobs = request.measures
+    return internal
