@@ -57,14 +57,14 @@ class PlotPositions(FigureCommand):
 
 
 def count_cuts(repairs: Sequence[Row], truth: Truth | None) -> pd.DataFrame:
-    """One row per bin of the share of its steps that a wrong trace keeps: wrong traces, repairs, share of successes.
+    """One row per bin of the share of its steps that a repaired trace keeps: traces, repairs, share of successes.
 
     A cut that keeps nothing is a restart: bin from 0 to 0. accepted, valid: shares of the repairs that were tried, with
     the interval over problems; valid: accepted and valid at every step, NaN without a checker.
     """
     rows_by_bin: dict[int, list[Row]] = {}
     for row in repairs:
-        if row["breakpoint"] is not None:
+        if row["trace_id"] is not None:
             share = row["kept_steps"] / len(row["step_entropies"])
             rows_by_bin.setdefault(math.ceil(share * BINS - 1e-9), []).append(row)
     table = []

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
+NO_BREAKPOINT = "no_breakpoint"
 STEP_END = "\n\n"
 CUT_COLUMNS = (
     *("problem_id", "source_id", "detector", "step_entropies", "surges"),
@@ -90,13 +91,13 @@ class Repairer:
         for problem_cuts in batch:
             for cut in problem_cuts:
                 if cut["breakpoint"] is None:
-                    rows.append(build_untried_row(cut, "no_breakpoint"))
+                    rows.append(build_untried_row(cut, NO_BREAKPOINT))
                 else:
                     cuts.append(cut)
         hinted: list[tuple[Row, str]] = []
         for cut, hint in zip(cuts, self.write_hints(cuts, log), strict=True):
             if hint is None:
-                rows.append(build_untried_row(cut, NO_ROOM))
+                rows.append(build_untried_row(cut, NO_ROOM, self.decode_kept(cut)))
             else:
                 hinted.append((cut, hint))
         requests = [self.build_request(cut, hint) for cut, hint in hinted]
@@ -105,7 +106,7 @@ class Repairer:
         with Grader() as grader:
             for (cut, hint), repairs in zip(hinted, completions, strict=True):
                 if repairs is None:
-                    rows.append(build_untried_row(cut, NO_ROOM))
+                    rows.append(build_untried_row(cut, NO_ROOM, self.decode_kept(cut)))
                     continue
                 gold = self.get_problem(cut)["answer"]
                 for index, completion in enumerate(repairs):
@@ -191,12 +192,12 @@ def copy_cut(cut: Row) -> Row:
     return {column: cut[column] for column in CUT_COLUMNS}
 
 
-def build_untried_row(cut: Row, reason: str) -> Row:
-    """The row of a trace that is not repaired. reason: no_breakpoint | no_room."""
+def build_untried_row(cut: Row, reason: str, kept: str = "") -> Row:
+    """The row of a trace that is not repaired. reason: no_breakpoint | no_room. kept: text of the kept steps."""
     return copy_cut(cut) | {
         "trace_id": None,
         "index": 0,
-        "kept": "",
+        "kept": kept,
         "hint": None,
         "continuation": "",
         "text": "",

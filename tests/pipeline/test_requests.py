@@ -54,6 +54,8 @@ def test_a_repair_without_room_is_recorded_and_the_others_are_made(engine, probl
     untried = [row for row in rows if row["trace_id"] is None]
     assert sorted(row["source_id"] for row in untried) == sorted(longest) and len(longest) < len(tried)
     assert {row["reason"] for row in untried} == {"no_room"} and not any(row["accepted"] for row in untried)
+    kept_by_source = {cut["source_id"]: repairer.decode_kept(cut) for cut in tried}
+    assert all(row["kept"] == kept_by_source[row["source_id"]] for row in untried)
     assert usage["skipped_no_room"] == len(longest) * GEAR.repairs_per_trace
     assert usage["requests"] == (len(tried) - len(longest)) * GEAR.repairs_per_trace
 

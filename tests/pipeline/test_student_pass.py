@@ -72,6 +72,22 @@ def test_the_likeliest_token_has_rank_one_and_every_rank_follows_from_the_logits
     assert {one["trace_id"]: list(one["ranks"]) for one in alone} == {r["trace_id"]: list(r["ranks"]) for r in rows}
 
 
+def test_ranks_end_with_the_token_that_ends_a_turn_whatever_the_tokenizer_calls_eos(
+    engine, problems, batch, monkeypatch
+):
+    asked = []
+    score = engine.score
+
+    def noting(sequences):
+        asked.extend(sequences)
+        return score(sequences)
+
+    monkeypatch.setattr(engine, "score", noting)
+    monkeypatch.setattr(engine, "end_token_id", engine.tokenizer.pad_token_id)
+    student_pass.rank_batch(engine, index_problems(problems), batch)
+    assert {new[-1] for _, new in asked} == {engine.end_token_id} != {engine.tokenizer.eos_token_id}
+
+
 def test_a_continuation_begins_where_the_source_was_cut_and_is_judged(engine, problems, batch):
     rows = make_continuations(engine, problems, batch)
     assert len(rows) == 4 * OPTIONS.cuts * OPTIONS.continuations
