@@ -7,8 +7,10 @@ on.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +58,11 @@ class Rehearsal:
     """What the rehearsal leaves out of the preset."""
 
 
-def build(path: Path, out: Path) -> Rehearsal:
-    """Makes the working copy below `out` for the config at `path`. Raises HealError where a part cannot be made."""
+def build(path: Path, out: Path, cores: int = 1) -> Rehearsal:
+    """Makes the working copy below `out` for the config at `path`. Raises HealError where a part cannot be made.
+
+    cores: processes that train stand-ins at once.
+    """
     content = read_layers(Experiment, [path])
     original = RunConfig(validate(Experiment, content, where=str(path)), str(path))
     original.check()
@@ -76,10 +81,12 @@ def build(path: Path, out: Path) -> Rehearsal:
     factor = scale.choose_factor(original.experiment, positions, needs)
     scale.scale_config(content, original.experiment, factor)
     scale.scale_tasks(folder / "evals/tasks", original.experiment.benchmarks, factor)
+    for plan in plans.values():
+        plan.name_folder(scale.scale_length(plan.positions, factor))
+    make_stand_ins(list(plans.values()), cores)
     for field, plan in plans.items():
         role, name = field.split(".")
-        made = plan.make(scale.scale_length(plan.positions, factor))
-        shutil.copytree(made, folder / content[role][name]["path"])
+        shutil.copytree(plan.folder, folder / content[role][name]["path"])
     data.make_paths_relative(folder)
     relative = Path("config/rehearsal.yaml")
     note = f"{path}, rehearsed: every length times {factor:g}. Written by `heal rehearse`."
@@ -165,25 +172,29 @@ class StandIn:
             run_config.experiment.gear
         ]
 
-    def make(self, positions: int) -> Path:
-        """The stand-in's folder in the cache, trained now where it is missing. positions: its longest sequence."""
+    def name_folder(self, positions: int) -> None:
+        """Sets the folder in the cache. positions: the stand-in's longest sequence."""
+        self.small_positions = positions
+        self.writer.restart(SEED)
         texts = [tokenize(item, self.tokenizer, self.end_id, self.base) for item in self.writer.write(24, 0.5)]
         template = str(self.tokenizer.chat_template)
         key = hash_content(STAND_IN_VERSION, self.config.to_json_string(), positions, texts, template, self.base)
-        folder = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache/heal/rehearsal") / key[:16]
-        if not folder.exists():
-            print(f"training the stand-in of {self.field} ({self.model.path})", flush=True)
-            unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
-            self.save(unfinished, positions)
-            unfinished.rename(folder)
-        return folder
+        self.folder = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache/heal/rehearsal") / key[:16]
 
-    def save(self, folder: Path, positions: int) -> None:
+    def make(self) -> None:
+        """Trains the stand-in and writes its folder; a killed rehearsal leaves none with its final name."""
+        print(f"training the stand-in of {self.field} ({self.model.path})", flush=True)
+        unfinished = self.folder.with_name(f"{self.folder.name}.{os.getpid()}")
+        self.writer.restart(SEED)
+        self.save(unfinished)
+        unfinished.rename(self.folder)
+
+    def save(self, folder: Path) -> None:
         """Trains the stand-in and writes its folder."""
         import torch
 
         model = stand_in.train_stand_in(
-            self.config, self.tokenizer, self.writer, self.end_id, self.base, positions, SEED
+            self.config, self.tokenizer, self.writer, self.end_id, self.base, self.small_positions, SEED
         )
         model.to(torch.bfloat16).save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
@@ -193,6 +204,23 @@ class StandIn:
             stop = self.tokenizer.convert_tokens_to_ids([TURN_ENDS, END_OF_TEXT])
             generation = {"eos_token_id": stop, "do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.95}
         (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
+
+
+def make_stand_ins(plans: Sequence[StandIn], cores: int) -> None:
+    """Makes the stand-ins that the cache lacks, each once, as many at a time as there are cores."""
+    missing = {plan.folder: plan for plan in plans if not plan.folder.exists()}
+    context = multiprocessing.get_context("fork")  # a plan cannot be sent to another process
+    processes: list[Any] = []
+    for plan in missing.values():
+        while len([process for process in processes if process.is_alive()]) >= cores:
+            time.sleep(0.1)
+        processes.append(context.Process(target=plan.make))
+        processes[-1].start()
+    for process in processes:
+        process.join()
+    failed = [plan.field for plan in missing.values() if not plan.folder.exists()]
+    if failed:
+        raise HealError("the stand-in could not be trained", where=failed[0], fix="see the message above")
 
 
 def measure_needs(plans: Sequence[StandIn]) -> scale.Needs:

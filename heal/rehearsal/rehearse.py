@@ -48,7 +48,7 @@ class Rehearse(Command):
         path = self.config or DEFAULT_CONFIG
         began = time.monotonic()
         out = (self.out or Path("results") / f"rehearsal_{path.stem}").absolute()
-        rehearsal = build(path, out)
+        rehearsal = build(path, out, self.cores)
         seconds_to_build = time.monotonic() - began
         findings = self.run_check(rehearsal, out)
         if not findings:
@@ -80,10 +80,15 @@ class Rehearse(Command):
         """The workflow's targets; the jobs that failed."""
         targets = ["all", *["ablations"] * self.ablations]
         command = [sys.executable, "-m", "snakemake", "--cores", str(self.cores), "--nocolor", "--keep-going"]
-        command += ["--configfile", str(rehearsal.config), "--", *targets]
+        choices = ["--configfile", str(rehearsal.config), "--", *targets]
         log = out / "workflow.log"
-        if run_logged(command, rehearsal.folder, log) == 0:
-            return []
+        if run_logged([*command, *choices], rehearsal.folder, log) == 0:
+            second = out / "second_run.log"
+            run_logged([*command, "--dry-run", *choices], rehearsal.folder, second)
+            if "Nothing to be done" in second.read_text(encoding="utf-8"):
+                return []
+            fix = "its log names the files that are missing or that have changed"
+            return [Finding("workflow", "a second run would do something again", str(second), fix)]
         return find_failed_jobs(log, rehearsal.folder) or [
             Finding("workflow", "Snakemake failed before any job", str(log), "read the log's last lines")
         ]

@@ -97,6 +97,10 @@ class TraceWriter:
         self.opens_block = THINKING_ENDS in experiment.scoring.cue and not prompt.endswith(THINKING_STARTS)
         self.thinks = THINKING_ENDS in experiment.scoring.cue
 
+    def restart(self, seed: int) -> None:
+        """Makes the next conversations those of this seed."""
+        self.random.seed(seed)
+
     def write(self, count: int, hinted_share: float) -> list[Conversation]:
         """Random conversations, a share of them with a hint."""
         conversations = []
