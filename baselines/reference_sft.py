@@ -28,15 +28,13 @@ class ReferenceSft(Method):
         return []
 
     def build_curriculum(self, traces: Traces) -> Iterable[Example]:
-        examples = []
         for row, problem in enumerate(traces.problems, 1):
             if problem["solution"]:
                 problem_id = problem["problem_id"]
-                examples.append(Example(problem_id, problem["solution"], 1, "reference", problem_id))
+                yield Example(problem_id, problem["solution"], 1, "reference", problem_id)
             elif self.options.missing == "refuse":
                 raise HealError(
                     "no worked solution",
                     where=f"problems, row {row}, field solution",
                     fix="leave this method out, or set missing: leave_out",
                 )
-        return examples
