@@ -16,6 +16,7 @@ from heal.config.layers import read_layers
 from heal.config.options import validate
 from heal.config.run_config import UNFILTERED, RunConfig
 from heal.errors import HealError
+from heal.planning.hours import count_evaluation_gpus
 from heal.planning.resources import DEFAULT, estimate_job_resources
 from heal.registry import list_benchmarks
 from heal.trace_files import (
@@ -167,6 +168,19 @@ def count_gpus(role):
     def count(wildcards):
         model = RUN_CONFIG.get_model(wildcards.get("role") or role, get_model_name(role, wildcards))
         return 0 if EXPERIMENT.engine.device == "cpu" or model.endpoint else model.gpus
+
+    return count
+
+
+def count_gpus_of_evaluation(role):
+    """A function of the wildcards: the GPUs that an evaluation of this model asks for."""
+
+    def count(wildcards):
+        name = get_model_name(role, wildcards)
+        model = RUN_CONFIG.get_model(role, name)
+        if EXPERIMENT.engine.device == "cpu" or model.endpoint:
+            return 0
+        return count_evaluation_gpus(f"{role}.{name}", model)
 
     return count
 

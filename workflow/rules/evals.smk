@@ -16,7 +16,7 @@ rule evaluate_student:
     conda:
         CONDA
     resources:
-        gpu=count_gpus("students"),
+        gpu=count_gpus_of_evaluation("students"),
         mem_mb=estimate_resource("mem_mb", "evaluate_student", "students"),
         runtime=estimate_resource("runtime", "evaluate_student", "students"),
     params:
@@ -46,7 +46,7 @@ rule evaluate_teacher:
     conda:
         CONDA
     resources:
-        gpu=count_gpus("teachers"),
+        gpu=count_gpus_of_evaluation("teachers"),
         mem_mb=estimate_resource("mem_mb", "evaluate_teacher", "teachers"),
         runtime=estimate_resource("runtime", "evaluate_teacher", "teachers"),
     params:
@@ -76,7 +76,7 @@ rule evaluate_untrained:
     conda:
         CONDA
     resources:
-        gpu=count_gpus("students"),
+        gpu=count_gpus_of_evaluation("students"),
         mem_mb=estimate_resource("mem_mb", "evaluate_untrained", "students"),
         runtime=estimate_resource("runtime", "evaluate_untrained", "students"),
     params:
