@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from heal.config import experiment as config
 from heal.config.run_config import RunConfig
@@ -25,31 +24,6 @@ from heal.worlds.mini.tokenizer import CHAT_TEMPLATE
 from tests.support.misbehaving_server import make_answer
 from tests.support.paths import ROOT
 from tests.support.thinking_model import STRIPS, save_model
-
-STUDENT = ROOT / "heal/worlds/mini/models/student"
-
-
-@pytest.fixture
-def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The mini experiment with models and few problems, and changes to its content."""
-    monkeypatch.chdir(ROOT)
-    shutil.copytree(STUDENT, tmp_path / "student")
-
-    def load(change=lambda content: None) -> config.Experiment:
-        content = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-        content["students"]["tiny"]["path"] = str(tmp_path / "student")
-        for dataset in (
-            content["problems"]["train"],
-            content["problems"]["dev"],
-            *content["problems"]["test"].values(),
-        ):
-            dataset["n"] = 3
-        change(content)
-        path = tmp_path / "config.yaml"
-        path.write_text(yaml.safe_dump(content))
-        return config.load(path)
-
-    return load
 
 
 def collect_faults(experiment: config.Experiment) -> str:

@@ -10,6 +10,7 @@ from heal.planning.preflight.findings import Findings
 from heal.planning.preflight.lengths import find_limit
 from heal.planning.preflight.lookup import Lookup
 from heal.planning.preflight.machine import Machine
+from heal.training.memory import USABLE_SHARE
 
 
 def check_gpu_memory(lookup: Lookup, field: str, model: Model, machine: Machine) -> Findings:
@@ -62,10 +63,11 @@ def check_training_memory(lookup: Lookup, field: str, model: Model, machine: Mac
         return
     gpus = machine.count_job_gpus(model.gpus)
     needed = estimate_training_memory(size, shape, train, gpus)
-    if needed > machine.gpu_bytes:
+    usable = USABLE_SHARE * machine.gpu_bytes
+    if needed > usable:
         problem = (
             f"training on {train.max_length} tokens needs {needed / GIB:.1f} GiB per GPU on {gpus} × "
-            f"{machine.gpu_name}, which have {machine.gpu_bytes / GIB:.1f} GiB"
+            f"{machine.gpu_name}, of which {usable / GIB:.1f} GiB can be used"
         )
         fix = "more gpus, train.lora, a lower train.max_length, or a smaller student"
         yield HealError(problem, where=f"{field}.gpus", fix=fix)
