@@ -19,7 +19,7 @@ from heal.provenance import SUFFIX
 
 SEEDS_TO_RANK = 5
 """Fewest replicates for a ranking (docs/tables.md: 3 to display, 5 to rank)."""
-MODEL_SETTINGS = {"chat_template_sha256", "template_options", "engine", "dtype"}
+MODEL_SETTINGS = {"chat_template_sha256", "template_options", "engine", "dtype", "model_runner"}
 """Evaluation settings that may differ between teacher and students."""
 UNFILTERED = "unfiltered/train"
 DETECTABLE = (

@@ -128,3 +128,12 @@ def test_combined_audits_keep_the_hardware_of_every_teacher_seed(tmp_path: Path)
     for path, own in zip(paths, notes, strict=True):
         write_notes(get_notes_path(path), own)
     assert collect_notes(paths) == [*notes[0], Note(Topic.HARDWARE, "B")]
+
+
+def test_another_model_runner_is_named_among_the_settings_and_refuses_no_table(run: Path) -> None:
+    """vLLM runs models otherwise on a GPU than on a CPU."""
+    for file in sorted(run.glob("evals/**/results.json")):
+        runner = "V1" if "seed1" in file.parts else "V2"
+        settings = {"temperature": 1.0, "repeats": 4, "engine": "vllm 0.32", "model_runner": runner}
+        records.write_json(file, {"settings": settings})
+    assert 'model_runner "V1 | V2"' in write_comparison(run).with_suffix(".md").read_text()
