@@ -12,7 +12,7 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
-from evals.task_functions import CUT_OFF
+from evals.task_functions import NO_ROOM
 from heal.end_token import find_end_token_id
 from heal.engines.base import collect_end_ids
 
@@ -20,7 +20,7 @@ from heal.engines.base import collect_end_ids
 class CappedModel(LM):
     """Base class, before lm-eval's own: its `generate_until` takes the capped requests.
 
-    An answer that reaches its token limit ends with CUT_OFF. A prompt that leaves no room has CUT_OFF as its answer.
+    An answer that reaches its token limit ends with CUT_OFF; the answer to a prompt that leaves no room is NO_ROOM.
     """
 
     tokenizer: Any
@@ -58,7 +58,7 @@ class CappedModel(LM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """One answer per request, each within the model's length."""
-        answers = [CUT_OFF] * len(requests)
+        answers = [NO_ROOM] * len(requests)
         places = []
         capped = []
         rooms: dict[str, int] = {}

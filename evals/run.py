@@ -36,6 +36,8 @@ VERSION = 2
 
 TASKS = Path(__file__).parent / "tasks"
 READINGS = ("strict", "flexible")
+NO_ROOM_REASON = "no_room"
+"""Reason of an answer to a prompt that fills the model's length."""
 
 
 class Evaluate(Command):
@@ -73,10 +75,13 @@ class Evaluate(Command):
         needs_gpu = self.engine.device != "cpu" and not model.endpoint
         leased = gpu_lease.lease(self.gpus if needs_gpu else 0)
         gpu_lease.check_torch(leased)
-        facts = {"options": self.describe_options(), "seeds": [self.seed], "gpus": len(leased)}
+        facts: dict[str, Any] = {"options": self.describe_options(), "seeds": [self.seed], "gpus": len(leased)}
         with record_run(self.out / "evaluation", "evaluate", VERSION, facts):
             evaluations = evaluate(model, str(self.problems), self.benchmarks, self.engine, self.seed)
             shares = {}
+            facts["engine"] = next(iter(evaluations.values())).results["settings"]
+            facts["requests"] = sum(len(evaluation.answers) for evaluation in evaluations.values())
+            facts["skipped"] = count_skipped([evaluation.answers for evaluation in evaluations.values()])
             for benchmark, (answers, results) in evaluations.items():
                 records.write(self.out / benchmark / "answers.parquet", "answers", answers)
                 records.write_json(self.out / benchmark / "results.json", results)
@@ -130,7 +135,7 @@ def collect_answers(samples: Sequence[Mapping[str, Any]], repeats: int, tokenize
 
     where: the benchmark, for the error.
     """
-    from evals.task_functions import CUT_OFF
+    from evals.task_functions import CUT_OFF, NO_ROOM
 
     rows = []
     for sample in sorted(samples, key=lambda sample: sample["doc_id"]):
@@ -141,10 +146,13 @@ def collect_answers(samples: Sequence[Mapping[str, Any]], repeats: int, tokenize
                 where=where,
                 fix="a task with repeats needs a filter_list that keeps them all (take_first_k)",
             )
-        answers = [text.removesuffix(CUT_OFF) for text in texts]
+        answers = ["" if text == NO_ROOM else text.removesuffix(CUT_OFF) for text in texts]
         token_ids = tokenizer(answers, add_special_tokens=False)["input_ids"]
         for repeat, (text, answer, ids) in enumerate(zip(texts, answers, token_ids, strict=True)):
-            rows.append(build_answer(sample["doc"], repeat, answer, len(ids), text != answer))
+            row = build_answer(sample["doc"], repeat, answer, len(ids), text != answer)
+            if text == NO_ROOM:
+                row["reason"] = NO_ROOM_REASON
+            rows.append(row)
     return rows
 
 
@@ -173,11 +181,16 @@ def describe_settings(config: Mapping[str, Any], lm: Any, model: ModelSource, en
 
 def describe_engine(lm: Any, model: ModelSource, engine: Engine) -> Row:
     """Name and version of the engine, and the number format of the weights."""
+    from heal.engines.vllm_start import name_model_runner
+
     if model.endpoint:
         return {"engine": "endpoint", "dtype": "not told"}
     dtype = lm.model.llm_engine.model_config.dtype if engine.backend == "vllm" else lm.model.dtype
     package = importlib.import_module(engine.backend)  # vLLM's CPU build is a distribution of another name
-    return {"engine": f"{engine.backend} {package.__version__}", "dtype": str(dtype).removeprefix("torch.")}
+    described = {"engine": f"{engine.backend} {package.__version__}", "dtype": str(dtype).removeprefix("torch.")}
+    if engine.backend == "vllm":
+        described["model_runner"] = name_model_runner(lm.model.llm_engine.vllm_config)
+    return described
 
 
 def compute_scores(rows: Sequence[Row]) -> Row:
@@ -186,6 +199,13 @@ def compute_scores(rows: Sequence[Row]) -> Row:
     for name in (*READINGS, "truncated"):
         scores[name] = sum(row[name] for row in rows) / len(rows)
     return scores
+
+
+def count_skipped(answers: Sequence[Sequence[Row]]) -> dict[str, int]:
+    """Reason → number of answers that the model was not asked for."""
+    reasons = [row["reason"] for row in chain.from_iterable(answers)]
+    skipped = reasons.count(NO_ROOM_REASON)
+    return {NO_ROOM_REASON: skipped} if skipped else {}
 
 
 def open_model(model: ModelSource, engine: Engine, seed: int) -> Any:
@@ -295,6 +315,8 @@ def regrade(folder: Path) -> None:
     for path in paths:
         rows = records.read(path, "answers")
         for row in rows:
+            if row["reason"] == NO_ROOM_REASON:
+                continue
             verdict = grade(row["text"], row["gold"], row["truncated"])
             row |= {
                 "extracted": verdict.extracted,

@@ -24,6 +24,8 @@ from heal.method.steps import is_thinking_cut_off
 
 CUT_OFF = "\x00cut off"
 """Stands behind an answer that reached its token limit, until it is graded and stored. No tokenizer writes it."""
+NO_ROOM = "\x00no room" + CUT_OFF
+"""The answer to a prompt that leaves no room for one."""
 
 
 def load_problems(split: str, problems: str | None = None, **_: Any) -> dict[str, datasets.Dataset]:

@@ -12,7 +12,7 @@ from lm_eval.api.instance import Instance
 
 from evals import run as evals_run
 from evals import task_functions
-from evals.task_functions import CUT_OFF
+from evals.task_functions import CUT_OFF, NO_ROOM
 from heal import records
 from heal.config.data import Dataset
 from heal.config.experiment import Engine
@@ -78,7 +78,7 @@ def test_an_answer_is_capped_at_the_models_length_and_no_prompt_is_cut(lm: Any) 
     assert 1 <= room < 10
     full = lm.apply_chat_template([{"role": "user", "content": " ".join(["w1"] * POSITIONS)}])
     answers = ask(lm, [long, full, long, lm.apply_chat_template(TURN)], 10 * POSITIONS)
-    assert answers[1] == CUT_OFF
+    assert answers[1] == NO_ROOM
     for answer in answers[:3:2]:
         assert answer.endswith(CUT_OFF) == (len(answer.removesuffix(CUT_OFF).split()) >= room)
     assert len(answers) == 4
@@ -100,6 +100,18 @@ def test_a_cut_off_answer_is_wrong_in_every_reading(text: str, tmp_path: Path) -
     records.write(tmp_path / "answers.parquet", "answers", [row])
     evals_run.regrade(tmp_path)
     assert [dict(stored) for stored in records.read(tmp_path / "answers.parquet", "answers")] == [row]
+
+
+def test_a_prompt_without_room_is_a_wrong_answer_with_its_reason(tmp_path: Path) -> None:
+    doc = {"problem_id": "p", "answer": "5"}
+    sample = {"doc_id": 0, "doc": doc, "resps": [[NO_ROOM], ["\\boxed{5}"]]}
+    skipped, answered = evals_run.collect_answers([sample], 2, count_words, "b")
+    assert (skipped["text"], skipped["truncated"], skipped["reason"], skipped["strict"]) == ("", True, "no_room", False)
+    assert answered["strict"]
+    assert evals_run.count_skipped([[skipped, answered]]) == {"no_room": 1}
+    records.write(tmp_path / "answers.parquet", "answers", [skipped, answered])
+    evals_run.regrade(tmp_path)
+    assert [dict(row) for row in records.read(tmp_path / "answers.parquet", "answers")] == [skipped, answered]
 
 
 def test_a_whole_answer_in_a_box_is_right_and_an_open_thinking_block_is_not() -> None:

