@@ -10,7 +10,7 @@ from heal.planning.inputs import PlanInputs
 
 NOT_PLANNED = (
     "Not included: problems, grades, merging shards, curricula, tables, figures (CPU, no model); a distilling teacher;",
-    "  waiting, failed jobs, downloading models.",
+    "  waiting in a queue, failed jobs, downloading models.",
 )
 
 

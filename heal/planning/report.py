@@ -170,7 +170,8 @@ def list_notes(inputs: PlanInputs, tasks: Sequence[Task], gpus: int) -> list[str
         count = "one GPU" if gpus == 1 else f"{gpus} GPUs"
         duration = estimate_duration(tasks, gpus)
         idle = 1 - gpu_hours / (gpus * duration)
-        notes.append(f"With {count} (--gpus): {format_number(duration)} hours, in which they are idle {idle:.0%}.")
+        waiting = f"{idle:.0%} of them waiting for other jobs; starts and ends of batches are in the hours"
+        notes.append(f"With {count} (--gpus): {format_number(duration)} hours, {waiting}.")
         if widest := [task.rule for task in tasks if task.gpus > gpus]:
             notes.append(f"More GPUs than that are needed by a job of {', '.join(dict.fromkeys(widest))}.")
     if cpu_hours:
