@@ -17,7 +17,8 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from vllm import SamplingParams, TokensPrompt
+from vllm import SamplingParams
+from vllm.inputs import tokens_input
 from vllm.logprobs import FlatLogprobs
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -43,7 +44,8 @@ class TokenMeasures(FlatLogprobs):
         self.positions = 0
         self.columns: dict[str, array[Any]] = {name: array("f") for name in ("logprobs", "low", "high")}
         self.columns["ranks"] = array("i")
-        self.rows: list[list[float]] = []
+        self.block = array("f")  # 1 + K log-probs per position, as float32, which they were
+        self.width = 1
 
     def __len__(self) -> int:
         return self.positions
@@ -55,17 +57,18 @@ class TokenMeasures(FlatLogprobs):
         self.positions += 1
         if self.positions <= self.start:
             return
-        self.rows.append(logprobs)
+        self.width = len(logprobs)
+        self.block.extend(logprobs)
         self.columns["ranks"].append(next(ranks))
-        if len(self.rows) * len(logprobs) >= BLOCK:
+        if len(self.block) >= BLOCK:
             self.reduce()
 
     def reduce(self) -> None:
-        """Turns the rows held into three numbers each."""
-        if not self.rows:
+        """Turns the positions held into three numbers each."""
+        if not self.block:
             return
-        table = np.array(self.rows)  # [rows, 1 + K]
-        self.rows.clear()
+        table = np.array(self.block, np.float64).reshape(-1, self.width)  # [positions, 1 + K]
+        self.block = array("f")
         low, high = bound_entropies(table[:, 1:], self.vocabulary)
         for name, values in (("logprobs", table[:, 0]), ("low", low), ("high", high)):
             self.columns[name].frombytes(values.astype(np.float32).tobytes())
@@ -123,7 +126,7 @@ def add_request(engine: Any, name: str, request: VllmRequest) -> str:
     parameters = SamplingParams(
         detokenize=False, flat_logprobs=True, output_kind=RequestOutputKind.FINAL_ONLY, **request.options
     )
-    internal: str = engine.add_request(name, TokensPrompt(prompt_token_ids=request.prompt_ids), parameters)
+    internal: str = engine.add_request(name, tokens_input(request.prompt_ids), parameters)
     if request.measures is not None:
         processor = engine.output_processor.request_states[internal].logprobs_processor
         if request.of_prompt:
