@@ -8,15 +8,18 @@ size of the vocabulary. What shrinks: width, depth, and the number of positions 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import gcd
+from math import gcd, lcm
 from pathlib import Path
 from typing import Any
 
 from heal.config.models import Model
 from heal.errors import HealError
+from heal.training.unpack_gguf import find_gguf_file
 
 LAYERS = 2
-HIDDEN_SIZE = 64
+MIN_HIDDEN_SIZE = 64
+ALIGNMENT = 16
+"""Kernels want widths that are multiples of it."""
 HEAD_SIZE = 32
 MIN_KEY_VALUE_HEADS = 2
 QWEN3_VOCABULARY = 151936
@@ -69,6 +72,9 @@ def read_architecture(model: Model) -> Any:
             rope_theta=1_000_000.0,
         )
     try:
+        if model.package:
+            file = find_gguf_file(model.package, model.revision or "", model.path)
+            return AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
         return AutoConfig.from_pretrained(model.path, revision=model.revision).get_text_config()
     except Exception as error:  # no network, no such folder, an unknown architecture: they share no base class
         kind = "folder" if Path(model.path).is_dir() else "hub model"
@@ -87,14 +93,15 @@ def shrink_heads(heads: int, key_value_heads: int) -> tuple[int, int]:
 
 def shrink(config: Any, positions: int, vocabulary: int) -> Any:
     """The configuration of the stand-in. positions: its longest sequence. vocabulary: entries of its embedding."""
-    small = type(config)(**config.to_dict())
     heads, key_value_heads = shrink_heads(
         config.num_attention_heads, getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     )
+    unit = lcm(heads, ALIGNMENT)
+    hidden_size = unit * -(-MIN_HIDDEN_SIZE // unit)
     values = {
         "vocab_size": vocabulary,
-        "hidden_size": HIDDEN_SIZE,
-        "intermediate_size": 2 * HIDDEN_SIZE,
+        "hidden_size": hidden_size,
+        "intermediate_size": 2 * hidden_size,
         "num_hidden_layers": LAYERS,
         "num_attention_heads": heads,
         "num_key_value_heads": key_value_heads,
@@ -102,7 +109,7 @@ def shrink(config: Any, positions: int, vocabulary: int) -> Any:
         "max_position_embeddings": positions,
         "max_window_layers": LAYERS,
     }
-    options = small.to_dict()
+    options = config.to_dict()
     options.pop("layer_types", None)
     options |= {name: value for name, value in values.items() if name in options or name == "head_dim"}
     return type(config)(**options)

@@ -69,7 +69,8 @@ def find_findings(rehearsal: Rehearsal) -> list[Finding]:
     findings = [*find_skipping(run), *find_missing_tables(run)]
     for teacher in rehearsal.experiment.teachers:
         traces = run / run_layout.TRACES.format(teacher=teacher, teacher_seed=0)
-        findings += find_in_traces(traces, rehearsal)
+        if f"teachers.{teacher}" in rehearsal.stand_ins:
+            findings += find_in_traces(traces, rehearsal)
         findings += find_in_answers(run / run_layout.TEACHER_EVALS.format(teacher=teacher), rehearsal, needs_right=True)
     for student in rehearsal.experiment.students:
         findings += find_in_answers(run / run_layout.UNTRAINED_EVALS.format(student=student), rehearsal)

@@ -21,9 +21,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
     """config/single_gpu.yaml, built with stand-ins of no training step."""
-    from heal.rehearsal import build, stand_in
+    from heal.rehearsal import build, plans, stand_in
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stand_in, "STEPS", 4)
-        patch.setenv(build.CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        patch.setenv(plans.CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
         return build.build(Path("config/single_gpu.yaml"), tmp_path_factory.mktemp("rehearsal"))
