@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from heal.config.experiment import Gear
+from heal.method.pure import SECTIONS
 from heal.planning.inputs import PlanInputs
 from heal.trace_files import (
     ALLOCATIONS,
@@ -181,7 +182,8 @@ def estimate_repairs(inputs: PlanInputs, gear: Gear) -> Tokens:
 def estimate_scores(inputs: PlanInputs, variant: str, gear: Gear) -> Tokens:
     """Scores of one GEAR variant: accepted repairs, the teacher's own traces, and guided samples if PURE filters them.
 
-    Each trace is read twice, and read up to a number of points at which the gold answer's probability is measured.
+    Each trace is read twice, and read up to a number of points at which the gold answer's probability is measured; a
+    trace of more steps is read again, at most to its end, for each division of the steps around the crossing.
     """
     scoring = inputs.experiment.scoring
     trace_tokens = inputs["trace_tokens"]
@@ -189,11 +191,14 @@ def estimate_scores(inputs: PlanInputs, variant: str, gear: Gear) -> Tokens:
     scored += min(scoring.calibration_traces, count_solved_problems(inputs))
     if scores_guided_samples(inputs, variant):
         scored += count_guided_samples(inputs) * inputs["guided_accepted"]
-    points = 1 + min(scoring.max_points, trace_tokens / inputs["step_tokens"])
+    steps = trace_tokens / inputs["step_tokens"]
+    gap = max(1.0, (steps - 1) / max(1, scoring.max_points - 1))
+    divisions = math.ceil(math.log(gap, SECTIONS) - 1e-9)
+    points = 1 + min(scoring.max_points, steps) + divisions * (SECTIONS - 1)
     length = inputs["prompt_tokens"] + trace_tokens
     point_tokens = scored * points * inputs["point_tokens"]
     at_points = Tokens(read=point_tokens, read_pairs=point_tokens * length / 2)
-    return add_tokens([Tokens(prompts=scored), read_tokens(2 * scored, length), at_points])
+    return add_tokens([Tokens(prompts=scored), read_tokens((2 + divisions) * scored, length), at_points])
 
 
 def scores_guided_samples(inputs: PlanInputs, variant: str) -> bool:

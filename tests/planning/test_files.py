@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -59,12 +60,17 @@ def test_a_model_or_data_set_that_needs_a_login_says_where_to_ask(status, header
         "from heal.config.data import Dataset\n"
         "from heal.config.models import Model\n"
         "from heal.errors import HealError\n"
-        "from heal.planning.preflight.files import check_dataset_access, list_model_files\n"
+        "from heal.config.run_config import read_run_config\n"
+        "from heal.planning.preflight.files import check_dataset_access\n"
+        "from heal.planning.preflight.lookup import Lookup\n"
+        "from heal.planning.preflight.models import check_student, check_teacher\n"
+        "lookup = Lookup(read_run_config('config/config.yaml'))\n"
         f"model = Model(path='somebody/Model-8B', revision={'0' * 40!r})\n"
         f"data = Dataset(source='hub', path='somebody/data', revision={'1' * 40!r}, split='test')\n"
-        "for check, what in ((list_model_files, model), (check_dataset_access, data)):\n"
+        "for check, arguments in ((check_teacher, (model, lookup)), (check_student, (model, lookup)),"
+        " (check_dataset_access, (data,))):\n"
         "    try:\n"
-        "        check(what)\n"
+        "        check(*arguments)\n"
         "    except HealError as error:\n"
         "        print(error)\n"
     )
@@ -74,7 +80,7 @@ def test_a_model_or_data_set_that_needs_a_login_says_where_to_ask(status, header
             [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
         )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.count("the hub wants a login") == 2, run.stdout
+    assert run.stdout.count("the hub wants a login") == 3, run.stdout
     for part in ("https://huggingface.co/somebody/Model-8B", "https://huggingface.co/datasets/somebody/data"):
         assert part in run.stdout
     assert "hf auth login" in run.stdout
@@ -130,3 +136,32 @@ def test_a_license_is_read_from_the_hubs_card(monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
     assert files.read_license(Model(**HUB)) is None
+
+
+def test_a_model_in_the_hubs_cache_is_checked_without_a_network(monkeypatch, tmp_path):
+    snapshot = shutil.copytree(MINI, tmp_path / "snapshot")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(snapshot))
+    check_weights(Model(**HUB))
+    (snapshot / "model.safetensors").unlink()
+    with pytest.raises(HealError, match="no safetensors among"):
+        check_weights(Model(**HUB))
+
+
+def test_an_unreachable_hub_costs_seconds_and_says_so(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    assert "http://127.0.0.1:9 cannot be reached" in (files.switch_to_cache() or "")
+    assert files.switch_to_cache() is None  # from here on the cache is used
+    started = time.monotonic()
+    with pytest.raises(HealError, match="cannot be listed"):
+        files.list_model_files(Model(**HUB))
+    assert time.monotonic() - started < 5
+
+
+def test_only_a_config_with_hub_files_asks_the_hub():
+    assert not files.uses_hub(make_experiment())
+    assert files.uses_hub(make_experiment(lambda content: content["teachers"].update(big=HUB)))
+    data = {"source": "hub", "path": "somebody/data", "revision": "1" * 40, "split": "test"}
+    assert files.uses_hub(make_experiment(lambda content: content["problems"]["test"].update(more=data)))

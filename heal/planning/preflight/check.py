@@ -22,7 +22,7 @@ from heal.config.options import Count
 from heal.config.run_config import RunConfig, read_run_config
 from heal.errors import HealError
 from heal.planning.inputs import list_models
-from heal.planning.preflight.files import check_dataset_access, check_licenses
+from heal.planning.preflight.files import check_dataset_access, check_licenses, switch_to_cache, uses_hub
 from heal.planning.preflight.findings import Caution, Findings
 from heal.planning.preflight.gpu_memory import check_gpu_memory, describe_cache
 from heal.planning.preflight.host import check_host, describe_needs
@@ -61,6 +61,8 @@ class Check(Command):
         print("\n".join(describe_run(run_config)), flush=True)
         if self.fields_only:
             return
+        if uses_hub(run_config.experiment) and (notice := switch_to_cache()):
+            print(f"  {notice}", file=sys.stderr)
         lookup = Lookup(run_config)
         findings = list(find_faults(run_config, machine, self.workflow_profile, lookup))
         faults = [finding for finding in findings if not isinstance(finding, Caution)]

@@ -12,10 +12,12 @@ from heal.config.experiment import Experiment
 from heal.config.models import HUB_ID, Model
 from heal.engines.base import explain_hub_fix
 from heal.errors import HealError
+from heal.planning.inputs import list_models
 from heal.planning.preflight.findings import Caution, Findings
 
 SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
 LOGIN_STATUS = (401, 403)
+HUB_TIMEOUT_S = 10
 
 
 def check_weights(model: Model) -> None:
@@ -60,10 +62,14 @@ def list_model_files(model: Model) -> list[str]:
     """Names of the files in the model's folder or hub repository. Raises HealError where it cannot be listed."""
     if Path(model.path).is_dir():
         return [path.name for path in Path(model.path).iterdir()]
-    from huggingface_hub import HfApi
+    import huggingface_hub
+    import huggingface_hub.constants
 
     try:
-        return HfApi().list_repo_files(model.path, revision=model.revision)
+        if huggingface_hub.constants.HF_HUB_OFFLINE:
+            folder = huggingface_hub.snapshot_download(model.path, revision=model.revision, local_files_only=True)
+            return [path.name for path in Path(folder).iterdir()]
+        return huggingface_hub.HfApi().list_repo_files(model.path, revision=model.revision)
     except Exception as error:  # network, permission, unknown name: the hub's classes differ between versions
         raise explain_hub_error(error, model.path, f"https://huggingface.co/{model.path}", model.revision) from None
 
@@ -75,6 +81,17 @@ def explain_hub_error(error: Exception, name: str, page: str, revision: str | No
         fix = f"ask for access on {page}, then `hf auth login`; or set HF_TOKEN"
         return HealError(f"the hub wants a login with access to it ({status or 'gated'})", where=name, fix=fix)
     return HealError(f"cannot be listed ({type(error).__name__})", where=name, fix=explain_hub_fix(name, revision))
+
+
+def check_model_access(model: Model) -> None:
+    """Raises HealError where a model on the hub wants a login that is missing; other faults show in its loading."""
+    if model.package or not HUB_ID.fullmatch(model.path):
+        return
+    try:
+        list_model_files(model)
+    except HealError as refusal:
+        if "login" in refusal.problem:
+            raise
 
 
 def check_dataset_access(dataset: Dataset) -> None:
@@ -116,3 +133,36 @@ def read_license(model: Model) -> str | None:
     except Exception:  # as of its files, whose check reports it
         return None
     return card.get("license") if card else None
+
+
+def uses_hub(experiment: Experiment) -> bool:
+    """Whether a model or a problem set is to come from the hub."""
+    for model in list_models(experiment).values():
+        if not model.package and not Path(model.path).is_dir():
+            return True
+    problems = experiment.problems
+    for dataset in (problems.train, problems.dev, *problems.test.values()):
+        if any(part.source == "hub" for part in (dataset, *dataset.parts.values())):
+            return True
+    return False
+
+
+def switch_to_cache() -> str | None:
+    """Where the hub cannot be reached, makes this process use its cache alone, without minutes of retries.
+
+    Returns what to tell the user; None where the hub answers, or where the cache is used anyway.
+    """
+    import httpx
+    import huggingface_hub.constants as hub
+
+    if hub.HF_HUB_OFFLINE:
+        return None
+    try:
+        httpx.head(hub.ENDPOINT, timeout=HUB_TIMEOUT_S)
+        return None
+    except httpx.HTTPError:
+        pass
+    import datasets.config
+
+    hub.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    return f"{hub.ENDPOINT} cannot be reached: only what is in the hub's cache here is found"

@@ -12,7 +12,7 @@ from heal.end_token import find_end_token, find_end_token_id
 from heal.engines.base import explain_hub_fix, get_first_line
 from heal.errors import HealError
 from heal.method.steps import THINKING_ENDS, THINKING_STARTS
-from heal.planning.preflight.files import check_weights
+from heal.planning.preflight.files import check_model_access, check_weights
 from heal.planning.preflight.lookup import Lookup
 from heal.training.conversations import check_vocabularies, encode
 
@@ -25,6 +25,7 @@ def check_installed(engine: Engine) -> None:
 
 def check_teacher(model: Model, lookup: Lookup) -> None:
     """Raises HealError where a teacher cannot be run."""
+    check_model_access(model)
     experiment, tokenizer = lookup.run_config.experiment, lookup.get_tokenizer(model)
     check_round_trip(tokenizer, model)
     find_end_token_id(tokenizer, model.path, model.template_options)
@@ -39,6 +40,7 @@ def check_teacher(model: Model, lookup: Lookup) -> None:
 
 def check_student(model: Model, lookup: Lookup) -> None:
     """Raises HealError where a student cannot be trained."""
+    check_model_access(model)
     experiment, tokenizer = lookup.run_config.experiment, lookup.get_tokenizer(model)
     tokenizer.eos_token = find_end_token(tokenizer, model.path, model.template_options)
     question = answer = find_plain_word(tokenizer)
