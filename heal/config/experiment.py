@@ -155,7 +155,7 @@ class Scoring(OptionGroup):
     closing: str = "}"
     """Text that closes the answer after the cue."""
     max_points: Count = 16
-    """Steps per trace after which uncertainty is read, evenly spaced; then the crossing is bisected (ours)."""
+    """Steps per trace after which uncertainty is read, evenly spaced; the crossing is then located (ours)."""
     calibration_traces: Count = 200
     """Number of the teacher's correct traces that are scored, for `calibrated` and the audits."""
 

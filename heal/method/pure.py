@@ -16,6 +16,9 @@ from heal.records import Row, derive_seed
 
 SURPRISE = {"mean": "nll_mean", "top20": "nll_top20", "max_token": "nll_max"}
 
+SECTIONS = 8
+"""Parts into which the steps around a crossing are divided at once; two would read the trace again more often."""
+
 
 def compute_log_ratios(nll_K: np.ndarray, uncertainty_K: np.ndarray, epsilon: float) -> np.ndarray:
     """ln r_k = ln(ppl_k / (u_k + ε)), shape [K] (reported), with ppl_k = exp(step surprise in nats) (ours)."""
@@ -35,6 +38,21 @@ def find_last_scored_step(
         if uncertainty_K[k - 1] < certain_below:
             return k
     return last
+
+
+def section_crossing(points: Sequence[int], uncertainty: np.ndarray, certain_below: float) -> list[int]:
+    """Up to SECTIONS − 1 evenly spaced steps between the first measured certain one and the measured one before it.
+
+    [] where none lies between them. points: measured steps, ascending, from 1. Before the first step nothing is
+    certain.
+    """
+    certain = np.flatnonzero(np.asarray(uncertainty) < certain_below)
+    if not len(certain):
+        return []
+    first = int(certain[0])
+    low, high = points[first - 1] if first else 0, points[first]
+    parts = min(SECTIONS, high - low)
+    return [low + (high - low) * part // parts for part in range(1, parts)]
 
 
 def compute_scored_ratios(score: Row, pure: Pure) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 For each step: its surprise (NLL per token, three statistics), and the uncertainty about the gold answer that is left
 after it, read as the probability of the gold answer after a cue, relative to the same before any step. On a long trace
-uncertainty is read on a grid of steps, then between two of them by bisection, until the first certain step is known.
+uncertainty is read on a grid of steps, then ever closer to the crossing, until the first certain step is known.
 Reads accepted repairs (and guided samples, and correct base samples for calibration); writes one row per trace (schema
 `scores`). A trace too long to be read with the cue and the gold answer has no row; its provenance counts it.
 
@@ -24,6 +24,7 @@ from heal.command import Section
 from heal.config.experiment import Gear, Pure, Scoring
 from heal.errors import HealError
 from heal.method.entropy import aggregate_steps
+from heal.method.pure import section_crossing
 from heal.method.steps import count_opening_tokens, find_statement, split
 from heal.pipeline.requests import RequestLog
 from heal.pipeline.runner import ModelCommand, decode_tokens
@@ -147,9 +148,9 @@ class Scorer:
         )
 
     def measure_answers(self, layouts: Sequence[TraceLayout]) -> None:
-        """Reads the gold answer's log-probs: before any step and on a grid of steps, then bisecting every crossing.
+        """Reads the gold answer's log-probs: before any step and on a grid of steps, then ever closer to the crossing.
 
-        One call of the engine for the grid, and one per bisection of all traces together.
+        One call of the engine for the grid, and one per division of the crossings of all traces together.
         """
         asked = [(layout, [0, *layout.points]) for layout in layouts]
         while asked:
@@ -158,7 +159,7 @@ class Scorer:
                 layout.answer_logprobs.update(zip(points, logprobs, strict=True))
             asked = []
             for layout in layouts:
-                points = layout.choose_bisections(self.certain_below)
+                points = layout.choose_sections(self.certain_below)
                 if points:
                     asked.append((layout, points))
 
@@ -205,15 +206,13 @@ class TraceLayout:
         values = [compute_uncertainty(self.answer_logprobs[k], reading) for k in points]
         return points, divide_by_first(values, compute_uncertainty(self.answer_logprobs[before], reading))
 
-    def choose_bisections(self, certain_below: float) -> list[int]:
-        """The middle steps between the first measured certain step and the measured one before it, per reading."""
-        middles = set()
+    def choose_sections(self, certain_below: float) -> list[int]:
+        """Steps between the first measured certain step and the measured one before it, of either reading."""
+        steps: set[int] = set()
         for reading in READINGS:
             points, uncertainty = self.measure_uncertainty(reading)
-            middle = bisect_crossing(points, uncertainty, certain_below)
-            if middle is not None:
-                middles.add(middle)
-        return sorted(middles)
+            steps.update(section_crossing(points, uncertainty, certain_below))
+        return sorted(steps)
 
     def build_row(self, nll_T: np.ndarray) -> Row:
         """A row of the schema `scores`. nll_T: surprise of the trace's tokens in nats, shape [T]."""
@@ -232,19 +231,6 @@ class TraceLayout:
             points, uncertainty = self.measure_uncertainty(reading)
             row[f"uncertainty_{reading}"] = hold_between_points(uncertainty, points, len(self.steps), 1.0)
         return row
-
-
-def bisect_crossing(points: Sequence[int], uncertainty: np.ndarray, certain_below: float) -> int | None:
-    """The middle step between the first measured certain one and the measured one before it; None where none lies.
-
-    points: measured steps, ascending, from 1. Before the first step nothing is certain.
-    """
-    certain = np.flatnonzero(np.asarray(uncertainty) < certain_below)
-    if not len(certain):
-        return None
-    first = int(certain[0])
-    low = points[first - 1] if first else 0
-    return (low + points[first]) // 2 if points[first] - low > 1 else None
 
 
 def compute_uncertainty(gold_logprobs: np.ndarray, reading: str) -> float:
