@@ -114,7 +114,7 @@ def run_streamed(engine: Any, sequences: int, tokens: int) -> int:
     count = 0
     for _, measures, output in engine.run_vllm(requests):
         count += len(engine.read_completion(output.outputs[0], measures).token_ids)
-        measures.columns.clear()
+        measures.reduced.clear()
     return count
 
 

@@ -168,7 +168,7 @@ class VllmEngine(Engine):
         scores: list[Any] = [None] * len(sequences)
         for index, measures, _ in self.run_vllm(self.build_scored(sequences)):
             context, new = sequences[index]
-            scores[index] = Score(*self.read_measures(measures, len(new)), measures.read("ranks"))
+            scores[index] = Score(*self.read_measures(measures, len(new)), measures.read()[3])
             self.usage.prefill_tokens += len(context)
             self.usage.scored_tokens += len(new)
         return scores
@@ -232,11 +232,10 @@ class VllmEngine(Engine):
 
         Raises HealError for log-probs that are not numbers, and where vLLM gave another number of them.
         """
-        logprobs = measures.read("logprobs")
+        logprobs, low, high, _ = measures.read()
         if len(logprobs) != count:
             problem = f"vLLM gave the log-probs of {len(logprobs)} of {count} tokens"
             raise HealError(problem, where=self.settings["model"], fix="install the version of vLLM in requirements/")
-        low, high = measures.read("low"), measures.read("high")
         if np.isnan(logprobs).any() or np.isnan(low).any():
             fix = "use dtype bfloat16 or float32, or check how the model was trained"
             raise HealError("the model gives logits that are not numbers", where=self.settings["model"], fix=fix)

@@ -10,7 +10,6 @@ version that requirements/ pins.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -27,7 +26,7 @@ from heal.errors import HealError
 from heal.method.entropy import bound_entropies
 
 BLOCK = 2**12
-"""Log-probs that are held as they came, per request."""
+"""Log-probs that are held as they came, per request, in memory that is reserved once: growing lists fragment it."""
 
 
 class TokenMeasures(FlatLogprobs):
@@ -42,10 +41,11 @@ class TokenMeasures(FlatLogprobs):
         self.vocabulary = vocabulary
         self.start = start
         self.positions = 0
-        self.columns: dict[str, array[Any]] = {name: array("f") for name in ("logprobs", "low", "high")}
-        self.columns["ranks"] = array("i")
-        self.block = array("f")  # 1 + K log-probs per position, as float32, which they were
-        self.width = 1
+        self.reduced: list[np.ndarray] = []  # float32 [3, positions of a block]: log-prob, lower and upper bound
+        self.ranks: list[np.ndarray] = []  # int32 [positions of a block]
+        self.held = 0  # positions in the block
+        self.block = np.empty((0, 1), np.float32)  # [positions, 1 + K], as vLLM lists them
+        self.block_ranks = np.empty(0, np.int32)
 
     def __len__(self) -> int:
         return self.positions
@@ -57,27 +57,30 @@ class TokenMeasures(FlatLogprobs):
         self.positions += 1
         if self.positions <= self.start:
             return
-        self.width = len(logprobs)
-        self.block.extend(logprobs)
-        self.columns["ranks"].append(next(ranks))
-        if len(self.block) >= BLOCK:
+        if not len(self.block):
+            size = max(1, BLOCK // len(logprobs))
+            self.block = np.empty((size, len(logprobs)), np.float32)
+            self.block_ranks = np.empty(size, np.int32)
+        self.block[self.held] = logprobs
+        self.block_ranks[self.held] = next(ranks)
+        self.held += 1
+        if self.held == len(self.block):
             self.reduce()
 
     def reduce(self) -> None:
-        """Turns the positions held into three numbers each."""
-        if not self.block:
-            return
-        table = np.array(self.block, np.float64).reshape(-1, self.width)  # [positions, 1 + K]
-        self.block = array("f")
+        """Turns the positions held into four numbers each."""
+        table = self.block[: self.held].astype(np.float64)
         low, high = bound_entropies(table[:, 1:], self.vocabulary)
-        for name, values in (("logprobs", table[:, 0]), ("low", low), ("high", high)):
-            self.columns[name].frombytes(values.astype(np.float32).tobytes())
+        self.reduced.append(np.stack([table[:, 0], low, high]).astype(np.float32))
+        self.ranks.append(self.block_ranks[: self.held].copy())
+        self.held = 0
 
-    def read(self, name: str) -> np.ndarray:
-        """One column: logprobs, low and high float32 [T], ranks int32 [T]. NaN where the model gave NaN."""
-        self.reduce()
-        column = self.columns[name]
-        return np.array(column, np.int32 if name == "ranks" else np.float32)
+    def read(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(log-probs, lower bounds, upper bounds, ranks), float32 and int32 [T]; NaN where the model gave NaN."""
+        if self.held:
+            self.reduce()
+        logprobs, low, high = np.concatenate([np.empty((3, 0), np.float32), *self.reduced], axis=1)
+        return logprobs.copy(), low.copy(), high.copy(), np.concatenate([np.empty(0, np.int32), *self.ranks])
 
 
 @dataclass
