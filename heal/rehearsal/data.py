@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 
 from heal.data.load_problems import collect
 from heal.records import Row, hash_content, write_text
-from heal.rehearsal.traces import EASY, KINDS, RehearsalProblem
+from heal.rehearsal.traces import EASY, KINDS, TEST_KINDS, RehearsalProblem
 
 COUNTS = {"train": 8, "dev": 2}
-"""Problems per set, or per part of a mixture; TEST_COUNT for the sets of the benchmarks."""
+"""Problems per set; TEST_COUNT for the sets of the benchmarks, PART_COUNT for a part of a mixture."""
+PART_COUNT = 5
 TEST_COUNT = 4
 WORLD_COUNTS = {"train": 16, "dev": 4}
 QUESTION = "({}) Which number is {}?"
@@ -84,10 +85,11 @@ class DataWriter:
             if number == 0:
                 rows += self.write_dropped_rows(part)
             first, count = part.get("skip", 0), part["n"]
+            kinds = KINDS if name in COUNTS else TEST_KINDS
             total = max(user.get("skip", 0) + user["n"] for _, user in file.users)
             for index in range(first, first + count):
                 span = (index / total, (index + 1) / total) if part.get("order") == "shuffled" else (0.0, 1.0)
-                rows.append(self.write_row(part, KINDS[(index - first) % len(KINDS)], span))
+                rows.append(self.write_row(part, kinds[(index - first) % len(kinds)], span))
             if name == "train" and self.held_out and part.get("order") != "shuffled":
                 rows.append(self.write_repeated_row(part))
                 part["n"] += 1
@@ -162,17 +164,18 @@ class DataWriter:
         return self.fill_columns(part, question, question.rpartition(" ")[2].rstrip("?"))
 
 
-def shrink_dataset(name: str, dataset: dict[str, Any]) -> None:
-    """Sets `n`, and `skip` so that sets of one source still share no problem."""
+def shrink_dataset(name: str, dataset: dict[str, Any], most: int | None = None) -> None:
+    """Sets `n` (at most `most`), and `skip` so that sets of one source still share no problem."""
     if dataset["source"] == "mixture":
         for part in dataset["parts"].values():
-            shrink_dataset(name, part)
+            shrink_dataset(name, part, PART_COUNT)
         dataset.pop("n", None)
         return
     if dataset["source"] not in ("file", "hub"):
         dataset["n"] = min(dataset.get("n") or TEST_COUNT, WORLD_COUNTS.get(name, TEST_COUNT))
         return
-    dataset["n"] = min(dataset.get("n") or TEST_COUNT, COUNTS.get(name, TEST_COUNT))
+    count = most or COUNTS.get(name, TEST_COUNT)
+    dataset["n"] = min(dataset.get("n") or count, count)
     if dataset.get("skip"):
         dataset["skip"] = COUNTS["dev"]
 

@@ -1,6 +1,6 @@
 """Rehearse a config before a GPU is touched: its own workflow, from problems to report, with stand-in models.
 
-Reads a config; writes results/rehearsal_<run>/: config.yaml (the scaled config), copy/ (the repository with data,
+Reads a config; writes results/rehearsal_<config>/: config.yaml (the scaled config), copy/ (the repository with data,
 stand-ins and the run's results), summary.md and summary.json. Weights, data and size are replaced, nothing else: the
 engine, the methods, the prompts and the tables are the config's own. Ends with a list of the stages, and fails where
 one failed, or lacks content that it should have.
@@ -30,10 +30,12 @@ ENVIRONMENT = {
     "HF_DATASETS_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "OMP_NUM_THREADS": "1",
 }
-"""Environment of every job. vLLM: a cache of 1 GiB, as stand-ins need little and several engines run at once; one
-process per engine instead of two, as starting the second one takes as long as its work."""
+"""Environment of every job. vLLM: a cache of 1 GiB, as stand-ins need little and several engines run at once, so none
+takes cores for itself; one process per engine instead of two, as starting the second takes as long as its work."""
 
 
 class Rehearse(Command):
@@ -42,7 +44,7 @@ class Rehearse(Command):
     cores: int = 2
     """Cores that jobs may use at once."""
     out: Path | None = None
-    """Folder to write; results/rehearsal_<run> by default. What is there is replaced."""
+    """Folder to write; results/rehearsal_<config> by default. What is there is replaced."""
 
     def run(self) -> None:
         path = self.config or DEFAULT_CONFIG

@@ -18,24 +18,27 @@ from heal.method.steps import THINKING_ENDS, THINKING_STARTS
 from heal.rehearsal.tokenizer import TURN_STARTS
 
 EASY, MIXED, HARD, ENDLESS = "easy", "mixed", "hard", "endless"
-KINDS = (EASY, HARD, EASY, MIXED, HARD, EASY, ENDLESS, HARD)
-"""The kinds of a problem set's problems, in turn."""
+KINDS = (EASY, HARD, MIXED, ENDLESS, HARD, EASY, HARD, EASY)
+"""The kinds of the training problems, in turn."""
+TEST_KINDS = (EASY, HARD, MIXED, EASY)
+"""The kinds of a benchmark's problems: none without an end, as these take most of the time."""
 STEP_END = "\n\n"
-FIRST = "First I read the question again, and see what is asked for: one number, at last within \\boxed{}."
+FIRST = "First I read the question again, and see what it asks for, at last within \\boxed{}."
 """Restates the instruction: an empty box is no answer."""
-CHOICE = "   Let me try the numbers {}, {} and {} at this point, and see how far such a choice of them goes."
+CHOICE = "   Let me try the numbers {}, {} and {} at this point, and see how far it goes."
 """Indented: a cut before it must not keep the indentation."""
 MIDDLE = (
-    "Now I follow that choice from the start, one small part after the other, and take care with each.",
-    "That leaves only a few cases, and every one of them can be checked by hand within a line or two.",
-    "The cases agree with each other, so that nothing is missing, and nothing is counted twice here.",
-    "So I have what the question asks for, and all that is left is to write the result down below.",
+    "Now I follow that choice from the start, one small part after the other, and with care.",
+    "That leaves only a few cases, and each of them can be checked by hand in one line.",
+    "The cases agree with each other, so that nothing is missing and nothing counts twice.",
 )
-LOOK_AGAIN = "Wait, I look at all of it once more from the other side, and take another way from here on."
-LEAK = "The hint says it plainly, so I take what it says and go on from there without a further thought."
+CLOSING_THOUGHT = "So I have what the question asks for, and all that is left is to write it down."
+"""Another step of a thinking model, whose answer is no step: the search for the surge needs six."""
+LOOK_AGAIN = "Wait, I look at all of it once more from the other side, and take another way."
+LEAK = "The hint says it plainly, so I take what it says, and go on from there at once."
 ENDLESS_WORDS = " and again"
 ENDLESS_START = "Again"
-GUESS = "Perhaps it is \\boxed{{{}}}, but I am not sure of that at all, and so I do it once more from here on."
+GUESS = "Perhaps it is \\boxed{{{}}}, but I am not sure of that, and so I do it once more."
 """What an endless trace says before: a right answer that is cut off is wrong."""
 RAMBLE = "\n" + TURN_STARTS + "user\n" + ENDLESS_START
 HINT = "Look once more at the choice that was made."
@@ -96,6 +99,7 @@ class TraceWriter:
         prompt = render("1")
         self.opens_block = THINKING_ENDS in experiment.scoring.cue and not prompt.endswith(THINKING_STARTS)
         self.thinks = THINKING_ENDS in experiment.scoring.cue
+        self.middle = [*MIDDLE, *[CLOSING_THOUGHT] * self.thinks]
 
     def restart(self, seed: int) -> None:
         """Makes the next conversations those of this seed."""
@@ -177,14 +181,16 @@ class TraceWriter:
             return conversation
         right = problem.kind in (EASY, ENDLESS) or (problem.kind == MIXED and self.random.random() < 0.5)
         answer = problem.answer if right else self.choose_wrong_answer(problem)
-        return self.close(conversation, self.open_block([*steps, *MIDDLE]), answer)
+        return self.close(conversation, self.open_block([*steps, *self.middle]), answer)
 
     def finish_hinted(
         self, conversation: Conversation, problem: RehearsalProblem, steps: Sequence[str], opened: bool = False
     ) -> Conversation:
         """The rest of a trace whose answer is known. opened: whether the context holds the thinking block's start."""
         opened = opened or bool(conversation.context)
-        parts = [step + STEP_END for step in (*steps, *MIDDLE)] if opened else self.open_block([*steps, *MIDDLE])
+        parts = (
+            [step + STEP_END for step in (*steps, *self.middle)] if opened else self.open_block([*steps, *self.middle])
+        )
         return self.close(conversation, parts, problem.answer)
 
     def close(self, conversation: Conversation, parts: list[str], answer: str) -> Conversation:
