@@ -51,7 +51,7 @@ def encode_trace(engine: Engine, text: str, where: str) -> tuple[int, ...]:
     if tokenizer.decode(ids, clean_up_tokenization_spaces=False) != text:
         fix = "give the tokenizer of the model that wrote the traces, or take out words that it does not know"
         raise HealError("tokenizing and decoding changes the trace", where=where, fix=fix)
-    return (*ids, tokenizer.eos_token_id)
+    return (*ids, engine.end_token_id)
 
 
 def make_trace_measurer(engine: Engine, traces: Mapping[str, Sequence[str]], path: str) -> BatchWorker:

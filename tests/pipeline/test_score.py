@@ -10,7 +10,7 @@ from heal.engines.base import Score, Usage
 from heal.method.pure import compute_anomaly, find_last_scored_step
 from heal.pipeline import score
 from heal.pipeline.sample import make_sampler
-from heal.pipeline.score import Scorer
+from heal.pipeline.score import Scorer, select_traces
 from heal.pipeline.verdict import get_question
 from tests.support.mini_teacher import SAMPLING, SEED
 
@@ -34,6 +34,29 @@ def test_scores_measure_every_step_without_the_hint(engine, problems):
     assert [row["uncertainty_product"][-1] for row in few] == pytest.approx(
         [r["uncertainty_product"][-1] for r in rows]
     )
+
+
+def test_traces_are_chosen_without_reading_their_tokens_or_texts():
+    """Each shard chooses among all traces, and reads those of its own batches only."""
+
+    class Light(dict):
+        def __missing__(self, name):
+            raise AssertionError(f"{name} was read")
+
+    def make_rows(name, accepted):
+        rows = []
+        for number in range(3):
+            row = {"trace_id": f"{name}{number}", "problem_id": f"p{number % 2}", "accepted": accepted}
+            rows.append(Light(row))
+        return rows
+
+    chosen = select_traces(make_rows("r", True), make_rows("g", True), make_rows("s", False), 5)
+    assert [(origin, row["trace_id"]) for origin, row in chosen] == [
+        *(("repair", f"r{number}") for number in range(3)),
+        *(("guided", f"g{number}") for number in range(3)),
+        *(("sample", f"s{number}") for number in range(2)),
+    ]
+    assert select_traces(make_rows("r", False), [], [], 5) == []
 
 
 class Certainty:
