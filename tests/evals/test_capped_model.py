@@ -128,6 +128,13 @@ def test_the_share_of_truncated_answers_is_reported_and_scores_agree_with_lm_eva
     assert results["strict"] == results["lm_eval"]["strict"]
 
 
+def test_a_served_models_cut_off_answers_are_marked() -> None:
+    from evals.endpoint_model import ServedModel
+
+    choices = [{"index": 1, "text": "b", "finish_reason": "length"}, {"index": 0, "text": "a", "finish_reason": "stop"}]
+    assert ServedModel.parse_generations({"choices": choices}) == ["a", "b" + CUT_OFF]
+
+
 def count_words(texts: list[str], **_: Any) -> dict[str, list[list[int]]]:
     """A stand-in for a tokenizer."""
     return {"input_ids": [list(range(len(text.split()))) for text in texts]}
