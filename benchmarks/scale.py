@@ -99,14 +99,20 @@ class Writer:
         self.tokens: dict[str, int] = {}
         """Table → tokens of its traces."""
 
-    def write_all(self) -> None:
+    def write_tables(self, tables: set[str]) -> None:
+        """Writes these tables and the base samples."""
         self.write_tokenizer()
         self.write_problems()
         self.write_samples()
-        self.write_guided()
-        self.write_repairs_and_scores()
-        self.write_student_files()
-        self.write_answers()
+        self.tokens["guided"] = 0
+        if "guided" in tables:
+            self.write_guided()
+        if {"repairs", "scores"} & tables:
+            self.write_repairs_and_scores()
+        if {"ranks", "continuations"} & tables:
+            self.write_student_files()
+        if "answers" in tables:
+            self.write_answers()
 
     @cache  # noqa: B019 one object per size
     def get_gold(self, problem: int) -> int:
@@ -203,7 +209,6 @@ class Writer:
         return [problem for problem in range(self.count) if self.get_pass_rate(problem) < below]
 
     def write_guided(self) -> None:
-        self.tokens["guided"] = 0
         path = self.folder / TRACES / "guided.parquet"
         usage = {"generated": round(GUIDED_SHARE * self.count) * SAMPLES_PER_PROBLEM * TRACE_TOKENS}
         with records.open_writer(path, "guided", usage) as writer:
@@ -471,18 +476,17 @@ def run_command(folder: Path, config: Path, arguments: list[str]) -> tuple[float
 def measure_size(folder: Path, share: float, select: Callable[[str], bool]) -> Iterator[Measured]:
     """Writes the traces of one size, where they are not there yet, and runs the commands on them."""
     counts = folder / "tokens.json"
+    commands = [command for command in list_commands() if command[0] == "merge" or select(command[0])]
     if not counts.exists():
         began = time.monotonic()
         writer = Writer(folder, share)
-        writer.write_all()
+        writer.write_tables(set(" ".join(command[2] for command in commands).split()))
         records.write_json(counts, writer.tokens)
         print(f"share {share:g}: traces written in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     tokens = json.loads(counts.read_text("utf-8"))
     config = write_config(folder)
     traces = folder / TRACES
-    for name, reads, tables, arguments in list_commands():
-        if not select(name) and name != "merge":
-            continue
+    for name, reads, tables, arguments in commands:
         seconds, cpu_seconds, peak_mb = run_command(folder, config, arguments)
         if name == "merge":
             link_extra_samples(traces)
@@ -516,7 +520,7 @@ def write_table(rows: list[Measured], out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--share", type=float, nargs="+", default=[0.01, 0.1], help="shares of the preset's problems")
-    parser.add_argument("--only", nargs="*", help="commands whose names start so; all by default")
+    parser.add_argument("--only", nargs="*", help="commands whose names start so, and what they read; all by default")
     parser.add_argument("--folder", type=Path, help="where the traces are written; a temporary folder by default")
     parser.add_argument("--keep", action="store_true", help="keep the traces, to measure again without writing them")
     parser.add_argument("--out", type=Path, default=ROOT / "results/reference/benchmarks/scale.csv")
