@@ -6,7 +6,7 @@ process of its own, and writes a table to --out (csv, and the same as md): peak 
 answers of students come from synthetic files too. Nothing is learned from the numbers in these files but their size.
 
     python benchmarks/scale.py --share 0.01 0.1 --out results/reference/benchmarks/scale.csv
-    python benchmarks/scale.py --share 1 --keep --folder /scratch/scale   # about 25 GB, an hour on two busy cores
+    python benchmarks/scale.py --share 1 --keep --folder /scratch/scale   # 19 GB
 """
 
 from __future__ import annotations
