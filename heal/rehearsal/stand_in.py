@@ -16,7 +16,7 @@ from heal.rehearsal.traces import TraceWriter, tokenize
 
 BATCH_SIZE = 16
 PEAK_LEARNING_RATE = 6e-3
-STEPS = 220
+STEPS = 400
 HINTED_SHARE = 0.5
 IGNORED = -100
 

@@ -95,6 +95,9 @@ class TraceWriter:
         self.gears = gears
         self.render = render
         self.random = random.Random(seed)
+        self.by_kind: dict[str, list[RehearsalProblem]] = {}
+        for problem in problems:
+            self.by_kind.setdefault(problem.kind, []).append(problem)
         self.list_stray_prompts = list_stray_prompts
         prompt = render("1")
         self.opens_block = THINKING_ENDS in experiment.scoring.cue and not prompt.endswith(THINKING_STARTS)
@@ -106,10 +109,10 @@ class TraceWriter:
         self.random.seed(seed)
 
     def write(self, count: int, hinted_share: float) -> list[Conversation]:
-        """Random conversations, a share of them with a hint."""
+        """Random conversations, as many about each kind of problem, a share of them with a hint."""
         conversations = []
         for _ in range(count):
-            problem = self.random.choice(self.problems)
+            problem = self.random.choice(self.by_kind[self.random.choice(list(self.by_kind))])
             stray_prompts = self.list_stray_prompts(problem.question)
             if stray_prompts and self.random.random() < STRAY_SHARE:
                 conversations.append(self.write_stray(stray_prompts[0]))
