@@ -158,7 +158,7 @@ def test_slower_memory_takes_longer_and_more_sequences_at_once_less():
     def hours(change=on_two_gpus, **options):
         return plan_tasks(change, assume=BIG | options.pop("assume", {}), **options)["sample_base"].hours
 
-    assert hours(assume={"use_bandwidth": 0.125}) == pytest.approx(2 * hours(), rel=0.01)  # the default is 0.25
+    assert hours(assume={"use_bandwidth": 0.125}) == pytest.approx(2 * hours(), rel=0.05)  # the default is 0.25
     assert hours(gpu="A100") == pytest.approx(3350 / 2039 * hours(), rel=0.05)  # reading depends on its FLOPs
 
     def more(content):
