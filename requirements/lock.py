@@ -26,7 +26,7 @@ USERS_PIP = {"PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
 """pip's environment on a user's machine: no folder of wheels, no settings file."""
 CUDA_PACKAGES = ("cuda-toolkit", "nvidia-cuda-runtime", "nvidia-cublas", "nvidia-nccl")
 """Beginnings of packages that the CUDA build of torch names and its CPU build does not."""
-CUDA_NOTE = "# With the CUDA 13 packages of torch: needs NVIDIA driver 580 or newer (docs/one-gpu.md). Resolved without a GPU.\n"
+CUDA_NOTE = "# CUDA 13 packages of torch: needs NVIDIA driver 580 or newer (docs/one-gpu.md). Resolved without a GPU.\n"
 LIST_VLLM_NEEDS = """
 import importlib.metadata
 from packaging.requirements import Requirement

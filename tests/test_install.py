@@ -1,4 +1,4 @@
-"""The GPU lock can be installed where there is a GPU: it resolves against torch's CUDA build, without local pip settings.
+"""The GPU lock installs where there is a GPU: it resolves against torch's CUDA build, without local pip settings.
 
 uv resolves from the packages' metadata alone; `pip install --dry-run -r requirements/gpu.txt` gives the same verdict,
 but downloads the wheels from an index that serves no metadata files.
