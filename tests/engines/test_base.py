@@ -42,7 +42,7 @@ def test_an_untrained_base_model_stops_at_the_end_of_a_turn(engine: Any) -> None
     prompt = engine.tokenize_chat("w1 w2")
     (samples,) = engine.generate([Request(prompt, tuple(range(64)))], Sampling(max_new_tokens=200))
     ended = [completion for completion in samples if completion.token_ids[-1] == end]
-    assert ended and all(completion.finish_reason == "stop" for completion in ended)
+    assert len(ended) > 60 and all(completion.finish_reason == "stop" for completion in ended)
     for completion in samples:
         assert end not in completion.token_ids[:-1]
     assert end in engine.settings["eos_ids"]

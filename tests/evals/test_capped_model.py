@@ -67,9 +67,8 @@ def test_an_untrained_base_model_stops_at_the_end_of_a_turn(lm: Any) -> None:
     prompt = lm.apply_chat_template(TURN)
     answers = ask(lm, [prompt] * 32, 64)
     ended = [answer for answer in answers if not answer.endswith(CUT_OFF)]
-    assert ended and not any(IM_END in answer for answer in answers)
-    lengths = {len(answer.removesuffix(CUT_OFF).split()) for answer in ended}
-    assert max(lengths) < 64
+    assert len(ended) > 24 and not any(IM_END in answer for answer in answers)
+    assert max(len(answer.split()) for answer in ended) < 64
 
 
 def test_an_answer_is_capped_at_the_models_length_and_no_prompt_is_cut(lm: Any) -> None:
@@ -77,11 +76,10 @@ def test_an_answer_is_capped_at_the_models_length_and_no_prompt_is_cut(lm: Any) 
     room = POSITIONS - len(lm.tok_encode(long))
     assert 1 <= room < 10
     full = lm.apply_chat_template([{"role": "user", "content": " ".join(["w1"] * POSITIONS)}])
-    answers = ask(lm, [long, full, long, lm.apply_chat_template(TURN)], 10 * POSITIONS)
-    assert answers[1] == NO_ROOM
-    for answer in answers[:3:2]:
-        assert answer.endswith(CUT_OFF) == (len(answer.removesuffix(CUT_OFF).split()) >= room)
-    assert len(answers) == 4
+    answers = ask(lm, [full, *[long] * 16, lm.apply_chat_template(TURN)], 10 * POSITIONS)
+    assert answers[0] == NO_ROOM and len(answers) == 18
+    counts = [len(answer.removesuffix(CUT_OFF).split()) for answer in answers[1:17]]
+    assert max(counts) == room and any(answer.endswith(CUT_OFF) for answer in answers[1:17])
 
 
 def test_a_template_without_an_end_of_turn_is_an_error(tmp_path: Path) -> None:
@@ -120,7 +118,8 @@ def test_a_whole_answer_in_a_box_is_right_and_an_open_thinking_block_is_not() ->
     assert not cut_off.correct and not cut_off.flexible and cut_off.reason == "truncated"
 
 
-def test_the_share_of_truncated_answers_is_reported_and_scores_agree_with_lm_eval(folder: str, tmp_path: Path) -> None:
+def test_the_share_of_truncated_answers_is_reported_and_scores_agree_with_lm_eval(tmp_path: Path) -> None:
+    folder = save_base_model(tmp_path / "model", positions=POSITIONS, ends=False)
     records.write(tmp_path / "easy.parquet", "problems", load(Dataset(source="mini", split="easy", n=6), 0))
     evaluations = evals_run.evaluate(Model(path=folder), str(tmp_path), ["mini_easy"], Engine(device="cpu"), 0)
     rows, results = evaluations["mini_easy"]

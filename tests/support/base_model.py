@@ -13,8 +13,13 @@ TEMPLATE = (
 WORDS = [END_OF_TEXT, IM_START, IM_END, "?", "user", "assistant", "<think>", "</think>"]
 
 
-def save_base_model(folder: Path, *, positions: int = 256, template: str = TEMPLATE, vocabulary: int = 64) -> str:
-    """Saves the model and its tokenizer, of `vocabulary` words; returns the folder."""
+def save_base_model(
+    folder: Path, *, positions: int = 256, template: str = TEMPLATE, vocabulary: int = 64, ends: bool = True
+) -> str:
+    """Saves the model and its tokenizer, of `vocabulary` words; returns the folder.
+
+    It never writes <|endoftext|>, and <|im_end|> at about every twentieth token; not at all where `ends` is false.
+    """
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -44,5 +49,12 @@ def save_base_model(folder: Path, *, positions: int = 256, template: str = TEMPL
         eos_token_id=entries[END_OF_TEXT],
         initializer_range=0.02,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():  # the first dimension is the same for every token, and says how likely the end tokens are
+        model.model.embed_tokens.weight[:, 0] = 1.0
+        head = model.lm_head.weight
+        head[:, 0] = 0.0
+        head[entries[END_OF_TEXT], 0] = -5.0
+        head[entries[IM_END], 0] = 0.1 if ends else -5.0
+    model.save_pretrained(folder)
     return str(folder)
