@@ -152,7 +152,10 @@ def test_main_memory_and_disk_are_held_against_the_plan():
     tasks = plan_costs(inputs)
     machine = Machine(8, 80e9, "H100", 256e9, 500e9)
     (fault,) = check_host_memory(tasks, machine)
-    assert "train_student with qwen3_14b" in fault.problem and "256 GB are there" in fault.problem
+    assert fault.where == "models, qwen3_14b"
+    assert "train_student" in fault.problem and "256 GB are there" in fault.problem
+    *_, fault = check_host_memory(tasks, Machine(host_bytes=1e9))
+    assert "there is no GPU here" in fault.problem and "--gpu" in fault.fix
     (fault,) = check_disk(inputs, tasks, machine)
     assert "500 GB are free" in fault.problem and fault.where == "results/"
     large = replace(machine, host_bytes=2e12, disk_bytes=1e13)

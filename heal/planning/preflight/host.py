@@ -34,15 +34,22 @@ def check_host(lookup: Lookup, machine: Machine) -> Findings:
 
 
 def check_host_memory(tasks: Sequence[Task], machine: Machine) -> Findings:
-    """A fault for each rule of which one job does not fit in the main memory."""
+    """One fault for each model of which a job does not fit in the main memory: the largest such job."""
+    largest: dict[str, Task] = {}
     for task in tasks:
-        if machine.host_bytes is not None and task.host_bytes > machine.host_bytes:
-            problem = (
-                f"a job of {task.rule} with {task.model} needs about {format_bytes(task.host_bytes)} of main memory"
-            )
-            problem += f", {format_bytes(machine.host_bytes)} are there"
-            fix = "use a machine with more, fewer gpus for this model (each loads it once), or a smaller model"
-            yield HealError(problem, where=f"models, {task.model}", fix=fix)
+        so_far = largest.get(task.model)
+        if so_far is None or task.host_bytes > so_far.host_bytes:
+            largest[task.model] = task
+    for model, task in largest.items():
+        if machine.host_bytes is None or task.host_bytes <= machine.host_bytes:
+            continue
+        needed, available = format_bytes(task.host_bytes), format_bytes(machine.host_bytes)
+        problem = f"a job of {task.rule} needs about {needed} of main memory, {available} are there"
+        fix = "use a machine with more, fewer gpus for this model (each loads it once), or a smaller model"
+        if not machine.gpus:
+            problem = f"there is no GPU here, and on the CPU {problem}"
+            fix = "use a machine with GPUs (`heal check --gpu H100 --gpus 8` checks for one), or a smaller model"
+        yield HealError(problem, where=f"models, {model}", fix=fix)
 
 
 def check_disk(inputs: PlanInputs, tasks: Sequence[Task], machine: Machine) -> Findings:
