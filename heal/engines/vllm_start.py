@@ -41,7 +41,9 @@ def prepare_vllm(gpus: int, max_num_seqs: int, max_length: int | None, gpu_memor
     os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
     if not gpus:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")  # GiB; its own choice is most of the machine's memory
-    return {
+    # A request whose prompt is taken in parts has its generator rewound, which torch's CPU generators refuse.
+    by_device: dict[str, Any] = {} if gpus else {"enable_chunked_prefill": False}
+    return by_device | {
         "tensor_parallel_size": max(1, gpus),
         "max_model_len": max_length,
         "max_num_seqs": max_num_seqs,

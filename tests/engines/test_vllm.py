@@ -108,6 +108,13 @@ def test_a_repair_goes_on_from_the_same_prefix_with_the_same_words(fast, exact, 
     assert_agree_until_near_tie(one, other, exact, repair_requests[0].prompt_ids)
 
 
+def test_more_prompts_than_one_step_takes_are_all_sampled(fast) -> None:
+    """vLLM takes the last prompt of a step in parts, and then rewinds its seeded generator, unless it is told not to."""
+    many = [Request(tuple(5 + (number + place) % 7 for place in range(300)), (number,)) for number in range(60)]
+    completions = fast.generate(many, Sampling(max_new_tokens=2))
+    assert [len(samples) for samples in completions] == [1] * len(many)
+
+
 def test_what_the_model_cannot_take_is_refused_before_anything_runs(fast) -> None:
     for wrong in (Request((), (0,)), Request((10**6,), (0,)), Request((5,) * 510, (0,), 100)):
         with pytest.raises(HealError, match="request 0"):
