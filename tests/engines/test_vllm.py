@@ -109,7 +109,7 @@ def test_a_repair_goes_on_from_the_same_prefix_with_the_same_words(fast, exact, 
 
 
 def test_more_prompts_than_one_step_takes_are_all_sampled(fast) -> None:
-    """vLLM takes the last prompt of a step in parts, and then rewinds its seeded generator, unless it is told not to."""
+    """Unless told not to, vLLM takes the last prompt of a step in parts, and then rewinds its seeded generator."""
     many = [Request(tuple(5 + (number + place) % 7 for place in range(300)), (number,)) for number in range(60)]
     completions = fast.generate(many, Sampling(max_new_tokens=2))
     assert [len(samples) for samples in completions] == [1] * len(many)
