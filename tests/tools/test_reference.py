@@ -103,7 +103,7 @@ def test_its_page_shows_the_run_s_numbers_and_keeps_its_other_text(run, folder):
     assert "Teacher `t`, teacher seed 1: the comparison is no test of HEAL (too few)." in text
 
 
-@pytest.mark.parametrize("folder", sorted(path for path in reference.REFERENCE.iterdir() if path.is_dir()), ids=str)
+@pytest.mark.parametrize("folder", sorted(path.parent for path in reference.REFERENCE.glob("*/README.md")), ids=str)
 def test_every_committed_page_shows_what_its_files_say(folder):
     assert f"{BEGIN}\n\n{render_summary(folder)}\n\n{END}" in (folder / "README.md").read_text()
 

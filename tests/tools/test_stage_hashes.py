@@ -6,7 +6,7 @@ import pytest
 
 from heal.cli import COMMANDS
 from heal.errors import HealError
-from heal.versions import RECORD, check_versions
+from heal.versions import RECORD, check_versions, read_version
 from tests.support.paths import ROOT
 from tools import stage_hashes
 from tools.stage_hashes import NOT_RECORDED, STAGES, Fingerprint, build_record, compare, fingerprint_files, is_equal
@@ -27,7 +27,8 @@ def test_a_run_like_the_recorded_one_has_no_problem(run):
 
 def test_a_changed_command_is_named_with_its_module_and_what_to_do(run):
     (problem,) = compare(build_record(run), run | {"score": OTHER})
-    assert problem.startswith("heal/pipeline/score.py: `heal score`") and "VERSION to 2" in problem
+    assert problem.startswith("heal/pipeline/score.py: `heal score`")
+    assert f"VERSION to {read_version('heal.pipeline.score') + 1}" in problem
 
 
 def test_followers_of_a_changed_command_are_not_named(run):
