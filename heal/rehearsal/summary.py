@@ -64,12 +64,13 @@ def list_stages(run: Path) -> list[Stage]:
         stage.peak_mb = max(stage.peak_mb, 0.0 if pd.isna(peak) else round(float(peak), 1))
     for path in sorted(run.rglob(f"*{SUFFIX}")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        name = find_stage_name(record, stages)
-        add_facts(stages.setdefault(name, Stage(name)), record)
+        name = find_stage_name(record)
+        if name in stages or record.get("requests") or record.get("skipped"):
+            add_facts(stages.setdefault(name, Stage(name)), record)
     return list(stages.values())
 
 
-def find_stage_name(record: dict[str, Any], stages: dict[str, Stage]) -> str:
+def find_stage_name(record: dict[str, Any]) -> str:
     """The stage that a provenance file belongs to; that of a student's passes has a folder of its own."""
     command = str(record["command"])
     if command == "sample base" and "/students/" in str(record["output"]):
