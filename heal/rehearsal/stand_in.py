@@ -1,4 +1,4 @@
-"""A stand-in model: a tiny model of the preset's architecture, trained for some seconds on the rehearsal's problems.
+"""A stand-in model: a tiny model of the preset's architecture, trained for about a minute on the rehearsal's problems.
 
 Writes a model folder: safetensors, config, generation config, tokenizer with chat template. Only tokens that occur in
 the training texts are trained. All other rows of the embedding are zero, and so their logits: the loss over the whole
