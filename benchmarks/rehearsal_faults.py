@@ -1,78 +1,76 @@
 """Put every fault of tests/rehearsal/faults back, one by one, and show that the rehearsal fails on it.
 
-Reads the working tree; writes a table (fault, whether the rehearsal failed, where it saw it, seconds). Each fault is a
-rehearsal of its own in a copy of the repository; the first row has no fault and must pass. Needs `make rehearsal-env`.
+Rehearses a short config once without a fault, which must pass. Then each fault is put into a copy of that rehearsal,
+the rules that it is about run again, and the rehearsal's findings are taken. Reads the working tree; writes a table
+(fault, whether the rehearsal failed, where it saw it, seconds). Needs `make rehearsal-env`.
 
-    python -m benchmarks.rehearsal_faults --out results/reference/rehearsal/faults.md
+    python -m benchmarks.rehearsal_faults --out results/reference/benchmarks/rehearsal_faults.md
     python -m benchmarks.rehearsal_faults --only uncapped_requests
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
+import shutil
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.rehearsal.faults import FAULTS, Fault, copy_repository
+from heal.rehearsal.build import Rehearsal, build
+from heal.rehearsal.findings import Finding, find_failed_jobs, find_findings
+from heal.rehearsal.rehearse import Rehearse, run_logged
+from tests.rehearsal.faults import FAULTS, Fault
 
-CONFIG = "tests/rehearsal/faults/short.yaml"
+CONFIG = Path("tests/rehearsal/faults/short.yaml")
+RULES = {"evaluate": ["evaluate_teacher", "evaluate_untrained"], "student_passes": ["sample_student"]}
+"""Stage of a finding → its rules, where they have other names."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """fault: its name; none for the run without one. stages: where the rehearsal saw something. error: its message."""
+    """fault: its name; none for the run without one. stages: where the rehearsal saw something. problem: the first."""
 
     fault: str
     what: str
-    failed: bool
     stages: list[str]
-    error: str
+    problem: str
     seconds: float
 
 
-def rehearse(fault: Fault | None, cores: int) -> Outcome:
-    """The rehearsal of a copy with the fault."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = copy_repository(Path(folder) / "repository")
-        if fault:
-            fault.apply(copy)
-        out = Path(folder) / "rehearsal"
-        command = [
-            sys.executable,
-            "-m",
-            "heal",
-            "rehearse",
-            "--config",
-            CONFIG,
-            "--out",
-            str(out),
-            "--cores",
-            str(cores),
-        ]
-        began = time.monotonic()
-        environment = os.environ | {"PYTHONPATH": str(copy)}
-        run = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
-        seconds = time.monotonic() - began
-        summary = out / "summary.json"
-        findings = json.loads(summary.read_text())["findings"] if summary.is_file() else []
-        stages = list(dict.fromkeys(finding["stage"] for finding in findings))
-        errors = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
+def describe(fault: Fault | None, findings: list[Finding], seconds: float) -> Outcome:
+    stages = list(dict.fromkeys(finding.stage for finding in findings))
     name, what = (fault.name, fault.what) if fault else ("none", "the code as it is")
-    return Outcome(name, what, run.returncode != 0, stages, (errors or [""])[0], seconds)
+    return Outcome(name, what, stages, findings[0].problem if findings else "-", seconds)
+
+
+def rehearse_with(fault: Fault, finished: Rehearsal, out: Path, cores: int) -> Outcome:
+    """What the rehearsal finds with the fault, in a copy of the finished one below `out`."""
+    began = time.monotonic()
+    folder = Path(shutil.copytree(finished.folder, out / "copy", symlinks=True))
+    rehearsal = replace(finished, folder=folder)
+    fault.apply(folder)
+    findings = Rehearse(cores=cores).run_check(rehearsal, out)
+    if fault.stage and not findings:
+        rules = RULES.get(fault.stage, [fault.stage])
+        command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--nocolor", "--keep-going"]
+        command += ["--configfile", str(rehearsal.config), "--forcerun", *rules, "--until", *rules]
+        log = out / "workflow.log"
+        status = run_logged(command, folder, log)
+        findings = find_failed_jobs(log, folder) if status else find_findings(rehearsal)
+    return describe(fault, findings, time.monotonic() - began)
 
 
 def format_table(outcomes: list[Outcome]) -> str:
-    lines = ["| fault | what goes wrong | rehearsal | seen at | seconds |", "|---|---|---|---|---:|"]
+    lines = [
+        "| fault | what goes wrong | rehearsal | seen at | first finding | seconds |",
+        "|---|---|---|---|---|---:|",
+    ]
     for outcome in outcomes:
-        seen = ", ".join(outcome.stages) or (outcome.error if outcome.failed else "-")
-        verdict = "fails" if outcome.failed else "passes"
-        lines.append(f"| {outcome.fault} | {outcome.what} | {verdict} | {seen} | {outcome.seconds:.0f} |")
+        verdict, seen = "fails" if outcome.stages else "passes", ", ".join(outcome.stages) or "-"
+        problem = outcome.problem.replace("|", "/")
+        lines.append(f"| {outcome.fault} | {outcome.what} | {verdict} | {seen} | {problem} | {outcome.seconds:.0f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -84,15 +82,29 @@ def main() -> int:
     arguments = parser.parse_args()
     faults = [fault for fault in FAULTS if not arguments.only or fault.name in arguments.only]
     outcomes = []
-    for fault in (None, *faults):
-        outcomes.append(rehearse(fault, arguments.cores))
-        print(format_table(outcomes[-1:]).splitlines()[-1], flush=True)
+
+    def report(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        print(format_table([outcome]).splitlines()[-1], flush=True)
         if arguments.out:
             arguments.out.parent.mkdir(parents=True, exist_ok=True)
             arguments.out.write_text(format_table(outcomes))
-    missed = [outcome.fault for outcome in outcomes[1:] if not outcome.failed]
-    if missed or outcomes[0].failed:
-        print(f"not seen: {', '.join(missed) or 'none'}; without a fault: {outcomes[0].error or 'passes'}")
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        began, command = time.monotonic(), Rehearse(cores=arguments.cores)
+        finished = build(CONFIG, folder / "none", arguments.cores)
+        findings = command.run_check(finished, folder / "none")
+        findings = findings or command.run_workflow(finished, folder / "none") or find_findings(finished)
+        report(describe(None, findings, time.monotonic() - began))
+        for fault in [] if findings else faults:
+            out = folder / fault.name
+            out.mkdir()
+            report(rehearse_with(fault, finished, out, arguments.cores))
+            shutil.rmtree(out)
+    missed = [outcome.fault for outcome in outcomes[1:] if not outcome.stages]
+    if outcomes[0].stages or missed:
+        print(f"without a fault: {outcomes[0].problem}; faults that the rehearsal does not see: {missed or 'none'}")
         return 1
     return 0
 
