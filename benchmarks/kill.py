@@ -31,7 +31,10 @@ import yaml
 ROOT = Path(__file__).parent.parent
 VARIABLE = "HEAL_KILL_BENCHMARK"
 LIMIT_S = 10.0
-MODELS = {"teachers": {"default": "teacher"}, "students": {"tiny": "student"}}
+MODELS = {"teachers": {"default": "teacher"}, "students": {"tiny": "teacher"}}
+"""The mini student's heads have a size that vLLM's CPU build does not compute."""
+BATCH_DONE = " s to go"
+"""In the log's line of a finished batch."""
 CONFIG: dict[str, Any] = {
     "run": "kill",
     "problems": {
@@ -83,6 +86,18 @@ STAGES = [
     Stage("student-pass continuations", (*STUDENT, *SHARED, *SAMPLES), "continuations.parquet"),
     Stage("evaluate", (*STUDENT, "--problems", "problems"), "evals"),
 ]
+
+
+def select_stages(commands: list[str]) -> list[Stage]:
+    """These stages and those whose outputs they read, in order; all without any."""
+    selected: list[Stage] = []
+    wanted: set[str] = set()
+    for stage in reversed(STAGES):
+        is_read = any(stage.out == flag or stage.out.startswith(f"{flag}/") for flag in wanted)
+        if not commands or stage.command in commands or is_read:
+            selected.insert(0, stage)
+            wanted.update(stage.flags)
+    return selected
 
 
 @dataclass
@@ -171,11 +186,24 @@ def run_whole(stage: Stage, folder: Path) -> float:
     return time.monotonic() - began
 
 
-def kill_stage(stage: Stage, folder: Path, moment_s: float, expected: str) -> dict[str, Any]:
-    """Kills a stage after so many seconds and runs it again; one row of the table."""
-    job = start_stage(stage, folder, folder / "killed.log")
-    with suppress(subprocess.TimeoutExpired):
-        job.process.wait(moment_s)
+def wait_for_moment(job: Job, log: Path, moment_s: float | None) -> float:
+    """Waits so many seconds, or (None) for the first finished batch, or for the end; returns the seconds waited."""
+    began = time.monotonic()
+    while job.process.poll() is None:
+        if moment_s is None and log.exists() and BATCH_DONE in log.read_text(errors="replace"):
+            break
+        if moment_s is not None and time.monotonic() - began > moment_s:
+            break
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def kill_stage(stage: Stage, folder: Path, moment_s: float | None, expected: str) -> dict[str, Any]:
+    """Kills a stage after so many seconds, or after its first batch (None), and runs it again; one row of the table."""
+    log = folder / "killed.log"
+    log.unlink(missing_ok=True)
+    job = start_stage(stage, folder, log)
+    waited_s = wait_for_moment(job, log, moment_s)
     ended_before = job.process.poll() is not None
     before = len(list_left(job))
     with suppress(ProcessLookupError):
@@ -188,7 +216,8 @@ def kill_stage(stage: Stage, folder: Path, moment_s: float, expected: str) -> di
     time.sleep(max(0.0, LIMIT_S - gone_s))
     row = {
         "stage": stage.command,
-        "killed_after_s": round(moment_s, 1),
+        "moment": "first batch" if moment_s is None else "random",
+        "killed_after_s": round(waited_s, 1),
         "ended_before": ended_before,
         "processes": before,
         "gone_after_s": round(gone_s, 2),
@@ -203,7 +232,7 @@ def kill_stage(stage: Stage, folder: Path, moment_s: float, expected: str) -> di
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--moments", type=int, default=3, help="kills per stage")
+    parser.add_argument("--moments", type=int, default=3, help="random moments per stage, besides the first batch")
     parser.add_argument("--stages", nargs="+", help="commands to kill; all by default")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
     parser.add_argument("--out", type=Path, help="CSV file to write")
@@ -213,15 +242,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_config(folder)
-        for stage in STAGES:
+        for stage in select_stages(arguments.stages or []):
             seconds = run_whole(stage, folder)
             print(f"{stage.command}: {seconds:.1f} s", file=sys.stderr, flush=True)
             if not stage.uses_vllm or (arguments.stages and stage.command not in arguments.stages):
                 continue
             expected = hash_output(folder / stage.out)
+            moments: list[float | None] = []
             for number in range(arguments.moments):
                 # One moment in each part of the run, so that start and work are both hit.
-                moment = seconds * (number + numbers.random()) / arguments.moments
+                moments.append(seconds * (number + numbers.random()) / arguments.moments)
+            if stage.command != "evaluate":  # it has no batches
+                moments.append(None)
+            for moment in moments:
                 remove_output(folder / stage.out)
                 rows.append(kill_stage(stage, folder, moment, expected))
                 print(rows[-1], file=sys.stderr, flush=True)

@@ -6,6 +6,7 @@ exceed the model's positions, stops the evaluation or cuts the beginning off the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,8 +29,6 @@ class CappedModel(LM):
     template_options: Mapping[str, Any]
     end_ids: Sequence[int] = ()
     """All end tokens, of the chat template and of the model."""
-    extra_options: Mapping[str, Any] = {}
-    """Generation options that every request gets."""
 
     def stop_at_end_of_turn(self, template_options: Mapping[str, Any], from_config: Any, where: str) -> None:
         """Makes the end of a turn in the chat template the tokenizer's EOS, which lm-eval stops at.
@@ -52,6 +51,10 @@ class CappedModel(LM):
         )
         return text
 
+    def build_extra_options(self, request: Instance, repeat: int) -> dict[str, Any]:
+        """Generation options of one answer, besides those of its task. repeat: the answer's index, from 0."""
+        return {}
+
     def count_tokens(self, prompt: str) -> int:
         """Tokens of a prompt."""
         return len(self.tok_encode(prompt))
@@ -62,14 +65,17 @@ class CappedModel(LM):
         places = []
         capped = []
         rooms: dict[str, int] = {}
+        repeats: Counter[int] = Counter()
         for place, request in enumerate(requests):
             prompt, options = request.args
+            extra = self.build_extra_options(request, repeats[id(request)])
+            repeats[id(request)] += 1
             if prompt not in rooms:
                 rooms[prompt] = self.max_length - self.count_tokens(prompt)
             limit = min(options["max_gen_toks"], rooms[prompt])
             if limit >= 1:
                 places.append(place)
-                arguments = (prompt, {**options, "max_gen_toks": limit, **self.extra_options})
+                arguments = (prompt, {**options, "max_gen_toks": limit, **extra})
                 capped.append(Instance(request.request_type, request.doc, arguments, request.idx, request.metadata))
         if len(capped) < len(requests):
             print(f"{len(requests) - len(capped)} of {len(requests)} prompts leave no room for an answer", flush=True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lm_eval.api.instance import Instance
+
 from evals.capped_model import CappedModel
 from evals.task_functions import CUT_OFF
 from heal.engines.vllm_start import name_vllm_distribution
+from heal.records import derive_seed
 
 with name_vllm_distribution():
     from lm_eval.models.vllm_causallms import VLLM
@@ -21,7 +24,11 @@ class VllmModel(CappedModel, VLLM):
             super().__init__(pretrained=model, **options)
         from_config = self.model.llm_engine.model_config.try_get_generation_config().get("eos_token_id")
         self.stop_at_end_of_turn(template_options, from_config, model)
-        self.extra_options = {"stop_token_ids": list(self.end_ids)}
+
+    def build_extra_options(self, request: Instance, repeat: int) -> dict[str, Any]:
+        # Without a seed of its own, an answer depends on what was computed next to it.
+        seed = derive_seed(self.model_args["seed"], request.task_name, request.doc_id, repeat)
+        return {"stop_token_ids": list(self.end_ids), "seed": seed}
 
     def _model_generate(self, *arguments: Any, **options: Any) -> list[Any]:
         outputs: list[Any] = super()._model_generate(*arguments, **options)

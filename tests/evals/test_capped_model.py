@@ -46,11 +46,13 @@ def ask(lm: Any, prompts: list[str], limit: int, seed: int = 0) -> list[str]:
     import torch
 
     torch.manual_seed(seed)
+    return lm.generate_until([make_request(prompt, number, limit) for number, prompt in enumerate(prompts)])
+
+
+def make_request(prompt: str, number: int, limit: int) -> Instance:
+    """A sampled answer to question `number` of a task."""
     options = {"until": [], "do_sample": True, "temperature": 1.0, "max_gen_toks": limit}
-    requests = []
-    for number, prompt in enumerate(prompts):
-        requests.append(Instance("generate_until", {}, (prompt, dict(options)), number, ("task", number, 1)))
-    return lm.generate_until(requests)
+    return Instance("generate_until", {}, (prompt, options), number, ("task", number, 1))
 
 
 @pytest.mark.parametrize("template_options", [{}, {"enable_thinking": False}, {"enable_thinking": True}])
@@ -69,6 +71,16 @@ def test_an_untrained_base_model_stops_at_the_end_of_a_turn(lm: Any) -> None:
     ended = [answer for answer in answers if not answer.endswith(CUT_OFF)]
     assert len(ended) > 24 and not any(IM_END in answer for answer in answers)
     assert max(len(answer.split()) for answer in ended) < 64
+
+
+def test_an_answer_does_not_depend_on_its_company(lm: Any) -> None:
+    if not lm.build_extra_options(make_request("a", 0, 8), 0):
+        pytest.skip("transformers samples a batch from one stream of random numbers")
+    prompt = lm.apply_chat_template(TURN)
+    question = make_request(prompt, 3, 20)
+    together = lm.generate_until([make_request(prompt, 1, 20), question, question, make_request(prompt, 2, 9)])
+    assert lm.generate_until([question, question]) == together[1:3]
+    assert together[1] != together[2]
 
 
 def test_an_answer_is_capped_at_the_models_length_and_no_prompt_is_cut(lm: Any) -> None:
