@@ -1,8 +1,8 @@
 """Check lengths: of every request of every stage against the model's positions and engine.max_length.
 
 Requests are shortened to what has room, and those without room are skipped and counted. So a limit that only some
-prompts exceed is a caution; one that every prompt exceeds is a fault, and so is a benchmark question that does not fit
-with its answer, because lm-eval cuts off its beginning.
+prompts exceed is a caution; one that every prompt exceeds is a fault (of a repair: with its hint alone), and so is a
+benchmark question that does not fit with its answer.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Stage:
     fix: str
     whole: bool = False
     """Whether every request must fit."""
+    least: int | None = None
+    """Tokens that follow a prompt at least, where `added` is a worst case that few requests reach."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,9 @@ def list_repair_stages(
     field = "gear.hint" if variant == DEFAULT_VARIANT else f"gear_variants.{variant}.hint"
     new, hint = experiment.sampling.max_new_tokens, estimate_hint_tokens(gear, tokenizer, questions)
     parts = f"the hint {hint}, kept and new tokens {new} (sampling.max_new_tokens)"
-    yield Stage(f"repairs {variant}", field, prompts, hint + new, parts, "lower sampling.max_new_tokens")
+    yield Stage(
+        f"repairs {variant}", field, prompts, hint + new, parts, "lower sampling.max_new_tokens", least=hint + 1
+    )
     if gear.hint.source == "teacher":
         kept = int(gear.search_fraction * new)
         asked = count_tokens(tokenizer, gear.hint.ask_template) + max(
@@ -139,7 +143,8 @@ def list_repair_stages(
         )
         parts = f"kept tokens {kept}, ask_template {asked}, max_tokens {gear.hint.max_tokens}"
         added = kept + asked + gear.hint.max_tokens
-        yield Stage(f"hints {variant}", field, prompts, added, parts, "lower gear.search_fraction or its max_tokens")
+        fix = "lower gear.search_fraction or its max_tokens"
+        yield Stage(f"hints {variant}", field, prompts, added, parts, fix, least=asked + 1)
 
 
 def estimate_hint_tokens(gear: Gear, tokenizer: Any, questions: Sequence[Row]) -> int:
@@ -228,7 +233,8 @@ def check_stage(stage: Stage, limit: Limit, field: str) -> Findings:
     fix = f"{stage.fix} by {longest + stage.added - limit.tokens}"
     if limit.source == "engine.max_length":
         fix += f"; or raise engine.max_length to {longest + stage.added}"
-    if stage.whole or too_long == len(stage.prompts) or room <= 0:
+    least = stage.added if stage.least is None else stage.least
+    if stage.whole or shortest + least > limit.tokens or room <= 0:
         yield HealError(problem, where=stage.field, fix=fix)
     else:
         yield Caution(problem, where=stage.field, fix=f"{fix}; or accept that these are shortened or skipped")
