@@ -45,9 +45,18 @@ def test_the_mini_experiment_fits(check):
     "stage", ["base samples", "guided samples", "repairs default", "scores", "benchmark mini_hard"]
 )
 def test_a_teacher_with_too_few_positions_fails_at_every_stage(check, stage):
-    faults, _ = check(positions=100)
-    line = next(line for line in faults.splitlines() if f"{stage} of teachers.default" in line)
+    findings = "\n".join(check(positions=100))
+    line = next(line for line in findings.splitlines() if f"{stage} of teachers.default" in line)
     assert "100 tokens (the positions of " in line and "160" in line
+
+
+def test_repairs_that_are_shortened_are_a_caution_and_hints_without_room_a_fault():
+    limit = Limit(100, "engine.max_length")
+    stages = [
+        Stage("repairs", "gear.hint", [30], 90, "a hint 20, new 70", "lower it", least=least) for least in (21, 71)
+    ]
+    (caution,), (fault,) = (list(check_stage(stage, limit, "teachers.big")) for stage in stages)
+    assert isinstance(caution, Caution) and not isinstance(fault, Caution)
 
 
 def test_a_limit_that_some_prompts_exceed_is_a_caution_and_one_that_all_exceed_a_fault():
