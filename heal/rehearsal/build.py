@@ -6,6 +6,7 @@ A local model that is small already, as those of the mini world, is used as it i
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,11 @@ def build(path: Path, out: Path, cores: int = 1) -> Rehearsal:
     for plan in plans.values():
         plan.name_folder(scale.scale_length(plan.positions, factor))
     make_stand_ins(list(plans.values()), cores)
+    repeated = find_repeated_students(plans)
+    for field, first in repeated.items():
+        models.pop(field)
+        content["students"].pop(field.removeprefix("students."))
+        notes.append(f"{field}: its stand-in would be that of {first}, so it is left out")
     for field, model in models.items():
         role, name = field.split(".")
         source = plans[field].folder if field in plans else Path(model.path)
@@ -87,7 +93,7 @@ def build(path: Path, out: Path, cores: int = 1) -> Rehearsal:
     scale.write_config(folder / relative, content, note)
     shutil.copy(folder / relative, out / "config.yaml")
     experiment = validate(Experiment, content, where=str(folder / relative))
-    return Rehearsal(folder, relative, factor, experiment, notes, list(plans))
+    return Rehearsal(folder, relative, factor, experiment, notes, [field for field in plans if field not in repeated])
 
 
 def copy_repository(folder: Path) -> Path:
@@ -118,6 +124,18 @@ def replace_models(content: dict[str, Any], experiment: Experiment, folder: Path
             base = architectures.BASE_SUFFIX if architectures.is_base(model["path"]) else ""
             model["path"] = f"models/{role}/{name}{base}"
     return notes
+
+
+def find_repeated_students(plans: Mapping[str, StandIn]) -> dict[str, str]:
+    """Student → an earlier student with the same stand-in: small, models of one family are alike."""
+    first_by_folder: dict[Path, str] = {}
+    repeated = {}
+    for field, plan in plans.items():
+        if field.startswith("students."):
+            first = first_by_folder.setdefault(plan.folder, field)
+            if first != field:
+                repeated[field] = first
+    return repeated
 
 
 def is_small(model: Model) -> bool:

@@ -23,7 +23,7 @@ from heal.rehearsal.traces import EASY, KINDS, TEST_KINDS, RehearsalProblem
 COUNTS = {"train": 8, "dev": 2}
 """Problems per set; TEST_COUNT for the sets of the benchmarks, PART_COUNT for a part of a mixture."""
 PART_COUNT = 5
-TEST_COUNT = 4
+TEST_COUNT = 2
 WORLD_COUNTS = {"train": 16, "dev": 4}
 QUESTION = "({}) Which number is {}?"
 SOLUTION = "The question names the number.\n\nSo it is {}."

@@ -26,11 +26,11 @@ COUNTS = {
     "gear": {"traces_per_problem": 2, "repairs_per_trace": 4},
     "scoring": {"max_points": 4, "calibration_traces": 4},
     "prefixes": {"cuts": 2, "traces_per_problem": 1, "continuations": 2},
-    "engine": {"problems_per_batch": 8, "max_num_seqs": 64},
+    "engine": {"problems_per_batch": 16, "max_num_seqs": 64},
 }
 """Section → the most of what it counts."""
 REPEATS = 2
-MAX_OPTIMIZER_STEPS = 4
+MAX_OPTIMIZER_STEPS = 3
 EPOCHS = 1.0
 ROOM = 1.15  # of a trace's tokens, for answers that are longer than the longest right one
 GENERATION = re.compile(r"(?m)^(?P<head>\s*max_gen_toks:\s*)(?P<value>\d+)")
