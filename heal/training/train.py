@@ -33,7 +33,7 @@ from heal.config.experiment import Schedule
 from heal.config.models import Distillation, ModelSource
 from heal.config.models import Train as TrainOptions
 from heal.end_token import find_end_token
-from heal.engines import gpu_lease
+from heal.engines import gpu_lease, reaper
 from heal.errors import HealError, exit_with_errors
 from heal.method.pace import order_exposures
 from heal.provenance import list_package_versions, record_run
@@ -137,6 +137,7 @@ def launch(processes: int, out: Path) -> Row:
     """Starts this command once per GPU; returns the content of training.json."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     flags = sys.argv[2:] if sys.argv[1:2] == ["train"] else sys.argv[1:]
+    reaper.guard_children()  # no training goes on where this process is killed
     ended = subprocess.run([*torchrun, "-m", "heal.training.train", *flags])
     if ended.returncode:
         raise HealError(f"{processes} processes of training failed", where=str(out), fix="see the messages above")
