@@ -42,7 +42,8 @@ def test_everything_else_that_is_no_count_is_the_presets_own(rehearsal: Rehearsa
     assert small.teachers["qwen3_8b"].template_options == preset.teachers["qwen3_8b"].template_options
 
 
-def test_every_problem_set_loads_and_has_its_kinds(rehearsal: Rehearsal) -> None:
+def test_every_problem_set_loads_and_has_its_kinds(rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(rehearsal.folder)  # where its jobs start
     problems = rehearsal.experiment.problems
     train, left_out = collect(problems.train, 0, problems.instruction)
     assert not left_out
