@@ -33,6 +33,8 @@ from heal.versions import RECORD, ROOT, find_source, read_version
 
 RELATIVE_TOLERANCE = 1e-3
 DECIMAL = re.compile(r"-?\d+\.\d+(?:[eE][+-]?\d+)?")
+GIT_STATE = re.compile(r'"git": ?\{[^}]*\}')
+"""A page names the commit it was made from; the record holds for every commit."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,8 @@ def read_table(file: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def read_text(file: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """(text with decimals replaced, the decimals)."""
-    content = file.read_text(encoding="utf-8")
+    """(text with decimals replaced and without the commit, the decimals)."""
+    content = GIT_STATE.sub("", file.read_text(encoding="utf-8"))
     yield DECIMAL.sub("#", content), np.array([float(number) for number in DECIMAL.findall(content)])
 
 

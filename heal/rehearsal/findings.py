@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,17 +103,20 @@ def find_in_traces(traces: Path, rehearsal: Rehearsal) -> Iterator[Finding]:
     """What one teacher's traces lack."""
     yield from find_in_samples(traces)
     patterns = rehearsal.experiment.gear.leak_patterns
-    if (traces / GUIDED.path).is_file():
-        yield from find_in_verdicts(traces / GUIDED.path, "sample_guided", has_leak(LEAK, patterns))
+    hinted = [traces / GUIDED.path] if (traces / GUIDED.path).is_file() else []
+    for path in hinted:
+        yield from find_in_verdicts(path, "sample_guided")
     variants = sorted((traces / REPAIRS.path).parent.glob("*.parquet"))
     for path in variants:
         hint = rehearsal.experiment.gear_variants.get(path.stem, {}).get("hint", {})
-        leaks = path.stem == DEFAULT_VARIANT and has_leak(LEAK, patterns)
         if hint.get("source", rehearsal.experiment.gear.hint.source) in ("answer", "teacher"):
-            yield from find_in_verdicts(path, "repair_traces", leaks)
+            hinted.append(path)
+            yield from find_in_verdicts(path, "repair_traces")
         if any(row["kept"] and not row["kept"].endswith("\n") for row in read_columns(path, ["kept"])):
             fix = "look at the borders of steps: a cut keeps whole lines"
             yield Finding("repair_traces", "a cut keeps a part of the next line", str(path), fix)
+    if hinted and has_leak(LEAK, patterns):
+        yield from find_missing_leaks(hinted)
     scores = traces / SCORES.of(variant=DEFAULT_VARIANT).path
     if scores.is_file():
         origins = read_columns(scores, ["origin", "nll_mean", "statement"])
@@ -157,14 +160,26 @@ def find_in_samples(traces: Path) -> Iterator[Finding]:
             yield Finding("sample_base", problem, str(path), explain_empty("sample_base"))
 
 
-def find_in_verdicts(path: Path, rule: str, leaks: bool) -> Iterator[Finding]:
-    """Guided samples or repairs: accepted ones, and leaking ones where the config's patterns find them."""
+def find_in_verdicts(path: Path, rule: str) -> Iterator[Finding]:
+    """Guided samples or repairs: accepted ones."""
+    kinds = count_verdicts(path)
+    if not kinds["accepted"]:
+        yield Finding(rule, f"none is accepted ({format_counter(kinds)})", str(path), explain_empty(rule))
+
+
+def find_missing_leaks(paths: Sequence[Path]) -> Iterator[Finding]:
+    """Hinted traces of all files: one that speaks of the hint."""
+    if not any(count_verdicts(path)["leak"] for path in paths):
+        problem = "no hinted trace is rejected as a leak"
+        yield Finding("repair_traces", problem, str(paths[-1]), explain_empty("repair_traces"))
+
+
+def count_verdicts(path: Path) -> Counter[str]:
+    """Accepted traces, and the others by reason."""
     kinds: Counter[str] = Counter()
     for row in read_columns(path, ["accepted", "reason"]):
         kinds["accepted" if row["accepted"] else row["reason"]] += 1
-    for kind in ("accepted", *["leak"] * leaks):
-        if not kinds[kind]:
-            yield Finding(rule, f"none is {kind} ({format_counter(kinds)})", str(path), explain_empty(rule))
+    return kinds
 
 
 def find_in_answers(folder: Path, rehearsal: Rehearsal, needs_right: bool = False) -> Iterator[Finding]:

@@ -41,16 +41,25 @@ def test_a_missing_kind_of_sample_is_named(tmp_path: Path, counts: tuple[int, in
     assert finding.stage == "sample_base" and f"no {missing} sample" in finding.problem
 
 
-@pytest.mark.parametrize("missing", ["accepted", "leak"])
-def test_repairs_without_accepted_or_leaking_ones_are_named(tmp_path: Path, missing: str) -> None:
-    rows = [
-        {"accepted": kind == "accepted", "reason": "" if kind == "accepted" else kind} for kind in ("accepted", "leak")
-    ]
-    whole = write(tmp_path / "whole.parquet", rows)
-    assert not list(findings.find_in_verdicts(whole, "repair_traces", True))
-    part = write(tmp_path / "part.parquet", [row for row in rows if (row["reason"] or "accepted") != missing])
-    (finding,) = findings.find_in_verdicts(part, "repair_traces", True)
-    assert f"none is {missing}" in finding.problem
+def write_verdicts(path: Path, *reasons: str) -> Path:
+    """reasons: of each trace; empty where it is accepted."""
+    return write(path, [{"accepted": not reason, "reason": reason} for reason in reasons])
+
+
+def test_repairs_of_which_none_is_accepted_are_named(tmp_path: Path) -> None:
+    assert not list(findings.find_in_verdicts(write_verdicts(tmp_path / "a.parquet", "", "leak"), "repair_traces"))
+    (finding,) = findings.find_in_verdicts(write_verdicts(tmp_path / "b.parquet", "wrong", "leak"), "repair_traces")
+    assert "none is accepted (" in finding.problem
+
+
+def test_one_leak_among_all_hinted_traces_is_enough_and_none_is_named(tmp_path: Path) -> None:
+    without, leaking = (
+        write_verdicts(tmp_path / "a.parquet", "", "wrong"),
+        write_verdicts(tmp_path / "b.parquet", "leak"),
+    )
+    assert not list(findings.find_missing_leaks([without, leaking]))
+    (finding,) = findings.find_missing_leaks([without])
+    assert "leak" in finding.problem
 
 
 @pytest.mark.parametrize(("requests", "skipped", "count"), [(0, {"no_room": 4}, 1), (1, {"no_room": 3}, 0), (0, {}, 0)])

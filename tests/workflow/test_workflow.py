@@ -68,7 +68,7 @@ def test_the_slurm_profile_plans_the_same_jobs_and_knows_every_rule_with_a_model
     arguments = ["ablations", "--configfile", SMOKE, "--forceall"]
     assert plan_jobs(ROOT, "--workflow-profile", "slurm", *arguments) == plan_jobs(ROOT, *arguments)
     arguments = ["ablations", "--configfile", "config/paper.yaml", "--forceall"]
-    assert sum(plan_jobs(ROOT, "--workflow-profile", "slurm", *arguments).values()) >= 1000
+    assert plan_jobs(ROOT, "--workflow-profile", "slurm", *arguments)["train_student"] == 150
     profile = yte.process_yaml((ROOT / "profiles/slurm/profile.yaml").read_text(), require_use_yte=True)
     rules = [rule for path in ROOT.glob("workflow/rules/*.smk") for rule in path.read_text().split("rule ")]
     assert set(profile["set-resources"]) == {rule.partition(":")[0] for rule in rules if "\n        gpu=" in rule}
