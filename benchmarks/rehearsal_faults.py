@@ -24,7 +24,11 @@ from heal.rehearsal.rehearse import Rehearse, run_logged
 from tests.rehearsal.faults import FAULTS, Fault
 
 CONFIG = Path("tests/rehearsal/faults/short.yaml")
-RULES = {"evaluate": ["evaluate_teacher", "evaluate_untrained"], "student_passes": ["sample_student"]}
+RULES = {
+    "repair_traces": ["plan_cuts", "repair_traces"],
+    "evaluate": ["evaluate_teacher", "evaluate_untrained"],
+    "student_passes": ["sample_student"],
+}
 """Stage of a finding → its rules, where they have other names."""
 
 
