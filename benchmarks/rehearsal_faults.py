@@ -29,7 +29,9 @@ RULES = {
     "evaluate": ["evaluate_teacher", "evaluate_untrained"],
     "student_passes": ["sample_student"],
 }
-"""Stage of a finding → its rules, where they have other names."""
+"""Stage of a finding → the rules that run again, where they have other names."""
+SHARDED = ("sample_base", "repair_traces", "score_traces", "student_passes")
+"""Stages whose shards are joined before anybody reads them."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def rehearse_with(fault: Fault, finished: Rehearsal, out: Path, cores: int) -> O
     if fault.stage and not findings:
         rules = RULES.get(fault.stage, [fault.stage])
         command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--nocolor", "--keep-going"]
-        command += ["--configfile", str(rehearsal.config), "--forcerun", *rules, "--until", *rules]
+        until = ["merge_shards"] if fault.stage in SHARDED else rules
+        command += ["--configfile", str(rehearsal.config), "--forcerun", *rules, "--until", *until]
         log = out / "workflow.log"
         status = run_logged(command, folder, log)
         findings = find_failed_jobs(log, folder) if status else find_findings(rehearsal)
