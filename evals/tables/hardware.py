@@ -71,9 +71,7 @@ def list_hardware_notes(run: Run) -> list[Note]:
     warnings = []
     for teacher in run.teachers:
         for student in run.students:
-            compared = {TRAINING: collect_trainings(run, teacher, student)}
-            compared[EVALUATION] = collect_evaluations(run, teacher, student)
-            for part, origins in compared.items():
+            for part, origins in collect_students(run, teacher, student).items():
                 parts[part].update(origins)
                 if origins.is_mixed:
                     warnings.append(warn(part, f"teacher {teacher}, student {student}", origins))
@@ -131,24 +129,15 @@ def collect_traces(folders: Iterable[Path]) -> Origins:
     return origins
 
 
-def collect_trainings(run: Run, teacher: str, student: str) -> Origins:
-    """Where a student was trained; rows are methods."""
-    origins = Origins()
+def collect_students(run: Run, teacher: str, student: str) -> dict[str, Origins]:
+    """Where a student was trained, and where it answered once trained; rows are methods."""
+    trained, answered = Origins(), Origins()
     for method in run.methods:
         for teacher_seed, seed in run.list_seeds():
-            folder = run.get_student_folder(teacher, teacher_seed, student, method, seed)
-            origins.add(method, read_record(folder))
-    return origins
-
-
-def collect_evaluations(run: Run, teacher: str, student: str) -> Origins:
-    """Where a trained student answered; rows are methods."""
-    origins = Origins()
-    for method in run.methods:
-        for teacher_seed, seed in run.list_seeds():
-            folder = run.get_student_evals(teacher, teacher_seed, student, method, seed)
-            origins.add(method, read_record(folder / "evaluation"))
-    return origins
+            place = (teacher, teacher_seed, student, method, seed)
+            trained.add(method, read_record(run.get_student_folder(*place)))
+            answered.add(method, read_record(run.get_student_evals(*place) / "evaluation"))
+    return {TRAINING: trained, EVALUATION: answered}
 
 
 def add_other_evaluations(run: Run, origins: Origins) -> None:

@@ -186,12 +186,3 @@ def estimate_head_bytes(shape: DecoderShape, options: Train, tokens: int, *, dis
         return DISTILLED_LOGIT_BYTES * tokens * shape.vocabulary
     tile = min(tokens, HEAD_TILE[0]) * min(shape.vocabulary, HEAD_TILE[1]) * FLOAT32_BYTES
     return tile + (0 if options.lora else FLOAT32_BYTES * shape.head_parameters)
-
-
-def estimate_checkpoint_bytes(shape: DecoderShape, options: Train) -> int:
-    """Bytes of one checkpoint on disk: trained weights and both moments of AdamW in float32.
-
-    Two are kept, and a third exists while it is written (`save_total_limit` of heal.training.trainers).
-    """
-    trained = shape.count_adapter_parameters(options.lora.rank) if options.lora else shape.parameters
-    return (FLOAT32_BYTES + ADAMW_BYTES) * trained

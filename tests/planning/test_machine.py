@@ -6,18 +6,19 @@ import pytest
 import torch
 
 from heal.config import experiment as config
-from heal.config.models import Model, Train
+from heal.config.models import Lora, Model, Train
 from heal.config.run_config import RunConfig
 from heal.errors import HealError
+from heal.hardware import read_driver_version
 from heal.planning import shapes
 from heal.planning.costs import plan_costs
 from heal.planning.inputs import collect_inputs
-from heal.planning.memory import estimate_generation_memory, estimate_training_memory
+from heal.planning.memory import estimate_checkpoint_bytes, estimate_generation_memory, estimate_training_memory
 from heal.planning.preflight import machine as machines
 from heal.planning.preflight.check import Check, find_faults
 from heal.planning.preflight.findings import Caution
 from heal.planning.preflight.host import check_disk, check_host_memory
-from heal.planning.preflight.machine import Machine, check_driver, check_gpu_count, describe_machine, read_driver
+from heal.planning.preflight.machine import Machine, check_driver, check_gpu_count, describe_machine
 from tests.support.planning import MINI, make_experiment
 
 OPEN_MODULE = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {}  Release Build  (builder)\nGCC version: 12\n"
@@ -32,9 +33,9 @@ def list_findings(change, machine):
 @pytest.mark.parametrize("text", [OPEN_MODULE, CLOSED_MODULE])
 def test_the_driver_is_read_from_the_kernel(text, tmp_path):
     path = tmp_path / "version"
-    assert read_driver(path) is None
+    assert read_driver_version(path) is None
     path.write_text(text.format("570.133.20"))
-    assert read_driver(path) == "570.133.20"
+    assert read_driver_version(path) == "570.133.20"
 
 
 @pytest.fixture
@@ -169,3 +170,9 @@ def test_gpus_without_their_type_are_refused(monkeypatch):
         Check(config=MINI, gpus=8).run()
     with pytest.raises(HealError, match="unknown GPU type"):
         Check(config=MINI, gpu="H1000", fields_only=True).run()
+
+
+def test_a_checkpoint_holds_weights_and_both_moments_of_what_is_trained():
+    size = shapes.ModelSize(596e6, 596e6, "test")
+    assert estimate_checkpoint_bytes(size, Train()) == 12 * size.total
+    assert estimate_checkpoint_bytes(size, Train(lora=Lora())) < 0.05 * 12 * size.total

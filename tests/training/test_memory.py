@@ -12,7 +12,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 from heal.config.models import Lora, Train
 from heal.training.fit import needs_recompute
-from heal.training.memory import estimate_checkpoint_bytes, estimate_training_memory, read_shape
+from heal.training.memory import estimate_training_memory, read_shape
 
 MODELS = {"qwen3": (Qwen3Config, Qwen3ForCausalLM), "llama": (LlamaConfig, LlamaForCausalLM)}
 SHAPES = [
@@ -109,8 +109,6 @@ def test_states_are_sixteen_bytes_per_parameter_and_adapters_take_few() -> None:
     adapted = estimate_training_memory(SMALL, Train(lora=Lora(), dtype="bfloat16"), 1024, recompute=True)
     assert adapted.gradients + adapted.optimizer < 0.05 * (full.gradients + full.optimizer)
     assert adapted.weights < 0.6 * full.weights
-    assert estimate_checkpoint_bytes(SMALL, Train()) == 12 * parameters
-    assert estimate_checkpoint_bytes(SMALL, Train(lora=Lora())) < 0.05 * 12 * parameters
 
 
 def test_more_gpus_take_less_each_and_a_teacher_takes_more() -> None:

@@ -6,7 +6,6 @@ Checks the driver and the number of GPUs.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,13 @@ from pathlib import Path
 from heal.config.experiment import Experiment
 from heal.engines.gpu_lease import list_visible_gpus
 from heal.errors import HealError
+from heal.hardware import DRIVER_FILE, read_driver_version
 from heal.planning.gpus import find_gpu
 from heal.planning.inputs import list_models
 from heal.planning.preflight.findings import Caution, Findings
 
 MINIMUM_DRIVERS = {13: "580", 12: "525"}
 """Major version of CUDA → oldest NVIDIA driver that runs it (docs.nvidia.com/deploy/cuda-compatibility, table 1)."""
-DRIVER_FILE = Path("/proc/driver/nvidia/version")
 
 
 @dataclass(frozen=True)
@@ -58,23 +57,12 @@ def detect_machine(results: Path = Path("results")) -> Machine:
     return Machine(torch.cuda.device_count(), float(first.total_memory), first.name, host_bytes, disk_bytes)
 
 
-def read_driver(path: Path = DRIVER_FILE) -> str | None:
-    """Version of the NVIDIA driver here; None where there is none."""
-    try:
-        text = path.read_text("utf-8")
-    except OSError:
-        return None
-    # "Kernel Module  580.65.06  Sun Jul …", or of the open module: "Kernel Module for x86_64  580.65.06  Release Build"
-    match = re.search(r"Kernel Module\D*?(?:x86_64|aarch64)?\s+(\d+(?:\.\d+)+)", text)
-    return match[1] if match else None
-
-
 def check_driver(experiment: Experiment, driver_file: Path = DRIVER_FILE) -> None:
     """Raises HealError where there are GPUs here that torch cannot use, because of the driver or of torch's build."""
     import torch
 
     wanted = experiment.engine.device != "cpu" and any(model.gpus for model in list_models(experiment).values())
-    driver = read_driver(driver_file)
+    driver = read_driver_version(driver_file)
     if not wanted or driver is None or torch.cuda.is_available() or not list_visible_gpus():
         return
     if torch.version.cuda is None:
