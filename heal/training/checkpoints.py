@@ -53,6 +53,17 @@ def remove_checkpoints(out: Path) -> None:
         shutil.rmtree(folder)
 
 
+def remove_unfinished(folder: Path, keep: str) -> None:
+    """Removes everything but `keep` from the hidden folder of a finished student."""
+    for path in folder.iterdir():
+        if path.name == keep:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def list_file_sizes(checkpoint: Path) -> dict[str, int]:
     """File name → size in bytes, without COMPLETE itself."""
     files = [file for file in sorted(checkpoint.iterdir()) if file.name != COMPLETE]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,8 @@ def fit(setup: FitSetup) -> tuple[Any, list[dict[str, float]]]:
         raise HealError(f"{torch.cuda.device_count()} GPUs are visible to one process", fix="use `heal train --gpus N`")
     if gpu:
         use_deterministic_kernels()
+        gc.collect()  # the student before, which its trainer's reference cycles hold
+        torch.cuda.empty_cache()
     transformers.set_seed(setup.seed)
     trainer = prepare_trainer(setup, load_model(setup), gpu=gpu)
     if IS_MAIN:

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from heal.errors import HealError
+
+TENSORBOARD_VARIABLE = "TENSORBOARD_LOGGING_DIR"
 
 
 def check(trackers: Sequence[str], where: str = "train.report_to") -> None:
@@ -22,9 +26,21 @@ def check(trackers: Sequence[str], where: str = "train.report_to") -> None:
             raise HealError(f"{name} is not installed", where=where, fix=f"pip install {name}, or remove it here")
 
 
-def keep_files_in(folder: Path) -> None:
-    """Makes TensorBoard write below the folder, unless the environment names another."""
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
+@contextmanager
+def open_run(folder: Path) -> Iterator[None]:
+    """The block is one run of the trackers: TensorBoard writes below the folder, unless the environment names another.
+
+    W&B's callback would add the next student of the process to the run that is open.
+    """
+    is_given = TENSORBOARD_VARIABLE in os.environ
+    os.environ.setdefault(TENSORBOARD_VARIABLE, str(folder / "tensorboard"))
+    try:
+        yield
+    finally:
+        if not is_given:
+            del os.environ[TENSORBOARD_VARIABLE]
+        if "wandb" in sys.modules:
+            sys.modules["wandb"].finish()
 
 
 def send(trackers: Sequence[str], name: str, scores: Mapping[str, float], folder: Path) -> None:
@@ -32,15 +48,15 @@ def send(trackers: Sequence[str], name: str, scores: Mapping[str, float], folder
     if not trackers:
         return
     check(trackers)
-    keep_files_in(folder)
     from transformers import TrainerControl, TrainerState, TrainingArguments
     from transformers.integrations import get_reporting_integration_callbacks
 
     arguments = TrainingArguments(output_dir=str(folder), run_name=name, report_to=list(trackers), use_cpu=True)
     state, control = TrainerState(), TrainerControl()
     logs = {f"eval_{benchmark}": score for benchmark, score in scores.items()}
-    for make_callback in get_reporting_integration_callbacks(list(trackers)):
-        callback = make_callback()
-        callback.on_train_begin(arguments, state, control)
-        callback.on_log(arguments, state, control, logs=logs)
-        callback.on_train_end(arguments, state, control)
+    with open_run(folder):
+        for make_callback in get_reporting_integration_callbacks(list(trackers)):
+            callback = make_callback()
+            callback.on_train_begin(arguments, state, control)
+            callback.on_log(arguments, state, control, logs=logs)
+            callback.on_train_end(arguments, state, control)

@@ -293,9 +293,7 @@ def test_a_distilled_student_needs_its_teacher(model: Path, curriculum: Path, tm
 
 
 @pytest.mark.parametrize("argv", [["heal", "train", "--seed", "1"], ["train.py", "--seed", "1"]])
-def test_every_process_of_a_sharded_training_gets_the_flags(
-    argv: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_process_of_a_sharded_training_gets_the_flags(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[list[str]] = []
 
     def record(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -305,5 +303,5 @@ def test_every_process_of_a_sharded_training_gets_the_flags(
     monkeypatch.setattr(subprocess, "run", record)
     monkeypatch.setattr(sys, "argv", argv)
     with pytest.raises(HealError, match="2 processes of training failed"):
-        launch(2, tmp_path)
+        launch(2)
     assert commands[0][-4:] == ["-m", "heal.training.train", "--seed", "1"]
