@@ -38,6 +38,7 @@ class StandIn:
         self.field = field
         self.model = model
         self.base = architectures.is_base(model.path)
+        self.steps = stand_in.STEPS[field.partition(".")[0]]
         self.tokenizer = self.load_tokenizer()
         self.config = architectures.read_architecture(model)
         self.positions = int(self.config.max_position_embeddings)
@@ -83,7 +84,9 @@ class StandIn:
         self.writer.restart(SEED)
         texts = [tokenize(item, self.tokenizer, self.end_id, self.base) for item in self.writer.write(24, 0.5)]
         template = str(self.tokenizer.chat_template)
-        key = hash_content(STAND_IN_VERSION, self.config.to_json_string(), positions, texts, template, self.base)
+        key = hash_content(
+            STAND_IN_VERSION, self.config.to_json_string(), positions, texts, template, self.base, self.steps
+        )
         self.folder = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache/heal/rehearsal") / key[:16]
 
     def make(self) -> None:
@@ -99,7 +102,7 @@ class StandIn:
         import torch
 
         model = stand_in.train_stand_in(
-            self.config, self.tokenizer, self.writer, self.end_id, self.base, self.small_positions, SEED
+            self.config, self.tokenizer, self.writer, self.end_id, self.base, self.small_positions, self.steps, SEED
         )
         model.to(torch.bfloat16).save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)

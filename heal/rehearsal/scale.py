@@ -23,9 +23,10 @@ from heal.registry import read_tasks
 COUNTS = {
     "sampling": {"n": 4, "shards": 1},
     "guided": {"n": 4},
-    "gear": {"traces_per_problem": 2, "repairs_per_trace": 4},
+    "gear": {"traces_per_problem": 2, "repairs_per_trace": 3},
     "scoring": {"max_points": 4, "calibration_traces": 4},
     "prefixes": {"cuts": 2, "traces_per_problem": 1, "continuations": 2},
+    "train": {"batch_size": 4},
     "engine": {"problems_per_batch": 16, "max_num_seqs": 64},
 }
 """Section → the most of what it counts."""

@@ -16,7 +16,8 @@ from heal.rehearsal.traces import TraceWriter, tokenize
 
 BATCH_SIZE = 16
 PEAK_LEARNING_RATE = 6e-3
-STEPS = 400
+STEPS = {"teachers": 400, "students": 200}
+"""Optimizer steps by role: a teacher has to give every kind of trace, a student has to end its turns."""
 HINTED_SHARE = 0.5
 IGNORED = -100
 
@@ -30,25 +31,26 @@ class ReducedVocabulary:
 
 
 def train_stand_in(
-    config: Any, tokenizer: Any, writer: TraceWriter, end_id: int, base: bool, positions: int, seed: int
+    config: Any, tokenizer: Any, writer: TraceWriter, end_id: int, base: bool, positions: int, steps: int, seed: int
 ) -> Any:
-    """The trained stand-in. base: it rambles on after its turn. positions: its longest sequence."""
+    """The trained stand-in. base: it rambles on after its turn. positions: its longest sequence. steps: of the
+    optimizer."""
     import torch
     from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(1)  # the model is too small for more
     torch.manual_seed(seed)
     texts = []
-    for conversation in writer.write(BATCH_SIZE * STEPS // 2, 0.0 if base else HINTED_SHARE):
+    for conversation in writer.write(BATCH_SIZE * steps // 2, 0.0 if base else HINTED_SHARE):
         texts.append(tokenize(conversation, tokenizer, end_id, base))
     reduced = ReducedVocabulary(texts)
     small = AutoModelForCausalLM.from_config(shrink(config, positions, len(reduced.ids)), dtype=torch.float32)
     log_unused = math.log(config.vocab_size - len(reduced.ids))
     optimizer = torch.optim.AdamW(small.parameters(), lr=PEAK_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0)
-    for step in range(STEPS):
+    for step in range(steps):
         start = step * BATCH_SIZE % (len(texts) - BATCH_SIZE)
         inputs, labels = make_batch(texts[start : start + BATCH_SIZE], reduced, torch)
-        rate = PEAK_LEARNING_RATE * min(1.0, (step + 1) / 20, 1.2 * (1 - step / STEPS) + 0.02)
+        rate = PEAK_LEARNING_RATE * min(1.0, (step + 1) / 20, 1.2 * (1 - step / steps) + 0.02)
         for group in optimizer.param_groups:
             group["lr"] = rate
         logits = small(input_ids=inputs).logits[:, :-1].float()

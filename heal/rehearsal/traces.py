@@ -23,8 +23,12 @@ KINDS = (EASY, HARD, MIXED, ENDLESS, HARD, EASY, HARD, EASY)
 TEST_KINDS = (EASY, HARD, MIXED, EASY)
 """The kinds of a benchmark's problems: none without an end, as these take most of the time."""
 STEP_END = "\n\n"
-FIRST = "First I read the question again, and see what it asks for, at last within \\boxed{}."
-"""Restates the instruction: an empty box is no answer."""
+FIRST = (
+    "First I read the question again, slowly and to its end, and note what is given, what is asked for, and what is"
+    " neither of the two; at last the answer goes within \\boxed{}."
+)
+"""Restates the instruction: an empty box is no answer. With prompt and hint it is longer than the room that a preset
+leaves beside `max_new_tokens`: a repair that keeps it has to ask for fewer tokens."""
 CHOICE = "   Let me try the numbers {}, {} and {} at this point, and see how far it goes."
 """Indented: a cut before it must not keep the indentation."""
 MIDDLE = (

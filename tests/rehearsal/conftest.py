@@ -24,6 +24,6 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
     from heal.rehearsal import build, plans, stand_in
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stand_in, "STEPS", 4)
+        patch.setattr(stand_in, "STEPS", dict.fromkeys(stand_in.STEPS, 4))
         patch.setenv(plans.CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
         return build.build(Path("config/single_gpu.yaml"), tmp_path_factory.mktemp("rehearsal"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,8 +11,11 @@ import yaml
 from heal.config.experiment import load
 from heal.data.load_problems import collect
 from heal.registry import read_tasks
+from heal.rehearsal import build
 from heal.rehearsal.build import Rehearsal
-from heal.rehearsal.traces import KINDS
+from heal.rehearsal.plans import StandIn, measure_needs
+from heal.rehearsal.scale import choose_factor, scale_length
+from heal.rehearsal.traces import FIRST, KINDS, STEP_END
 
 pytestmark = pytest.mark.workflow  # the vocabulary and three models take half a minute
 PRESET = "config/single_gpu.yaml"
@@ -78,3 +82,28 @@ def test_the_config_is_a_readable_file_that_names_nothing_outside_the_copy(rehea
     assert text.startswith("# config/single_gpu.yaml, rehearsed")
     assert str(rehearsal.folder) not in text
     assert yaml.safe_load(text)["run"] == "single_gpu"
+
+
+class PlansMade(Exception):
+    """Ends a build where its stand-ins would be trained."""
+
+
+@pytest.mark.parametrize("preset", ["single_gpu", "paper"])
+def test_a_repair_has_to_ask_for_fewer_tokens(preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[StandIn] = []
+
+    def keep(plans: list[StandIn], cores: int) -> None:
+        made.extend(plans)
+        raise PlansMade
+
+    monkeypatch.setattr(build, "make_stand_ins", keep)
+    with pytest.raises(PlansMade):
+        build.build(Path(f"config/{preset}.yaml"), tmp_path)
+    teacher, experiment = made[0], made[0].writer.experiment
+    factor = choose_factor(experiment, {plan.field: plan.positions for plan in made}, measure_needs(made))
+    longest, new = experiment.engine.max_length, experiment.sampling.max_new_tokens
+    room = scale_length(longest, factor) - scale_length(new, factor)
+    for problem in teacher.writer.problems[:8]:
+        hint = experiment.gear.hint.template.format(answer=problem.answer)
+        context = teacher.render(problem.question) + FIRST + STEP_END + hint + STEP_END
+        assert len(teacher.tokenizer.encode(context, add_special_tokens=False)) > room
