@@ -13,6 +13,7 @@ from heal.end_token import find_end_token_id
 from heal.engines.base import Engine, Request, Sampling, collect_end_ids
 from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
+from tests.support import vllm_engines
 from tests.support.base_model import IM_END, TEMPLATE, save_base_model
 
 needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
@@ -31,9 +32,10 @@ def engine(request: pytest.FixtureRequest, folder: str) -> Iterator[Engine]:
         return
     from heal.engines.vllm import VllmEngine
 
-    engine = VllmEngine(folder, dtype="float32", gpus=0, max_num_seqs=64)
-    yield engine
-    engine.llm.llm_engine.engine_core.shutdown()
+    with vllm_engines.run_in_process():
+        engine = VllmEngine(folder, dtype="float32", gpus=0, max_num_seqs=64)
+        yield engine
+        vllm_engines.close(engine.llm)
 
 
 def test_an_untrained_base_model_stops_at_the_end_of_a_turn(engine: Any) -> None:

@@ -99,12 +99,14 @@ def test_processes_of_others_are_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.workflow
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
-def test_vllm_ends_with_a_killed_process(tmp_path: Path) -> None:
+def test_vllm_answers_from_a_process_of_its_own_that_ends_with_a_killed_one(tmp_path: Path) -> None:
     script = (
         "import os, time\n"
+        "from heal.engines.base import Request, Sampling\n"
         "from heal.engines.vllm import VllmEngine\n"
         "if __name__ == '__main__':\n"
-        "    VllmEngine('heal/worlds/mini/models/teacher', dtype='float32', gpus=0, max_num_seqs=8)\n"
+        "    engine = VllmEngine('heal/worlds/mini/models/teacher', dtype='float32', gpus=0, max_num_seqs=8)\n"
+        "    engine.generate([Request((5, 6), (0, 1))], Sampling(max_new_tokens=2))\n"
         "    print(os.environ['HEAL_OWNER'], flush=True)\n"
         "    time.sleep(600)\n"
     )

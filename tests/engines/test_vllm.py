@@ -1,7 +1,7 @@
 """The vLLM engine against the reference engine, on the shipped teacher: one model, two engines, the same numbers.
 
-vLLM's CPU build runs all of it but what only a GPU has (tensor parallel, CUDA graphs). One engine serves all tests: it
-takes half a minute to start. Skipped where vLLM is not installed.
+vLLM's CPU build runs all of it but what only a GPU has (tensor parallel, CUDA graphs). One engine serves all tests.
+Skipped where vLLM is not installed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from heal.pipeline.runner import decode_tokens, get_token_texts
 from heal.pipeline.sample import make_sampler
 from heal.pipeline.verdict import build_trace_row, get_question
 from heal.worlds.mini import puzzles
+from tests.support import vllm_engines
 from tests.support.near_tie import CLOSE, assert_agree_until_near_tie
 
 pytestmark = [
@@ -40,9 +41,10 @@ TOP = 20
 def fast() -> Iterator[Any]:
     from heal.engines.vllm import VllmEngine
 
-    engine = VllmEngine(TEACHER, dtype="float32", gpus=0, max_num_seqs=64, top_logprobs=TOP)
-    yield engine
-    engine.llm.llm_engine.engine_core.shutdown()
+    with vllm_engines.run_in_process():
+        engine = VllmEngine(TEACHER, dtype="float32", gpus=0, max_num_seqs=64, top_logprobs=TOP)
+        yield engine
+        vllm_engines.close(engine.llm)
 
 
 @pytest.fixture(scope="module")

@@ -17,19 +17,20 @@ from tests.support.paths import ROOT
 
 needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
 LINK = "from pathlib import Path; from heal.engines.vllm_start import link_model; print(link_model({!r}, Path({!r})))"
-HASH = """
-from vllm.engine.arg_utils import EngineArgs
-options = dict(dtype="float32", load_format="safetensors", tokenizer=None)
-print("hash", EngineArgs(model={!r}, **options).create_engine_config().compute_hash())
-"""
 
 
-def run(script: str) -> str:
-    environment = os.environ | {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    result = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    )
-    return result.stdout.strip().splitlines()[-1]
+def run_link(model: Path, folder: Path) -> str:
+    """The link that a process of its own serves a model from."""
+    command = [sys.executable, "-c", LINK.format(str(model), str(folder))]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def compute_hash(model: str) -> str:
+    """What vLLM files a compiled model under."""
+    from vllm.engine.arg_utils import EngineArgs
+
+    arguments = EngineArgs(model=model, dtype="float32", load_format="safetensors")
+    return arguments.create_engine_config().compute_hash()
 
 
 def test_students_in_turn_are_served_from_one_path(tmp_path: Path) -> None:
@@ -37,7 +38,7 @@ def test_students_in_turn_are_served_from_one_path(tmp_path: Path) -> None:
     for name in ("one", "two"):
         student = tmp_path / name
         student.mkdir()
-        links.append(run(LINK.format(str(student), str(tmp_path))))
+        links.append(run_link(student, tmp_path))
         assert Path(links[-1]).resolve() == student
     assert links[0] == links[1]
 
@@ -46,7 +47,7 @@ def test_models_at_the_same_time_have_paths_of_their_own(tmp_path: Path) -> None
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     held = vllm_start.link_model(str(tmp_path / "one"), tmp_path)
-    other = run(LINK.format(str(tmp_path / "two"), str(tmp_path)))
+    other = run_link(tmp_path / "two", tmp_path)
     assert held != other and Path(held).resolve() == tmp_path / "one"
     assert vllm_start.link_model("owner/name", tmp_path) == "owner/name"
 
@@ -58,9 +59,8 @@ def test_what_vllm_compiled_for_one_student_serves_the_next(tmp_path: Path) -> N
     for name in ("one", "two"):
         student = tmp_path / name
         save_base_model(student)
-        link = run(LINK.format(str(student), str(tmp_path)))
-        hashes.append(run(HASH.format(link)))
-        own_hashes.append(run(HASH.format(str(student))))
+        hashes.append(compute_hash(run_link(student, tmp_path)))
+        own_hashes.append(compute_hash(str(student)))
     assert hashes[0] == hashes[1]
     assert own_hashes[0] != own_hashes[1]
 

@@ -20,6 +20,7 @@ from heal.config.models import Model, ModelSource
 from heal.data.load_problems import load
 from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
+from tests.support import vllm_engines
 from tests.support.base_model import IM_END, TEMPLATE, save_base_model
 
 needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
@@ -35,10 +36,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def lm(request: pytest.FixtureRequest, folder: str) -> Iterator[Any]:
-    lm = evals_run.open_model(ModelSource(path=folder), Engine(backend=request.param, max_num_seqs=16, device="cpu"), 0)
-    yield lm
-    if request.param == "vllm":
-        lm.model.llm_engine.engine_core.shutdown()
+    options = Engine(backend=request.param, max_num_seqs=16, device="cpu")
+    with vllm_engines.run_in_process():
+        lm = evals_run.open_model(ModelSource(path=folder), options, 0)
+        yield lm
+        if request.param == "vllm":
+            vllm_engines.close(lm.model)
 
 
 def ask(lm: Any, prompts: list[str], limit: int, seed: int = 0) -> list[str]:

@@ -6,9 +6,9 @@ Skipped where vLLM is not installed.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 
 from evals import run
@@ -18,6 +18,7 @@ from heal.config.experiment import Engine
 from heal.config.models import Model
 from heal.data.load_problems import load
 from heal.engines.transformers import TransformersEngine
+from tests.support import vllm_engines
 from tests.support.near_tie import count_equal_tokens
 
 pytestmark = [
@@ -37,18 +38,8 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def fast(problems: str) -> Iterator[dict[str, Any]]:
-    opened = []
-    open_model = run.open_model
-
-    def kept(*arguments: Any) -> Any:
-        opened.append(open_model(*arguments))
-        return opened[-1]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "open_model", kept)
-        yield run.evaluate(Model(path=TEACHER), problems, BENCHMARKS, Engine(backend="vllm", max_num_seqs=64), 0)
-    opened[0].model.llm_engine.engine_core.shutdown()
+def fast(problems: str) -> dict[str, Any]:
+    return run.evaluate(Model(path=TEACHER), problems, BENCHMARKS, Engine(backend="vllm", max_num_seqs=64), 0)
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +74,12 @@ def test_results_differ_in_the_engine_that_they_name_only(fast, exact) -> None:
         named, other = (dict(results[benchmark][1]["settings"]) for results in (fast, exact))
         assert named.pop("engine").split()[0] == "vllm" and named.pop("model_runner") == "V1"
         assert other.pop("engine").split()[0] == "transformers" and named == other
+
+
+def test_another_evaluation_in_this_process_has_an_engine_of_its_own(fast, problems) -> None:
+    """As `heal evaluate` with several students: the same bytes, and no engine process of an earlier evaluation."""
+    again = run.evaluate(Model(path=TEACHER), problems, BENCHMARKS, Engine(backend="vllm", max_num_seqs=64), 0)
+    assert again == fast
+    assert not [
+        child for child in psutil.Process().children(recursive=True) if "EngineCore" in " ".join(child.cmdline())
+    ]
