@@ -4,10 +4,9 @@ Every way samples the same prompts from the same model, with the log-prob and th
 same number of tokens; ways of one case run in turn (benchmarks/paired_rounds.py). Cases:
 
 teacher       the mini teacher: our transformers engine, transformers.generate
-llama         a random Llama of 135M parameters: both, and both ways of vLLM
-llama on vllm our vLLM engine, LLM.generate with the same parameters (log-probs as flat lists, no text), and with vLLM's
-              own output (log-probs as dictionaries, text)
-engine only   the same with a Llama of one layer: the engine is all that takes time
+llama         a random Llama of 135M parameters: both; our vLLM engine, LLM.generate with the same parameters
+              (log-probs as flat lists, no text) and with vLLM's own output (log-probs as dictionaries, text)
+engine only   the three ways of vLLM with a Llama of one layer: the engine is all that takes time
 
     python -m benchmarks.engines --out results/reference/benchmarks/engines.csv
 """
@@ -36,7 +35,8 @@ ROOT = Path(__file__).parent.parent
 TEACHER = ROOT / "heal/worlds/mini/models/teacher"
 TOP = 20
 KV_SPACE_GIB = 2
-CASES = ("teacher", "llama", "llama on vllm", "engine only")
+GENERATE, VLLM = "transformers.generate", "LLM.generate"
+"""Baselines."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,8 @@ class Load:
 
 LOADS = {
     "teacher": Load(prompts=64, prompt_tokens=0, samples=4, new_tokens=160, batch_size=128),  # questions as they are
-    "llama": Load(prompts=8, prompt_tokens=64, samples=4, new_tokens=48, batch_size=32),
-    "llama on vllm": Load(prompts=8, prompt_tokens=64, samples=4, new_tokens=48, batch_size=32),
-    "engine only": Load(prompts=64, prompt_tokens=64, samples=8, new_tokens=128, batch_size=256),
+    "llama": Load(prompts=8, prompt_tokens=64, samples=4, new_tokens=32, batch_size=32),
+    "engine only": Load(prompts=64, prompt_tokens=64, samples=8, new_tokens=96, batch_size=256),
 }
 
 
@@ -144,8 +143,8 @@ def reset(engine: Any) -> None:
 def list_transformers_ways(engine: Any, requests: Sequence[Request], load: Load) -> list[Way]:
     end_ids = engine.settings["eos_ids"]
     return [
-        Way("our transformers engine", lambda: run_engine(engine, requests, load.new_tokens)),
-        Way("transformers.generate", lambda: run_transformers(engine.model, requests, load, end_ids)),
+        Way("our transformers engine", GENERATE, lambda: run_engine(engine, requests, load.new_tokens)),
+        Way(GENERATE, GENERATE, lambda: run_transformers(engine.model, requests, load, end_ids)),
     ]
 
 
@@ -159,9 +158,9 @@ def list_vllm_ways(engine: Any, requests: Sequence[Request], load: Load) -> list
         return run_vllm(engine, requests, load.new_tokens, flat=flat)
 
     return [
-        Way("our vLLM engine", sample),
-        Way("LLM.generate, flat", lambda: sample_bare(True)),
-        Way("LLM.generate", lambda: sample_bare(False)),
+        Way("our vLLM engine", VLLM, sample),
+        Way(VLLM, VLLM, lambda: sample_bare(True)),
+        Way("LLM.generate, own output", VLLM, lambda: sample_bare(False)),
     ]
 
 
@@ -197,23 +196,22 @@ def measure_case(table: Table, case: str, folder: Path, rounds: int, threads: in
     if case == "teacher":
         engine = open_transformers(str(TEACHER), load.batch_size, threads)
         requests = make_teacher_requests(engine, load)
-        table.measure(case, list_transformers_ways(engine, requests, load), "transformers.generate", rounds)
+        table.measure(case, list_transformers_ways(engine, requests, load), rounds)
         return
-    sizes = ONE_LAYER if case == "engine only" else LLAMA_135M
+    sizes = LLAMA_135M if case == "llama" else ONE_LAYER
     model = save_llama(folder / case.replace(" ", "_"), sizes)
     requests = load.make_requests(sizes["vocab_size"])
     with open_vllm(model, load.batch_size) as vllm:
-        ways, baseline = list_vllm_ways(vllm, requests, load), "LLM.generate, flat"
+        ways = list_vllm_ways(vllm, requests, load)
         if case == "llama":
-            engine = open_transformers(model, load.batch_size, threads)
-            ways, baseline = [*list_transformers_ways(engine, requests, load), *ways[:2]], "transformers.generate"
-        table.measure(case, ways, baseline, rounds)
+            ways += list_transformers_ways(open_transformers(model, load.batch_size, threads), requests, load)
+        table.measure(case, ways, rounds)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cases", nargs="+", choices=list(LOADS), default=list(LOADS))
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the transformers ways, and of vLLM")
     parser.add_argument("--out", type=Path, default=ROOT / "results/reference/benchmarks/engines.csv")
     arguments = parser.parse_args()

@@ -22,9 +22,13 @@ from tools.docs.markdown import build_table
 
 @dataclass(frozen=True)
 class Way:
-    """One way of doing the work. run: does it once; returns the number of tokens (or other units) that it made."""
+    """One way of doing the work. run: does it once; returns the number of tokens (or other units) that it made.
+
+    baseline: the way that it is compared with.
+    """
 
     name: str
+    baseline: str
     run: Callable[[], int]
 
 
@@ -76,7 +80,7 @@ class Table:
     settings: dict[str, Any]
     measurements: list[Measurement] = field(default_factory=list)
 
-    def measure(self, case: str, ways: Sequence[Way], baseline: str, rounds: int) -> None:
+    def measure(self, case: str, ways: Sequence[Way], rounds: int) -> None:
         """Runs every way once unmeasured, then `rounds` interleaved rounds."""
         for way in ways:
             way.run()
@@ -86,7 +90,7 @@ class Table:
                 began, began_cpu = time.monotonic(), read_cpu_seconds()
                 tokens = way.run()
                 seconds, cpu_seconds = time.monotonic() - began, read_cpu_seconds() - began_cpu
-                measurement = Measurement(case, way.name, baseline, number, tokens, seconds, cpu_seconds)
+                measurement = Measurement(case, way.name, way.baseline, number, tokens, seconds, cpu_seconds)
                 self.measurements.append(measurement)
                 print(measurement, file=sys.stderr, flush=True)
 

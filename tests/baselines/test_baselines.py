@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -45,6 +46,21 @@ def test_a_trace_that_checks_itself_is_better_formed_and_order_changes_nothing()
     score = limo.score_form(texts)
     assert score.argmax() == 1 and (score >= 0).all() and (score <= 1).all()
     assert limo.score_form(texts[::-1]) == pytest.approx(score[::-1])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Check, check_it; écheck checking CHECK",
+        "verif verify Verified. verif_1 unverified",
+        "x_1 ≤ π2 ²³ 中文",
+    ],
+)
+def test_limo_counts_words_as_regular_expressions_do(text):
+    assert limo.count_words(text) == len(re.findall(r"\w+", text))
+    found = limo.count_matches(text.lower(), limo.COUNTED[0][1])
+    assert found == len(re.findall(r"\b(check|verif\w+)\b", text, re.IGNORECASE))
 
 
 def test_s1_leaves_out_what_the_student_solves(trace_folder):
