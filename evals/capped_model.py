@@ -59,6 +59,9 @@ class CappedModel(LM):
         """Tokens of a prompt."""
         return len(self.tok_encode(prompt))
 
+    def close(self) -> None:
+        """Frees what the model holds, for the next one in this process."""
+
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """One answer per request, each within the model's length."""
         answers = [NO_ROOM] * len(requests)

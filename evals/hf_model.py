@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from lm_eval.models.huggingface import HFLM
 
 from evals.capped_model import CappedModel
@@ -19,6 +20,11 @@ class TransformersModel(CappedModel, HFLM):
         generation_config = self.model.generation_config
         self.stop_at_end_of_turn(template_options, generation_config.eos_token_id, model)
         generation_config.eos_token_id = list(self.end_ids)
+
+    def close(self) -> None:
+        """Frees the memory of the weights."""
+        del self._model
+        torch.cuda.empty_cache()  # does nothing without a GPU
 
     def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
         text: str = super().tok_decode(tokens, skip_special_tokens=skip_special_tokens)

@@ -1,11 +1,13 @@
-"""Evaluate one model on benchmarks with lm-eval, in one process, and keep every answer.
+"""Evaluate a model on benchmarks with lm-eval, in one process, and keep every answer.
 
-Reads a model and a run's problems; writes per benchmark `answers.parquet` (every answer with its verdict) and
-`results.json` (lm-eval's scores with the settings they depend on; no times, so that two runs give the same bytes).
+Reads a model, or several students of one base, and a run's problems; writes per model and benchmark `answers.parquet`
+(every answer with its verdict) and `results.json` (lm-eval's scores with the settings they depend on; no times, so that
+two runs give the same bytes).
 
     heal evaluate --config config/config.yaml --teacher default --problems results/mini/problems --out teacher
     heal evaluate --model.path heal/worlds/mini/models/student --problems results/mini/problems \\
         --benchmarks mini_easy --benchmarks mini_hard --out student
+    heal evaluate … --student tiny --trained seed0/model --out evals/seed0 --trained seed1/model --out evals/seed1
     heal regrade student          # new verdicts for stored answers, without a model
 """
 
@@ -49,8 +51,8 @@ class Evaluate(Command):
     """Name of the method in the config that trained the student."""
     model: Annotated[ModelSource, Section("teachers.{teacher}", "students.{student}")]
     """The model that answers."""
-    trained: Path | None = None
-    """Folder of a trained student, evaluated in place of the untrained one."""
+    trained: list[Path] = []
+    """Folder of a trained student, evaluated in place of the untrained one (once per student, each with its --out)."""
     problems: Path
     """The folder with the run's problems."""
     benchmarks: Annotated[list[str], Section("benchmarks")]
@@ -63,30 +65,50 @@ class Evaluate(Command):
     """Trackers that the scores are sent to (once per tracker)."""
     gpus: int = 1
     """GPUs to lease, where there are any."""
-    out: Path
-    """The folder to write, one folder per benchmark."""
+    out: list[Path]
+    """The folder to write, one folder per benchmark (once per student)."""
 
     def run(self) -> None:
+        models = self.list_models()
         check_benchmarks(self.benchmarks, where="--benchmarks")
         tracking.check(self.report_to, "--report-to")
-        model = self.model
-        if self.trained:
-            model = model.model_copy(update={"path": str(self.trained), "revision": None})
-        needs_gpu = self.engine.device != "cpu" and not model.endpoint
+        needs_gpu = self.engine.device != "cpu" and not self.model.endpoint
         leased = gpu_lease.lease(self.gpus if needs_gpu else 0)
         gpu_lease.check_torch(leased)
-        facts: dict[str, Any] = {"options": self.describe_options(), "seeds": [self.seed], "gpus": len(leased)}
-        with record_run(self.out / "evaluation", "evaluate", VERSION, facts):
-            evaluations = evaluate(model, str(self.problems), self.benchmarks, self.engine, self.seed)
-            shares = {}
-            facts["engine"] = next(iter(evaluations.values())).results["settings"]
-            facts["requests"] = sum(len(evaluation.answers) for evaluation in evaluations.values())
-            facts["skipped"] = count_skipped([evaluation.answers for evaluation in evaluations.values()])
-            for benchmark, (answers, results) in evaluations.items():
-                records.write(self.out / benchmark / "answers.parquet", "answers", answers)
-                records.write_json(self.out / benchmark / "results.json", results)
-                shares[benchmark] = results["strict"]
-            tracking.send(self.report_to, str(self.out), shares, self.out)
+        for out, (trained, model) in zip(self.out, models, strict=True):
+            options = self.model_copy(update={"trained": trained, "out": [out]}).describe_options()
+            facts: dict[str, Any] = {"options": options, "seeds": [self.seed], "gpus": len(leased)}
+            with record_run(out / "evaluation", "evaluate", VERSION, facts):
+                evaluations = evaluate(model, str(self.problems), self.benchmarks, self.engine, self.seed)
+                facts |= self.write_answers(evaluations, out)
+
+    def list_models(self) -> list[tuple[list[Path], ModelSource]]:
+        """Per --out: the --trained that it belongs to, [] without one, and the model that answers.
+
+        Raises HealError where the flags --trained and --out do not pair up.
+        """
+        if len(self.out) != (len(self.trained) or 1):
+            problem = f"{len(self.out)} --out for {len(self.trained)} --trained"
+            raise HealError(problem, where="--out", fix="give one --out for every --trained, in the same order")
+        models: list[tuple[list[Path], ModelSource]] = []
+        for path in self.trained:
+            models.append(([path], self.model.model_copy(update={"path": str(path), "revision": None})))
+        return models or [([], self.model)]
+
+    def write_answers(self, evaluations: Mapping[str, Evaluation], out: Path) -> dict[str, Any]:
+        """Writes the answers and results of one model; returns what its provenance says of them."""
+        shares = {}
+        for benchmark, (answers, results) in evaluations.items():
+            records.write(out / benchmark / "answers.parquet", "answers", answers)
+            records.write_json(out / benchmark / "results.json", results)
+            shares[benchmark] = results["strict"]
+        tracking.send(self.report_to, str(out), shares, out)
+        results_of_any = next(iter(evaluations.values())).results
+        return {
+            "engine": results_of_any["settings"],
+            "requests": sum(len(evaluation.answers) for evaluation in evaluations.values()),
+            "skipped": count_skipped([evaluation.answers for evaluation in evaluations.values()]),
+        }
 
 
 class Regrade(Command):
@@ -260,37 +282,50 @@ def open_vllm_model(model: ModelSource, engine: Engine, seed: int, gpus: int) ->
         raise HealError(problem, where=model.path, fix=find_start_fix(error)) from error
 
 
+def load_tasks(problems: str, benchmarks: Sequence[str], seed: int) -> Any:
+    """The benchmarks as lm-eval loads them, without examples in the prompt unless their files say so.
+
+    problems: the folder.
+    """
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=str(TASKS), include_defaults=False, metadata={"problems": problems})
+    loaded = manager.load(list(benchmarks))
+    for task in loaded["tasks"].values():
+        if task.get_config("num_fewshot") is None:
+            task.set_config(key="num_fewshot", value=0)
+        task.set_fewshot_seed(seed=seed)
+    return loaded
+
+
 def evaluate(
     model: ModelSource, problems: str, benchmarks: Sequence[str], engine: Engine, seed: int
 ) -> dict[str, Evaluation]:
-    """Benchmark → answers and results, by one call of lm-eval for all benchmarks. problems: the folder."""
-    from lm_eval import simple_evaluate
-    from lm_eval.tasks import TaskManager
+    """Benchmark → answers and results, by one call of lm-eval for all benchmarks. problems: the folder.
+
+    The random state, the tasks and the model are made anew, so that an evaluation does not depend on earlier ones. Not
+    by `simple_evaluate`, which also starts pip and other programs to describe the machine.
+    """
+    from lm_eval.evaluator import evaluate as evaluate_loaded
+    from transformers import set_seed
 
     lm = open_model(model, engine, seed)
-    manager = TaskManager(include_path=str(TASKS), include_defaults=False, metadata={"problems": problems})
-    output = simple_evaluate(
-        model=lm,
-        tasks=list(benchmarks),
-        task_manager=manager,
-        apply_chat_template=True,
-        log_samples=True,
-        bootstrap_iters=0,
-        random_seed=seed,
-        numpy_random_seed=seed,
-        torch_random_seed=seed,
-        fewshot_random_seed=seed,
-    )
-    evaluations = {}
-    for benchmark in benchmarks:
-        config = output["configs"][benchmark]
-        answers = collect_answers(output["samples"][benchmark], config["repeats"], lm.tokenizer, benchmark)
-        results: Row = {
-            "settings": describe_settings(config, lm, model, engine, seed),
-            "lm_eval": select_reported(output["results"][benchmark]),
-        }
-        evaluations[benchmark] = Evaluation(answers, results | compute_scores(answers))
-    return evaluations
+    try:
+        loaded = load_tasks(problems, benchmarks, seed)
+        set_seed(seed)
+        output = evaluate_loaded(lm, loaded, apply_chat_template=True, log_samples=True, bootstrap_iters=0)
+        evaluations = {}
+        for benchmark in benchmarks:
+            config = output["configs"][benchmark]
+            answers = collect_answers(output["samples"][benchmark], config["repeats"], lm.tokenizer, benchmark)
+            results: Row = {
+                "settings": describe_settings(config, lm, model, engine, seed),
+                "lm_eval": select_reported(output["results"][benchmark]),
+            }
+            evaluations[benchmark] = Evaluation(answers, results | compute_scores(answers))
+        return evaluations
+    finally:
+        lm.close()
 
 
 def select_reported(metrics: Mapping[str, Any]) -> Row:

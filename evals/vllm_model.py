@@ -25,6 +25,10 @@ class VllmModel(CappedModel, VLLM):
         from_config = self.model.llm_engine.model_config.try_get_generation_config().get("eos_token_id")
         self.stop_at_end_of_turn(template_options, from_config, model)
 
+    def close(self) -> None:
+        """Ends the engine's processes, and with them what they hold of the GPU."""
+        self.model.llm_engine.engine_core.shutdown()
+
     def build_extra_options(self, request: Instance, repeat: int) -> dict[str, Any]:
         # Without a seed of its own, an answer depends on what was computed next to it.
         seed = derive_seed(self.model_args["seed"], request.task_name, request.doc_id, repeat)

@@ -5,6 +5,11 @@ TRACES.format(teacher="default", teacher_seed=0)    # traces/default/teacher_see
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
+Seed = TypeVar("Seed")
+
 TRACES = "traces/{teacher}/teacher_seed{teacher_seed}"
 """Trace files of one teacher and one teacher sampling seed (names: heal.trace_files)."""
 
@@ -22,3 +27,8 @@ TEACHER_EVALS = "evals/{teacher}/teacher"
 
 UNTRAINED_EVALS = "evals/students/{student}"
 """Answers of a student before training."""
+
+
+def group_seeds(seeds: Sequence[Seed], seeds_per_job: int) -> list[Sequence[Seed]]:
+    """The training seeds of each job: consecutive ones. More seeds change no group but the last, if it is not full."""
+    return [seeds[first : first + seeds_per_job] for first in range(0, len(seeds), seeds_per_job)]

@@ -1,7 +1,7 @@
-"""Write the model card of one trained student: its training data, scores and license, and how to load it.
+"""Write the model cards of trained students of one method: training data, scores and license, and how to load it.
 
-Reads training.json, exposures.csv and provenance of the student, its answers, and those of its teacher and of itself
-before training; writes --out, as Markdown with the front matter that the hub reads.
+Reads training.json, exposures.csv and provenance of each student, its answers, and those of its teacher and of itself
+before training; writes every --out, as Markdown with the front matter that the hub reads.
 
     heal model-card --config config/config.yaml --teacher default --student tiny --method heal --seed 0 \\
         --out results/mini/students/default/teacher_seed0/tiny/heal/seed0/README.md
@@ -31,6 +31,7 @@ from heal.config.experiment import Gear
 from heal.config.models import Model
 from heal.config.options import merge_options
 from heal.config.run_config import MethodSpec
+from heal.errors import HealError
 from heal.method.base import Method
 from heal.provenance import record_run
 from heal.registry import build_method
@@ -54,8 +55,8 @@ class WriteModelCard(Command):
     """Name of the student in the config."""
     method: str
     """Name of the method in the config."""
-    seed: int
-    """Training seed."""
+    seed: list[int]
+    """Training seed (once per student, each with its --out)."""
     benchmarks: Annotated[list[str], Section("benchmarks")]
     """lm-eval tasks that the student has answered (once per task)."""
     method_spec: Annotated[MethodSpec, Section("methods.{method}")]
@@ -72,35 +73,41 @@ class WriteModelCard(Command):
     """The training problems."""
     license: Annotated[str | None, Section("problems.license")] = None
     """License of the training problems."""
-    out: Path
-    """The model card to write."""
+    out: list[Path]
+    """The model card to write (once per student)."""
 
     def run(self) -> None:
-        with record_run(self.out, "model-card", VERSION, {"options": self.describe_options()}):
-            spec = self.method_spec
-            student = TrainedStudent(
-                run=Run(
-                    Path(self.run_folder),
-                    [self.teacher],
-                    [self.student],
-                    [self.method],
-                    self.benchmarks,
-                    self.teacher_seed + 1,
-                    self.seed + 1,
-                ),
-                teacher_seed=self.teacher_seed,
-                seed=self.seed,
-                method=build_method(spec.method, spec.options, where="--method-spec", field=self.method),
-            )
-            variant = self.gear_variants.get(student.method.variant or "", {})
-            gear = merge_options(self.gear.model_dump(), variant) if student.method.variant else None
-            sources = [
-                Source("this student before training", describe_model(self.student_model), self.student_model.license),
-                Source("teacher", describe_model(self.teacher_model), self.teacher_model.license),
-                Source("training problems", self.problems.path or self.problems.source, self.license),
-            ]
-            front_matter = render_front_matter(self.student_model, student.method)
-            records.write_text(self.out, front_matter + render_model_card(student, gear, sources))
+        if len(self.seed) != len(self.out):
+            problem = f"{len(self.out)} --out for {len(self.seed)} --seed"
+            raise HealError(problem, where="--out", fix="give one --out for every --seed, in the same order")
+        spec = self.method_spec
+        method = build_method(spec.method, spec.options, where="--method-spec", field=self.method)
+        variant = self.gear_variants.get(method.variant or "", {})
+        gear = merge_options(self.gear.model_dump(), variant) if method.variant else None
+        sources = [
+            Source("this student before training", describe_model(self.student_model), self.student_model.license),
+            Source("teacher", describe_model(self.teacher_model), self.teacher_model.license),
+            Source("training problems", self.problems.path or self.problems.source, self.license),
+        ]
+        front_matter = render_front_matter(self.student_model, method)
+        run = self.make_run()
+        for seed, out in zip(self.seed, self.out, strict=True):
+            options = self.model_copy(update={"seed": [seed], "out": [out]}).describe_options()
+            with record_run(out, "model-card", VERSION, {"options": options}):
+                student = TrainedStudent(run, self.teacher_seed, seed, method)
+                records.write_text(out, front_matter + render_model_card(student, gear, sources))
+
+    def make_run(self) -> Run:
+        """The run with the one teacher, student and method of these cards."""
+        return Run(
+            Path(self.run_folder),
+            [self.teacher],
+            [self.student],
+            [self.method],
+            self.benchmarks,
+            teacher_seeds=self.teacher_seed + 1,
+            training_seeds=max(self.seed) + 1,
+        )
 
 
 @dataclass(frozen=True)

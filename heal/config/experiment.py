@@ -220,6 +220,8 @@ class Experiment(OptionGroup):
     """Number of teacher sampling seeds: independent samplings of the teacher."""
     training_seeds: Count = 3
     """Number of training seeds per method and teacher seed: 3 to display, 5 to rank."""
+    seeds_per_job: Count = 1
+    """Number of training seeds that one job trains or evaluates in turn; with 1, a cluster takes them side by side."""
     teachers: dict[Name, Model]
     """Teachers by name; every method runs on each."""
     students: dict[Name, Model]

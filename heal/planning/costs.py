@@ -30,6 +30,7 @@ from heal.planning.tokens import (
     estimate_training,
     list_made_files,
 )
+from heal.run_layout import group_seeds
 from heal.trace_files import SAMPLES, TRACE_FILES
 from heal.worlds import registry as worlds
 
@@ -151,8 +152,11 @@ def plan_student_traces(inputs: PlanInputs) -> Iterator[Task]:
 def plan_students(inputs: PlanInputs) -> Iterator[Task]:
     """Training and answers of every student, and the answers of the untrained ones."""
     experiment, answers = inputs.experiment, estimate_answers(inputs)
-    repeats = len(experiment.teachers) * experiment.teacher_seeds * experiment.training_seeds
-    jobs = repeats * len(inputs.methods)
+    samplings = len(experiment.teachers) * experiment.teacher_seeds
+    repeats = samplings * experiment.training_seeds
+    students = repeats * len(inputs.methods)
+    groups = group_seeds(range(experiment.training_seeds), experiment.seeds_per_job)
+    jobs = samplings * len(groups) * len(inputs.methods)
     conversations = 0
     for name in inputs.methods:
         batch_size = inputs.run_config.get_training(name).batch_size
@@ -162,11 +166,11 @@ def plan_students(inputs: PlanInputs) -> Iterator[Task]:
         size = estimate_model_bytes(inputs, label, experiment.train)
         tokens = estimate_training(inputs, conversations)
         work = Work(label, jobs, tokens, count_job_gpus(inputs, label), experiment.train)
-        yield estimate_task(inputs, TRAIN, work, jobs * size)
+        yield estimate_task(inputs, TRAIN, work, students * size)
         gpus = count_job_gpus(inputs, label, evaluates=True)
-        for rule, count in ((EVALUATE_STUDENT, jobs), (EVALUATE_UNTRAINED, 1)):
-            disk = ANSWER_BYTES_PER_TOKEN * count * answers.written
-            yield estimate_task(inputs, rule, Work(label, count, answers.scale(count), gpus), disk)
+        for rule, count, models in ((EVALUATE_STUDENT, jobs, students), (EVALUATE_UNTRAINED, 1, 1)):
+            disk = ANSWER_BYTES_PER_TOKEN * models * answers.written
+            yield estimate_task(inputs, rule, Work(label, count, answers.scale(models), gpus), disk)
 
 
 def plan_teacher_answers(inputs: PlanInputs) -> Iterator[Task]:

@@ -112,8 +112,8 @@ def compare_with_run(
 ) -> PlanComparison:
     """A run next to its plans. Raises HealError for a folder that is no run, and for a run of an unknown config."""
     path = config or find_config(run)
-    measured = measure_rules(run)
     run_config = read_run_config(path)
+    measured = measure_rules(run, run_config.experiment.seeds_per_job)
     trained = {file.parent.name for file in run.glob(f"{make_glob(CURRICULUM)}/curriculum.jsonl")}
     ablations = ablations or bool(trained & set(run_config.experiment.ablations))
     comparisons = comparisons or bool(trained & list_further_methods(run_config))
@@ -165,8 +165,10 @@ def count_problems_of_run(run: Path, run_config: RunConfig) -> dict[str, float]:
     return counts
 
 
-def measure_rules(run: Path) -> dict[str, Amounts]:
+def measure_rules(run: Path, seeds_per_job: int) -> dict[str, Amounts]:
     """Rule → what its jobs took, from the provenance; tokens of answers from the answers.
+
+    A job that trains or evaluates several students leaves one provenance file for each: it is counted with its first.
 
     The tokens of the benchmarks' prompts are recorded nowhere: evaluation rules have no `tokens read`. Raises HealError
     for a run without provenance of a job with a model.
@@ -176,7 +178,7 @@ def measure_rules(run: Path) -> dict[str, Amounts]:
         rule = find_rule(row["command"], row["output"])
         if rule is None:
             continue
-        amounts = {"jobs": 1.0}
+        amounts = {"jobs": float(find_training_seed(row["output"]) % seeds_per_job == 0)}
         written = row.get("generated_tokens", 0)
         if row["command"] == "evaluate":
             written += count_answer_tokens((run / row["output"]).parent)
@@ -202,6 +204,12 @@ def find_rule(command: str, output: str) -> str | None:
             return EVALUATE_UNTRAINED
         return EVALUATE_TEACHER if path.parent.match(make_glob(TEACHER_EVALS)) else EVALUATE_STUDENT
     return RULES.get(command)
+
+
+def find_training_seed(output: str) -> int:
+    """The training seed in an output's path; 0 where it belongs to no trained student."""
+    match = re.search(r"/seed(\d+)(/|$)", output)
+    return int(match[1]) if match else 0
 
 
 def count_answer_tokens(folder: Path) -> int:

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from evals import run as evals_run
-from heal import records, registry
+from heal import cli, records, registry
 from heal.config.data import Dataset
 from heal.config.experiment import Engine
 from heal.config.models import Model
@@ -97,6 +97,35 @@ def test_lm_evals_own_command_gives_the_same_score(evaluated, problems, tmp_path
     assert run.returncode == 0, run.stderr[-3000:]
     written = json.loads(next(tmp_path.rglob("results*.json")).read_text())
     assert written["results"]["mini_easy"]["strict,none"] == pytest.approx(evaluated["mini_easy"][1]["strict"])
+
+
+@pytest.mark.workflow
+def test_students_evaluated_in_one_process_give_the_bytes_of_each_alone(problems, tmp_path):
+    """Sampled answers included: no student's random numbers depend on the one before."""
+    folders = [MODEL, str(ROOT / "heal/worlds/mini/models/teacher")]
+    arguments = ["evaluate", "--model.path", MODEL, "--problems", problems, "--benchmarks", "mini_hard_sampled"]
+    arguments += ["--engine.max-num-seqs", "64", "--engine.device", "cpu"]
+    pairs = [["--trained", folder, "--out", str(tmp_path / f"together/{i}")] for i, folder in enumerate(folders)]
+    cli.main([*arguments, *pairs[0], *pairs[1]])
+    cli.main([*arguments, "--trained", folders[1], "--out", str(tmp_path / "alone/1")])
+    for name in ("answers.parquet", "results.json"):
+        contents = [
+            (tmp_path / f"{place}/mini_hard_sampled/{name}").read_bytes() for place in ("together/1", "alone/1")
+        ]
+        assert contents[0] == contents[1], name
+    assert read_answers(tmp_path / "together/0") != read_answers(tmp_path / "together/1")
+    facts = [json.loads((tmp_path / f"together/{i}/evaluation.provenance.json").read_text()) for i in range(2)]
+    assert [fact["options"]["trained"] for fact in facts] == [[folder] for folder in folders]
+
+
+def read_answers(folder):
+    return records.read(folder / "mini_hard_sampled/answers.parquet", "answers")
+
+
+@pytest.mark.parametrize("flags", [["--trained", "a", "--trained", "b", "--out", "x"], ["--out", "x", "--out", "y"]])
+def test_every_student_needs_a_folder_of_its_own(flags, problems):
+    with pytest.raises(HealError, match="one --out for every --trained"):
+        cli.main(["evaluate", "--model.path", MODEL, "--problems", problems, "--benchmarks", "mini_easy", *flags])
 
 
 def test_regrading_changes_no_verdict_and_needs_no_model(evaluated, tmp_path, capsys):

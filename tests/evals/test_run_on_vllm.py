@@ -18,7 +18,6 @@ from heal.config.experiment import Engine
 from heal.config.models import Model
 from heal.data.load_problems import load
 from heal.engines.transformers import TransformersEngine
-from tests.support import vllm_engines
 from tests.support.near_tie import count_equal_tokens
 
 pytestmark = [

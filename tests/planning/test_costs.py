@@ -63,10 +63,21 @@ def test_twice_the_teacher_seeds_are_twice_everything_but_the_models_own_answers
 def test_a_method_that_needs_nothing_new_adds_students_and_their_answers_only():
     once = plan_tasks()
     more = plan_tasks(lambda c: c["methods"].update(mixed={"method": "heal", "pace": {"schedule": "mixed"}}))
-    assert more["train_student"].jobs == once["train_student"].jobs + 3
-    assert more["evaluate_student"].jobs == once["evaluate_student"].jobs + 3
+    assert more["train_student"].jobs == once["train_student"].jobs + 1
+    assert more["evaluate_student"].jobs == once["evaluate_student"].jobs + 1
     for rule in once.keys() - {"train_student", "evaluate_student"}:
         assert more[rule] == once[rule], rule
+
+
+def test_seeds_that_share_a_job_share_its_start_and_nothing_else():
+    apart, together = (plan_tasks(lambda c, n=n: c.update(seeds_per_job=n), assume={"start_s": 60}) for n in (1, 2))
+    for rule, one in apart.items():
+        other = together[rule]
+        groups = 2 / 3 if rule in ("train_student", "evaluate_student") else 1  # seeds 0 and 1; seed 2
+        assert other.jobs == groups * one.jobs
+        assert other.hours == pytest.approx(one.hours - (one.jobs - other.jobs) * 60 / 3600)
+        for field in ("prompts", "tokens_read", "tokens_written", "disk_bytes", "host_bytes"):
+            assert getattr(other, field) == getattr(one, field), (rule, field)
 
 
 def test_another_cut_adds_repairs_of_its_own():

@@ -40,3 +40,14 @@ def plan_jobs(folder, *arguments):
 
 def copy_repository(folder):
     return Path(shutil.copytree(ROOT, folder / "copy", ignore=LEFT_OUT))
+
+
+def read_rules():
+    """Name → text of every rule that runs a shell command; of a rule per group of training seeds, the name without them."""
+    rules = {}
+    for path in sorted(ROOT.glob("workflow/rules/*.smk")):
+        for part in re.split(r"^ *rule(?=[ \w]*:$)", path.read_text(), flags=re.MULTILINE)[1:]:
+            name, _, text = part.partition(":")
+            if re.search(r"^ +shell:$", text, re.MULTILINE):
+                rules[name.strip() or re.search(r'name_rule\("(\w+)"', text)[1]] = text
+    return rules

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 
 from heal.versions import RECORD
-from tests.support.paths import ROOT, SMOKE
-from tests.support.snakemake import plan_jobs, run_snakemake
+from tests.support.paths import SMOKE
+from tests.support.snakemake import plan_jobs, read_rules, run_snakemake
 from tools.stage_hashes import compare, fingerprint_run, read_record
 
 pytestmark = pytest.mark.workflow
@@ -168,6 +168,26 @@ def test_an_option_given_with_its_default_reruns_nothing(finished):
     assert plan(finished, "other.yaml") == set()
 
 
+def test_more_training_seeds_leave_the_finished_students_as_they_are(finished):
+    write_config(finished, "training_seeds: 2", "training_seeds: 3")
+    jobs = plan(finished, "other.yaml")
+    assert {"train_student_2", "evaluate_student_2", "tabulate_comparison", "write_model_cards"} <= jobs
+    assert not {"train_student_0_1", "evaluate_student_0_1", "build_curriculum", "evaluate_untrained"} & jobs
+
+
+def test_another_grouping_of_seeds_retrains_nothing(finished):
+    """It evaluates again, and what follows: an evaluation's inputs are all students of its job."""
+    write_config(finished, "seeds_per_job: 2", "seeds_per_job: 1")
+    jobs = plan(finished, "other.yaml")
+    assert "evaluate_student" in jobs and not {"train_student", "build_curriculum"} & jobs
+
+
+def test_another_base_seed_trains_every_student_again(finished):
+    """Snakemake does not compare the seeds that a job is told, which come from its outputs."""
+    write_config(finished, "run: smoke\n", "run: smoke\nseed: 7\n")
+    assert {"train_student", "sample_base"} <= plan(finished, "other.yaml")
+
+
 @pytest.mark.parametrize(("file", "text"), [("heal/pipeline/score.py", "VERSION = 0"), (str(RECORD), None)])
 def test_a_version_below_the_recorded_one_stops_before_any_job(finished, file, text):
     """The source goes back to an older version, or the record is from a newer one."""
@@ -188,17 +208,6 @@ VERBS = {
     *("audit", "build", "check", "combine", "continue", "decontaminate", "evaluate", "grade", "load", "merge", "plan"),
     *("plot", "rank", "render", "repair", "sample", "score", "tabulate", "train", "unpack", "warm", "write"),
 }
-
-
-def read_rules():
-    """Name → text of every rule that runs a shell command."""
-    rules = {}
-    for path in sorted(ROOT.glob("workflow/rules/*.smk")):
-        for part in re.split(r"^ *rule (?=\w+:$)", path.read_text(), flags=re.MULTILINE)[1:]:
-            name, _, text = part.partition(":")
-            if re.search(r"^ +shell:$", text, re.MULTILINE):
-                rules[name] = text
-    return rules
 
 
 @pytest.mark.parametrize("name", sorted(read_rules()))

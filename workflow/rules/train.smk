@@ -26,37 +26,40 @@ rule build_curriculum:
         " --traces {params.traces:q} --out {output.curriculum:q}"
 
 
-rule train_student:
-    """One student: one method's curriculum, one training seed."""
-    input:
-        curriculum=rules.build_curriculum.output.curriculum,
-        base=list_model_files("students"),
-        teacher=lambda wildcards: (
-            list_model_files("teachers")(wildcards) if METHODS[wildcards.method].distillation else []
-        ),
-    output:
-        model=directory(f"{STUDENT}/model"),
-        loss=f"{STUDENT}/loss.csv",
-        exposures=f"{STUDENT}/exposures.csv",
-        training=f"{STUDENT}/training.json",
-    log:
-        f"{LOGS}/{run_layout.STUDENT}.log",
-    benchmark:
-        f"{TIMES}/{run_layout.STUDENT}.tsv"
-    conda:
-        CONDA
-    resources:
-        gpu=count_gpus("students"),
-        mem_mb=estimate_resource("mem_mb", "train_student", "students"),
-        runtime=estimate_resource("runtime", "train_student", "students"),
-    params:
-        version=get_version("train"),
-        options=track_options("train"),
-        # Another teacher seed has training seeds of its own: the tables take teacher seeds as independent.
-        seed=lambda wildcards: 1000 * (EXPERIMENT.seed + int(wildcards.teacher_seed)) + int(wildcards.seed),
-        out=lambda wildcards, output: str(Path(output.training).parent),
-    message:
-        "Training {wildcards.student}: {wildcards.method}, seed {wildcards.seed} (teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed})"
-    shell:
-        "HEAL_LOG={log:q} heal train --student {wildcards.student} --method {wildcards.method} --teacher {wildcards.teacher}"
-        " --curriculum {input.curriculum:q} --seed {params.seed} --gpus {resources.gpu} --out {params.out:q}"
+for seeds in SEED_GROUPS:
+
+    rule:
+        """The students of one method's curriculum, one per training seed of a group."""
+        name:
+            name_rule("train_student", seeds)
+        input:
+            curriculum=rules.build_curriculum.output.curriculum,
+            base=list_model_files("students"),
+            teacher=lambda wildcards: (
+                list_model_files("teachers")(wildcards) if METHODS[wildcards.method].distillation else []
+            ),
+        output:
+            models=[directory(folder) for folder in list_per_seed(f"{STUDENT}/model", seeds)],
+            loss=list_per_seed(f"{STUDENT}/loss.csv", seeds),
+            exposures=list_per_seed(f"{STUDENT}/exposures.csv", seeds),
+            training=list_per_seed(f"{STUDENT}/training.json", seeds),
+        log:
+            join_seeds(f"{LOGS}/{run_layout.STUDENT}.log", seeds),
+        benchmark:
+            join_seeds(f"{TIMES}/{run_layout.STUDENT}.tsv", seeds)
+        conda:
+            CONDA
+        resources:
+            gpu=count_gpus("students"),
+            mem_mb=estimate_resource("mem_mb", "train_student", "students"),
+            runtime=estimate_resource("runtime", "train_student", "students"),
+        params:
+            version=get_version("train"),
+            options=track_options("train"),
+            first_seed=get_first_seed,
+            students=pair_seeds_with_students,
+        message:
+            f"Training {{wildcards.student}}: {{wildcards.method}}, {describe_seeds(seeds)} (teacher {{wildcards.teacher}}, teacher seed {{wildcards.teacher_seed}})"
+        shell:
+            "HEAL_LOG={log:q} heal train --student {wildcards.student} --method {wildcards.method} --teacher {wildcards.teacher}"
+            " --curriculum {input.curriculum:q} --gpus {resources.gpu} {params.students:q}"

@@ -86,6 +86,8 @@ def test_the_command_reads_models_and_options_from_the_config(student, tmp_path)
     for folder in ("evals/default/teacher_seed0", "students/default/teacher_seed0", "evals/students"):
         (student.run.folder / folder / "s").rename(student.run.folder / folder / "tiny")
     place = ["--run-folder", str(student.run.folder), "--benchmarks", "b", "--out", str(out)]
+    with pytest.raises(HealError, match="one --out for every --seed"):
+        cli.main(["model-card", "--config", str(config), *names, *place, "--seed", "1"])
     cli.main(["model-card", "--config", str(config), *names, *place])
     text = out.read_text()
     assert "# tiny, taught by default with heal" in text and "heal/worlds/mini/models/teacher" in text
