@@ -10,7 +10,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 IN_ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .PHONY: help env smol-env rehearsal-env docs-env test-env docs generate stage-hashes replicate ablations comparisons \
-	report study study-subset test test-fast test-slurm test-pages lint lock
+	report study study-subset test tests test-fast test-rehearsal test-slurm test-pages lint lock
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,16 +77,22 @@ study: env  ## Run the mini study: every mini teacher, several teacher seeds, al
 study-subset: env  ## Run a part of the mini study (at most an hour on 2 cores)
 	$(call SNAKEMAKE,study --configfile config/mini_study_subset.yaml)
 
-# The longest file first: one process runs it while the other runs the rest.
-LONGEST := tests/workflow/test_workflow.py
+# The longest files first: one process makes the smoke run while the other runs the rest.
+LONGEST := tests/workflow/test_workflow.py tests/workflow/test_smol.py
 TESTS := $(LONGEST) $(filter-out $(LONGEST),$(sort $(shell find tests -name 'test_*.py')))
 PYTEST := python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test: test-env lint  ## Run lint, types and all tests, complete small runs included
+test: test-env  ## Run lint, types and all tests, complete small runs included (at most 10 minutes on 2 cores)
+	@$(MAKE) --no-print-directory --jobs 2 lint tests
+
+tests: test-env
 	@$(IN_ENV) $(PYTEST) $(TESTS)
 
 test-fast: test-env  ## Run the tests without a workflow (at most 2 minutes on 2 cores)
-	@$(IN_ENV) $(PYTEST) -m 'not workflow and not slurm and not browser' tests
+	@$(IN_ENV) $(PYTEST) -m 'not workflow and not rehearsal and not slurm and not browser' tests
+
+test-rehearsal: test-env  ## Rehearse both GPU presets with stand-ins
+	@$(IN_ENV) python -m pytest -m rehearsal tests/rehearsal
 
 SLURM_PACKAGES := slurmctld slurmd slurm-client munge
 test-slurm: test-env  ## Run the smoke config on a single-node SLURM on this machine (installs Debian packages)

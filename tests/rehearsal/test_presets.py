@@ -13,7 +13,7 @@ import pytest
 from tests.support.paths import ROOT
 
 pytestmark = [
-    pytest.mark.workflow,
+    pytest.mark.rehearsal,
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
 ]
 STAGES = {"problems", "samples", "grades", "guided", "repairs", "scores", "extra", "premise", "curricula", "students"}

@@ -12,7 +12,7 @@ from heal.method.gear import has_leak
 from heal.rehearsal import traces
 from heal.rehearsal.tokenizer import END_OF_TEXT, TURN_ENDS
 
-pytestmark = pytest.mark.workflow  # trains two stand-ins, or finds them in the cache
+pytestmark = pytest.mark.rehearsal  # trains two stand-ins, or finds them in the cache
 SAMPLES = 6
 LIMIT = 260  # longer than a trace that ends
 

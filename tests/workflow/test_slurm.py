@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.paths import SMOKE
 from tests.support.slurm_node import read_output, start_slurm_node
@@ -23,6 +24,7 @@ STAND_IN = """
 def check_torch(gpus):
     assert len(gpus) <= 1
 """
+TABLES = ["results/smoke/tables/main.csv", "results/smoke/tables/main_coverage.csv"]
 MODEL_COMMANDS = {"sample base", "sample guided", "sample extra", "repair", "score", "train", "evaluate"}
 
 
@@ -31,19 +33,17 @@ def finished(tmp_path_factory):
     """A copy of the repository after a run with SLURM in which one job was canceled, and the run's output."""
     folder = copy_repository(tmp_path_factory.mktemp("slurm"))
     config = folder / SMOKE
+    content = yaml.safe_load(config.read_text())
+    content["training_seeds"] = content["sampling"]["shards"] = 1
     # Small batches keep a sampling job at work long enough to be canceled between two of them.
-    smaller = (
-        config.read_text()
-        .replace("problems_per_batch: 6", "problems_per_batch: 1")
-        .replace("training_seeds: 2", "training_seeds: 1")
-    )
-    config.write_text(smaller)
+    content["engine"]["problems_per_batch"] = 1
+    config.write_text(yaml.safe_dump(content))
     with open(folder / "heal/engines/gpu_lease.py", "a") as lease:
         lease.write(STAND_IN)
     log = folder / "run.log"
     with start_slurm_node(tmp_path_factory.mktemp("node")) as slurm, open(log, "w") as stream:
         run = subprocess.Popen(
-            make_command("--workflow-profile", "slurm", "tables", "--configfile", SMOKE, *TEST),
+            make_command("--workflow-profile", "slurm", *TABLES, "--configfile", SMOKE, *TEST),
             cwd=folder,
             env=make_environment(slurm["PATH"]) | {"SLURM_CONF": slurm["SLURM_CONF"]},
             stdout=stream,
