@@ -21,9 +21,9 @@ from heal.errors import HealError
 from heal.registry import read_tasks
 
 COUNTS = {
-    "sampling": {"n": 4, "shards": 1},
-    "guided": {"n": 4},
-    "gear": {"traces_per_problem": 2, "repairs_per_trace": 3},
+    "sampling": {"n": 3, "shards": 1},
+    "guided": {"n": 2},
+    "gear": {"traces_per_problem": 2, "repairs_per_trace": 2},
     "scoring": {"max_points": 4, "calibration_traces": 4},
     "prefixes": {"cuts": 2, "traces_per_problem": 1, "continuations": 2},
     "train": {"batch_size": 4},
@@ -95,8 +95,7 @@ def scale_config(content: dict[str, Any], experiment: Experiment, factor: float)
     for section, counts in COUNTS.items():
         for option, most in counts.items():
             value = getattr(getattr(experiment, section), option)
-            if value is not None:
-                content.setdefault(section, {})[option] = min(value, most)
+            content.setdefault(section, {})[option] = most if value is None else min(value, most)
     content["engine"] |= {"device": "cpu", "threads": 1}
     if experiment.engine.max_length:
         content["engine"]["max_length"] = scale_length(experiment.engine.max_length, factor)

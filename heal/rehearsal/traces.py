@@ -49,6 +49,8 @@ HINT = "Look once more at the choice that was made."
 FINAL = "The final answer is \\boxed{{{}}}."
 INTEGER = re.compile(r"-?\d+")
 PIECES_OF_RAMBLING = 30
+ENDLESS_SHARE = 0.75
+"""Of the answers to an endless problem; the others are right."""
 STRAY_SHARE = 0.1
 """Share of the conversations whose prompt is not the one that the config asks for."""
 
@@ -181,7 +183,7 @@ class TraceWriter:
 
     def finish(self, conversation: Conversation, problem: RehearsalProblem, steps: Sequence[str]) -> Conversation:
         """The rest of an unaided trace: right, wrong, or without an end, as the problem's kind says."""
-        if problem.kind == ENDLESS and self.random.random() < 0.5:
+        if problem.kind == ENDLESS and self.random.random() < ENDLESS_SHARE:
             words = [ENDLESS_START, *[ENDLESS_WORDS] * PIECES_OF_RAMBLING]
             conversation.text += [*self.open_block([*steps, GUESS.format(problem.answer)]), *words]
             conversation.ends = False
