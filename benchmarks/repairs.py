@@ -5,6 +5,7 @@ question and kept steps. A hook counts every token that goes through the model. 
 likeliest token is the end of the turn: each completion is one token, so all that is counted is prompts (and padding),
 in the batches that the full length of a completion would form. Loads have the numbers of the presets and the lengths
 that `heal plan` assumes. One variant is one job of the workflow; two variants are two jobs, here on one engine.
+vLLM shares whole blocks of a prompt: 128 tokens on a CPU, 16 on a GPU, for which the tokens are calculated.
 
     python -m benchmarks.repairs --out results/reference/benchmarks/repairs.csv
 """
@@ -33,6 +34,8 @@ VERSION = 1
 """Raise it when what is measured changes."""
 ROOT = Path(__file__).parent.parent
 ENGINES = ("transformers", "vllm")
+CPU_BLOCK, GPU_BLOCK = 128, 16
+"""Tokens of a block of vLLM's prefix cache, by its defaults."""
 VARIANTS = ("one variant", "two variants")
 
 
@@ -47,7 +50,10 @@ class Load:
     kept: int
     """Mean of the kept steps; they are from half to one and a half times as long."""
     hint: int
+    continuation: int
+    """Mean of the completions, which are not computed here."""
     new_tokens: int
+    """Limit of a completion."""
     batch_size: int
 
     def make_requests(self) -> list[list[Request]]:
@@ -70,16 +76,19 @@ class Load:
 
 
 LOADS = {
-    "mini": Load(32, 2, 4, question=40, kept=17, hint=10, new_tokens=160, batch_size=128),
-    "single_gpu": Load(4, 10, 20, question=150, kept=683, hint=20, new_tokens=8192, batch_size=256),
-    "paper": Load(1, 10, 20, question=150, kept=2560, hint=20, new_tokens=28000, batch_size=256),
+    "mini": Load(32, 2, 4, question=40, kept=17, hint=10, continuation=60, new_tokens=160, batch_size=128),
+    "single_gpu": Load(4, 10, 20, question=150, kept=683, hint=20, continuation=3413, new_tokens=8192, batch_size=256),
+    "paper": Load(1, 10, 20, question=150, kept=2560, hint=20, continuation=12800, new_tokens=28000, batch_size=256),
 }
 """Preset → its repairs; problems: as many as take seconds."""
 
 
 @dataclass(frozen=True)
 class Counted:
-    """One engine and load. needed: tokens of the distinct prefixes of all prompts. computed: through the model."""
+    """One engine and load. needed: tokens of the distinct prefixes of all prompts. computed: through the model.
+
+    share: of the computed prompts in all tokens, completions included.
+    """
 
     preset: str
     engine: str
@@ -89,6 +98,7 @@ class Counted:
     needed: int
     computed: int
     ratio: float
+    share: float
 
 
 class Counter:
@@ -112,6 +122,23 @@ def count_distinct_prefix_tokens(prompts: Iterable[Sequence[int]]) -> int:
             shared += 1
         total += len(prompt) - shared
         previous = prompt
+    return total
+
+
+def calculate_block_cache(prompts: Iterable[Sequence[int]], block: int) -> int:
+    """Tokens that vLLM computes of the prompts, in this order, where full blocks of earlier prompts are cached."""
+    cached: set[int] = set()
+    total = 0
+    for prompt in prompts:
+        key, keys = 0, []
+        for start in range(0, len(prompt) - block + 1, block):
+            key = hash((key, tuple(prompt[start : start + block])))
+            keys.append(key)
+        hits = 0
+        while hits < (len(prompt) - 1) // block and keys[hits] in cached:  # the last token is always computed
+            hits += 1
+        total += len(prompt) - hits * block
+        cached.update(keys)
     return total
 
 
@@ -150,19 +177,33 @@ def count_load(preset: str, load: Load, name: str, model: str) -> Iterator[Count
     sampling = Sampling(temperature=0.0, max_new_tokens=load.new_tokens)
     with open_counted(name, model, load) as (engine, counter):
         counter.tokens = 0  # what the engine computed at its start
-        prompts: list[Sequence[int]] = []
-        repairs = prompt_tokens = 0
+        prompts: list[Sequence[int]] = []  # one per repair
         for variants, requests in zip(VARIANTS, load.make_requests(), strict=True):
             completions = engine.generate(requests, sampling)
             if any(len(completion.token_ids) != 1 for samples in completions for completion in samples):
                 raise RuntimeError("a completion did not end at its first token")
             for request in requests:
-                prompts.append(request.prompt_ids)
-                repairs += len(request.seeds)
-                prompt_tokens += len(request.prompt_ids) * len(request.seeds)
-            needed = count_distinct_prefix_tokens(prompts)
-            ratio = round(counter.tokens / needed, 2)
-            yield Counted(preset, name, variants, repairs, prompt_tokens, needed, counter.tokens, ratio)
+                prompts += [request.prompt_ids] * len(request.seeds)
+            if name == "transformers":
+                yield count(preset, load, "transformers", variants, prompts, counter.tokens)
+                continue
+            yield count(preset, load, f"vllm, blocks of {CPU_BLOCK}", variants, prompts, counter.tokens)
+            if counter.tokens != calculate_block_cache(prompts, CPU_BLOCK):
+                raise RuntimeError(
+                    f"calculated: {calculate_block_cache(prompts, CPU_BLOCK)} tokens, not {counter.tokens}"
+                )
+            calculated = calculate_block_cache(prompts, GPU_BLOCK)
+            yield count(preset, load, f"vllm, blocks of {GPU_BLOCK} (calculated)", variants, prompts, calculated)
+
+
+def count(
+    preset: str, load: Load, engine: str, variants: str, prompts: Sequence[Sequence[int]], computed: int
+) -> Counted:
+    """One row. prompts: one per repair."""
+    needed = count_distinct_prefix_tokens(prompts)
+    share = computed / (computed + len(prompts) * load.continuation)
+    sizes = len(prompts), sum(map(len, prompts)), needed, computed
+    return Counted(preset, engine, variants, *sizes, round(computed / needed, 2), round(share, 3))
 
 
 def write_table(rows: list[Counted], out: Path) -> None:
