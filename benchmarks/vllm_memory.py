@@ -22,32 +22,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.random_llama import ONE_LAYER, save_llama
+
 MB = 2**20
 TOP = 20
-VOCABULARY = 4096
-POSITIONS = 32768
 KV_SPACE_GIB = 3
-
-
-def save_model(folder: Path) -> str:
-    """A random Llama of one layer, whose log-probs take no time, with a tokenizer that has an end of turn."""
-    import torch
-    from tokenizers import Tokenizer, models
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    torch.manual_seed(0)
-    words = ["<|im_end|>", "<|pad|>", *(f"w{number}" for number in range(VOCABULARY - 2))]
-    text = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="w0"))
-    template = "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}"
-    PreTrainedTokenizerFast(
-        tokenizer_object=text, eos_token="<|im_end|>", pad_token="<|pad|>", chat_template=template
-    ).save_pretrained(folder)
-    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
-    config = LlamaConfig(
-        vocab_size=VOCABULARY, num_key_value_heads=1, max_position_embeddings=POSITIONS, eos_token_id=0, **sizes
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return str(folder)
 
 
 def read_memory(process: int) -> int:
@@ -110,7 +89,7 @@ def run_streamed(engine: Any, sequences: int, tokens: int) -> int:
     requests = []
     for number in range(sequences):
         options = {"max_tokens": tokens, "ignore_eos": True, "seed": number, "logprobs": TOP}
-        requests.append(stream.VllmRequest([5 + number % 100], options, stream.TokenMeasures(VOCABULARY)))
+        requests.append(stream.VllmRequest([5 + number % 100], options, stream.TokenMeasures(ONE_LAYER["vocab_size"])))
     count = 0
     for _, measures, output in engine.run_vllm(requests):
         count += len(engine.read_completion(output.outputs[0], measures).token_ids)
@@ -171,7 +150,7 @@ def main() -> None:
     from heal.engines.vllm import VllmEngine
 
     with tempfile.TemporaryDirectory() as folder:
-        model = save_model(Path(folder))
+        model = save_llama(Path(folder), ONE_LAYER)
         engine = VllmEngine(model, dtype="float32", gpus=0, max_num_seqs=arguments.open, top_logprobs=TOP)
         measure(engine, "streamed", arguments.open, 16, arguments.open)  # first use: buffers, kernels
         rows = []
