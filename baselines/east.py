@@ -13,7 +13,6 @@ from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import entropy
 
 from heal.config import experiment as config
 from heal.config.options import OptionGroup
@@ -78,5 +77,7 @@ def count_cluster_sizes(answers: Sequence[str | None], compare: Callable[[str, s
 
 def compute_weight(answers: Sequence[str | None], sharpness: float, compare: Callable[[str, str], str]) -> float:
     """exp(sharpness · H / ln n), where H is the entropy of the clusters of n answers, in nats."""
+    from scipy.stats import entropy  # every command imports the baselines, and scipy takes long
+
     maximum = np.log(len(answers)) if len(answers) > 1 else 1.0
     return float(np.exp(sharpness * entropy(count_cluster_sizes(answers, compare)) / maximum))

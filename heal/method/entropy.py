@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
 from heal.method.steps import Step
 
@@ -21,6 +20,8 @@ def bound_entropies(top_logprobs_K: np.ndarray, vocabulary: int) -> tuple[np.nda
     With r the remaining mass and p_K the smallest listed probability: the rest adds at least r·max(0, ln(r/p_K)),
     since no unlisted token exceeds p_K, and at most r·ln(V-K), where it is spread evenly.
     """
+    from scipy import special  # most commands that import this module compute no entropy, and scipy takes long
+
     p_K = np.exp(np.asarray(top_logprobs_K, dtype=np.float64))
     rest = np.maximum(0.0, 1.0 - p_K.sum(-1))
     unlisted = vocabulary - p_K.shape[-1]

@@ -43,7 +43,7 @@ def copy_repository(folder):
 
 
 def read_rules():
-    """Name → text of every rule that runs a shell command; of a rule per group of training seeds, the name without them."""
+    """Name → text of every rule with a shell command; a rule per group of training seeds, without them in its name."""
     rules = {}
     for path in sorted(ROOT.glob("workflow/rules/*.smk")):
         for part in re.split(r"^ *rule(?=[ \w]*:$)", path.read_text(), flags=re.MULTILINE)[1:]:

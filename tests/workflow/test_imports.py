@@ -1,0 +1,36 @@
+"""What every job pays before its own work: the imports of the command line and of the checked config."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.paths import ROOT
+
+HEAVY = {"torch", "transformers", "trl", "vllm", "lm_eval", "datasets", "pandas", "scipy", "sklearn", "matplotlib"}
+PROGRAM = """
+import json, sys
+{statements}
+print(json.dumps(sorted({{name.partition(".")[0] for name in sys.modules}})))
+"""
+READ_CONFIG = "from heal.config.run_config import read_run_config; read_run_config({path!r})"
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "import heal.cli",
+        READ_CONFIG.format(path="config/config.yaml"),
+        READ_CONFIG.format(path="config/mini_baselines.yaml"),
+        "import heal.provenance, heal.pipeline.grade, heal.pipeline.merge, heal.pipeline.curriculum",
+    ],
+    ids=["command line", "config", "config with every baseline", "stages without a model"],
+)
+def test_no_command_imports_heavy_packages_before_it_needs_them(statements):
+    program = PROGRAM.format(statements=statements)
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert not HEAVY & set(json.loads(run.stdout))
