@@ -104,9 +104,16 @@ def run_transformers(model: Any, requests: Sequence[Request], load: Load, end_id
             logprobs = torch.stack(output.logits, dim=1).log_softmax(-1)  # [rows, new tokens, vocabulary]
             logprobs.gather(-1, tokens[..., None])
             torch.sum(logprobs.exp() * logprobs, -1)
-        ended = torch.isin(tokens, torch.tensor(end_ids)).cumsum(-1)
-        count += int((ended - torch.isin(tokens, torch.tensor(end_ids)).long() == 0).sum())
+        count += count_until_end(tokens, end_ids)
     return count
+
+
+def count_until_end(tokens: Any, end_ids: Sequence[int]) -> int:
+    """Number of tokens up to each row's first end token, which counts; tokens: [rows, length]."""
+    import torch
+
+    is_end = torch.isin(tokens, torch.tensor(end_ids)).long()
+    return int((is_end.cumsum(-1) - is_end == 0).sum())
 
 
 def run_vllm(engine: Any, requests: Sequence[Request], new_tokens: int, *, flat: bool) -> int:

@@ -1,11 +1,12 @@
 """Measure how long `make replicate` takes on a fresh clone, and how much memory its jobs need.
 
 Clones the repository (its last commit) into a temporary folder; runs `make env`, `make replicate` and `make replicate`
-again. Writes seconds, peak memory per rule and the machine to --out. --ablations adds `make ablations`, --comparisons
-`make comparisons`. --keep makes a reference folder of the clone's results (python -m tools.reference).
+again. Writes seconds, jobs and peak memory by the folder of their outputs, and the machine, to --out (json, and the
+same as a table: md). --ablations adds `make ablations`, --comparisons `make comparisons`. --keep makes a reference
+folder of the clone's results (python -m tools.reference).
 
-    python benchmarks/replicate.py --ablations --comparisons \\
-        --out results/reference/mini/replicate.json --keep results/reference/mini
+    python -m benchmarks.replicate
+    python -m benchmarks.replicate --ablations --comparisons --keep results/reference/mini
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import argparse
 import csv
 import json
 import os
-import platform
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from benchmarks.paired_rounds import write_page
+from heal.provenance import describe_machine
 
 ROOT = Path(__file__).parent.parent
 RUN = "results/mini"
@@ -49,15 +52,6 @@ def collect_jobs(clone: Path) -> dict[str, dict[str, float]]:
     return groups
 
 
-def describe_machine() -> dict[str, Any]:
-    processor = "unknown"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            processor = line.partition(":")[2].strip()
-            break
-    return {"processor": processor, "cores": os.cpu_count(), "python": platform.python_version()}
-
-
 def measure(clone: Path, *, ablations: bool, comparisons: bool) -> dict[str, Any]:
     """Clones the repository and runs its targets; returns the record."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
@@ -77,9 +71,24 @@ def measure(clone: Path, *, ablations: bool, comparisons: bool) -> dict[str, Any
     return record
 
 
+def write_record(record: dict[str, Any], out: Path) -> None:
+    """The record as json, and as a table of jobs, the longest first."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(f"{json.dumps(record, indent=1)}\n", encoding="utf-8")
+    cells = []
+    for name, group in sorted(record["jobs"].items(), key=lambda item: -item[1]["seconds"]):
+        cells.append([name, f"{group['jobs']:.0f}", f"{group['seconds']:.1f}", f"{group['peak_rss_mb']:.0f}"])
+    total = [f"{sum(group[key] for group in record['jobs'].values()):.0f}" for key in ("jobs", "seconds")]
+    cells.append(["all jobs", *total, f"{max(group['peak_rss_mb'] for group in record['jobs'].values()):.0f}"])
+    settings = {name.removesuffix("_s"): f"{value} s" for name, value in record.items() if name.endswith("_s")}
+    note = f"Commit {record['commit']}. Seconds of jobs side by side add up to more than the workflow's."
+    header = ["outputs", "jobs", "seconds", "peak memory (MB)"]
+    write_page(out, "make replicate on a fresh clone", settings, header, cells, note)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", required=True, type=Path, help="the record, json")
+    parser.add_argument("--out", type=Path, default=ROOT / "results/reference/mini/replicate.json")
     parser.add_argument("--ablations", action="store_true", help="time them too")
     parser.add_argument("--comparisons", action="store_true", help="time them too")
     parser.add_argument("--keep", type=Path, help="the reference folder to make of the results")
@@ -90,10 +99,8 @@ def main() -> None:
         if arguments.keep:
             out = str(arguments.keep.resolve())
             time_command(clone, ".venv/bin/python", "-m", "tools.reference", RUN, "--out", out)
-    text = json.dumps(record, indent=1)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(f"{text}\n")
-    print(text)
+    write_record(record, arguments.out)
+    print(arguments.out.with_suffix(".md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Write what the documentation takes from the code: reference pages, and the tables inside README and docs pages.
 
-Reads the classes of config, commands and methods, evals/paper.yaml, config/*.yaml and results/reference/mini. Writes
-docs/reference/ (not committed) and the marked tables of README.md, baselines/README.md and docs/fidelity.md.
+Reads the classes of config, commands and methods, the docstrings of benchmarks/, evals/paper.yaml, config/*.yaml and
+results/reference. Writes docs/reference/ (not committed) and the marked tables of README.md, baselines/README.md,
+docs/fidelity.md and docs/benchmarks.md.
 
     make generate
 """
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from heal.errors import exit_with_errors
 from heal.records import write_text
-from tools.docs import commands, config, paper, readme, rule_graph
+from tools.docs import benchmarks, commands, config, paper, readme, rule_graph
 from tools.docs.markdown import replace_between
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +24,7 @@ def render_pages() -> dict[str, str]:
     """Committed page → its text with its marked tables built again."""
     contents = {
         "README.md": {"main table": readme.build_main_table(), "plans": readme.build_plans_table()},
+        "docs/benchmarks.md": {"benchmarks": benchmarks.build_benchmarks_table()},
         "baselines/README.md": {"methods": config.build_methods_table()},
         "docs/fidelity.md": {"published": paper.build_numbers_table(), "defaults": config.build_defaults_table()},
     }
