@@ -2,7 +2,7 @@
 
 import json
 import re
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -37,8 +37,7 @@ def plan(folder, config=SMOKE):
     return set(plan_jobs(folder, *TARGETS, "--configfile", config)) - set(TARGETS)
 
 
-def test_a_second_run_plans_nothing(finished):
-    assert plan_jobs(finished, *TARGETS, "--configfile", SMOKE) == {}
+def test_a_second_run_does_nothing(finished):
     assert "Nothing to be done" in run_snakemake(finished, *TARGETS, "--configfile", SMOKE)[1]
 
 
@@ -67,10 +66,11 @@ COMMENTED = (
 )
 
 
-@pytest.mark.parametrize("file", COMMENTED)
-def test_a_comment_and_a_docstring_rerun_nothing(finished, file):
-    path = finished / file
-    with replace(path, '"""', '"""Edited. '), replace(path, "\nfrom ", "\n# A comment.\nfrom "):
+def test_a_comment_and_a_docstring_rerun_nothing(finished):
+    with ExitStack() as edits:
+        for file in COMMENTED:
+            edits.enter_context(replace(finished / file, '"""', '"""Edited. '))
+            edits.enter_context(replace(finished / file, "\nfrom ", "\n# A comment.\nfrom "))
         assert plan(finished) == set()
 
 

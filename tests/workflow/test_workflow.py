@@ -1,20 +1,22 @@
-"""The workflow: it plans each job once, and neither a kill nor other cores change a table.
+"""The workflow: it plans each job once, and neither a kill nor other cores change what a job writes.
 
 The runs happen in a copy of the repository, so that neither its files nor its results are touched.
 """
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 import yte
 
 from heal.config.experiment import load
 from tests.support.paths import ROOT, SMOKE
-from tests.support.snakemake import copy_repository, make_command, make_environment, plan_jobs, run_snakemake
+from tests.support.snakemake import make_command, make_environment, plan_jobs, read_rules, run_snakemake
 
 pytestmark = pytest.mark.workflow
 
@@ -38,24 +40,30 @@ def list_separately_trained(experiment):
     }
 
 
+TARGETS = ("all", "problems", "traces", "curricula", "students", "scores", "tables", "ablations", "comparisons")
 CONFIGS = sorted([*ROOT.glob("config/*.yaml"), *ROOT.glob("tests/configs/*.yaml")])
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
 def test_every_config_plans_its_whole_comparison(config):
     experiment, arguments = load(config), ["--configfile", str(config), "--forceall"]
-    each = len(experiment.teachers) * experiment.teacher_seeds * len(experiment.students) * experiment.training_seeds
-    jobs = plan_jobs(ROOT, *arguments)
-    assert {"sample_base", "repair_traces", "check_premise", "tabulate_comparison", "plot_accuracy"} <= set(jobs)
-    assert jobs["train_student"] == jobs["evaluate_student"] == each * len(experiment.methods)
-    every = len(experiment.methods) + len(experiment.ablations)
-    assert plan_jobs(ROOT, "ablations", *arguments)["train_student"] == each * every
+    each = len(experiment.teachers) * experiment.teacher_seeds * len(experiment.students)
+    cards = each * len(experiment.methods)
+    each *= experiment.training_seeds if experiment.seeds_per_job == 1 else 1
+    assert experiment.seeds_per_job in (1, experiment.training_seeds)
+    jobs = plan_jobs(ROOT, *TARGETS, *arguments)
+    assert {*TARGETS, "sample_base", "repair_traces", "check_premise", "tabulate_comparison"} <= set(jobs)
+    assert jobs["write_model_cards"] == cards
     trained_apart = sum(len(methods) for methods in list_separately_trained(experiment).values())
-    assert plan_jobs(ROOT, "comparisons", *arguments)["train_student"] >= each * (
-        len(experiment.methods) + trained_apart
-    )
-    for target in ("problems", "traces", "curricula", "students", "scores", "tables"):
-        assert plan_jobs(ROOT, target, *arguments), target
+    every = len(experiment.methods) + len(experiment.ablations) + trained_apart
+    assert jobs["train_student"] == jobs["evaluate_student"] == each * every
+
+
+def test_the_default_target_trains_and_shows_the_main_methods_only():
+    experiment = load(ROOT / SMOKE)
+    jobs = plan_jobs(ROOT, "--configfile", SMOKE, "--forceall")
+    assert jobs["train_student"] == jobs["evaluate_student"] == len(experiment.methods) and experiment.ablations
+    assert {"plot_accuracy", "tabulate_comparison", "write_model_cards"} <= set(jobs)
 
 
 def test_limit_shrinks_a_run_and_a_mistake_is_told_before_any_job():
@@ -70,8 +78,8 @@ def test_the_slurm_profile_plans_the_same_jobs_and_knows_every_rule_with_a_model
     arguments = ["ablations", "--configfile", "config/paper.yaml", "--forceall"]
     assert plan_jobs(ROOT, "--workflow-profile", "slurm", *arguments)["train_student"] == 150
     profile = yte.process_yaml((ROOT / "profiles/slurm/profile.yaml").read_text(), require_use_yte=True)
-    rules = [rule for path in ROOT.glob("workflow/rules/*.smk") for rule in path.read_text().split("rule ")]
-    assert set(profile["set-resources"]) == {rule.partition(":")[0] for rule in rules if "\n        gpu=" in rule}
+    with_model = {name for name, text in read_rules().items() if re.search(r"^ +gpu=", text, re.MULTILINE)}
+    assert set(profile["set-resources"]) == with_model
 
 
 def test_a_finished_run_has_every_table_and_figure_and_shows_the_main_table(finished):
@@ -116,29 +124,49 @@ def test_every_output_has_its_provenance(finished):
         assert (traces / f"{name}.parquet.provenance.json").exists(), name
 
 
-def test_a_killed_run_on_one_core_ends_with_the_same_tables(finished, tmp_path):
-    """SIGKILL to everything in the middle of sampling, repairing and training; then once more to the end."""
-    folder = copy_repository(tmp_path)
-    arguments = ["--nolock", "--configfile", SMOKE]
-    results = folder / "results/smoke"
-    waits = [
-        lambda: list(results.glob("traces/default/teacher_seed0/shards/samples/.*/000001.parquet")),
-        lambda: list(results.glob("traces/default/teacher_seed0/shards/repairs/*/.*/000000.parquet")),
-        lambda: list(results.glob("students/default/teacher_seed0/tiny/*/.partial-*/checkpoint-*")),
-    ]
-    for wait in waits:
-        kill_when(wait, folder, arguments)
-    status, output = run_snakemake(folder, "ablations", *arguments, cores="1")
-    assert status == 0, output[-6000:]
-    assert read_tables(folder) == read_tables(finished)
+@pytest.fixture(scope="module")
+def killed(smoke_run, tmp_path_factory):
+    """A copy of the finished run, in which jobs are killed."""
+    return Path(shutil.copytree(smoke_run, tmp_path_factory.mktemp("killed") / "copy"))
 
 
-def kill_when(ready, folder, arguments):
+TRACES, STUDENTS = "traces/*/teacher_seed*/shards", "students/*/teacher_seed*/tiny/heal"
+
+
+@pytest.mark.parametrize(
+    ("outputs", "saved"),
+    [
+        ([f"{TRACES}/samples/0.parquet"], f"{TRACES}/samples/.0.*/000001.parquet"),
+        ([f"{TRACES}/repairs/default/0.parquet"], f"{TRACES}/repairs/default/.0.*/000000.parquet"),
+        (
+            [f"{STUDENTS}/seed*/{name}" for name in ("loss.csv", "exposures.csv", "model/*.safetensors")],
+            f"{STUDENTS}/.partial-*/checkpoint-*",
+        ),
+    ],
+    ids=["sample", "repair", "train"],
+)
+def test_a_killed_job_on_one_core_ends_with_the_same_files(killed, outputs, saved):
+    """SIGKILL to Snakemake and its job once the job has saved a part; then once more to the end."""
+    results = killed / "results/smoke"
+    contents = {path: path.read_bytes() for pattern in outputs for path in results.glob(pattern)}
+    targets = [str(path.relative_to(killed)) for path in contents if path.suffix != ".safetensors"]
+    for target in targets:
+        (killed / target).unlink()
+    kill_when(lambda: list(results.glob(saved)), killed, targets)
+    assert list(results.glob(saved)) and not any(path.exists() for path in contents)
+    status, output = run_snakemake(killed, *targets, "--nolock", "--configfile", SMOKE, cores="1")
+    assert status == 0 and "resume" in output, output[-6000:]
+    assert not list(results.glob(saved))
+    for path, content in contents.items():
+        assert path.read_bytes() == content, path
+
+
+def kill_when(ready, folder, targets):
     """Starts the run in a process group of its own and kills all of it once `ready()` holds."""
     log = folder / "killed.log"
     with open(log, "w") as stream:
         run = subprocess.Popen(
-            make_command("ablations", *arguments, cores="1"),
+            make_command(*targets, "--nolock", "--configfile", SMOKE, cores="1"),
             cwd=folder,
             env=make_environment(),
             stdout=stream,
