@@ -56,20 +56,26 @@ class Train(OptionGroup):
     renamed_keys: ClassVar[dict[str, str]] = {
         "steps": "max_steps",
         "batch": "batch_size",
-        "micro_batch": "micro_batch_size",
+        "micro_batch": "micro_batch_tokens",
+        "micro_batch_size": "micro_batch_tokens",
         "warmup_share": "warmup_ratio",
         "decay_share": "decay_ratio",
         "save_steps": "save_minutes",
     }
-    changed_units: ClassVar[dict[str, str]] = {"save_steps": "minutes instead of optimizer steps, 15 by default"}
+    changed_units: ClassVar[dict[str, str]] = {
+        "save_steps": "minutes instead of optimizer steps, 15 by default",
+        "micro_batch": "tokens instead of conversations, chosen by the GPU's memory by default",
+        "micro_batch_size": "tokens instead of conversations, chosen by the GPU's memory by default",
+    }
     max_steps: Count | None = 300
     """Optimizer steps, equal for every method (the fair comparison); null: `epochs` decides."""
     epochs: Annotated[float, Field(gt=0)] = 5.0
     """Epochs over the largest stage set where `max_steps` is null (reported: 5)."""
     batch_size: Count = 8
     """Conversations per optimizer step (reported: 8)."""
-    micro_batch_size: Count | None = None
-    """Conversations per forward pass on each GPU; the whole batch by default."""
+    micro_batch_tokens: Count | None = None
+    """Maximum tokens per forward pass on each GPU (a longer conversation is alone); by default what its memory holds,
+    on a CPU the whole batch. Changes no gradient but its rounding."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-5
     """Peak learning rate (reported: 1e-5)."""
     warmup_ratio: Share = 0.05

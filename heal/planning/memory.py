@@ -49,8 +49,7 @@ def estimate_generation_memory(size: ModelSize, shape: ModelShape, engine: Engin
 
 def estimate_training_memory(size: ModelSize, shape: ModelShape, train: Train, gpus: int) -> float:
     """Bytes per GPU of training on the longest conversation; several GPUs share weights and optimizer (FSDP)."""
-    micro_batch_size = train.micro_batch_size or max(1, train.batch_size // gpus)
-    tokens = train.max_length * micro_batch_size
+    tokens = max(train.max_length, train.micro_batch_tokens or 0)
     decoder = make_decoder_shape(size, shape)
     return training_memory.estimate_training_memory(decoder, train, tokens, gpus=gpus, recompute=True).total
 
@@ -80,7 +79,9 @@ def estimate_training_host_memory(size: ModelSize, shape: ModelShape, train: Tra
     loaded = processes * (size.total * (2 if low else 4) + BASE_HOST_BYTES)
     if gpus:
         return loaded
-    return BASE_HOST_BYTES + estimate_training_memory(size, shape, train, 1)
+    tokens = train.micro_batch_tokens or train.batch_size * train.max_length
+    whole = train.model_copy(update={"micro_batch_tokens": tokens})
+    return BASE_HOST_BYTES + estimate_training_memory(size, shape, whole, 1)
 
 
 def estimate_engine_host_memory(size: ModelSize, shape: ModelShape, engine: Engine, gpus: int, length: float) -> float:

@@ -13,9 +13,10 @@ import numpy as np
 from heal.config.models import Train
 from heal.errors import HealError
 from heal.training.checkpoints import find_last_complete, make_callback
-from heal.training.memory import estimate_training_memory, read_shape
+from heal.training.memory import TrainingMemory, estimate_training_memory, read_shape
+from heal.training.packing import ATTENTION, register_attention
 from heal.training.processes import IS_MAIN, PROCESSES, wait_for_all
-from heal.training.trainers import Teaching, build_trainer_settings, get_micro_batch_size, make_trainer
+from heal.training.trainers import Exposures, Teaching, build_trainer_settings, make_trainer
 
 MAX_STORED_ACTIVATION_BYTES = 8 * 2**30
 """On a CPU, above this, activations are computed again in the backward pass instead of stored (ours)."""
@@ -28,8 +29,7 @@ class FitSetup:
     folder: Path
     """Of the model that it starts from."""
     tokenizer: Any
-    data: Any
-    """datasets.Dataset of the exposures in their order: input_ids, labels, and weight where weights differ."""
+    exposures: Exposures
     stages: np.ndarray
     """int [optimizer steps], the PACE stage of each."""
     options: Train
@@ -57,6 +57,7 @@ def fit(setup: FitSetup) -> tuple[Any, list[dict[str, float]]]:
         use_deterministic_kernels()
         gc.collect()  # the student before, which its trainer's reference cycles hold
         torch.cuda.empty_cache()
+    register_attention()
     transformers.set_seed(setup.seed)
     trainer = prepare_trainer(setup, load_model(setup), gpu=gpu)
     if IS_MAIN:
@@ -96,7 +97,10 @@ def load_model(setup: FitSetup) -> Any:
     # Full training keeps float32 weights under autocast: bfloat16 rounds updates of 1e-5 away. Frozen weights need not.
     low = setup.options.dtype == "bfloat16" and setup.options.lora
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        setup.folder, dtype=torch.bfloat16 if low else torch.float32, local_files_only=True
+        setup.folder,
+        dtype=torch.bfloat16 if low else torch.float32,
+        local_files_only=True,
+        attn_implementation=ATTENTION,
     )
     embeddings = model.get_input_embeddings().num_embeddings
     if len(setup.tokenizer) > embeddings:
@@ -117,6 +121,7 @@ def prepare_trainer(setup: FitSetup, model: Any, *, gpu: bool) -> Any:
 
         peft_config = LoraConfig(r=options.lora.rank, lora_alpha=options.lora.alpha, target_modules="all-linear")
     gpu_bytes = torch.cuda.get_device_properties(0).total_memory if gpu else None
+    passes = plan_passes(setup, model.config, gpu_bytes)
     settings = build_trainer_settings(
         options,
         len(setup.stages),
@@ -124,14 +129,15 @@ def prepare_trainer(setup: FitSetup, model: Any, *, gpu: bool) -> Any:
         setup.checkpoints,
         str(setup.out),
         gpu=gpu,
-        recompute=needs_recompute(setup, model.config, gpu_bytes),
+        recompute=passes.recompute,
     )
     trainer = make_trainer(
         model,
         setup.tokenizer,
-        setup.data,
+        setup.exposures,
         settings,
         setup.teaching,
+        micro_batch_tokens=passes.micro_batch_tokens,
         peft_config=peft_config,
         callbacks=[make_callback(setup.stages.tolist(), setup.label, options.save_minutes)],
     )
@@ -139,23 +145,49 @@ def prepare_trainer(setup: FitSetup, model: Any, *, gpu: bool) -> Any:
     return trainer
 
 
-def needs_recompute(setup: FitSetup, config: Any, gpu_bytes: int | None) -> bool:
-    """Whether activations have to be computed again in the backward pass, because storing them takes too much memory.
+@dataclass(frozen=True)
+class Passes:
+    """How the batches are passed through the model."""
 
-    config: of the student. gpu_bytes: memory of each GPU; None on a CPU.
+    recompute: bool
+    """Whether activations are computed again in the backward pass, because storing them takes too much memory."""
+    micro_batch_tokens: int | None
+    """Maximum tokens of a forward pass; None: the whole batch."""
+
+
+def plan_passes(setup: FitSetup, config: Any, gpu_bytes: int | None) -> Passes:
+    """The fastest passes that the memory holds: stored activations if the longest conversation allows it, then as many
+    tokens as fit.
+
+    config: of the student. gpu_bytes: memory of each GPU; None on a CPU, where the whole batch is one pass.
     """
     from transformers import AutoConfig
 
+    options = setup.options
     teacher = None
     if setup.teaching:
         teacher = read_shape(AutoConfig.from_pretrained(setup.teaching.folder, local_files_only=True))
-    tokens = max(map(len, setup.data["input_ids"])) * get_micro_batch_size(setup.options)
-    memory = estimate_training_memory(
-        read_shape(config), setup.options, tokens, gpus=PROCESSES, recompute=False, teacher=teacher
-    )
+    lengths = np.array([len(example.ids) for example in setup.exposures.examples])[setup.exposures.order]
+    longest = int(lengths.max())
+    batch = int(lengths.reshape(-1, options.batch_size // PROCESSES).sum(1).max())
+    least = max(longest, options.micro_batch_tokens or (batch if gpu_bytes is None else 0))
+
+    def estimate(tokens: int, *, recompute: bool) -> TrainingMemory:
+        return estimate_training_memory(
+            read_shape(config), options, tokens, gpus=PROCESSES, recompute=recompute, teacher=teacher
+        )
+
+    stored = estimate(least, recompute=False)
     if gpu_bytes is None:
-        return memory.activations > MAX_STORED_ACTIVATION_BYTES
-    return not memory.fits(gpu_bytes)
+        return Passes(stored.activations > MAX_STORED_ACTIVATION_BYTES, options.micro_batch_tokens)
+    recompute = not stored.fits(gpu_bytes)
+    if options.micro_batch_tokens:
+        return Passes(recompute, options.micro_batch_tokens)
+    most = longest
+    for tokens in range(longest, batch + longest, longest):
+        if estimate(tokens, recompute=recompute).fits(gpu_bytes):
+            most = tokens
+    return Passes(recompute, most)
 
 
 def merge_adapters(model: Any, options: Train) -> Any:

@@ -1,7 +1,7 @@
-"""The three TRL trainers of a student, and their settings.
+"""The two TRL trainers of a student, and their settings.
 
-`SFTTrainer` itself; one that weights the examples' losses; and GKDTrainer, with which the student learns from the
-teacher's probabilities. heal.training.fit runs them.
+SFTTrainer, and GKDTrainer, with which the student learns from the teacher's probabilities; both pack their batches
+without padding and weight the examples. heal.training.fit runs them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from heal.config.models import Distillation, Train
-from heal.training.conversations import NOT_SUPERVISED
-from heal.training.processes import PROCESSES
+from heal.errors import HealError
+from heal.training.conversations import NOT_SUPERVISED, Example
+from heal.training.packing import ATTENTION, group_by_tokens, pack, pad_batch, split_groups
+from heal.training.processes import PROCESSES, find_maximum
+
+SMALL_VOCABULARY = 4096
+"""Vocabulary up to which logits are stored (ours): a world's own tokenizer, not a language's."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +32,15 @@ class Teaching:
     options: Distillation
 
 
-def get_micro_batch_size(options: Train) -> int:
-    """Conversations per forward pass and process."""
-    return options.micro_batch_size or options.batch_size // PROCESSES
+@dataclass(frozen=True)
+class Exposures:
+    """The examples of a training and the order in which the student sees them."""
+
+    examples: Sequence[Example]
+    weights: Sequence[float]
+    """Weight of each example in the loss, 1 on average over the exposures."""
+    order: np.ndarray
+    """int [exposures], the example of each."""
 
 
 def build_trainer_settings(
@@ -38,16 +51,15 @@ def build_trainer_settings(
     max_steps: optimizer steps. folder: of the checkpoints. name: of the run, for trackers. recompute: whether
     activations are computed again in the backward pass instead of stored.
     """
-    micro_batch_size = get_micro_batch_size(options)
     warmup = round(options.warmup_ratio * max_steps)
     decay = min(round(options.decay_ratio * max_steps), max_steps - warmup)
     return dict(
         output_dir=str(folder),
         max_steps=max_steps,
-        per_device_train_batch_size=micro_batch_size,
-        gradient_accumulation_steps=options.batch_size // (micro_batch_size * PROCESSES),
+        per_device_train_batch_size=options.batch_size // PROCESSES,
         train_sampling_strategy="sequential",  # the exposures' order is the schedule
         dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
         max_length=None,
         learning_rate=options.learning_rate,
         weight_decay=options.weight_decay,
@@ -74,55 +86,103 @@ def build_trainer_settings(
 
 
 def make_trainer(
-    model: Any, tokenizer: Any, data: Any, settings: Mapping[str, Any], teaching: Teaching | None, **options: Any
+    model: Any,
+    tokenizer: Any,
+    exposures: Exposures,
+    settings: Mapping[str, Any],
+    teaching: Teaching | None,
+    *,
+    micro_batch_tokens: int | None,
+    **options: Any,
 ) -> Any:
-    """The trainer for this data: distilling with a teacher, weighted for data with a column `weight`, else plain.
+    """The trainer, distilling with a teacher.
 
-    settings: of `build_trainer_settings`. options: further arguments of TRL's trainer.
+    settings: of `build_trainer_settings`. micro_batch_tokens: maximum of a forward pass; None: the whole batch of the
+    process. options: further arguments of TRL's trainer. Raises HealError for a mixture of experts.
     """
-    from trl import SFTConfig, SFTTrainer
+    from datasets import Dataset
 
-    options |= {"model": model, "train_dataset": data, "processing_class": tokenizer}
+    def collate(rows: Sequence[Mapping[str, int]]) -> dict[str, Any]:
+        numbers = [row["example"] for row in rows]
+        examples = [exposures.examples[number] for number in numbers]
+        batch = pad_batch(examples, [exposures.weights[number] for number in numbers], tokenizer.pad_token_id)
+        return batch | (pad_prompts(examples, tokenizer.pad_token_id) if teaching else {})
+
+    options |= {
+        "model": model,
+        "processing_class": tokenizer,
+        "train_dataset": Dataset.from_dict({"example": exposures.order}),
+        "data_collator": collate,
+    }
     if teaching:
-        return make_distilling_trainer(settings, options, teaching)
-    if "weight" in data.column_names:
-        return make_weighted_trainer(settings, options)
-    return SFTTrainer(args=SFTConfig(**settings), **options)
+        trainer = make_distilling_trainer(settings, options, teaching)
+    else:
+        trainer = make_packing_trainer(settings, options)
+    if trainer.aux_loss_enabled:
+        problem = "a mixture of experts, whose balancing loss is not trained"
+        raise HealError(problem, where=settings["run_name"], fix="use a dense student")
+    trainer.micro_batch_tokens = micro_batch_tokens
+    return trainer
 
 
-def make_weighted_trainer(settings: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
-    """An SFTTrainer that multiplies the loss of every token by its example's `weight`.
+def make_packing_trainer(settings: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    """TRL's SFTTrainer with `define_packing_trainer`'s changes."""
+    from trl import SFTConfig
 
-    The sum is divided by the number of tokens, not by the sum of weights: otherwise a batch of light examples would
-    count as much as a batch of heavy ones.
+    return define_packing_trainer()(args=SFTConfig(**settings), **options)
+
+
+def define_packing_trainer() -> Any:
+    """The class, made here because TRL takes seconds to import.
+
+    An SFTTrainer whose batches reach the model as packed micro-batches. The loss of every token is multiplied by its
+    example's weight and divided by the number of supervised tokens of the whole batch, not by the sum of weights:
+    otherwise a batch of light examples would count as much as a batch of heavy ones. Entropy and accuracy, which TRL
+    computes at every optimizer step, are left out. Logits of a small vocabulary are stored: TRL's fused head would
+    compute those of the prompts as well, and all twice.
     """
     import torch
-    from trl import SFTConfig, SFTTrainer
+    from peft import PeftModel
+    from trl import SFTTrainer
+    from trl.trainer.utils import add_fused_lm_head
 
-    class Weighted(SFTTrainer):
-        data_collator: Any
+    class Packing(SFTTrainer):
+        micro_batch_tokens: int | None = None
 
-        def __init__(self, **arguments: Any) -> None:
-            super().__init__(**arguments)
-            pad_batch = self.data_collator
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            base = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+            self.stores_logits = base.config.get_text_config().vocab_size <= SMALL_VOCABULARY
+            add_fused_lm_head(base, outputs=("log_probs",))
 
-            def pad_with_weights(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-                weights = torch.tensor([example["weight"] for example in examples])
-                return {**pad_batch(examples), "weight": weights}
+        def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
+            if num_items_in_batch is None:  # GKDTrainer replaces the labels whose number the Trainer would give
+                num_items_in_batch = (inputs["labels"][:, 1:] != NOT_SUPERVISED).sum()
+            groups = group_by_tokens(inputs["attention_mask"].sum(1).tolist(), self.micro_batch_tokens)
+            groups = split_groups(groups, find_maximum(len(groups)))  # every forward pass of a shard needs all shards
+            loss = 0.0
+            for rows in groups:
+                loss += super().training_step(model, pack(inputs, rows), num_items_in_batch)
+            return loss
 
-            self.data_collator = pad_with_weights
+        def compute_loss(
+            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            weight_T = inputs.pop("weight")[0, 1:]
+            if self.stores_logits:
+                labels_T = inputs.pop("labels")[0, 1:]
+                places = (labels_T != NOT_SUPERVISED).nonzero()[:, 0]
+                logits = model(**inputs, logits_to_keep=places, use_cache=False).logits[0]
+                losses = torch.nn.functional.cross_entropy(logits.float(), labels_T[places], reduction="none")
+                loss = (losses * weight_T[places]).sum()
+            else:
+                loss = -(model(**inputs, fused_lm_head=True).log_probs[0] * weight_T).sum()
+            return loss / num_items_in_batch * PROCESSES  # gradients are averaged over the processes
 
-        def compute_loss(self, model: Any, inputs: dict[str, Any], **arguments: Any) -> Any:
-            weight_B = inputs.pop("weight")
+        def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+            return 0  # nobody reads it
 
-            def run_weighted(**model_inputs: Any) -> Any:
-                outputs = model(**model_inputs)
-                outputs.log_probs = outputs.log_probs * weight_B[:, None]
-                return outputs
-
-            return super().compute_loss(run_weighted, inputs, **arguments)
-
-    return Weighted(args=SFTConfig(**settings, remove_unused_columns=False), **options)
+    return Packing
 
 
 def make_distilling_trainer(settings: Mapping[str, Any], options: Mapping[str, Any], teaching: Teaching) -> Any:
@@ -131,29 +191,26 @@ def make_distilling_trainer(settings: Mapping[str, Any], options: Mapping[str, A
     import torch
     import transformers
     from trl.experimental.gkd import GKDConfig, GKDTrainer
-    from trl.trainer.utils import pad
+
+    class Distilling(GKDTrainer, define_packing_trainer()):  # type: ignore[misc]
+        def compute_loss(
+            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            del inputs["weight"]
+            places = (inputs.pop("labels")[0, 1:] != NOT_SUPERVISED).nonzero()[:, 0]
+            with torch.no_grad():
+                teacher_logits = self.teacher_model(**inputs, logits_to_keep=places, use_cache=False).logits
+            student_logits = model(**inputs, logits_to_keep=places, use_cache=False).logits
+            return self.generalized_jsd_loss(
+                student_logits, teacher_logits, beta=self.beta, num_items_in_batch=num_items_in_batch
+            )
 
     tokenizer, model = options["processing_class"], options["model"]
     model.generation_config.eos_token_id = tokenizer.eos_token_id  # its on-policy answers end there
     dtype = torch.bfloat16 if settings["bf16"] else torch.float32
-    teacher = transformers.AutoModelForCausalLM.from_pretrained(teaching.folder, dtype=dtype, local_files_only=True)
-
-    def pad_batch(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        ids, labels, prompts = [], [], []
-        for example in examples:
-            row = torch.tensor(example["input_ids"])
-            row_labels = torch.tensor(example["labels"])
-            ids.append(row)
-            labels.append(row_labels)
-            prompts.append(row[: int((row_labels == NOT_SUPERVISED).sum())])
-        return {
-            "input_ids": pad(ids, tokenizer.pad_token_id, "right"),
-            "attention_mask": pad(list(map(torch.ones_like, ids)), 0, "right"),
-            "labels": pad(labels, NOT_SUPERVISED, "right"),
-            "prompts": pad(prompts, tokenizer.pad_token_id, "left"),
-            "prompt_attention_mask": pad(list(map(torch.ones_like, prompts)), 0, "left"),
-        }
-
+    teacher = transformers.AutoModelForCausalLM.from_pretrained(
+        teaching.folder, dtype=dtype, local_files_only=True, attn_implementation=ATTENTION
+    )
     distillation = teaching.options
     config = GKDConfig(
         **settings,
@@ -162,7 +219,22 @@ def make_distilling_trainer(settings: Mapping[str, Any], options: Mapping[str, A
         temperature=distillation.temperature,
         max_new_tokens=distillation.max_new_tokens,
     )
-    trainer = GKDTrainer(args=config, teacher_model=teacher, data_collator=pad_batch, **options)
+    trainer = Distilling(args=config, teacher_model=teacher, **options)
     # TRL would divide the loss of on-policy answers by the number of tokens of the curriculum's answers.
     trainer.model_accepts_loss_kwargs = False
     return trainer
+
+
+def pad_prompts(examples: Sequence[Example], pad_token_id: int) -> dict[str, Any]:
+    """The prompts alone, padded on the left for generation."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    prompts = []
+    for example in examples:
+        prompts.append(torch.tensor(example.ids[: example.labels.count(NOT_SUPERVISED)]))
+    options: dict[str, Any] = {"batch_first": True, "padding_side": "left"}
+    return {
+        "prompts": pad_sequence(prompts, padding_value=pad_token_id, **options),
+        "prompt_attention_mask": pad_sequence(list(map(torch.ones_like, prompts)), **options),
+    }

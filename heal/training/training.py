@@ -25,7 +25,7 @@ from heal.training.conversations import check_vocabularies, read_curriculum
 from heal.training.fit import FitSetup, fit
 from heal.training.processes import IS_MAIN, PROCESSES
 from heal.training.student_files import FINISHED, SUMMARY, format_exposures, format_losses, write_student
-from heal.training.trainers import Teaching
+from heal.training.trainers import Exposures, Teaching
 from heal.training.training_set import TrainingSet, count_stages, select_examples
 
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
@@ -109,7 +109,6 @@ class Training:
         Returns the content of training.json, {} in all but the main process.
         """
         import torch
-        from datasets import Dataset
 
         torch.set_num_threads(self.threads)
         training_set, options = self.training_set, self.options
@@ -118,13 +117,15 @@ class Training:
         order, step_stages = order_exposures(
             stages, schedule=self.schedule, max_steps=max_steps, batch_size=options.batch_size, seed=seed
         )
-        columns = training_set.build_columns(order)
-        if self.teaching and "weight" in columns:
+        weights = training_set.compute_weights(order)
+        if self.teaching and (weights != 1).any():
             fix = "give every example weight 1"
             raise HealError("distillation does not support weights", where=str(self.curriculum), fix=fix)
         checkpoints = self.locate_checkpoints(seed, out)
-        data = Dataset.from_dict(columns).select(order)
-        setup = FitSetup(self.folder, self.tokenizer, data, step_stages, options, seed, checkpoints, out, self.teaching)
+        exposures = Exposures(training_set.examples, weights.tolist(), order)
+        setup = FitSetup(
+            self.folder, self.tokenizer, exposures, step_stages, options, seed, checkpoints, out, self.teaching
+        )
         with tracking.open_run(out):
             student, log = fit(setup)
         if not IS_MAIN:
@@ -143,11 +144,9 @@ class Training:
 
 def check_options(options: TrainOptions, teaching: Teaching | None) -> None:
     """Raises HealError for options that do not fit the number of GPUs."""
-    micro_batch_size = options.micro_batch_size or 1
-    if options.batch_size % (PROCESSES * micro_batch_size):
-        problem = f"batch_size {options.batch_size} is no multiple of {micro_batch_size} per GPU on {PROCESSES} GPUs"
-        fix = "change batch_size or micro_batch_size"
-        raise HealError(problem, where="--options.batch-size", fix=fix)
+    if options.batch_size % PROCESSES:
+        problem = f"batch_size {options.batch_size} is no multiple of {PROCESSES} GPUs"
+        raise HealError(problem, where="--options.batch-size", fix="change batch_size or the student's gpus")
     one_gpu = "set the student's gpus to 1"
     if options.lora and PROCESSES > 1:
         raise HealError("LoRA adapters are trained on one GPU only", where="--options.lora", fix=one_gpu)

@@ -35,22 +35,13 @@ class TrainingSet:
     template_altered: list[str]
     """Ids of examples that the student's chat template changes."""
 
-    def build_columns(self, order: np.ndarray) -> dict[str, list[Any]]:
-        """Token ids and labels per example; a column `weight` only where weights differ.
-
-        order: int [exposures], the example of each exposure. Weights are 1 on average over the exposures: another scale
-        would change the learning rate.
-        """
-        columns: dict[str, list[Any]] = {"input_ids": [], "labels": []}
-        weights = []
-        for row, example in zip(self.rows, self.examples, strict=True):
-            columns["input_ids"].append(example.ids)
-            columns["labels"].append(example.labels)
-            weights.append(row.get("weight", 1.0))
-        if len(set(weights)) > 1:
-            weights_N = np.array(weights)
-            columns["weight"] = list(weights_N / weights_N[order].mean())
-        return columns
+    def compute_weights(self, order: np.ndarray) -> np.ndarray:
+        """float [examples], the weight of each, 1 on average over the exposures: another scale would change the
+        learning rate. order: int [exposures], the example of each exposure."""
+        weights_N = np.array([row.get("weight", 1.0) for row in self.rows])
+        if (weights_N == weights_N[0]).all():
+            return np.ones(len(weights_N))
+        return weights_N / weights_N[order].mean()
 
     def describe(self, tokenizer: PreTrainedTokenizerBase, exposures_N: np.ndarray) -> Row:
         """Numbers of examples and tokens, and one example with its mask. exposures_N: int [examples]."""

@@ -115,7 +115,7 @@ def test_full_training_needs_at_least_sixteen_bytes_per_parameter_and_gpus_share
     model = Model(path="Qwen/Qwen3-4B-Base", revision="0" * 40)
     size = shapes.find_model_size(model, "students.s")
     shape = shapes.find_model_shape(model, size)
-    train = Train(dtype="bfloat16", max_length=1024, micro_batch_size=1)
+    train = Train(dtype="bfloat16", max_length=1024)
     one, two = (estimate_training_memory(size, shape, train, gpus) for gpus in (1, 2))
     assert one > 16 * 4e9 and two < 0.65 * one
     longer = estimate_training_memory(size, shape, train.model_copy(update={"max_length": 32768}), 1)

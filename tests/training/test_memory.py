@@ -5,14 +5,17 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
 from heal.config.models import Lora, Train
-from heal.training.fit import needs_recompute
+from heal.training.conversations import Example
+from heal.training.fit import plan_passes
 from heal.training.memory import estimate_training_memory, read_shape
+from heal.training.trainers import Exposures
 
 MODELS = {"qwen3": (Qwen3Config, Qwen3ForCausalLM), "llama": (LlamaConfig, LlamaForCausalLM)}
 SHAPES = [
@@ -123,15 +126,36 @@ def test_more_gpus_take_less_each_and_a_teacher_takes_more() -> None:
 
 
 def test_the_single_gpu_preset_s_small_student_is_trained_without_recomputation() -> None:
-    options = Train(dtype="bfloat16", micro_batch_size=1)
+    options = Train(dtype="bfloat16")
     assert estimate_training_memory(SMALL, options, 9216, recompute=False).fits(80 * GIB)
     assert not estimate_training_memory(SMALL, options, 9216, recompute=False).fits(24 * GIB)
     assert estimate_training_memory(SMALL, options, 9216, recompute=True).fits(24 * GIB)
 
 
+def make_setup(lengths: list[int], **options: Any) -> Any:
+    examples = [Example([0] * length, [0] * length) for length in lengths]
+    exposures = Exposures(examples, [1.0] * len(lengths), np.arange(len(lengths)))
+    train = Train(dtype="bfloat16", batch_size=len(lengths), **options)
+    return SimpleNamespace(exposures=exposures, options=train, teaching=None)
+
+
 def test_training_recomputes_only_where_the_gpu_is_too_small() -> None:
-    data = {"input_ids": [[0] * 9216, [0] * 20]}
-    setup: Any = SimpleNamespace(data=data, options=Train(dtype="bfloat16", micro_batch_size=1), teaching=None)
-    assert [needs_recompute(setup, QWEN3_600M, gpu * GIB) for gpu in (24, 80)] == [True, False]
-    short: Any = SimpleNamespace(data={"input_ids": [[0] * 100]}, options=setup.options, teaching=None)
-    assert [needs_recompute(case, QWEN3_600M, None) for case in (setup, short)] == [True, False]
+    long, short = make_setup([9216, 20]), make_setup([100])
+    assert [plan_passes(long, QWEN3_600M, gpu * GIB).recompute for gpu in (24, 80)] == [True, False]
+    assert [plan_passes(setup, QWEN3_600M, None).recompute for setup in (long, short)] == [True, False]
+
+
+def test_a_forward_pass_takes_as_many_tokens_as_fit_and_at_least_the_longest_conversation() -> None:
+    setup = make_setup([4000] * 32)
+    most = {gpu: plan_passes(setup, QWEN3_600M, gpu * GIB).micro_batch_tokens for gpu in (8, 80, 1000)}
+    assert most[8] == 4000 < most[80] < most[1000] == 32 * 4000
+    for gpu in (24, 80):
+        passes = plan_passes(setup, QWEN3_600M, gpu * GIB)
+        assert passes.micro_batch_tokens
+        estimates = []
+        for tokens in (passes.micro_batch_tokens, passes.micro_batch_tokens + 4000):
+            estimates.append(estimate_training_memory(SMALL, setup.options, tokens, recompute=passes.recompute))
+        assert [memory.fits(gpu * GIB) for memory in estimates] == [True, False]
+    assert plan_passes(setup, QWEN3_600M, None).micro_batch_tokens is None
+    given = make_setup([4000] * 32, micro_batch_tokens=7)
+    assert [plan_passes(given, QWEN3_600M, gpu).micro_batch_tokens for gpu in (None, 80 * GIB)] == [7, 7]

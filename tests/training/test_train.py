@@ -18,6 +18,7 @@ from heal.config.models import Distillation, Lora, ModelSource, Train
 from heal.config.run_config import read_run_config
 from heal.errors import HealError
 from heal.method.pace import order_exposures
+from heal.training import training
 from heal.training.conversations import encode
 from heal.training.fit import use_deterministic_kernels
 from heal.training.train import Train as TrainCommand
@@ -38,9 +39,9 @@ def source(folder: Path) -> ModelSource:
     return ModelSource(path=str(folder))
 
 
-def list_exposures(batches: list[torch.Tensor], model: Path) -> list[list[int]]:
-    pad = AutoTokenizer.from_pretrained(model).pad_token_id
-    return [[token for token in row if token != pad] for batch in batches for row in batch.tolist()]
+def list_tokens(batches: list[torch.Tensor]) -> list[int]:
+    """All tokens that the model has seen, in their order."""
+    return [token for batch in batches for token in batch.flatten().tolist()]
 
 
 def compute_expected_exposures(model: Path, curriculum: Path, options: Train, first_step: int = 1) -> list[list[int]]:
@@ -52,20 +53,21 @@ def compute_expected_exposures(model: Path, curriculum: Path, options: Train, fi
     return [examples[number].ids for number in order[(first_step - 1) * options.batch_size :]]
 
 
-def test_the_order_of_exposures_reaches_the_model(model: Path, curriculum: Path, trained: Any) -> None:
-    assert list_exposures(trained[1], model) == compute_expected_exposures(model, curriculum, OPTIONS)
+def test_the_order_of_exposures_reaches_the_model_without_padding(model: Path, curriculum: Path, trained: Any) -> None:
+    assert list_tokens(trained[1]) == sum(compute_expected_exposures(model, curriculum, OPTIONS), [])
+    assert len(trained[1]) == OPTIONS.max_steps
 
 
-def test_a_micro_batch_keeps_the_order_and_the_loss(
+def test_micro_batches_keep_to_their_tokens_the_order_and_the_loss(
     model: Path, curriculum: Path, trained: Any, tmp_path: Path
 ) -> None:
-    options = OPTIONS.model_copy(update={"max_steps": 20, "micro_batch_size": 2})
+    options = OPTIONS.model_copy(update={"micro_batch_tokens": 30})
     with watch_forward_passes() as batches:
         train(curriculum, source(model), options, "cumulative", 0, tmp_path / "s")
-    assert {len(batch) for batch in batches} == {2}
-    assert list_exposures(batches, model) == compute_expected_exposures(model, curriculum, options)
-    whole, halves = read_csv_rows(trained[0] / "loss.csv"), read_csv_rows(tmp_path / "s" / "loss.csv")
-    assert [float(row["loss"]) for row in halves] == pytest.approx([float(row["loss"]) for row in whole], rel=1e-3)
+    assert all(batch.numel() <= 30 for batch in batches) and len(batches) > OPTIONS.max_steps
+    assert list_tokens(batches) == list_tokens(trained[1])
+    whole, parts = read_csv_rows(trained[0] / "loss.csv"), read_csv_rows(tmp_path / "s" / "loss.csv")
+    assert [float(row["loss"]) for row in parts] == pytest.approx([float(row["loss"]) for row in whole], rel=1e-4)
 
 
 def test_the_loss_is_the_mean_over_completion_tokens(model: Path, curriculum: Path, trained: Any) -> None:
@@ -112,7 +114,8 @@ def test_resume_equals_no_interruption(
     shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     with watch_forward_passes() as batches:
         train(curriculum, source(model), OPTIONS, "cumulative", 0, tmp_path / "seed0")
-    assert list_exposures(batches, model) == compute_expected_exposures(model, curriculum, OPTIONS, first_step=15)
+    expected = compute_expected_exposures(model, curriculum, OPTIONS, first_step=15)
+    assert list_tokens(batches) == sum(expected, [])
     assert read_contents(tmp_path / "seed0") == read_contents(trained[0])
     assert [path.name for path in tmp_path.iterdir()] == ["seed0"]  # no checkpoint is left
 
@@ -258,9 +261,14 @@ def test_a_model_that_cannot_be_trained_is_told(model: Path, curriculum: Path, t
     (bare / "model.safetensors").unlink()
     with pytest.raises(HealError, match="safetensors"):
         train(curriculum, source(bare), OPTIONS, "cumulative", 0, tmp_path / "s")
-    with pytest.raises(HealError, match="is no multiple of 3 per GPU"):
-        options = OPTIONS.model_copy(update={"micro_batch_size": 3})
-        train(curriculum, source(model), options, "cumulative", 0, tmp_path / "s")
+
+
+def test_the_batch_is_shared_equally_by_the_gpus(
+    model: Path, curriculum: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "PROCESSES", 3)
+    with pytest.raises(HealError, match="batch_size 4 is no multiple of 3 GPUs"):
+        train(curriculum, source(model), OPTIONS, "cumulative", 0, tmp_path / "s")
 
 
 def test_deterministic_kernels_fill_no_new_tensors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def test_a_student_that_is_sharded_over_processes_and_killed_trains_as_one(
 ) -> None:
     """FSDP with recomputed activations: the same exposures, losses and weights as one process, up to rounding."""
     options = {
-        "micro-batch-size": 1,
+        "micro-batch-tokens": 25,  # other numbers of micro-batches in the two processes
         "max-steps": 20,
         "batch-size": 4,
         "learning-rate": 0.01,

@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
 
 from heal.config.models import Distillation, ModelSource
 from heal.errors import HealError
 from heal.method.pace import order_exposures
-from heal.training import fit
+from heal.training import fit, trainers
 from heal.training.conversations import NOT_SUPERVISED, encode
 from heal.training.train import train
-from heal.training.trainers import Teaching, build_trainer_settings, make_trainer
+from heal.training.trainers import Teaching
 from heal.worlds.mini.tokenizer import build_tokenizer
 from tests.support.tiny_training import OPTIONS, make_conversation, read_contents, read_csv_rows, write_curriculum
 
@@ -58,8 +57,8 @@ def test_a_weight_multiplies_the_loss_of_its_tokens_whose_number_divides_it(teac
         logprobs = network(torch.tensor([ids])).logits[0].log_softmax(-1)
         total -= weight * sum(logprobs[place - 1, ids[place]].item() for place in range(start, len(ids)))
         tokens += len(ids) - start
-    for micro in (None, 2):
-        options = FEW.model_copy(update={"micro_batch_size": micro})
+    for micro in (None, 20):
+        options = FEW.model_copy(update={"micro_batch_tokens": micro})
         train(
             write_weighted_curriculum(tmp_path / "c", WEIGHTS),
             ModelSource(path=str(teacher)),
@@ -86,20 +85,16 @@ def test_the_scale_of_the_weights_changes_nothing_and_equal_weights_are_none(mod
     assert read_contents(tmp_path / "c/s") == read_contents(tmp_path / "d/s") != read_contents(tmp_path / "a/s")
 
 
-def test_weights_of_one_give_the_same_bits_as_none(model: Path, tmp_path: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    examples = encode(tokenizer, [make_conversation(n) for n in range(8)], "test")
-    columns = {"input_ids": [e.ids for e in examples], "labels": [e.labels for e in examples]}
-    trained = []
-    for further in ({}, {"weight": [1.0] * 8}):
-        set_seed(0)
-        network = AutoModelForCausalLM.from_pretrained(model)
-        settings = build_trainer_settings(FEW, 2, 0, tmp_path, "x", gpu=False, recompute=False)
-        trainer = make_trainer(network, tokenizer, Dataset.from_dict(columns | further), settings, None)
-        trainer.train()
-        trained.append((type(trainer).__name__, network.state_dict()))
-    assert [name for name, _ in trained] == ["SFTTrainer", "Weighted"]
-    assert all(torch.equal(trained[0][1][name], trained[1][1][name]) for name in trained[0][1])
+def test_the_fused_head_of_a_large_vocabulary_gives_the_loss_of_stored_logits(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_weighted_curriculum(tmp_path / "c.jsonl", WEIGHTS)
+    losses = []
+    for name, vocabulary in (("stored", trainers.SMALL_VOCABULARY), ("fused", 0)):
+        monkeypatch.setattr(trainers, "SMALL_VOCABULARY", vocabulary)
+        train(path, ModelSource(path=str(model)), FEW, "mixed", 0, tmp_path / name)
+        losses.append([float(row["loss"]) for row in read_csv_rows(tmp_path / name / "loss.csv")])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def distill(model: Path, teacher: Path, path: Path, out: Path, steps: int = 4, **how: Any) -> Path:
@@ -116,6 +111,18 @@ def test_a_distilled_student_comes_nearer_to_its_teacher(model: Path, teacher: P
     assert len(losses) == 30 and losses[-1] < 0.7 * losses[0]
     summary = json.loads((out / "training.json").read_text())
     assert summary["distillation"]["beta"] == 0 and summary["steps"] == 30 and summary["teacher"] != summary["model"]
+
+
+def test_micro_batches_change_no_loss_of_a_distillation(model: Path, teacher: Path, tmp_path: Path) -> None:
+    path = write_curriculum(tmp_path / "c.jsonl", [make_conversation(n) for n in range(6)])
+    losses = []
+    for micro in (None, 20):
+        options = FEW.model_copy(update={"micro_batch_tokens": micro})
+        teaching = Teaching(teacher, Distillation(max_new_tokens=6, on_policy_share=0.5))
+        out = tmp_path / f"s{micro}"
+        train(path, ModelSource(path=str(model)), options, "mixed", 0, out, teaching=teaching)
+        losses.append([float(row["loss"]) for row in read_csv_rows(out / "loss.csv")])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_fully_on_policy_the_answers_of_the_curriculum_are_not_read(model: Path, teacher: Path, tmp_path: Path) -> None:
