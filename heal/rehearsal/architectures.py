@@ -21,7 +21,6 @@ MIN_HIDDEN_SIZE = 64
 ALIGNMENT = 16
 """Kernels want widths that are multiples of it."""
 HEAD_SIZE = 32
-MIN_KEY_VALUE_HEADS = 2
 QWEN3_VOCABULARY = 151936
 QWEN3_POSITIONS, QWEN3_BASE_POSITIONS = 40960, 32768
 
@@ -86,8 +85,8 @@ def read_architecture(model: Model) -> Any:
 
 
 def shrink_heads(heads: int, key_value_heads: int) -> tuple[int, int]:
-    """Fewer heads in the same ratio, with at least MIN_KEY_VALUE_HEADS key-value heads where the model has as many."""
-    divisor = max(1, gcd(heads, key_value_heads) // min(MIN_KEY_VALUE_HEADS, key_value_heads))
+    """As few heads as keep the ratio."""
+    divisor = gcd(heads, key_value_heads)
     return heads // divisor, key_value_heads // divisor
 
 

@@ -20,10 +20,10 @@ from heal.data.load_problems import collect
 from heal.records import Row, hash_content, write_text
 from heal.rehearsal.traces import EASY, KINDS, TEST_KINDS, RehearsalProblem
 
-COUNTS = {"train": 8, "dev": 2}
-"""Problems per set; TEST_COUNT for the sets of the benchmarks, PART_COUNT for a part of a mixture."""
-PART_COUNT = 5
-TEST_COUNT = 2
+COUNTS = {"train": 6, "dev": 2}
+"""Problems per set; PART_COUNT for a part of a mixture, TEST_COUNTS for the first benchmark and for the others."""
+PART_COUNT = 4
+TEST_COUNTS = (2, 1)
 WORLD_COUNTS = {"train": 16, "dev": 4}
 QUESTION = "({}) Which number is {}?"
 SOLUTION = "The question names the number.\n\nSo it is {}."
@@ -63,8 +63,9 @@ class DataWriter:
                     suffix = ".parquet" if len(self.files) % 2 else ".jsonl"
                     stem = "_".join(str(item).replace("/", "_") for item in key if item)
                     self.files.setdefault(key, DataFile(self.folder / (stem + suffix))).users.append((name, part))
+        first = next(iter(problems["test"]), "")
         for name, dataset in sets.items():
-            shrink_dataset(name, dataset)
+            shrink_dataset(name, dataset, COUNTS.get(name, TEST_COUNTS[name != first]))
         for file in self.files.values():
             self.write_file(file)
 
@@ -164,7 +165,7 @@ class DataWriter:
         return self.fill_columns(part, question, question.rpartition(" ")[2].rstrip("?"))
 
 
-def shrink_dataset(name: str, dataset: dict[str, Any], most: int | None = None) -> None:
+def shrink_dataset(name: str, dataset: dict[str, Any], most: int) -> None:
     """Sets `n` (at most `most`), and `skip` so that sets of one source still share no problem."""
     if dataset["source"] == "mixture":
         for part in dataset["parts"].values():
@@ -172,10 +173,10 @@ def shrink_dataset(name: str, dataset: dict[str, Any], most: int | None = None) 
         dataset.pop("n", None)
         return
     if dataset["source"] not in ("file", "hub"):
-        dataset["n"] = min(dataset.get("n") or TEST_COUNT, WORLD_COUNTS.get(name, TEST_COUNT))
+        most = WORLD_COUNTS.get(name, most)
+        dataset["n"] = min(dataset.get("n") or most, most)
         return
-    count = most or COUNTS.get(name, TEST_COUNT)
-    dataset["n"] = min(dataset.get("n") or count, count)
+    dataset["n"] = min(dataset.get("n") or most, most)
     if dataset.get("skip"):
         dataset["skip"] = COUNTS["dev"]
 

@@ -14,9 +14,9 @@ from typing import Any
 from heal.rehearsal.architectures import shrink
 from heal.rehearsal.traces import TraceWriter, tokenize
 
-BATCH_SIZE = 16
+BATCH_SIZE = 8
 PEAK_LEARNING_RATE = 6e-3
-STEPS = {"teachers": 300, "students": 200}
+STEPS = {"teachers": 400, "students": 200}
 """Optimizer steps by role: a teacher has to give every kind of trace, a student has to end its turns."""
 HINTED_SHARE = 0.5
 IGNORED = -100

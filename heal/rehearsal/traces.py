@@ -18,7 +18,7 @@ from heal.method.steps import THINKING_ENDS, THINKING_STARTS
 from heal.rehearsal.tokenizer import TURN_STARTS
 
 EASY, MIXED, HARD, ENDLESS = "easy", "mixed", "hard", "endless"
-KINDS = (EASY, HARD, MIXED, ENDLESS, HARD, EASY, HARD, EASY)
+KINDS = (EASY, HARD, MIXED, ENDLESS, HARD, EASY)
 """The kinds of the training problems, in turn."""
 TEST_KINDS = (EASY, HARD, MIXED, EASY)
 """The kinds of a benchmark's problems: none without an end, as these take most of the time."""

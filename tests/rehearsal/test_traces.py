@@ -71,7 +71,7 @@ def test_a_thinking_preset_thinks_once_and_answers_behind_its_thoughts() -> None
 
 
 @pytest.mark.parametrize(
-    ("heads", "small"), [((64, 8), (16, 2)), ((40, 8), (10, 2)), ((16, 8), (4, 2)), ((9, 3), (9, 3))]
+    ("heads", "small"), [((64, 8), (8, 1)), ((40, 8), (5, 1)), ((9, 3), (3, 1)), ((12, 8), (3, 2))]
 )
 def test_heads_keep_their_ratio(heads: tuple[int, int], small: tuple[int, int]) -> None:
     assert shrink_heads(*heads) == small
