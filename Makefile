@@ -13,7 +13,7 @@ IN_ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 	report study study-subset test tests test-fast test-rehearsal test-slurm test-pages lint lock
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 env: $(VENV)/.env  ## Install the environment (.venv) from the exact lock
 smol-env: $(VENV)/.smol-env  ## Install the packages of config/smol.yaml: a small language model, word problems (about 110 MB)
