@@ -31,6 +31,7 @@ from heal.errors import HealError
 from heal.provenance import record_run
 from heal.records import Row
 from heal.registry import check_benchmarks
+from heal.skip_sklearn import skip_sklearn
 from heal.training import tracking
 
 VERSION = 2
@@ -234,6 +235,7 @@ def open_model(model: ModelSource, engine: Engine, seed: int) -> Any:
     """lm-eval's model: of the configured engine, or of the model's endpoint. Raises HealError without a tokenizer."""
     from heal.engines.base import load_tokenizer
 
+    skip_sklearn()
     load_tokenizer(model.path, model.revision)  # its errors name the fix; lm-eval's do not
     if model.endpoint:
         from evals.endpoint_model import ServedModel
@@ -306,10 +308,10 @@ def evaluate(
     The random state, the tasks and the model are made anew, so that an evaluation does not depend on earlier ones. Not
     by `simple_evaluate`, which also starts pip and other programs to describe the machine.
     """
+    lm = open_model(model, engine, seed)
     from lm_eval.evaluator import evaluate as evaluate_loaded
     from transformers import set_seed
 
-    lm = open_model(model, engine, seed)
     try:
         loaded = load_tasks(problems, benchmarks, seed)
         set_seed(seed)

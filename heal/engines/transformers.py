@@ -28,6 +28,7 @@ from heal.engines.base import (
     load_tokenizer,
 )
 from heal.errors import HealError
+from heal.skip_sklearn import skip_sklearn
 
 if TYPE_CHECKING:
     from heal.config.experiment import Engine as EngineOptions
@@ -64,6 +65,7 @@ class TransformersEngine(Engine):
         import torch
         import transformers
 
+        skip_sklearn()
         from heal.engines import batched_model
 
         if threads is not None:

@@ -17,6 +17,23 @@ import json, sys
 print(json.dumps(sorted({{name.partition(".")[0] for name in sys.modules}})))
 """
 READ_CONFIG = "from heal.config.run_config import read_run_config; read_run_config({path!r})"
+OPEN_ENGINE = """
+from heal.engines.transformers import TransformersEngine
+TransformersEngine("heal/worlds/mini/models/student", device="cpu", threads=1)
+"""
+OPEN_EVALUATED_MODEL = """
+from evals.run import ModelSource, Engine, open_model
+open_model(ModelSource(path="heal/worlds/mini/models/student"), Engine(device="cpu"), 0)
+import lm_eval.evaluator
+"""
+
+
+def list_imported(statements):
+    """Packages that a new process has imported after these statements."""
+    program = PROGRAM.format(statements=statements)
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    return set(json.loads(run.stdout.splitlines()[-1]))
 
 
 @pytest.mark.parametrize(
@@ -30,7 +47,9 @@ READ_CONFIG = "from heal.config.run_config import read_run_config; read_run_conf
     ids=["command line", "config", "config with every baseline", "stages without a model"],
 )
 def test_no_command_imports_heavy_packages_before_it_needs_them(statements):
-    program = PROGRAM.format(statements=statements)
-    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert run.returncode == 0, run.stderr
-    assert not HEAVY & set(json.loads(run.stdout))
+    assert not HEAVY & list_imported(statements)
+
+
+@pytest.mark.parametrize("statements", [OPEN_ENGINE, OPEN_EVALUATED_MODEL], ids=["engine", "evaluation"])
+def test_no_model_imports_scikit_learn(statements):
+    assert "sklearn" not in list_imported(statements)
