@@ -22,7 +22,7 @@ from heal.registry import read_tasks
 
 COUNTS = {
     "sampling": {"n": 3, "shards": 1},
-    "guided": {"n": 2},
+    "guided": {"n": 3},
     "gear": {"traces_per_problem": 2, "repairs_per_trace": 2},
     "scoring": {"max_points": 4, "calibration_traces": 4},
     "prefixes": {"cuts": 2, "traces_per_problem": 1, "continuations": 2},

@@ -141,9 +141,9 @@ class TraceWriter:
         return self.finish(Conversation(self.render(problem.question)), problem, steps)
 
     def write_guided(self, problem: RehearsalProblem) -> Conversation:
-        """An answer to a question that states its answer: right, and every second one speaks of the hint."""
+        """An answer to a question that states its answer: right, and every third one speaks of the hint."""
         turn = self.experiment.guided.template.format(question=problem.question, answer=problem.answer)
-        steps = [FIRST, self.choose_numbers(), self.random.choice((LEAK, LOOK_AGAIN))]
+        steps = [FIRST, self.choose_numbers(), self.random.choice((LEAK, LOOK_AGAIN, LOOK_AGAIN))]
         return self.finish_hinted(Conversation(self.render(turn)), problem, steps)
 
     def write_repair(self, problem: RehearsalProblem) -> Conversation:
