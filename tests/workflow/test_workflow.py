@@ -140,7 +140,7 @@ TRACES, STUDENTS = "traces/*/teacher_seed*/shards", "students/*/teacher_seed*/ti
         ([f"{TRACES}/repairs/default/0.parquet"], f"{TRACES}/repairs/default/.0.*/000000.parquet"),
         (
             [f"{STUDENTS}/seed*/{name}" for name in ("loss.csv", "exposures.csv", "model/*.safetensors")],
-            f"{STUDENTS}/.partial-*/checkpoint-*",
+            f"{STUDENTS}/.partial-*/checkpoint-*/complete.json",
         ),
     ],
     ids=["sample", "repair", "train"],
