@@ -12,6 +12,7 @@ import numpy as np
 
 from heal.config.models import Train
 from heal.errors import HealError
+from heal.skip_sklearn import skip_sklearn
 from heal.training.checkpoints import find_last_complete, make_callback
 from heal.training.memory import TrainingMemory, estimate_training_memory, read_shape
 from heal.training.packing import ATTENTION, register_attention
@@ -49,6 +50,7 @@ def fit(setup: FitSetup) -> tuple[Any, list[dict[str, float]]]:
     import torch
     import transformers
 
+    skip_sklearn()
     transformers.utils.logging.disable_progress_bar()
     gpu = torch.cuda.is_available()
     if torch.cuda.device_count() > 1 and PROCESSES == 1:
@@ -90,18 +92,25 @@ def use_deterministic_kernels() -> None:
 
 
 def load_model(setup: FitSetup) -> Any:
-    """The model in the number format that it is trained in. Raises HealError where it has fewer tokens than needed."""
+    """The model in the number format that it is trained in. Raises HealError where it has fewer tokens than needed, or
+    recurrent layers."""
     import torch
     import transformers
 
     # Full training keeps float32 weights under autocast: bfloat16 rounds updates of 1e-5 away. Frozen weights need not.
     low = setup.options.dtype == "bfloat16" and setup.options.lora
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        setup.folder,
-        dtype=torch.bfloat16 if low else torch.float32,
-        local_files_only=True,
-        attn_implementation=ATTENTION,
-    )
+    dtype = torch.bfloat16 if low else torch.float32
+    options: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "attn_implementation": ATTENTION}
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(setup.folder, **options)
+        is_recurrent = model._is_stateful  # transformers' name for recurrent and state-space layers beside attention
+    except ValueError as error:
+        if "attention implementation" not in str(error):
+            raise
+        is_recurrent = True
+    if is_recurrent:
+        problem = "its recurrent layers would carry a state from one packed conversation to the next"
+        raise HealError(problem, where=str(setup.folder), fix="use a student with attention in every layer")
     embeddings = model.get_input_embeddings().num_embeddings
     if len(setup.tokenizer) > embeddings:
         problem = f"{len(setup.tokenizer)} tokens, but the model has {embeddings} embeddings"

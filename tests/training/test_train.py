@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, MambaConfig, MambaForCausalLM
 
 from heal.command import parse_command
 from heal.config.models import Distillation, Lora, ModelSource, Train
@@ -261,6 +261,21 @@ def test_a_model_that_cannot_be_trained_is_told(model: Path, curriculum: Path, t
     (bare / "model.safetensors").unlink()
     with pytest.raises(HealError, match="safetensors"):
         train(curriculum, source(bare), OPTIONS, "cumulative", 0, tmp_path / "s")
+
+
+def test_recurrent_layers_are_refused(
+    model: Path, curriculum: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mamba = shutil.copytree(model, tmp_path / "mamba")
+    vocabulary = json.loads((model / "config.json").read_text())["vocab_size"]
+    MambaForCausalLM(
+        MambaConfig(vocab_size=vocabulary, hidden_size=16, state_size=4, num_hidden_layers=1)
+    ).save_pretrained(mamba)
+    with pytest.raises(HealError, match="recurrent layers"):
+        train(curriculum, source(mamba), OPTIONS, "cumulative", 0, tmp_path / "s")
+    monkeypatch.setattr(LlamaForCausalLM, "_is_stateful", True)  # as that of a model with both kinds of layers
+    with pytest.raises(HealError, match="recurrent layers"):
+        train(curriculum, source(model), OPTIONS, "cumulative", 0, tmp_path / "s")
 
 
 def test_the_batch_is_shared_equally_by_the_gpus(
