@@ -33,7 +33,8 @@ def init_sharded(self: AcceleratorState, *arguments: Any, fsdp_plugin: Any = Non
 def prepare_and_print(self: Trainer, *arguments: Any, **options: Any) -> Any:
     prepared = prepare(self, *arguments, **options)
     layouts = {(type(weight).__name__, str(weight.dtype)) for weight in self.model.parameters()}
-    print("weights:", *(" ".join(layout) for layout in layouts), flush=True)
+    line = " ".join(["weights:", *(" ".join(layout) for layout in layouts)])
+    os.write(1, f"{line}\n".encode())  # whole: the other process writes too
     return prepared
 
 
