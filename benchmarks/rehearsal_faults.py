@@ -76,8 +76,8 @@ def format_table(outcomes: list[Outcome]) -> str:
     ]
     for outcome in outcomes:
         verdict, seen = "fails" if outcome.stages else "passes", ", ".join(outcome.stages) or "-"
-        problem = outcome.problem.replace("|", "/")
-        lines.append(f"| {outcome.fault} | {outcome.what} | {verdict} | {seen} | {problem} | {outcome.seconds:.0f} |")
+        cells = [outcome.fault, outcome.what, verdict, seen, outcome.problem, f"{outcome.seconds:.0f}"]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 
