@@ -156,7 +156,7 @@ def test_a_comparison_trains_its_methods_apart_only_where_it_trains_them_otherwi
         ("mini_guided", set()),
         ("mini_blurred", set()),
         ("mini_wrong_gold", {"problems"}),
-        ("mini_study", {"teacher_seeds", "training_seeds"}),
+        ("mini_study", {"teacher_seeds", "training_seeds", "seeds_per_job"}),
         ("mini_study_subset", set()),
         ("mini_baselines", {"methods"}),
     ],

@@ -49,10 +49,8 @@ def test_a_new_baseline_is_one_file_and_three_lines(tmp_path):
     assert tried.returncode == 0 and "2 passed" in tried.stdout, tried.stdout
     jobs = plan_jobs(repository, "ablations", "--configfile", "config/mine.yaml")
     before = plan_jobs(repository, "ablations", "--configfile", "tests/configs/smoke.yaml")
-    assert (
-        jobs["build_curriculum"] == before["build_curriculum"] + 1
-        and jobs["train_student"] == before["train_student"] + 2
-    )
+    for rule in ("build_curriculum", "train_student"):  # one job trains both seeds
+        assert jobs[rule] == before[rule] + 1
     print_table = "from tools.docs.config import build_methods_table; print(build_methods_table())"
     table = subprocess.check_output(
         [sys.executable, "-c", print_table], cwd=repository, env=make_environment(), text=True
@@ -71,7 +69,7 @@ def test_only_a_distilled_student_is_trained_with_its_teacher(tmp_path):
         students.append(f"results/mini_baselines/{run_layout.STUDENT.format(**flags, teacher_seed=0, seed=0)}/loss.csv")
     repository = copy_repository(tmp_path)
     rules = repository / "workflow/rules/train.smk"
-    rules.write_text(re.sub(r"    message:\n.*\n", "", rules.read_text()))  # a job with a message prints no input
+    rules.write_text(re.sub(r"(?m)^ +message:\n.*\n", "", rules.read_text()))  # a job with a message prints no input
     arguments = [*students, "--forceall", "--configfile", "config/mini_baselines.yaml"]
     status, output = run_snakemake(repository, "--dry-run", *arguments)
     assert status == 0, output
