@@ -92,7 +92,7 @@ test-fast: test-env  ## Run the tests without a workflow (at most 2 minutes on 2
 	@$(IN_ENV) $(PYTEST) -m 'not workflow and not rehearsal and not slurm and not browser' tests
 
 test-rehearsal: test-env  ## Rehearse both GPU presets with stand-ins
-	@$(IN_ENV) python -m pytest --numprocesses 2 -m rehearsal tests/rehearsal
+	@$(IN_ENV) python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder -m rehearsal tests/rehearsal
 
 SLURM_PACKAGES := slurmctld slurmd slurm-client munge
 test-slurm: test-env  ## Run the smoke config on a single-node SLURM on this machine (installs Debian packages)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -90,12 +91,20 @@ class StandIn:
         self.folder = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache/heal/rehearsal") / key[:16]
 
     def make(self) -> None:
-        """Trains the stand-in and writes its folder; a killed rehearsal leaves none with its final name."""
+        """Trains the stand-in and writes its folder; a killed rehearsal leaves none with its final name.
+
+        Where another rehearsal has made the same one meanwhile, that one stays.
+        """
         print(f"training the stand-in of {self.field} ({self.model.path})", flush=True)
         unfinished = self.folder.with_name(f"{self.folder.name}.{os.getpid()}")
         self.writer.restart(SEED)
         self.save(unfinished)
-        unfinished.rename(self.folder)
+        try:
+            unfinished.rename(self.folder)
+        except OSError:
+            if not self.folder.exists():
+                raise
+            shutil.rmtree(unfinished)
 
     def save(self, folder: Path) -> None:
         """Trains the stand-in and writes its folder."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -107,3 +108,19 @@ def test_a_repair_has_to_ask_for_fewer_tokens(preset: str, tmp_path: Path, monke
         hint = experiment.gear.hint.template.format(answer=problem.answer)
         context = teacher.render(problem.question) + FIRST + STEP_END + hint + STEP_END
         assert len(teacher.tokenizer.encode(context, add_special_tokens=False)) > room
+
+
+def test_a_stand_in_that_another_rehearsal_has_made_stays(tmp_path: Path) -> None:
+    plan = StandIn.__new__(StandIn)  # a stand-in without a model: only its folders matter
+    plan.field, plan.folder = "students.tiny", tmp_path / "stand_in"
+    plan.model, plan.writer = SimpleNamespace(path="tiny"), SimpleNamespace(restart=lambda seed: None)
+
+    def save(folder: Path) -> None:
+        for name in (folder, plan.folder):
+            name.mkdir(exist_ok=True)
+            (name / "weights").write_text(name.name)
+
+    plan.save = save
+    plan.make()
+    assert [path.name for path in tmp_path.iterdir()] == ["stand_in"]
+    assert (plan.folder / "weights").read_text() == "stand_in"
