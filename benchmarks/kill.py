@@ -5,7 +5,7 @@ undisturbed, then, for each moment, until it is killed, and again until it ends.
 seconds until the last process of the job was gone and its pipe was closed, processes that live 10 seconds later,
 whether the rerun went on with the finished batches, and whether it wrote the same bytes.
 
-    python -m benchmarks.kill --moments 3 --out kill.csv
+    python -m benchmarks.kill --moments 3 --out results/reference/benchmarks/kill.csv
     python -m benchmarks.kill --stages "sample base" repair --moments 1
 """
 
