@@ -18,7 +18,7 @@ from heal.training.training_set import TrainingSet
 FINISHED = "student"
 """Folder of a finished student, next to its checkpoints."""
 SUMMARY = "training.json"
-"""Written last, and moved last: marks a complete student."""
+"""Written last, and moved last: marks a complete student in its place."""
 STUDENT_FILES = ("model", "loss.csv", "exposures.csv", SUMMARY)
 
 
@@ -50,6 +50,11 @@ def write_student(folder: Path, losses: str, exposure_counts: str, summary: Row)
     records.write_text(folder / "loss.csv", losses)
     records.write_text(folder / "exposures.csv", exposure_counts)
     records.write_json(folder / SUMMARY, summary)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a student's folder has all its files: a call that is killed while it moves them leaves some."""
+    return all((folder / name).exists() for name in STUDENT_FILES)
 
 
 def publish_student(finished: Path, out: Path) -> None:

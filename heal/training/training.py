@@ -24,7 +24,7 @@ from heal.training.checkpoints import dump_settings, locate_checkpoints, remove_
 from heal.training.conversations import check_vocabularies, read_curriculum
 from heal.training.fit import FitSetup, fit
 from heal.training.processes import IS_MAIN, PROCESSES
-from heal.training.student_files import FINISHED, SUMMARY, format_exposures, format_losses, write_student
+from heal.training.student_files import FINISHED, format_exposures, format_losses, is_whole, write_student
 from heal.training.trainers import Exposures, Teaching
 from heal.training.training_set import TrainingSet, count_stages, select_examples
 
@@ -101,7 +101,7 @@ class Training:
         return self.locate_checkpoints(seed, out) / FINISHED
 
     def is_finished(self, seed: int, out: Path) -> bool:
-        return (self.locate_finished(seed, out) / SUMMARY).exists()
+        return is_whole(self.locate_finished(seed, out))
 
     def train_student(self, seed: int, out: Path) -> Row:
         """Trains one student, resuming from its last checkpoint, and keeps it in its hidden folder.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def test_only_the_students_and_one_provenance_file_each_are_left(together: Path)
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 def test_seeds_and_folders_match(model: Path, curriculum: Path, tmp_path: Path, seeds: tuple[int, ...]) -> None:
     command = make_command(model, curriculum, tmp_path, (0, 1)).model_copy(update={"seed": list(seeds)})
-    with pytest.raises(HealError, match="one --seed and one --out per student"):
+    with pytest.raises(HealError, match="give one --out for every --seed"):
         command.run()
     twice = command.model_copy(update={"seed": [0, 1], "out": [tmp_path / "s"] * 2})
     with pytest.raises(HealError, match="two students have one folder"):
@@ -122,3 +123,28 @@ def test_what_students_share_is_prepared_once(
         count(name)
     make_command(model, curriculum, tmp_path).run()
     assert sorted(calls) == sorted(names)
+
+
+@pytest.mark.parametrize("moved", [1, 3])
+def test_a_call_that_is_killed_while_it_moves_a_student_can_be_run_again(
+    model: Path, curriculum: Path, together: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: int
+) -> None:
+    """As Snakemake does, everything that has appeared is removed before the second call."""
+    replace, calls = Path.replace, []
+
+    def stop(path: Path, target: Path) -> Path:
+        if ".partial-" in str(path):
+            calls.append(path)
+            if len(calls) > moved:
+                raise KeyboardInterrupt
+        return replace(path, target)
+
+    seed = SEEDS[0]
+    monkeypatch.setattr(Path, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        make_command(model, curriculum, tmp_path, (seed,)).run()
+    monkeypatch.setattr(Path, "replace", replace)
+    shutil.rmtree(tmp_path / f"seed{seed}")
+    make_command(model, curriculum, tmp_path, (seed,)).run()
+    assert read_contents(tmp_path / f"seed{seed}") == read_contents(together / f"seed{seed}")
+    assert not list(tmp_path.glob(".partial-*"))
