@@ -82,7 +82,7 @@ LONGEST := tests/workflow/test_workflow.py tests/workflow/test_smol.py
 TESTS := $(LONGEST) $(filter-out $(LONGEST),$(sort $(shell find tests -name 'test_*.py')))
 PYTEST := python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test: test-env  ## Run lint, types and all tests, complete small runs included (at most 10 minutes on 2 cores)
+test: test-env  ## Run lint, types and all tests, complete small runs included (about 14 minutes on 2 cores)
 	@$(MAKE) --no-print-directory --jobs 2 lint tests
 
 tests: test-env

@@ -18,6 +18,7 @@ import xml.etree.ElementTree as xml
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.growing_table import GrowingTable
 from heal.errors import HealError
 from tests.support.snakemake import copy_repository, make_environment
 
@@ -166,16 +167,10 @@ def measure_children_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def format_table(outcomes: list[Outcome]) -> str:
-    lines = [
-        "| break | what goes wrong | tests | passed | failed | the first that failed | CPU seconds |",
-        "|---|---|---|---:|---:|---|---:|",
-    ]
-    for outcome in outcomes:
-        verdict, first = "fail" if outcome.caught else "pass", outcome.failed[0] if outcome.failed else "-"
-        counts = f"{outcome.passed} | {len(outcome.failed)}"
-        lines.append(f"| {outcome.name} | {outcome.what} | {verdict} | {counts} | {first} | {outcome.cpu_s:.0f} |")
-    return "\n".join(lines) + "\n"
+def list_cells(outcome: Outcome) -> list[str]:
+    verdict, first = "fail" if outcome.caught else "pass", outcome.failed[0] if outcome.failed else "-"
+    counts = [str(outcome.passed), str(len(outcome.failed))]
+    return [outcome.name, outcome.what, verdict, *counts, first, f"{outcome.cpu_s:.0f}"]
 
 
 def main() -> int:
@@ -185,13 +180,13 @@ def main() -> int:
     arguments = parser.parse_args()
     breaks = [each for each in BREAKS if not arguments.only or each.name in arguments.only]
     outcomes = []
+    table = GrowingTable(
+        ["break", "what goes wrong", "tests", "passed", "failed", "the first that failed", "CPU seconds"], arguments.out
+    )
 
     def report(outcome: Outcome) -> None:
         outcomes.append(outcome)
-        print(format_table([outcome]).splitlines()[-1], flush=True)
-        if arguments.out:
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            arguments.out.write_text(format_table(outcomes))
+        table.add(list_cells(outcome))
 
     every_test = list(dict.fromkeys(test for each in breaks for test in each.tests))
     with tempfile.TemporaryDirectory() as name:

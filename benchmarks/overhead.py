@@ -222,7 +222,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.folder:
         run = Path("results") / (arguments.run or load(arguments.config).run)
-        print(format_overhead(measure_overhead(arguments.folder, run, arguments.cores, None, start_s=0.0)))
+        overhead = measure_overhead(arguments.folder, run, arguments.cores, None, start_s=0.0)
+        if arguments.out:
+            write_parts(overhead, arguments.out)
+        print(format_overhead(overhead))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder, run = Path(temporary) / "copy", Path("results") / load(arguments.config).run

@@ -18,6 +18,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.growing_table import GrowingTable
 from heal.rehearsal.build import Rehearsal, build
 from heal.rehearsal.findings import Finding, find_failed_jobs, find_findings
 from heal.rehearsal.rehearse import Rehearse, run_logged
@@ -69,16 +70,9 @@ def rehearse_with(fault: Fault, finished: Rehearsal, out: Path, cores: int) -> O
     return describe(fault, findings, time.monotonic() - began)
 
 
-def format_table(outcomes: list[Outcome]) -> str:
-    lines = [
-        "| fault | what goes wrong | rehearsal | seen at | first finding | seconds |",
-        "|---|---|---|---|---|---:|",
-    ]
-    for outcome in outcomes:
-        verdict, seen = "fails" if outcome.stages else "passes", ", ".join(outcome.stages) or "-"
-        cells = [outcome.fault, outcome.what, verdict, seen, outcome.problem, f"{outcome.seconds:.0f}"]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+def list_cells(outcome: Outcome) -> list[str]:
+    verdict, seen = "fails" if outcome.stages else "passes", ", ".join(outcome.stages) or "-"
+    return [outcome.fault, outcome.what, verdict, seen, outcome.problem, f"{outcome.seconds:.0f}"]
 
 
 def main() -> int:
@@ -89,13 +83,13 @@ def main() -> int:
     arguments = parser.parse_args()
     faults = [fault for fault in FAULTS if not arguments.only or fault.name in arguments.only]
     outcomes = []
+    table = GrowingTable(
+        ["fault", "what goes wrong", "rehearsal", "seen at", "first finding", "seconds"], arguments.out
+    )
 
     def report(outcome: Outcome) -> None:
         outcomes.append(outcome)
-        print(format_table([outcome]).splitlines()[-1], flush=True)
-        if arguments.out:
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            arguments.out.write_text(format_table(outcomes))
+        table.add(list_cells(outcome))
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

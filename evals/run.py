@@ -23,7 +23,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic_settings import CliPositionalArg
 
 from heal import records
-from heal.command import Command, Section
+from heal.command import Command, Section, check_pairs
 from heal.config.experiment import Engine
 from heal.config.models import ModelSource
 from heal.engines import gpu_lease
@@ -88,9 +88,8 @@ class Evaluate(Command):
 
         Raises HealError where the flags --trained and --out do not pair up.
         """
-        if len(self.out) != (len(self.trained) or 1):
-            problem = f"{len(self.out)} --out for {len(self.trained)} --trained"
-            raise HealError(problem, where="--out", fix="give one --out for every --trained, in the same order")
+        if self.trained or len(self.out) > 1:
+            check_pairs("--trained", self.trained, self.out)
         models: list[tuple[list[Path], ModelSource]] = []
         for path in self.trained:
             models.append(([path], self.model.model_copy(update={"path": str(path), "revision": None})))

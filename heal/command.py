@@ -119,6 +119,13 @@ class Command(BaseModel):
         return values
 
 
+def check_pairs(flag: str, values: Sequence[Any], out: Sequence[Path]) -> None:
+    """Raises HealError unless there is one --out for every value of a flag that may be given several times."""
+    if len(values) != len(out):
+        fix = f"give one --out for every {flag}, in the same order"
+        raise HealError(f"{len(values)} {flag} and {len(out)} --out", where=flag, fix=fix)
+
+
 def plain(value: Any) -> Any:
     """A value as JSON can hold it."""
     return TypeAdapter(Any).dump_python(value, mode="json")

@@ -25,13 +25,12 @@ from evals.report.origins import get_commit, get_provenance_path
 from evals.results import Run, read_json
 from evals.tables.render import format_interval, format_markdown_table
 from heal import records
-from heal.command import Command, Section
+from heal.command import Command, Section, check_pairs
 from heal.config.data import Dataset
 from heal.config.experiment import Gear
 from heal.config.models import Model
 from heal.config.options import merge_options
 from heal.config.run_config import MethodSpec
-from heal.errors import HealError
 from heal.method.base import Method
 from heal.provenance import record_run
 from heal.registry import build_method
@@ -77,9 +76,7 @@ class WriteModelCard(Command):
     """The model card to write (once per student)."""
 
     def run(self) -> None:
-        if len(self.seed) != len(self.out):
-            problem = f"{len(self.out)} --out for {len(self.seed)} --seed"
-            raise HealError(problem, where="--out", fix="give one --out for every --seed, in the same order")
+        check_pairs("--seed", self.seed, self.out)
         spec = self.method_spec
         method = build_method(spec.method, spec.options, where="--method-spec", field=self.method)
         variant = self.gear_variants.get(method.variant or "", {})

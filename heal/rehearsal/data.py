@@ -21,9 +21,10 @@ from heal.records import Row, hash_content, write_text
 from heal.rehearsal.traces import EASY, KINDS, TEST_KINDS, RehearsalProblem
 
 COUNTS = {"train": 6, "dev": 2}
-"""Problems per set; PART_COUNT for a part of a mixture, TEST_COUNTS for the first benchmark and for the others."""
+"""Problems per set; PART_COUNT for a part of a mixture, FIRST_TEST_COUNT and TEST_COUNT for the benchmarks."""
 PART_COUNT = 4
-TEST_COUNTS = (2, 1)
+FIRST_TEST_COUNT = 2
+TEST_COUNT = 1
 WORLD_COUNTS = {"train": 16, "dev": 4}
 QUESTION = "({}) Which number is {}?"
 SOLUTION = "The question names the number.\n\nSo it is {}."
@@ -63,9 +64,10 @@ class DataWriter:
                     suffix = ".parquet" if len(self.files) % 2 else ".jsonl"
                     stem = "_".join(str(item).replace("/", "_") for item in key if item)
                     self.files.setdefault(key, DataFile(self.folder / (stem + suffix))).users.append((name, part))
-        first = next(iter(problems["test"]), "")
+        counts = dict.fromkeys(problems["test"], TEST_COUNT) | COUNTS
+        counts |= dict.fromkeys(list(problems["test"])[:1], FIRST_TEST_COUNT)
         for name, dataset in sets.items():
-            shrink_dataset(name, dataset, COUNTS.get(name, TEST_COUNTS[name != first]))
+            shrink_dataset(name, dataset, counts[name])
         for file in self.files.values():
             self.write_file(file)
 

@@ -93,7 +93,7 @@ def use_deterministic_kernels() -> None:
 
 def load_model(setup: FitSetup) -> Any:
     """The model in the number format that it is trained in. Raises HealError where it has fewer tokens than needed, or
-    recurrent layers."""
+    layers that cannot be packed."""
     import torch
     import transformers
 
@@ -101,16 +101,17 @@ def load_model(setup: FitSetup) -> Any:
     low = setup.options.dtype == "bfloat16" and setup.options.lora
     dtype = torch.bfloat16 if low else torch.float32
     options: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "attn_implementation": ATTENTION}
+    fix = "use a student that has attention in every layer, and that transformers runs with sdpa"
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(setup.folder, **options)
-        is_recurrent = model._is_stateful  # transformers' name for recurrent and state-space layers beside attention
     except ValueError as error:
         if "attention implementation" not in str(error):
             raise
-        is_recurrent = True
-    if is_recurrent:
+        problem = "transformers does not run it with PyTorch's attention, which packing needs"
+        raise HealError(problem, where=str(setup.folder), fix=fix) from error
+    if model._is_stateful:  # transformers' name for recurrent and state-space layers beside attention
         problem = "its recurrent layers would carry a state from one packed conversation to the next"
-        raise HealError(problem, where=str(setup.folder), fix="use a student with attention in every layer")
+        raise HealError(problem, where=str(setup.folder), fix=fix)
     embeddings = model.get_input_embeddings().num_embeddings
     if len(setup.tokenizer) > embeddings:
         problem = f"{len(setup.tokenizer)} tokens, but the model has {embeddings} embeddings"

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from heal.command import Command, Section, parse_command
+from heal.command import Command, Section, check_pairs, parse_command
 from heal.config.experiment import Schedule
 from heal.config.models import Distillation, ModelSource
 from heal.config.models import Train as TrainOptions
@@ -87,9 +87,7 @@ class Train(Command):
 
     def list_students(self) -> list[tuple[int, Path]]:
         """Seed and folder of each student. Raises HealError where they do not match."""
-        if len(self.seed) != len(self.out):
-            problem = f"{len(self.seed)} seeds and {len(self.out)} folders"
-            raise HealError(problem, where="--seed and --out", fix="give one --seed and one --out per student")
+        check_pairs("--seed", self.seed, self.out)
         if len(set(self.out)) < len(self.out):
             raise HealError("two students have one folder", where="--out", fix="give each student its own")
         return list(zip(self.seed, self.out, strict=True))

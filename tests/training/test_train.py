@@ -263,7 +263,7 @@ def test_a_model_that_cannot_be_trained_is_told(model: Path, curriculum: Path, t
         train(curriculum, source(bare), OPTIONS, "cumulative", 0, tmp_path / "s")
 
 
-def test_recurrent_layers_are_refused(
+def test_layers_that_cannot_be_packed_are_refused(
     model: Path, curriculum: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mamba = shutil.copytree(model, tmp_path / "mamba")
@@ -271,7 +271,7 @@ def test_recurrent_layers_are_refused(
     MambaForCausalLM(
         MambaConfig(vocab_size=vocabulary, hidden_size=16, state_size=4, num_hidden_layers=1)
     ).save_pretrained(mamba)
-    with pytest.raises(HealError, match="recurrent layers"):
+    with pytest.raises(HealError, match="does not run it with PyTorch's attention"):
         train(curriculum, source(mamba), OPTIONS, "cumulative", 0, tmp_path / "s")
     monkeypatch.setattr(LlamaForCausalLM, "_is_stateful", True)  # as that of a model with both kinds of layers
     with pytest.raises(HealError, match="recurrent layers"):
