@@ -13,6 +13,7 @@ two runs give the same bytes).
 
 from __future__ import annotations
 
+import gc
 import importlib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -269,6 +270,7 @@ def open_vllm_model(model: ModelSource, engine: Engine, seed: int, gpus: int) ->
     start = prepare_vllm(gpus, engine.max_num_seqs, engine.max_length, engine.gpu_memory_utilization)
     from evals.vllm_model import VllmModel
 
+    gc.freeze()  # vLLM collects garbage several times: that need not visit all that was imported
     try:
         return VllmModel(
             link_model(model.path) if gpus else model.path,

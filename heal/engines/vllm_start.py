@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock
 
 from heal.engines import gpu_lease, reaper
+from heal.skip_sklearn import skip_sklearn
 
 SLOTS = 64
 """Maximum number of models that are served from one machine's folder of links."""
@@ -31,6 +32,7 @@ FIXES = {  # words of vLLM's start-up errors → what the user can do
 def prepare_vllm(gpus: int, max_num_seqs: int, max_length: int | None, gpu_memory_utilization: float) -> dict[str, Any]:
     """Arguments of vllm.LLM. Call it before vLLM is imported: it sets variables, and children end with this process."""
     reaper.guard_children()
+    skip_sklearn()
     # No usage report to anybody, no start-up banner. Spawned children hold no lock and no pipe of this process.
     os.environ |= {"VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1", "VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")

@@ -30,6 +30,8 @@ COUNTS = {
     "engine": {"problems_per_batch": 16, "max_num_seqs": 64},
 }
 """Section → the most of what it counts."""
+NUMBER_FORMAT = "float32"
+"""Many CPUs have no instructions for bfloat16: a product with the whole vocabulary takes them ten times as long."""
 REPEATS = 2
 MAX_OPTIMIZER_STEPS = 3
 EPOCHS = 1.0
@@ -96,7 +98,7 @@ def scale_config(content: dict[str, Any], experiment: Experiment, factor: float)
         for option, most in counts.items():
             value = getattr(getattr(experiment, section), option)
             content.setdefault(section, {})[option] = most if value is None else min(value, most)
-    content["engine"] |= {"device": "cpu", "threads": 1}
+    content["engine"] |= {"device": "cpu", "threads": 1, "dtype": NUMBER_FORMAT}
     if experiment.engine.max_length:
         content["engine"]["max_length"] = scale_length(experiment.engine.max_length, factor)
     content["sampling"]["max_new_tokens"] = scale_length(experiment.sampling.max_new_tokens, factor)
@@ -115,8 +117,7 @@ def scale_config(content: dict[str, Any], experiment: Experiment, factor: float)
 
 def scale_training(train: dict[str, Any], max_steps: int | None, max_length: int, factor: float) -> None:
     """Scales a section `train`: few optimizer steps, or one epoch where epochs decide; no tracker."""
-    train["max_length"] = scale_length(max_length, factor)
-    train["report_to"] = []
+    train |= {"max_length": scale_length(max_length, factor), "report_to": [], "dtype": NUMBER_FORMAT}
     if max_steps:
         train["max_steps"] = min(max_steps, MAX_OPTIMIZER_STEPS)
     train["epochs"] = EPOCHS
