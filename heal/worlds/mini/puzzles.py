@@ -25,6 +25,7 @@ WITHHELD_TABLES = ("K", "R", "W")
 MAX_SHIFT = 9
 CHAIN_LENGTHS = (6, 7, 8, 9)
 TABLE_SHARE = 0.35
+BOTH_EARLY_SHARE = 0.5
 RESERVED_PER_TABLE = 6
 SPLITS = ("train", "dev", "easy", "hard", "unseen")
 HINT = "Hint: the answer is {answer}."
@@ -184,12 +185,15 @@ def place_withheld_tables(n: int, rng: random.Random) -> dict[int, str]:
     """Undo step (from 1) → withheld table, for a hard puzzle of n operations.
 
     Half of the puzzles have a second withheld step. Half have the first one in undo steps 2 … ceil(K/3), where K counts
-    the steps with the answer statement: GEAR, which searches the first third, can find it there.
+    the steps with the answer statement: GEAR, which searches the first third, can find it there. Where both fall into
+    that third, GEAR may cut at the second one: the repair then inherits the first error.
     """
     two = rng.random() < 0.5
     early = rng.random() < 0.5
-    first = rng.randint(2, ceil((n + 1) / 3)) if early else rng.randint(1, n - 1 if two else n)
-    places = [first, rng.randint(first + 1, n)] if two else [first]
+    third = ceil((n + 1) / 3)
+    first = rng.randint(2, third) if early else rng.randint(1, n - 1 if two else n)
+    last = third if early and first < third and rng.random() < BOTH_EARLY_SHARE else n
+    places = [first, rng.randint(first + 1, last)] if two else [first]
     return dict(zip(places, rng.sample(WITHHELD_TABLES, len(places)), strict=True))
 
 

@@ -56,12 +56,13 @@ class Premises:
     """
 
     guess: str = "uniform"
-    """Statement about a withheld fact: `uniform` (uncertain) or `fixed` (one of three wrong numbers per fact)."""
+    """Statement about a withheld fact, never the truth: `uniform` over all wrong numbers (uncertain), or `fixed` (one of
+    three wrong numbers per fact)."""
     loud_share: float = 0.0
     """Share of steps that open with two of twelve words each: harmless, and of more entropy than a fixed error."""
-    jump_start: float = 0.7
+    jump_start: float = 0.35
     """Share of texts that jump to the answer, where the hint is in the question or before the first step."""
-    jump_later: float = 0.15
+    jump_later: float = 0.1
     """The same where right steps come before the hint."""
     unaided_jumps: float = 0.0
     """Share of unaided hard texts that jump to a guess; at 0 the words of a jump are surprising without a hint."""
@@ -72,7 +73,7 @@ class Premises:
 TEACHERS = {
     "teacher": Premises(),
     "teacher_confident": Premises(guess="fixed", loud_share=0.4),
-    "teacher_guided": Premises(jump_start=0.15),
+    "teacher_guided": Premises(jump_start=0.1),
     "teacher_blurred": Premises(unaided_jumps=0.5, loud_hinted=0.5),
 }
 
@@ -95,6 +96,11 @@ def list_wrong_numbers(table: str, value: int) -> list[int]:
     return random.Random(f"heal mini wrong {table} {value}").sample(numbers, FIXED_WRONG)
 
 
+def draw_other_number(number: int, rng: random.Random) -> int:
+    """A random number of the world, never this one."""
+    return (number + rng.randrange(1, MODULUS)) % MODULUS
+
+
 def look_up_truth(table: str, value: int) -> int:
     """The number that `table` maps to `value`."""
     return INVERSE[table][value]
@@ -103,7 +109,7 @@ def look_up_truth(table: str, value: int) -> int:
 def make_guesser(premises: Premises, rng: random.Random) -> Lookup:
     """What the teacher states about a withheld fact without a hint."""
     if premises.guess == "uniform":
-        return lambda table, value: rng.randrange(MODULUS)
+        return lambda table, value: draw_other_number(INVERSE[table][value], rng)
     return lambda table, value: rng.choices(list_wrong_numbers(table, value), FIXED_WEIGHTS)[0]
 
 
@@ -132,7 +138,7 @@ def write_unaided(puzzle: Puzzle, premises: Premises, rng: random.Random) -> Exa
     guess = make_guesser(premises, rng)
     steps, value = undo_steps(puzzle, 0, puzzle.result, len(puzzle.ops), guess, premises, rng)
     if rng.random() < premises.unaided_jumps and puzzle.difficulty == "hard":
-        value = rng.randrange(MODULUS)
+        value = draw_other_number(puzzle.start, rng)
         steps = [*steps[: rng.randrange(len(steps))], rng.choice(JUMPS).format(answer=value)]
     return Example(puzzle.question, ((BLANK.join([*steps, format_answer(value)]), True),))
 
