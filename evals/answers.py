@@ -20,6 +20,8 @@ from heal.records import Row
 Reading = Literal["strict", "flexible"]
 """Which grade of an answer counts: strict wants the form that the prompt asks for, flexible any right answer."""
 
+CUT_OFF = {"truncated", "no_room"}
+"""Reasons of answers that hit the token limit."""
 EVALUATE_AGAIN = "run the evaluation of this model again (snakemake does, once the file is deleted)"
 
 
@@ -32,6 +34,8 @@ class Answers:
     gold: tuple[str, ...]
     scores_QR: NDArray[np.float64]
     """0 or 1, shape [questions, repeats]."""
+    truncated_Q: NDArray[np.float64]
+    """Share of each question's repeats that hit the token limit; such an answer counts as wrong."""
     votes_QR: tuple[tuple[str | None, ...], ...]
     """The answers as extracted; None where nothing was, or where the reading rejects a right answer for its form."""
     rows: tuple[Row, ...]
@@ -53,7 +57,7 @@ def build_answers(rows: Sequence[Row], path: str | Path, reading: Reading = "str
     rows_by_problem = group_answers(rows, path)
     repeats = sorted(set().union(*rows_by_problem.values()))
     problem_ids = tuple(sorted(rows_by_problem))
-    gold, scores_QR, votes_QR = [], [], []
+    gold, scores_QR, votes_QR, truncated_Q = [], [], [], []
     for problem_id in problem_ids:
         scores_R, votes_R = [], []
         for repeat in repeats:
@@ -66,11 +70,13 @@ def build_answers(rows: Sequence[Row], path: str | Path, reading: Reading = "str
         gold.append(next(iter(rows_by_problem[problem_id].values()))["gold"])
         scores_QR.append(scores_R)
         votes_QR.append(tuple(votes_R))
+        truncated_Q.append(np.mean([row["reason"] in CUT_OFF for row in rows_by_problem[problem_id].values()]))
     return Answers(
         path=Path(path),
         problem_ids=problem_ids,
         gold=tuple(gold),
         scores_QR=np.array(scores_QR),
+        truncated_Q=np.array(truncated_Q),
         votes_QR=tuple(votes_QR),
         rows=tuple(map(drop_text, rows)),
     )

@@ -26,11 +26,12 @@ from evals.tables.details import METADATA_KEY, build_csv_tables
 from evals.tables.render import DIGITS, PRECISE
 from heal import records
 from heal.command import Command
+from heal.config.experiment import Primary
 from heal.errors import HealError
 from heal.grading.grader import Grader
 from heal.records import Row
 
-VERSION = 1
+VERSION = 2
 """Raise it when the check changes."""
 
 MAX_LISTED = 20
@@ -104,8 +105,8 @@ def read_outcomes(path: Path) -> tuple[Run, str, str]:
     rows = records.read(path, "outcomes")
     try:
         axes = json.loads((records.open_table(path).schema.metadata or {})[METADATA_KEY.encode()])
-        comparison, reference = axes.pop("comparison"), axes.pop("reference")
-        run = Run(path.parent.parent, **axes)
+        comparison, reference, primary = axes.pop("comparison"), axes.pop("reference"), axes.pop("primary")
+        run = Run(path.parent.parent, **axes, primary=Primary(**primary) if primary else None)
     except (KeyError, TypeError, ValueError):
         raise HealError("its metadata does not describe its tables", where=str(path), fix=REBUILD) from None
     rows_by_key: dict[AnswersKey, list[Row]] = {}

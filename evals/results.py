@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from evals.answers import Answers, Reading, check_pairing, read_answers
 from heal import records, run_layout
 from heal.command import Command, Section
+from heal.config.experiment import Primary
 from heal.config.run_config import ComparisonView
 from heal.errors import HealError
 from heal.method.base import Method
@@ -86,6 +87,15 @@ class Run:
     training_seeds: int
     """Number of training seeds per teacher seed."""
     reading: Reading = "strict"
+    main_methods: Sequence[str] = ()
+    """Methods of the main comparison, where this one has rows of it: those have the numbers of the main table."""
+    primary: Primary | None = None
+    """The one contrast that is tested unadjusted, where it is a row of this comparison."""
+
+    @property
+    def tested_methods(self) -> list[str]:
+        """The main comparison's methods, which the numbers of its rows rest on, and this one's."""
+        return list(dict.fromkeys([*self.main_methods, *self.methods]))
 
     @cached_property
     def _answers(self) -> dict[Path, Answers]:
@@ -141,7 +151,7 @@ class Run:
             yield AnswersKey(teacher, "", TEACHER, benchmark), self.get_teacher_path(teacher, benchmark)
         for student in self.students:
             yield AnswersKey("", student, UNTRAINED, benchmark), self.get_untrained_path(student, benchmark)
-        for teacher, student, method in product(self.teachers, self.students, self.methods):
+        for teacher, student, method in product(self.teachers, self.students, self.tested_methods):
             paths = self.list_student_paths(teacher, student, method, benchmark)
             for (teacher_seed, seed), path in zip(self.list_seeds(), paths, strict=True):
                 yield AnswersKey(teacher, student, method, benchmark, teacher_seed, seed), path
@@ -212,6 +222,17 @@ class Run:
         for path in self.list_student_paths(teacher, student, method, name):
             scores.append(self.load_answers(path, name).scores_Q[mask_Q])
         return np.reshape(scores, (self.teacher_seeds, self.training_seeds, -1))
+
+    def compute_truncated_share(self, teacher: str, student: str, method: str, benchmark: str) -> float:
+        """Share of a model's answers that hit the token limit. method: TEACHER and UNTRAINED too."""
+        name, mask_Q = self.select_questions(teacher, benchmark)
+        if method == TEACHER:
+            paths = [self.get_teacher_path(teacher, name)]
+        elif method == UNTRAINED:
+            paths = [self.get_untrained_path(student, name)]
+        else:
+            paths = self.list_student_paths(teacher, student, method, name)
+        return float(np.mean([self.load_answers(path, name).truncated_Q[mask_Q] for path in paths]))
 
     def count_repeats(self, benchmark: str) -> int:
         first = self.get_teacher_path(self.teachers[0], benchmark)
@@ -308,6 +329,8 @@ def open_run(view: ComparisonView, reading: Reading = "strict") -> Run:
         teacher_seeds=view.teacher_seeds,
         training_seeds=view.training_seeds,
         reading=reading,
+        main_methods=view.main_methods,
+        primary=view.primary,
     )
 
 

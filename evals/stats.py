@@ -1,11 +1,12 @@
 """Intervals and tests for the tables: pure functions, numpy in, small frozen dataclasses out.
 
-Reads nothing, writes nothing. Array suffixes name the axes: S training seeds, Q questions, R repeats of a question.
-`scores_SQ` holds floats in [0, 1]: the mean over the repeated samples of one question. Two compared methods share the
+Reads nothing, writes nothing. Array suffixes name the axes: S training seeds, Q questions.
+`scores_SQ` holds floats in [0, 1]: the mean over the repeated samples of one question. Compared methods share the
 questions and the training seeds, in the same order. Seeds and questions are crossed: each seed answers every question.
-Training seeds are nested in teacher sampling seeds: each teacher seed has training seeds of its own. NaN always means
-"cannot say", never zero. benchmarks/coverage.py measures by simulation what the intervals cover
-(results/reference/coverage.csv).
+Training seeds are nested in teacher sampling seeds: each teacher seed has training seeds of its own. A *replicate*
+(axis R, methods: M) is what a difference is averaged over: a training seed where there is one teacher seed, else the
+mean of a teacher seed's students. NaN always means "cannot say", never zero. benchmarks/coverage.py measures coverage,
+false positives and power by simulation (results/reference/coverage.md).
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy import optimize, stats
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, special, stats
 from statsmodels.stats.contingency_tables import mcnemar as mcnemar_test
-from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
 from heal.errors import HealError
 
+SCALE_POWER = 0.8  # of mean · (1 - mean) in a method's standard deviation over replicates
 ROUNDING = 1e-12  # smaller differences between means in [0, 1] are rounding, not results
 
 
@@ -39,14 +40,128 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class TTest:
-    """Paired t: mean difference a - b, its interval, two-sided p, degrees of freedom."""
+class Contrast:
+    """Difference of two methods' means, with the standard errors from which its test and its intervals follow."""
 
     diff: float
-    low: float
-    high: float
-    p: float
+    se: float
+    """Over replicates, on these questions. NaN: too few replicates, or no variation between them."""
     dof: int
+    question_se: float
+    """What the choice of questions adds."""
+    n_questions: int
+
+    @property
+    def p(self) -> float:
+        """Two-sided, unadjusted, on these questions."""
+        return float(2 * stats.t.sf(abs(self.diff / self.se), self.dof))
+
+    def compute_interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Covers training seeds, teacher seeds where there are several, and answer sampling, on these questions."""
+        half = compute_t_quantile(level, self.dof) * self.se
+        return self.diff - half, self.diff + half
+
+    def compute_interval_on_new_questions(self, level: float = 0.95) -> tuple[float, float]:
+        """Covers the choice of questions as well; never narrower than `compute_interval`.
+
+        Questions are clusters of paired differences (Miller 2024, arXiv 2411.00640). The two half widths are added as
+        the sides of a right angle, each with its own degrees of freedom (Howe 1974, J. Amer. Stat. Assoc. 69).
+        """
+        by_questions = compute_t_quantile(level, self.n_questions - 1) * self.question_se
+        half = math.hypot(compute_t_quantile(level, self.dof) * self.se, by_questions)
+        return self.diff - half, self.diff + half
+
+    def compute_detectable(self, level: float = 0.95, power: float = 0.8) -> float:
+        """Smallest true difference whose interval excludes 0 with this power, on these questions (noncentral t)."""
+        critical = compute_t_quantile(level, self.dof)
+        return float(self.se * special.nctdtrinc(self.dof, 1 - power, critical))
+
+
+def compute_t_quantile(level: float, dof: int) -> float:
+    """Half width, in standard errors, of a two-sided interval; NaN without degrees of freedom."""
+    return float(stats.t.ppf((1 + level) / 2, dof)) if dof > 0 else math.nan
+
+
+@dataclass(frozen=True)
+class PooledModel:
+    """Accuracies of methods M in replicates R, with one variance for all methods: mean_M + scale_M · (block_R + error).
+
+    A paired t of two methods estimates its variance from R - 1 degrees of freedom; this one from (M - 1)(R - 1). What
+    all methods share in a replicate (the traces of a teacher seed, the order of the training data) is the block.
+    scale_M is a power of mean · (1 - mean), because accuracies near 0 and 1 vary less: 1/2 would suit answer sampling,
+    1 a shift of all logits. SCALE_POWER lies between them and covers 94 to 97 % in simulation. With a power of 0, one
+    scale for all, the interval of two methods at 30 % covers 85 % where the others are near 0 (docs/log.md). A weighted
+    two-way analysis of variance; the weights are ours.
+    """
+
+    scores_MRQ: NDArray[np.float64]
+
+    @property
+    def n_replicates(self) -> int:
+        return self.scores_MRQ.shape[1]
+
+    @property
+    def dof(self) -> int:
+        return (len(self.scores_MRQ) - 1) * (self.n_replicates - 1)
+
+    @cached_property
+    def scale_M(self) -> NDArray[np.float64]:
+        n_answers = self.scores_MRQ[0].size
+        mean_M = (self.scores_MRQ.sum(axis=(1, 2)) + 1) / (n_answers + 2)  # never 0 or 1
+        return np.asarray((mean_M * (1 - mean_M)) ** SCALE_POWER)
+
+    @cached_property
+    def variances(self) -> tuple[float, float]:
+        """(of the error, of the block), in units of the squared scale; NaN without variation between replicates."""
+        means_MR = self.scores_MRQ.mean(axis=2)
+        residuals_MR = (means_MR - means_MR.mean(axis=1, keepdims=True)) / self.scale_M[:, None]
+        block_R = residuals_MR.mean(axis=0)
+        total = float(np.sum((residuals_MR - block_R) ** 2))
+        if self.dof < 1 or total <= ROUNDING**2:
+            return math.nan, math.nan
+        error = total / self.dof
+        block = float(np.sum(block_R**2)) / (self.n_replicates - 1) - error / len(means_MR)
+        return error, max(block, 0.0)
+
+    def compare(self, a: int, b: int) -> Contrast:
+        """Method a minus method b."""
+        scales = np.array([self.scale_M[a], -self.scale_M[b]])
+        return self.build_contrast(self.scores_MRQ[a] - self.scores_MRQ[b], scales)
+
+    def compare_with_constant(self, a: int, scores_Q: ArrayLike) -> Contrast:
+        """Method a minus scores that do not vary with the replicate."""
+        return self.build_contrast(self.scores_MRQ[a] - np.asarray(scores_Q), self.scale_M[[a]])
+
+    def build_contrast(self, diff_RQ: NDArray[np.float64], scales: NDArray[np.float64]) -> Contrast:
+        """scales: signed, of the methods in the difference. The block cancels as far as their scales are equal."""
+        error, block = self.variances
+        variance = (error * np.sum(scales**2) + block * np.sum(scales) ** 2) / self.n_replicates
+        question_se = estimate_question_se(diff_RQ)
+        return Contrast(float(diff_RQ.mean()), math.sqrt(variance), self.dof, question_se, diff_RQ.shape[1])
+
+
+def fit_pooled_model(scores_MRQ: ArrayLike) -> PooledModel:
+    """Raises HealError for scores that are no full table of methods, replicates and questions."""
+    scores_MRQ = np.asarray(scores_MRQ, dtype=float)
+    if scores_MRQ.ndim != 3 or not scores_MRQ.size or not np.isfinite(scores_MRQ).all():
+        raise HealError(f"outcomes are no full table {scores_MRQ.shape}", fix="keep what every seed answered")
+    return PooledModel(scores_MRQ)
+
+
+def estimate_question_se(diff_RQ: NDArray[np.float64]) -> float:
+    """Standard error that the choice of questions adds to the mean of paired differences; NaN for one row or column.
+
+    The variance between questions' means, less what chance within a question puts into it. Source: the
+    question part of the two-way clustered variance of Cameron, Gelbach & Miller 2011, J. Bus. Econ. Stat. 29(2).
+    """
+    n_replicates, n_questions = diff_RQ.shape
+    if n_replicates < 2 or n_questions < 2:
+        return math.nan
+    centered_RQ = diff_RQ - diff_RQ.mean(axis=1, keepdims=True)
+    means_Q = centered_RQ.mean(axis=0)
+    between = np.sum(means_Q**2) / (n_questions - 1)
+    within = np.sum((centered_RQ - means_Q) ** 2) / ((n_questions - 1) * (n_replicates - 1) * n_replicates)
+    return math.sqrt(max(between - within, 0.0) / n_questions)
 
 
 @dataclass(frozen=True)
@@ -68,7 +183,7 @@ def compute_crossed_bootstrap(
     each. Whole groups are resampled then, and training seeds within them. Covers training seeds, questions and answer
     sampling, with several groups the teacher sampling seed too; with one row only questions and answer sampling.
     `covers` says so. One question gives NaN bounds. With few seeds it covers less than its level: claims rest on
-    `compute_paired_t`. Source: Owen 2007 (pigeonhole bootstrap), Ann. Appl. Stat. 1(2).
+    `PooledModel`. Source: Owen 2007 (pigeonhole bootstrap), Ann. Appl. Stat. 1(2).
     """
     (scores_SQ,) = check_scores(scores_SQ)
     n_seeds, n_questions = scores_SQ.shape
@@ -96,34 +211,6 @@ def compute_crossed_bootstrap(
     return Interval(mean, float(low), float(high), covers)
 
 
-def compute_crossed_bootstrap_difference(a_SQ: ArrayLike, b_SQ: ArrayLike, **options: Any) -> Interval:
-    """Mean of a - b, with `compute_crossed_bootstrap`'s options; both use the same resampled seeds and questions."""
-    a_SQ, b_SQ = check_scores(a_SQ, b_SQ)
-    return compute_crossed_bootstrap(a_SQ - b_SQ, **options)
-
-
-def compute_paired_t(a_SQ: ArrayLike, b_SQ: ArrayLike, level: float = 0.95) -> TTest:
-    """Student's t over the per-seed mean differences a - b. The basis of claims.
-
-    Covers training seeds and answer sampling on *these* questions; not the choice of questions (where the
-    methods' difference varies with the question) nor the teacher sampling seed. Fewer than 2 seeds: p and bounds NaN.
-    Differences equal in all seeds show no variance: if 0, p = 1, and the bounds are 0 where the scores are
-    identical, else NaN; if not 0, p and bounds are NaN (small tables agree by chance). Student 1908; scipy.
-    """
-    a_SQ, b_SQ = check_scores(a_SQ, b_SQ)
-    diff_S = (a_SQ - b_SQ).mean(axis=1)
-    diff, dof = float(diff_S.mean()), len(diff_S) - 1
-    if dof < 1:
-        return TTest(diff, math.nan, math.nan, math.nan, dof)
-    if np.ptp(diff_S) <= ROUNDING:
-        p = 1.0 if abs(diff) <= ROUNDING else math.nan
-        bound = 0.0 if np.array_equal(a_SQ, b_SQ) else math.nan
-        return TTest(diff, bound, bound, p, dof)
-    result = stats.ttest_1samp(diff_S, 0.0)
-    low, high = result.confidence_interval(level)
-    return TTest(diff, float(low), float(high), float(result.pvalue), dof)
-
-
 def compute_mcnemar(a_Q: ArrayLike, b_Q: ArrayLike) -> McNemar:
     """Exact McNemar test on the right/wrong (1/0) answers of two checkpoints to the same questions.
 
@@ -132,7 +219,7 @@ def compute_mcnemar(a_Q: ArrayLike, b_Q: ArrayLike) -> McNemar:
     """
     (first_Q,), (second_Q,) = check_scores(np.asarray(a_Q)[None], np.asarray(b_Q)[None])
     if not np.isin([first_Q, second_Q], (0.0, 1.0)).all():
-        raise HealError("McNemar's test needs outcomes 0 or 1", fix="use compute_paired_t on means over samples")
+        raise HealError("McNemar's test needs outcomes 0 or 1", fix="compare means over samples")
     both, only_a, only_b = int(first_Q @ second_Q), int(first_Q @ (1 - second_Q)), int((1 - first_Q) @ second_Q)
     neither = len(first_Q) - both - only_a - only_b
     result = mcnemar_test([[both, only_a], [only_b, neither]], exact=True)
@@ -151,31 +238,18 @@ def compute_adjusted_p(p: ArrayLike) -> np.ndarray:
     return adjusted
 
 
-def compute_detectable_difference(
-    a_SQ: ArrayLike | None = None,
-    b_SQ: ArrayLike | None = None,
-    *,
-    sd: float | None = None,
-    n_seeds: int | None = None,
-    alpha: float = 0.05,
-    power: float = 0.8,
-) -> float:
-    """Smallest true difference that a two-sided paired t over n_seeds detects with this power.
+def compute_adjusted_level(p: ArrayLike, rate: float = 0.05) -> float:
+    """Confidence level at which an interval excludes 0 exactly where Benjamini-Hochberg rejects at this rate.
 
-    Give the scores of two methods, or sd: the standard deviation over seeds of the per-seed mean difference. n_seeds
-    defaults to that of the scores; another value plans a study. Covers what `compute_paired_t` covers; an sd from few
-    seeds is itself rough. NaN without 2 seeds or any variation. Source: noncentral t, statsmodels.
+    1 - rate · R / m for R rejections of m tests: the intervals of Benjamini & Yekutieli 2005, J. Amer. Stat. Assoc. 100
+    (false coverage rate: of the intervals of rejected ones, on average at most a share `rate` misses its true value). A
+    test that is not rejected has p above rate · (R + 1) / m, so at the same level its interval contains 0. Without any
+    rejection the level is that of one. NaN without tests. Each p must be of the test that its interval inverts.
     """
-    if sd is None:
-        if a_SQ is None or b_SQ is None:
-            raise HealError("nothing to compute the spread from", fix="give the scores of two methods, or sd")
-        a_SQ, b_SQ = check_scores(a_SQ, b_SQ)
-        diff_S = (a_SQ - b_SQ).mean(axis=1)
-        sd = float(diff_S.std(ddof=1)) if len(diff_S) > 1 else math.nan
-        n_seeds = n_seeds or len(diff_S)
-    if n_seeds is None or n_seeds < 2 or not sd > ROUNDING:
-        return math.nan
-    return float(sd * TTestPower().solve_power(effect_size=None, nobs=n_seeds, alpha=alpha, power=power))
+    p = np.asarray(p, dtype=float)
+    n_tests = int(np.sum(~np.isnan(p)))
+    n_rejected = int(np.sum(compute_adjusted_p(p) <= rate))
+    return 1 - rate * max(n_rejected, 1) / n_tests if n_tests else math.nan
 
 
 def compute_wilson_interval(k: int, n: int, level: float = 0.95) -> Interval:

@@ -147,7 +147,7 @@ def resolve_comparisons(experiment: config.Experiment, *, where: str = "config")
     """The run's tables by name: main, ablations, and the config's own. Raises HealError for an unknown method."""
     main = list(experiment.methods)
     every = [*experiment.methods, *experiment.ablations]
-    usual = "rs_matched" if "rs_matched" in main else main[0]
+    usual = choose_reference(experiment, main)
     comparisons = {
         "main": Comparison("Methods compared", {name: name for name in main}, usual, experiment.train),
         "ablations": Comparison("Ablations", {name: name for name in every}, usual, experiment.train),
@@ -155,6 +155,47 @@ def resolve_comparisons(experiment: config.Experiment, *, where: str = "config")
     for name, section in experiment.comparisons.items():
         comparisons[name] = resolve_comparison(experiment, name, section, comparisons, where=where)
     return comparisons
+
+
+def resolve_primary(experiment: config.Experiment, *, where: str = "config") -> config.Primary | None:
+    """The primary contrast with all its names; None where the config sets none and the default has no two methods.
+
+    Raises HealError for a name that is not in the config, and for a method that would be compared with itself.
+    """
+    section, methods = experiment.primary, list(experiment.methods)
+    reference = choose_reference(experiment, methods)
+    if not section.model_fields_set and (section.method not in methods or section.method == reference):
+        return None
+    primary = config.Primary(
+        method=section.method,
+        baseline=section.baseline or reference,
+        benchmark=section.benchmark or experiment.benchmarks[0],
+        teacher=section.teacher or next(iter(experiment.teachers)),
+        student=section.student or next(iter(experiment.students)),
+    )
+    check_name("primary.method", primary.method, methods, where=where)
+    check_name("primary.baseline", primary.baseline, methods, where=where)
+    check_name("primary.benchmark", primary.benchmark, experiment.benchmarks, where=where)
+    check_name("primary.teacher", primary.teacher, experiment.teachers, where=where)
+    check_name("primary.student", primary.student, experiment.students, where=where)
+    if primary.method == primary.baseline:
+        fix = "name another method or another baseline"
+        raise HealError(f"primary: {primary.method!r} is compared with itself", where=where, fix=fix)
+    return primary
+
+
+def check_name(field: str, name: str | None, known: Collection[str], *, where: str) -> None:
+    """Raises HealError for a name that is not among the known ones."""
+    if name not in known:
+        raise HealError(f"{field}: no {name!r} here", where=where, fix=suggest(name, known))
+
+
+def choose_reference(experiment: config.Experiment, methods: Sequence[str]) -> str:
+    """The reference of a comparison that names none; "" without methods."""
+    for name in (experiment.primary.baseline, "rs_matched"):
+        if name in methods:
+            return str(name)
+    return next(iter(methods), "")
 
 
 def resolve_comparison(
@@ -168,7 +209,7 @@ def resolve_comparison(
     """A comparison of the config's own; with training options its students get names of their own."""
     field, every = f"comparisons.{name}", [*experiment.methods, *experiment.ablations]
     chosen = list(experiment.methods) if section.methods is None else section.methods
-    reference = section.reference or ("rs_matched" if "rs_matched" in chosen else next(iter(chosen), None))
+    reference = section.reference or choose_reference(experiment, chosen)
     for method, known in [*((method, every) for method in chosen), (reference, chosen)]:
         if method not in known:
             raise HealError(f"{field}: no method {method!r}", where=where, fix=suggest(method, known))

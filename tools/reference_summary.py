@@ -17,12 +17,11 @@ import pandas as pd
 
 from evals.results import read_json
 from evals.settings import FILE, read_premises
+from evals.tables.comparison_rows import PRIMARY, REFERENCE
 from heal.errors import HealError, exit_with_errors
 from heal.records import write_text
 
 BEGIN, END = "<!-- summary -->", "<!-- end of summary -->"
-UNSOLVED = ":unsolved"
-REFERENCE = "reference"
 OUTCOME = ["teacher", "student", "method", "questions", "accuracy [95 %]", "difference [95 %]", "verdict"]
 PREMISES = ["teacher", "premise", "quantity", "value [95 %]", "threshold", "holds"]
 SETTINGS = ["benchmarks", "models", "repeats", "decoding", "new tokens", "engine", "dtype"]
@@ -35,13 +34,13 @@ def render_summary(folder: Path) -> str:
 
 
 def render_outcome(folder: Path) -> str:
-    """The primary outcome of the main comparison; every benchmark where the run has no unsolved questions."""
+    """The main comparison on the benchmark of the primary contrast; every benchmark where the run has none."""
     file = folder / "tables/main.csv"
     if not file.exists():
         return ""
     frame = pd.read_csv(file, keep_default_na=False, na_values=[""]).fillna({"student": "", "verdict": ""})
-    unsolved = frame[frame["benchmark"].str.endswith(UNSOLVED)]
-    frame = unsolved if len(unsolved) else frame
+    primary = frame.loc[frame["family"] == PRIMARY, "benchmark"]
+    frame = frame[frame["benchmark"].isin(primary)] if len(primary) else frame
     parts = []
     for benchmark, block in frame[frame["student"] != ""].groupby("benchmark", sort=False):
         rows = []
@@ -49,7 +48,8 @@ def render_outcome(folder: Path) -> str:
             difference = format_interval(row["diff"], row["diff_low"], row["diff_high"])
             accuracy = format_interval(row["mean"], row["ci_low"], row["ci_high"])
             model = [row["teacher"], row["student"], row["method"]]
-            rows.append([*model, row["n_questions"], accuracy, difference, row["verdict"]])
+            adjusted = " (primary, not adjusted)" * (row["family"] == PRIMARY)
+            rows.append([*model, row["n_questions"], accuracy, difference, f"{row['verdict']}{adjusted}"])
         reference = block.loc[block["verdict"] == REFERENCE, "method"].iloc[0]
         title = f"Accuracy on `{benchmark}`; differences are to `{reference}`:"
         parts.append(f"{title}\n\n{render_table(OUTCOME, rows)}")

@@ -20,7 +20,7 @@ from evals.figures import style
 from evals.figures.base import FigureCommand
 from evals.figures.style import plt
 from evals.results import TEACHER, UNTRAINED, ComparisonCommand, Run
-from evals.tables.comparison import estimate_mean
+from evals.tables.contrasts import estimate_mean
 
 VERSION = 1
 """Raise it when the bytes of the output change for the same input."""

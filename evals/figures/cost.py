@@ -1,4 +1,4 @@
-"""Accuracy on the primary outcome against the tokens that the teacher spent.
+"""Accuracy on the primary benchmark against the tokens that the teacher spent.
 
 Reads a comparison's table; writes --out (svg), the same as png, and the numbers as csv. Nothing is estimated a second
 time: means, intervals and tokens are the table's.
@@ -39,7 +39,7 @@ from evals.tables.render import format_interval
 from heal.command import Section
 from heal.config.run_config import ComparisonView, MethodSpec
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 PANELS_PER_ROW = 2

@@ -1,4 +1,4 @@
-"""Accuracy on the primary outcome against what the students were shown: exposures per example, supervised tokens.
+"""Accuracy on the primary benchmark against what the students were shown: exposures per example, supervised tokens.
 
 Reads a comparison's table and exposures, and every student's training.json; writes --out (svg), the same as png, and
 the numbers as csv.
@@ -35,7 +35,7 @@ from evals.figures.style import plt
 from evals.results import UNTRAINED, ComparisonCommand, Run, read_json
 from heal.errors import HealError
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 KEYS = ["teacher", "student", "method"]

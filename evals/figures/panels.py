@@ -1,6 +1,6 @@
-"""What the figures of accuracy against a quantity share: rows of the primary outcome, marks with numbers, legend.
+"""What the figures of accuracy against a quantity share: rows of the primary benchmark, marks with numbers, legend.
 
-Shown are the questions that the teacher never solves (the primary outcome), or all benchmarks where a table has none.
+Shown is the benchmark of the primary contrast, or all benchmarks where a table has none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from evals.figures import style
-from evals.results import TEACHER, UNSOLVED
+from evals.results import TEACHER
+from evals.tables.comparison_rows import PRIMARY
 from heal.errors import HealError
 
 PANEL = ["teacher", "student", "benchmark"]
@@ -41,14 +42,14 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def select_outcome_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the primary outcome, without the teacher's. Raises HealError where there are none."""
+    """The rows of the primary contrast's benchmark, without the teacher's. Raises HealError where there are none."""
     fix = "give the csv that heal tabulate-comparison writes"
-    for column in (*PANEL, "method", *MEAN, *TOKENS):
+    for column in (*PANEL, "method", "family", *MEAN, *TOKENS):
         if column not in table.columns:
             raise HealError(f"no column {column!r}", where="--table", fix=fix)
     students = table[table["method"] != TEACHER]
-    unsolved = students[students["benchmark"].str.endswith(UNSOLVED)]
-    chosen = unsolved if len(unsolved) else students
+    primary = students.loc[students["family"] == PRIMARY, "benchmark"]
+    chosen = students[students["benchmark"].isin(primary)] if len(primary) else students
     if chosen.empty:
         raise HealError("no row of a student", where="--table", fix=fix)
     return chosen

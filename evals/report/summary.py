@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from evals.results import TEACHER, UNSOLVED, UNTRAINED
-from evals.tables.comparison import COLUMNS, REFERENCE, ComparisonRow, group_by_student
+from evals.tables.comparison_rows import (
+    CANNOT_SAY,
+    COLUMNS,
+    PRIMARY,
+    REFERENCE,
+    UNDECIDED,
+    ComparisonRow,
+    group_by_student,
+)
 from evals.tables.render import format_interval, format_number
 from evals.tables.run_notes import SEEDS_TO_RANK
 from heal.errors import HealError
@@ -24,7 +32,7 @@ REPLIES = {
     "not distinguishable": "Not shown",
     "cannot say": "Cannot say",
 }
-"""Verdict → how the sentence about the primary outcome begins."""
+"""Verdict → how the sentence about the primary contrast begins."""
 
 BEST_HEADER = [
     *("teacher", "student", "benchmark", "questions", "highest mean"),
@@ -90,22 +98,23 @@ def build_question(reference: str, method: str | None) -> str:
 
 
 def build_sentences(rows: Sequence[ComparisonRow], method: str | None) -> list[str]:
-    """One sentence per teacher, student and primary benchmark; then the other differences, and what they rest on."""
+    """The primary contrast; then the method's other differences, those of other methods, and what they rest on."""
     reference = get_reference(rows)
     means = collect_means(rows, reference)
     own: list[ComparisonRow] = []
     others: list[ComparisonRow] = []
-    for row in rows:
-        if row.method not in (TEACHER, UNTRAINED, reference):
-            (own if row.method == method else others).append(row)
     sentences = []
     if method is None:
         sentences.append(f"The table has no HEAL method; its reference is {reference}.")
-    primary, elsewhere = split_primary(own)
-    for row in primary:
-        difference = describe_difference(row, reference, means)
-        sentences.append(f"{REPLIES[row.verdict]} on {describe_benchmark(row)}: {difference}")
-    sentences += describe_elsewhere(elsewhere, reference, means)
+    for row in rows:
+        if row.family == PRIMARY:
+            difference = describe_difference(row, reference, means)
+            sentences.append(f"{REPLIES[row.verdict]} on {describe_benchmark(row)}: {difference}")
+        elif row.family:
+            (own if row.method == method else others).append(row)
+    if not any(row.family == PRIMARY for row in rows):
+        sentences.append("The run has no primary contrast: every difference is adjusted.")
+    sentences += describe_elsewhere(own, reference, means)
     sentences += describe_others(others, reference, means)
     return [*sentences, *describe_basis(rows)]
 
@@ -119,15 +128,6 @@ def collect_means(rows: Sequence[ComparisonRow], method: str) -> dict[tuple[str,
     return means
 
 
-def split_primary(rows: Sequence[ComparisonRow]) -> tuple[list[ComparisonRow], list[ComparisonRow]]:
-    """(rows on the primary outcome, other rows). Without an unsolved stratum every benchmark is primary."""
-    primary: list[ComparisonRow] = []
-    elsewhere: list[ComparisonRow] = []
-    for row in rows:
-        (primary if row.benchmark.endswith(UNSOLVED) else elsewhere).append(row)
-    return (primary, elsewhere) if primary else (elsewhere, [])
-
-
 def describe_benchmark(row: ComparisonRow) -> str:
     """A benchmark with its number of questions, teacher and student."""
     questions = f"{row.n_questions} questions"
@@ -137,15 +137,23 @@ def describe_benchmark(row: ComparisonRow) -> str:
 
 
 def describe_difference(row: ComparisonRow, reference: str, means: Mapping[tuple[str, str, str], float]) -> str:
-    """A method's mean and the reference's, their difference, its p and what the design can detect."""
+    """A method's mean and the reference's, their difference on these and on new questions, its p, the power."""
     mean = means[row.teacher, row.student, row.benchmark]
-    interval = format_interval(row.diff, row.diff_low, row.diff_high)
-    text = f"{row.method} {format_number(row.mean, 3)}, {reference} {format_number(mean, 3)}, difference {interval}"
-    if not math.isnan(row.p_bh):
-        text += f", adjusted p {'< 0.001' if row.p_bh < 0.001 else format_number(row.p_bh, 3)}"
-    if not math.isnan(row.detectable):
-        text += f". This design finds a true difference of {format_number(row.detectable, 3)} with 80 % power"
-    return f"{text}."
+    text = f"{row.method} {format_number(row.mean, 3)}, {reference} {format_number(mean, 3)}"
+    if row.why_not:
+        return f"{text}, not compared: {row.why_not}."
+    text += f", difference {format_interval(row.diff, row.diff_low, row.diff_high)}"
+    if row.family == PRIMARY:
+        text += f", p {format_p(row.p)}, not adjusted"
+    else:
+        text += f", adjusted p {format_p(row.p_bh)}"
+    bounds = f"[{format_number(row.new_low, 3)}, {format_number(row.new_high, 3)}]"
+    text += f"; on new questions {bounds}, {row.new_verdict}"
+    return f"{text}. This design finds a true difference of {format_number(row.detectable, 3)} with 80 % power."
+
+
+def format_p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else format_number(p, 3)
 
 
 def describe_elsewhere(
@@ -153,14 +161,15 @@ def describe_elsewhere(
 ) -> list[str]:
     """Where else the method differs from the reference, and where it does not."""
     sentences = list_differences(rows, reference, means)
-    benchmarks: dict[str, dict[str, None]] = {"not distinguishable": {}, "cannot say": {}}
+    benchmarks: dict[str, dict[str, None]] = {UNDECIDED: {}, CANNOT_SAY: {}}
     for row in rows:
         if row.verdict in benchmarks:
-            benchmarks[row.verdict][row.benchmark] = None
+            reason = f" ({row.why_not})" if row.why_not else ""
+            benchmarks[row.verdict][row.benchmark + reason] = None
     method = rows[0].method if rows else ""
-    if undecided := ", ".join(benchmarks["not distinguishable"]):
+    if undecided := ", ".join(benchmarks[UNDECIDED]):
         sentences.append(f"{method} is not distinguishable from {reference} on {undecided}.")
-    if untested := ", ".join(benchmarks["cannot say"]):
+    if untested := ", ".join(benchmarks[CANNOT_SAY]):
         sentences.append(f"{method} cannot be compared with {reference} on {untested}.")
     return sentences
 
@@ -185,14 +194,14 @@ def describe_others(
     differences = list_differences(rows, reference, means)
     if differences or not rows:
         return differences
-    if all(row.verdict == "cannot say" for row in rows):
+    if all(row.verdict == CANNOT_SAY for row in rows):
         return [f"No other method can be compared with {reference} on any benchmark."]
     return [f"No other method is distinguishable from {reference} on any benchmark."]
 
 
 def describe_basis(rows: Sequence[ComparisonRow]) -> list[str]:
     """The number of seeds behind the differences, and the sources of variance in their intervals."""
-    compared = [row for row in rows if not math.isnan(row.diff)]
+    compared = [row for row in rows if row.family]
     if not compared:
         return []
     seeds = min(row.n_seeds for row in compared)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from evals import stats
 from evals.results import TEACHER, UNTRAINED, Run
-from evals.tables.comparison import estimate_mean, group_by_student
+from evals.tables.comparison_rows import group_by_student
+from evals.tables.contrasts import estimate_mean
 from evals.tables.hardware import list_hardware_notes
 from evals.tables.notes import Note, Topic
 from evals.tables.render import TextTable, format_interval, format_markdown

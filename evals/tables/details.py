@@ -19,14 +19,8 @@ import pyarrow as pa
 
 from evals.results import ComparisonCommand, Run
 from evals.tables.at_k import AtKRow, build_at_k, format_at_k
-from evals.tables.comparison import (
-    COLUMNS_OF_ANSWERS,
-    LABELS,
-    TOKENS,
-    ComparisonRow,
-    build_comparison,
-    build_text_tables,
-)
+from evals.tables.comparison import COLUMNS_OF_ANSWERS, LABELS, TOKENS, build_text_tables, list_difference_notes
+from evals.tables.comparison_rows import ComparisonRow, build_comparison, build_strata, put_primary_first
 from evals.tables.hardware import list_hardware_notes
 from evals.tables.notes import Note, Topic
 from evals.tables.ranks import RankRow, build_ranks, format_ranks
@@ -35,16 +29,11 @@ from evals.tables.render import (
     format_rows_csv,
     list_columns,
 )
-from evals.tables.run_notes import (
-    list_interval_notes,
-    list_ranking_notes,
-    list_world_notes,
-    make_run_note,
-)
+from evals.tables.run_notes import list_ranking_notes, list_world_notes, make_run_note
 from heal import records
 from heal.provenance import record_run
 
-VERSION = 2
+VERSION = 3
 """Raise it when the bytes of the output change for the same input."""
 
 METADATA_KEY = "tables"
@@ -64,8 +53,8 @@ class TabulateDetails(ComparisonCommand):
         outcomes = self.out.with_name(f"{self.out.stem}_outcomes.parquet")
         with record_run(outcomes, "tabulate-details", VERSION, {"options": self.describe_options()}):
             run, reference = self.open_run(), self.view.reference
-            strata = build_comparison(run, reference, run.list_strata)
-            at_k, ranks = build_at_k(run), build_ranks(run)
+            strata = build_strata(run, reference)
+            at_k, ranks = build_at_k(run), build_ranks(run, reference)
             self.write("_strata", format_rows_csv(strata, COLUMNS_OF_ANSWERS), format_strata(strata, run, reference))
             self.write("_at_k", format_rows_csv(at_k, list_columns(AtKRow)), format_at_k(at_k, run))
             self.write("_ranks", format_rows_csv(ranks, list_columns(RankRow)), format_ranks(ranks, run))
@@ -84,10 +73,10 @@ def build_csv_tables(run: Run, reference: str) -> dict[str, str]:
     The comparison is without its tokens.
     """
     return {
-        "": format_rows_csv(build_comparison(run, reference), COLUMNS_OF_ANSWERS),
-        "_strata": format_rows_csv(build_comparison(run, reference, run.list_strata), COLUMNS_OF_ANSWERS),
+        "": format_rows_csv(put_primary_first(build_comparison(run, reference)), COLUMNS_OF_ANSWERS),
+        "_strata": format_rows_csv(build_strata(run, reference), COLUMNS_OF_ANSWERS),
         "_at_k": format_rows_csv(build_at_k(run), list_columns(AtKRow)),
-        "_ranks": format_rows_csv(build_ranks(run), list_columns(RankRow)),
+        "_ranks": format_rows_csv(build_ranks(run, reference), list_columns(RankRow)),
     }
 
 
@@ -120,14 +109,16 @@ def describe_tables(run: Run, comparison: str, reference: str) -> dict[str, Any]
         "teacher_seeds": run.teacher_seeds,
         "training_seeds": run.training_seeds,
         "reading": run.reading,
+        "main_methods": list(run.main_methods),
+        "primary": run.primary.model_dump() if run.primary else None,
     }
 
 
 def format_strata(rows: Sequence[ComparisonRow], run: Run, reference: str) -> str:
     """The strata as Markdown."""
     columns = [column for column in LABELS if column not in TOKENS]
-    intervals = list_interval_notes(run, reference)
-    notes = [make_run_note(run), Note(Topic.STRATA, STRATA), *intervals, *list_ranking_notes(run)]
+    differences = list_difference_notes(rows, run, reference)
+    notes = [make_run_note(run), Note(Topic.STRATA, STRATA), *differences, *list_ranking_notes(run)]
     notes += [*list_world_notes(run), *list_hardware_notes(run)]
     tables = build_text_tables(rows, columns)
     return format_markdown("Strata by the teacher's pass rate", tables, notes)

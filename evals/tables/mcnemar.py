@@ -2,7 +2,7 @@
 
 Reads two answers.parquet and the results.json next to them; prints, writes nothing. The result is a claim about these
 two checkpoints: another training seed is another checkpoint, so it says nothing about the methods that trained them
-(the paired t of `heal tabulate-comparison` does).
+(`heal tabulate-comparison` does).
 
     heal compare-checkpoints \\
         results/mini/evals/default/teacher_seed0/tiny/{heal,rs_matched}/seed0/mini_hard/answers.parquet

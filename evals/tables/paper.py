@@ -27,12 +27,13 @@ from numpy.typing import NDArray
 
 from evals import stats
 from evals.results import UNTRAINED, Run, open_run
-from evals.tables.comparison import CANNOT_SAY, describe_difference_coverage, get_replicates
+from evals.tables.comparison_rows import CANNOT_SAY
+from evals.tables.contrasts import describe_difference_coverage, get_replicates
 from evals.tables.hardware import list_hardware_notes
 from evals.tables.notes import Note, Topic
 from evals.tables.paper_numbers import FILE, OurValue, Paper, PublishedNumber, read_paper
 from evals.tables.render import TextTable, format_interval, format_markdown, format_rows_csv, list_columns
-from evals.tables.run_notes import count_replicates, list_broken_premises
+from evals.tables.run_notes import list_broken_premises
 from heal import records
 from heal.command import CONFIG_VARIABLE, Command
 from heal.config.options import changed_options
@@ -41,7 +42,7 @@ from heal.errors import HealError
 from heal.provenance import record_run
 from heal.registry import list_benchmarks
 
-VERSION = 2
+VERSION = 3
 """Raise it when the bytes of the output change for the same input."""
 
 AGREES, DIFFERS = "agrees", "differs"
@@ -80,7 +81,7 @@ class Finding:
     verdict: str
     why: str = ""
     ours: Any = ""
-    interval: stats.Interval | stats.TTest | None = None
+    interval: stats.Interval | None = None
     covers: str = ""
     teacher: str = ""
     student: str = ""
@@ -254,14 +255,11 @@ def compare_difference(
     for benchmark in benchmarks:
         if run.has_mixed_engines(teacher, student, trained, benchmark):
             return Finding(CANNOT_SAY, "answered on different engines", teacher=teacher, student=student)
-    a_SB = collect_means(run, teacher, student, our_value.difference, benchmarks)
-    b_SB = collect_means(run, teacher, student, our_value.to, benchmarks)
-    test = stats.compute_paired_t(a_SB, b_SB)
-    verdict, why = judge_interval(number, test, is_difference=True)
+    interval = estimate_difference(run, teacher, student, methods, benchmarks)
+    verdict, why = judge_interval(number, interval, is_difference=True)
     if run.teacher_seeds == 1:
         verdict, why = CANNOT_SAY, "one teacher sampling seed, which all students share: raise `teacher_seeds`"
-    covers = describe_difference_coverage(run.teacher_seeds)
-    return Finding(verdict, why, test.diff, test, covers, teacher, student)
+    return Finding(verdict, why, interval.mean, interval, interval.covers, teacher, student)
 
 
 def select_benchmarks(ours: OurRun, problem_sets: Sequence[str]) -> list[str]:
@@ -269,17 +267,41 @@ def select_benchmarks(ours: OurRun, problem_sets: Sequence[str]) -> list[str]:
     return [name for name in ours.run.benchmarks if ours.problem_sets[name] in problem_sets]
 
 
-def collect_means(run: Run, teacher: str, student: str, method: str, benchmarks: Sequence[str]) -> NDArray[np.float64]:
-    """Accuracy of each replicate on each benchmark, shape [replicates, benchmarks]."""
-    columns = []
-    for benchmark in benchmarks:
-        if method == UNTRAINED:
-            mean = run.get_untrained_scores(teacher, student, benchmark).mean()
-            columns.append(np.full(count_replicates(run), mean))
-        else:
-            replicates_SQ = get_replicates(run.get_student_scores(teacher, student, method, benchmark))
-            columns.append(replicates_SQ.mean(axis=1))
-    return np.stack(columns, axis=1)
+def estimate_difference(
+    run: Run, teacher: str, student: str, methods: Sequence[str], benchmarks: Sequence[str]
+) -> stats.Interval:
+    """First method minus second, over the benchmarks with equal weight; not adjusted, variance pooled over all methods.
+
+    On one benchmark and to the reference, it is the comparison's difference. methods: UNTRAINED may be the second.
+    """
+    scores_MRQ = collect_scores(run, benchmarks, run.methods, teacher, student)
+    model = stats.fit_pooled_model(scores_MRQ)
+    first = run.methods.index(methods[0])
+    if methods[1] == UNTRAINED:
+        untrained = [run.get_untrained_scores(teacher, student, benchmark) for benchmark in benchmarks]
+        contrast = model.compare_with_constant(first, np.concatenate(weigh_equally(untrained)))
+    else:
+        contrast = model.compare(first, run.methods.index(methods[1]))
+    covers = describe_difference_coverage(run.teacher_seeds)
+    return stats.Interval(contrast.diff, *contrast.compute_interval(), covers)
+
+
+def collect_scores(
+    run: Run, benchmarks: Sequence[str], methods: Sequence[str], teacher: str, student: str
+) -> NDArray[np.float64]:
+    """Scores [methods, replicates, questions of all benchmarks]; a mean over questions weighs benchmarks equally."""
+    scores = []
+    for method in methods:
+        parts = [get_replicates(run.get_student_scores(teacher, student, method, name)) for name in benchmarks]
+        scores.append(np.concatenate(weigh_equally(parts), axis=-1))
+    return np.stack(scores)
+
+
+def weigh_equally(parts: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Scores of several benchmarks, scaled so that the mean over all questions is the mean of the benchmarks' means."""
+    n_questions = [part.shape[-1] for part in parts]
+    per_benchmark = sum(n_questions) / len(parts)
+    return [part * per_benchmark / count for part, count in zip(parts, n_questions, strict=True)]
 
 
 def compare_unsolved(number: PublishedNumber, our_value: OurValue, ours: OurRun, teacher: str) -> Finding:
@@ -301,9 +323,7 @@ def compare_unsolved(number: PublishedNumber, our_value: OurValue, ours: OurRun,
     return Finding(verdict, why, interval.mean, interval, interval.covers, teacher)
 
 
-def judge_interval(
-    number: PublishedNumber, interval: stats.Interval | stats.TTest, *, is_difference: bool
-) -> tuple[str, str]:
+def judge_interval(number: PublishedNumber, interval: stats.Interval, *, is_difference: bool) -> tuple[str, str]:
     """(verdict, why) of our interval on the paper's number."""
     low, high = interval.low, interval.high
     if math.isnan(low):

@@ -6,7 +6,7 @@ Reads results.json, premise.json and the provenance of problem sets below result
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,25 @@ SEEDS_TO_RANK = 5
 MODEL_SETTINGS = {"chat_template_sha256", "template_options", "engine", "dtype", "model_runner"}
 """Evaluation settings that may differ between teacher and students."""
 UNFILTERED = "unfiltered/train"
-DETECTABLE = (
-    "p: two-sided, of that t. p_bh: adjusted over the table (Benjamini-Hochberg), verdict at 0.05. detectable: the "
-    "smallest true difference that this test finds with 80 % power. cannot say: fewer than two replicates, or no "
-    "variation between them."
+VERDICT = (
+    "verdict: by the interval next to it. The primary contrast, fixed in the config, has an interval of 95 % that is "
+    "not adjusted. All other rows are adjusted together (Benjamini-Hochberg, false discovery rate 5 %): their "
+    "intervals have the one level at which an interval excludes 0 exactly where that procedure finds a difference "
+    "(false coverage rate 5 %, Benjamini & Yekutieli 2005). p: unadjusted, two-sided; p_bh: adjusted. detectable: the "
+    "smallest true difference whose interval excludes 0 with 80 % power."
 )
+CUT_OFF = (
+    "cut off: share of answers that hit the token limit; they count as wrong. Where the lower method's surplus of "
+    "cut-off answers is above 5 points and as large as the difference, the verdict is: cannot say."
+)
+NO_PRIMARY = "This table has no primary contrast: all its differences are adjusted."
 COST = (
     "Teacher tokens: of every file that the method needs, including rejected repairs, hints and scoring; mean per "
     "teacher sampling seed. Prefilled includes scored tokens. Training tokens: mean per student."
 )
 UNSOLVED_NOTE = (
-    f"{UNSOLVED}: the questions that the teacher never answers correctly in its own repeats of the benchmark (the "
-    "primary outcome); the teacher's own 0 there is by selection."
+    f"{UNSOLVED}: the questions that the teacher never answers correctly in its own repeats of the benchmark; the "
+    "teacher's own 0 there is by selection."
 )
 
 Settings = dict[str, Any]
@@ -41,7 +48,7 @@ Settings = dict[str, Any]
 
 def list_comparison_notes(
     run: Run,
-    reference: str,
+    difference_notes: Sequence[Note],
     settings: Mapping[str, Settings],
     *,
     has_unsolved: bool,
@@ -49,9 +56,10 @@ def list_comparison_notes(
 ) -> list[Note]:
     """The notes under a comparison table, in their order.
 
-    settings: of the evaluation, by benchmark. decontamination: the report of `heal decontaminate`, None without one.
+    difference_notes: on intervals and adjustment. settings: of the evaluation, by benchmark. decontamination: the
+    report of `heal decontaminate`, None without one.
     """
-    notes = [make_run_note(run), *list_interval_notes(run, reference), Note(Topic.COST, COST), *list_ranking_notes(run)]
+    notes = [make_run_note(run), *difference_notes, Note(Topic.COST, COST), *list_ranking_notes(run)]
     if has_unsolved:
         notes.append(Note(Topic.UNSOLVED, UNSOLVED_NOTE))
     world_notes = list_world_notes(run)
@@ -89,14 +97,21 @@ def list_world_notes(run: Run) -> list[Note]:
 def list_interval_notes(run: Run, reference: str) -> list[Note]:
     """What the intervals and the p-values of a comparison cover."""
     teacher_seeds = "the teacher sampling seed, " if run.teacher_seeds > 1 else ""
-    excluded = "" if run.teacher_seeds > 1 else " nor the teacher sampling seed"
+    excluded = "" if run.teacher_seeds > 1 else "; not the teacher sampling seed"
     difference = (
-        f"difference: to {reference} on the same questions and seeds, with the 95 % interval of a paired t over "
-        f"{describe_replicates(run)}. It covers {teacher_seeds}training seeds and answer sampling on these questions, "
-        f"not the choice of questions{excluded}."
+        f"difference: to {reference} on the same questions and seeds, over {describe_replicates(run)}. Its interval "
+        f"covers {teacher_seeds}training seeds and answer sampling on these questions{excluded}. new questions: the "
+        "interval for other questions of the same kind, which covers the choice of questions as well, and its verdict. "
+        "The variance is pooled over the methods of the run's main comparison; for methods that it does not have, over "
+        "all methods of this table."
     )
     mean = f"mean: share of right answers, with {describe_mean_interval(run)}"
-    return [Note(Topic.INTERVALS, mean), Note(Topic.INTERVALS, difference), Note(Topic.INTERVALS, DETECTABLE)]
+    notes = []
+    for text in (mean, difference, VERDICT, CUT_OFF):
+        notes.append(Note(Topic.INTERVALS, text))
+    if run.primary is None:
+        notes.append(Note(Topic.INTERVALS, NO_PRIMARY))
+    return notes
 
 
 def describe_mean_interval(run: Run) -> str:
@@ -112,7 +127,7 @@ def describe_mean_interval(run: Run) -> str:
 
 
 def count_replicates(run: Run) -> int:
-    """Number of independent values that the paired t runs over: training seeds, or several teacher sampling seeds."""
+    """Number of independent values that a difference rests on: training seeds, or several teacher sampling seeds."""
     return run.training_seeds if run.teacher_seeds == 1 else run.teacher_seeds
 
 

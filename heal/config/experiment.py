@@ -195,13 +195,26 @@ class Premise(OptionGroup):
     """Maximum pass rate of the teacher over all problems (ours)."""
 
 
+class Primary(OptionGroup):
+    method: Name = "heal"
+    """Method under test."""
+    baseline: Name | None = None
+    """Reference of it and of all rows of `main` and `ablations`; `rs_matched` by default, else the first."""
+    benchmark: Name | None = None
+    """Benchmark of the contrast, with all its questions; the first of `benchmarks` by default."""
+    teacher: Name | None = None
+    """The first of `teachers` by default."""
+    student: Name | None = None
+    """The first of `students` by default."""
+
+
 class Comparison(OptionGroup):
     title: str
     """Table heading."""
     methods: list[Name] | None = None
     """Names under `methods` and `ablations`; all of `methods` by default."""
     reference: Name | None = None
-    """Method that the others are compared with; `rs_matched` by default, or else the first."""
+    """Method that the others are compared with; that of `primary` by default, or else the first."""
     train: dict[str, Any] = {}
     """Changes to the section `train`; its students are then trained separately, as `<method>_<comparison>`."""
 
@@ -252,6 +265,8 @@ class Experiment(OptionGroup):
     """Training of the students."""
     benchmarks: list[Name]
     """lm-eval tasks in evals/tasks/, by task name; each names its problem set."""
+    primary: Primary = Primary()
+    """The one contrast that is tested unadjusted (5 %), fixed before the run. All other rows are adjusted."""
     methods: dict[Name, dict[str, Any]]
     """Methods of the main table: name → `method`, and the options that differ from the sections above."""
     ablations: dict[Name, dict[str, Any]] = {}

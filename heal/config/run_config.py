@@ -29,7 +29,7 @@ import yaml
 
 from heal import registry
 from heal.config.data import Dataset, WarmUpData
-from heal.config.experiment import Experiment, Gear, load
+from heal.config.experiment import Experiment, Gear, Primary, load
 from heal.config.models import Model, ModelSource, Train, WarmUp
 from heal.config.options import OptionGroup, changed_options
 from heal.engines.open import check_backend
@@ -79,6 +79,10 @@ class ComparisonView(OptionGroup):
     """GEAR variants of the compared methods, the run's own first."""
     decontaminated: bool = False
     """Whether training problems were compared with the held-out ones."""
+    main_methods: list[str] = []
+    """Methods of the main comparison, where this one compares its students with the same reference; else none."""
+    primary: Primary | None = None
+    """The primary contrast with all its names, where it is a row of this comparison."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ class RunConfig:
         self.check_worlds()
         check_backend(experiment.engine.backend, self.where, "engine.backend")
         registry.resolve_methods(experiment, where=self.where)
+        registry.resolve_primary(experiment, where=self.where)
 
     @property
     def folder(self) -> str:
@@ -235,7 +240,10 @@ class RunConfig:
 
     def get_comparison(self, name: str) -> ComparisonView:
         comparison = pick(self.comparisons, name, f"comparisons.{name}", self.where)
-        experiment = self.experiment
+        experiment, main = self.experiment, self.comparisons["main"]
+        extends_main = comparison.reference == main.reference
+        primary = registry.resolve_primary(experiment, where=self.where)
+        is_shown = extends_main and primary is not None and primary.method in comparison.methods
         return ComparisonView(
             name=name,
             title=comparison.title,
@@ -249,6 +257,8 @@ class RunConfig:
             training_seeds=experiment.training_seeds,
             variants=self.list_variants(comparison.methods),
             decontaminated=experiment.problems.decontaminated,
+            main_methods=list(main.methods) if extends_main else [],
+            primary=primary if is_shown else None,
         )
 
 

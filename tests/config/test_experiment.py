@@ -67,6 +67,11 @@ def test_every_shipped_config_is_well_formed(path):
         (lambda c: c["comparisons"].update(main={"title": "X"}), ["'main' is taken"]),
         (lambda c: c["ablations"].update(heal_epochs={"method": "heal"}), ["'heal_epochs' is taken", "rename"]),
         (lambda c: c["problems"]["train"].pop("n"), ["problems.train", "`n`"]),
+        (lambda c: c["primary"].update(method="hael"), ["primary.method", "'hael'", "mean 'heal'?"]),
+        (lambda c: c["primary"].update(baseline="oracle"), ["primary.baseline", "'oracle'"]),  # an ablation
+        (lambda c: c["primary"].update(benchmark="mini_hrad"), ["primary.benchmark", "mean 'mini_hard'?"]),
+        (lambda c: c["primary"].update(teacher="x", student="tiny"), ["primary.teacher", "'x'", "default"]),
+        (lambda c: c["primary"].update(baseline="heal"), ["'heal' is compared with itself"]),
     ],
 )
 def test_mistakes_are_refused_with_file_field_and_cure(tmp_path, change, parts):
@@ -147,6 +152,34 @@ def test_a_comparison_trains_its_methods_apart_only_where_it_trains_them_otherwi
         name: methods[name] for name in experiment.methods
     }
     assert apart.train == experiment.train.model_copy(update={"max_steps": None, "epochs": 5.0})
+
+
+def test_a_config_without_a_primary_contrast_has_one_where_it_can(tmp_path):
+    path = write_changed_config(tmp_path, lambda c: c.pop("primary"))
+    primary = read_run_config(path).get_comparison("main").primary
+    assert vars(primary) == {
+        "method": "heal",
+        "baseline": "rs_matched",
+        "benchmark": "mini_easy",
+        "teacher": "default",
+        "student": "tiny",
+    }
+    (tmp_path / "two").mkdir()
+    without = write_changed_config(
+        tmp_path / "two", lambda c: (c.pop("primary"), c["methods"].pop("heal"), c.pop("comparisons"))
+    )
+    assert read_run_config(without).get_comparison("main").primary is None
+
+
+def test_comparisons_of_the_same_students_with_the_same_reference_share_the_main_rows():
+    run_config = read_run_config(DEFAULT)
+    main = run_config.get_comparison("main")
+    assert main.primary.benchmark == "mini_hard" and main.reference == main.primary.baseline
+    for name in ("ablations", "tokens"):
+        view = run_config.get_comparison(name)
+        assert view.main_methods == list(main.methods) and view.primary == main.primary
+    apart = run_config.get_comparison("epochs")
+    assert apart.main_methods == [] and apart.primary is None
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from scipy import stats as scipy_stats
 
 from evals import stats
@@ -26,8 +27,19 @@ def tables() -> tuple[np.ndarray, np.ndarray]:
     return a_SQ, np.clip(a_SQ + rng.choice([-0.25, 0.0, 0.0], size=a_SQ.shape), 0, 1)
 
 
-def get_bounds(interval: stats.Interval | stats.TTest) -> tuple[float, float]:
+def get_bounds(interval: stats.Interval) -> tuple[float, float]:
     return interval.low, interval.high
+
+
+def compare(a_SQ: np.ndarray, b_SQ: np.ndarray, *others: np.ndarray) -> stats.Contrast:
+    return stats.fit_pooled_model([a_SQ, b_SQ, *others]).compare(0, 1)
+
+
+def simulate_methods(rng, logits, seeds: int = 4, questions: int = 60, seed_sd: float = 0.3) -> np.ndarray:
+    """Right and wrong answers [methods, seeds, questions]; each seed moves its method's logit."""
+    logits_MRQ = np.array(logits)[:, None, None] + rng.normal(0, 1.5, questions)
+    logits_MRQ = logits_MRQ + rng.normal(0, seed_sd, (len(logits), seeds, 1))
+    return (rng.random((len(logits), seeds, questions)) < expit(logits_MRQ)).astype(float)
 
 
 def test_constant_scores_have_no_width():
@@ -37,32 +49,26 @@ def test_constant_scores_have_no_width():
 
 
 def test_a_method_against_itself_differs_by_exactly_zero(tables):
-    a_SQ, _ = tables
-    assert stats.compute_paired_t(a_SQ, a_SQ) == stats.TTest(0.0, 0.0, 0.0, 1.0, 4)
-    assert stats.compute_crossed_bootstrap_difference(a_SQ, a_SQ) == stats.Interval(
-        0, 0, 0, "training seeds and questions"
-    )
-    assert stats.compute_mcnemar(a_SQ[0] > 0.5, a_SQ[0] > 0.5).p == 1.0
+    contrast = compare(*tables[:1], *tables)
+    low, high = contrast.compute_interval()
+    assert (contrast.diff, contrast.p) == (0.0, 1.0) and low == -high < 0
+    a_Q = tables[0][0] > 0.5
+    assert stats.compute_mcnemar(a_Q, a_Q).p == 1.0
 
 
 def test_order_of_seeds_and_questions_does_not_matter(tables):
-    a_SQ, b_SQ = tables
     seeds, questions = np.random.default_rng(0).permutation(5), np.random.default_rng(0).permutation(60)
-    a_shuffled, b_shuffled = (table[seeds][:, questions] for table in tables)
-    before, after = stats.compute_paired_t(a_SQ, b_SQ), stats.compute_paired_t(a_shuffled, b_shuffled)
+    before, after = compare(*tables), compare(*(table[seeds][:, questions] for table in tables))
     assert [*vars(after).values()] == pytest.approx([*vars(before).values()], rel=1e-9)
-    assert stats.compute_crossed_bootstrap(a_shuffled).mean == pytest.approx(stats.compute_crossed_bootstrap(a_SQ).mean)
     # The pairing itself must matter: one table's seeds in another order is another experiment.
-    assert stats.compute_paired_t(a_SQ[::-1], b_SQ).p != pytest.approx(before.p, rel=0.01)
+    assert compare(tables[0][::-1], tables[1]).p != pytest.approx(before.p, rel=0.01)
 
 
-def test_a_constant_shifts_and_a_swap_flips(tables):
+def test_a_swap_flips_and_a_constant_shifts(tables):
     a_SQ, b_SQ = tables
-    for compare in (stats.compute_paired_t, stats.compute_crossed_bootstrap_difference):
-        low, high = get_bounds(compare(a_SQ, b_SQ))
-        assert 0 < low < high
-        assert get_bounds(compare(a_SQ + 0.125, b_SQ)) == pytest.approx((low + 0.125, high + 0.125))
-        assert get_bounds(compare(b_SQ, a_SQ)) == pytest.approx((-high, -low))
+    for interval in (stats.Contrast.compute_interval, stats.Contrast.compute_interval_on_new_questions):
+        low, high = interval(compare(a_SQ, b_SQ))
+        assert interval(compare(b_SQ, a_SQ)) == pytest.approx((-high, -low))
     low, high = get_bounds(stats.compute_crossed_bootstrap(a_SQ))
     assert get_bounds(stats.compute_crossed_bootstrap(a_SQ + 0.125)) == pytest.approx((low + 0.125, high + 0.125))
 
@@ -74,7 +80,7 @@ def test_bootstrap_is_deterministic_and_matches_loops(tables):
     pick = np.random.default_rng(3).integers
     means = [(a_SQ - b_SQ)[pick(5, size=5)][:, pick(60, size=60)].mean() for _ in range(20_000)]
     expected = np.quantile(means, [0.05, 0.95])
-    interval = stats.compute_crossed_bootstrap_difference(a_SQ, b_SQ, level=0.9, resamples=20_000)
+    interval = stats.compute_crossed_bootstrap(a_SQ - b_SQ, level=0.9, resamples=20_000)
     assert get_bounds(interval) == pytest.approx(expected, abs=0.0015)
 
 
@@ -99,54 +105,93 @@ def test_a_teacher_seed_is_resampled_with_its_training_seeds():
         stats.compute_crossed_bootstrap(one, groups=3)
 
 
-def test_paired_t_is_scipys(tables):
-    a_SQ, b_SQ = tables
-    ours = stats.compute_paired_t(a_SQ, b_SQ, level=0.9)
-    theirs = scipy_stats.ttest_rel(a_SQ.mean(axis=1), b_SQ.mean(axis=1))
-    assert (ours.p, ours.dof) == pytest.approx((theirs.pvalue, theirs.df))
-    assert get_bounds(ours) == pytest.approx(tuple(theirs.confidence_interval(0.9)))
+def test_two_methods_that_vary_alike_give_the_paired_t(tables):
+    a_SQ = tables[0]
+    b_SQ = 1 - a_SQ[::-1]  # the same distance from 0.5
+    b_SQ[0, :2] = 1 - b_SQ[0, :2]
+    ours, theirs = compare(a_SQ, b_SQ), scipy_stats.ttest_rel(a_SQ.mean(axis=1), b_SQ.mean(axis=1))
+    assert (ours.dof, ours.p) == (theirs.df, pytest.approx(theirs.pvalue, rel=1e-2))
+    assert ours.compute_interval(0.9) == pytest.approx(tuple(theirs.confidence_interval(0.9)), rel=1e-2)
 
 
-def test_paired_t_says_when_it_cannot_say():
-    assert math.isnan(stats.compute_paired_t([[1.0, 0.0]], [[1.0, 0.0]]).p)
-    one_seed = stats.compute_paired_t([[1.0, 0.0]], [[0.0, 0.0]])
-    assert one_seed.diff == 0.5 and all(map(math.isnan, (one_seed.p, *get_bounds(one_seed))))
-    equal = stats.compute_paired_t([[1.0, 0.0], [0.0, 1.0]], np.zeros((2, 2)))
-    assert equal.diff == 0.5 and all(map(math.isnan, (equal.p, *get_bounds(equal))))
-    canceled = stats.compute_paired_t([[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]])
-    assert canceled.p == 1.0 and math.isnan(canceled.low)
+def test_equal_scales_give_the_two_way_analysis_of_variance():
+    """statsmodels' least squares on method and replicate, for methods of equal accuracy."""
+    rng = np.random.default_rng(3)
+    means_MR = 0.5 + rng.normal(0, 0.05, (4, 3)) + rng.normal(0, 0.05, 3)
+    means_MR += 0.5 - means_MR.mean(axis=1, keepdims=True)
+    scores_MRQ = np.repeat(means_MR[:, :, None], 50, axis=2)
+    method, replicate = np.indices(means_MR.shape).reshape(2, -1)
+    design = np.column_stack([method == 0, method == 1, method == 2, method == 3, replicate == 1, replicate == 2])
+    fit = sm.OLS(means_MR.ravel(), design.astype(float)).fit()
+    expected = fit.t_test([1, -1, 0, 0, 0, 0])
+    contrast = stats.fit_pooled_model(scores_MRQ).compare(0, 1)
+    assert (contrast.se, contrast.dof) == (pytest.approx(float(expected.sd[0, 0])), fit.df_resid)
+
+
+def test_what_all_methods_share_in_a_replicate_is_no_error():
+    """And where two methods differ in their scale, what remains of it is."""
+    rng = np.random.default_rng(4)
+    scores_MRQ = simulate_methods(rng, [0.0, 0.0, 0.0], seeds=6, questions=2000, seed_sd=0.05)
+    shared_R = rng.normal(0, 0.1, 6)
+    shifted = stats.fit_pooled_model(scores_MRQ + shared_R[:, None] - shared_R.mean())
+    alone = stats.fit_pooled_model(scores_MRQ)
+    assert shifted.compare(0, 1).se == pytest.approx(alone.compare(0, 1).se, rel=0.01)
+    assert shifted.variances[1] > 10 * alone.variances[1]
+    assert shifted.compare_with_constant(0, np.zeros(2000)).se > 3 * alone.compare_with_constant(0, np.zeros(2000)).se
+
+
+def test_a_contrast_says_when_it_cannot_say():
+    one_seed = compare(np.eye(1, 30), np.zeros((1, 30)))
+    equal = compare(np.eye(2, 30)[[0, 0]], np.zeros((2, 30)))
+    for contrast in (one_seed, equal):
+        numbers = (contrast.p, *contrast.compute_interval(), *contrast.compute_interval_on_new_questions())
+        assert contrast.diff == 1 / 30 and all(map(math.isnan, (*numbers, contrast.compute_detectable())))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_adjusted_interval_excludes_zero_exactly_where_p_is_rejected(seed):
+    rng = np.random.default_rng(seed)
+    contrasts = []
+    for _ in range(int(rng.integers(1, 6))):
+        model = stats.fit_pooled_model(simulate_methods(rng, rng.normal(-1, 0.1 * (seed % 8), 4)))
+        contrasts += [model.compare(method, 0) for method in (1, 2, 3)]
+    p = [contrast.p for contrast in contrasts]
+    level = stats.compute_adjusted_level(p, 0.05)
+    assert 1 - 0.05 <= level <= 1 - 0.05 / len(p) + 1e-12 or level == pytest.approx(0.95)
+    for contrast, p_bh in zip(contrasts, stats.compute_adjusted_p(p), strict=True):
+        low, high = contrast.compute_interval(level)
+        assert (low > 0 or high < 0) == (p_bh <= 0.05)
+        new_low, new_high = contrast.compute_interval_on_new_questions(level)
+        assert new_low <= low <= contrast.diff <= high <= new_high
+
+
+def test_new_questions_add_their_own_variance():
+    """Nothing where each question shows the same difference; with many seeds the error of the mean over questions."""
+    rng = np.random.default_rng(5)
+    by_question_Q = rng.normal(0, 0.2, 400)
+    noise_RQ = rng.normal(0, 0.5, (50, 400))
+    assert stats.estimate_question_se(noise_RQ) < 0.004
+    expected = by_question_Q.std(ddof=1) / 20
+    assert stats.estimate_question_se(by_question_Q + noise_RQ) == pytest.approx(expected, rel=0.15)
+    for nothing in (noise_RQ[:1], noise_RQ[:, :1]):
+        assert math.isnan(stats.estimate_question_se(nothing))
+
+
+def test_the_questions_of_two_methods_are_paired():
+    a_SQ, b_SQ = simulate_methods(np.random.default_rng(6), [0.0, 0.0], seeds=8, questions=400)
+    assert compare(a_SQ, b_SQ[:, ::-1]).question_se > 2 * compare(a_SQ, b_SQ).question_se
 
 
 def test_tables_that_do_not_pair_are_refused():
-    three, four = np.zeros((3, 10)), np.zeros((4, 10))
-    for compare in (
-        stats.compute_paired_t,
-        stats.compute_crossed_bootstrap_difference,
-        stats.compute_detectable_difference,
-    ):
-        with pytest.raises(HealError, match=r"do not pair up: \(3, 10\) against \(4, 10\)"):
-            compare(three, four)
+    with pytest.raises(HealError, match=r"do not pair up: \(1, 3\) against \(1, 4\)"):
+        stats.compute_mcnemar(np.zeros(3), np.zeros(4))
+    with pytest.raises(HealError, match="no full table"):
+        stats.fit_pooled_model(np.full((2, 3, 10), math.nan))
     for bad in ([[0.5, math.nan]], [0.5, 0.5], np.zeros((2, 0))):
         with pytest.raises(HealError, match="no full table"):
             stats.compute_crossed_bootstrap(bad)
     with pytest.raises(HealError, match="0 or 1"):
         stats.compute_mcnemar([0.5, 1], [0, 1])
-
-
-def test_paired_t_covers_the_true_difference():
-    """Logit-normal: questions sd 1.5, each method's seeds sd 0.25, one sample per question, effect 0.4."""
-    rng = np.random.default_rng(2026)
-    # With normal questions and seeds the true mean is an integral over one normal of their joint sd.
-    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
-    mean_b, mean_a = (weights @ expit(shift + math.hypot(1.5, 0.25) * nodes) / weights.sum() for shift in (0, 0.4))
-    hits = 0
-    for _ in range(300):
-        difficulty_Q = rng.normal(0, 1.5, 200)
-        logits = (shift + rng.normal(0, 0.25, (5, 1)) + difficulty_Q for shift in (0.4, 0.0))
-        a_SQ, b_SQ = (rng.random((5, 200)) < expit(logit_SQ) for logit_SQ in logits)
-        low, high = get_bounds(stats.compute_paired_t(a_SQ, b_SQ))
-        hits += low <= mean_a - mean_b <= high
-    assert 0.91 <= hits / 300 <= 0.99
 
 
 def test_mcnemar_textbook():
@@ -168,16 +213,6 @@ def test_mcnemar_of_agresti_s_approval_ratings():
     assert result.p == pytest.approx(scipy_stats.chi2.sf(z_squared, 1), rel=0.5) and result.p < 1e-4
 
 
-def test_paired_t_on_student_s_sleep_data():
-    """Student 1908, ten patients under two drugs; t = -4.0621, p = 0.002833 and the interval as R prints them."""
-    first = np.array([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])
-    second = np.array([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4])
-    result = stats.compute_paired_t(first[:, None], second[:, None])
-    assert (result.diff, result.dof) == (pytest.approx(-1.58), 9)
-    assert result.p == pytest.approx(0.002833, abs=5e-7)
-    assert get_bounds(result) == pytest.approx((-2.4598858, -0.7001142), abs=5e-8)
-
-
 def test_benjamini_hochberg_1995():
     adjusted = stats.compute_adjusted_p(BH_1995)
     assert (adjusted <= 0.05).tolist() == [True] * 4 + [False] * 11
@@ -189,23 +224,14 @@ def test_benjamini_hochberg_1995():
     assert np.isnan(stats.compute_adjusted_p([math.nan])).all() and stats.compute_adjusted_p([]).size == 0
 
 
-def test_detectable_difference_is_found_with_its_power(tables):
-    sd = 0.03
-    smallest = stats.compute_detectable_difference(sd=sd, n_seeds=5)
+def test_detectable_difference_is_found_with_its_power():
+    contrast = stats.Contrast(diff=0.0, se=0.02, dof=6, question_se=0.0, n_questions=100)
     rng = np.random.default_rng(1)
-    p = scipy_stats.ttest_1samp(rng.normal(smallest, sd, (20_000, 5)), 0, axis=1).pvalue
-    assert (p < 0.05).mean() == pytest.approx(0.8, abs=0.01)
-    assert (
-        stats.compute_detectable_difference(sd=sd, n_seeds=3)
-        > smallest
-        > stats.compute_detectable_difference(sd=sd, n_seeds=9)
-    )
-    a_SQ, b_SQ = tables
-    sd = np.std((a_SQ - b_SQ).mean(axis=1), ddof=1)
-    assert stats.compute_detectable_difference(a_SQ, b_SQ) == stats.compute_detectable_difference(sd=sd, n_seeds=5)
-    assert stats.compute_detectable_difference(a_SQ, b_SQ, n_seeds=9) < stats.compute_detectable_difference(a_SQ, b_SQ)
-    for nothing in ({"sd": sd, "n_seeds": 1}, {"sd": 0.0, "n_seeds": 5}, {"sd": sd}):
-        assert math.isnan(stats.compute_detectable_difference(**nothing))
+    for level in (0.95, 0.99):
+        estimates = rng.normal(contrast.compute_detectable(level), contrast.se, 20_000)
+        estimated_se = contrast.se * np.sqrt(rng.chisquare(6, 20_000) / 6)
+        found = np.abs(estimates) > scipy_stats.t.ppf((1 + level) / 2, 6) * estimated_se
+        assert found.mean() == pytest.approx(0.8, abs=0.01)
 
 
 def test_wilson_newcombe_1998():

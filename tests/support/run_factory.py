@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from heal import records
+from heal.config.experiment import Primary
 from heal.config.run_config import ComparisonView, MethodSpec
 from heal.method.steps import split_text
 from heal.records import Row, hash_content
@@ -16,6 +17,7 @@ from heal.registry import build_method
 from heal.worlds.mini import puzzles
 
 METHODS = {"rs": "rejection_sampling", "heal": "heal", "oracle": "reference_sft"}
+PRIMARY = Primary(method="heal", baseline="rs", benchmark="b", teacher="t", student="s")
 USAGE = {"prefill": 1000, "generated": 5000, "scored": 0}
 
 
@@ -48,7 +50,7 @@ def write_run(
     accuracy: Mapping[str, float],
     training_seeds: int = 3,
     teacher_seeds: int = 1,
-    questions: int = 40,
+    questions: int = 60,
     repeats: int = 4,
     holds: bool = True,
     order: Callable[[list[Row]], list[Row]] = list,
@@ -120,6 +122,8 @@ def make_view(
         "benchmarks": ["b", "greedy"],
         "teacher_seeds": teacher_seeds,
         "training_seeds": training_seeds,
+        "main_methods": list(methods),
+        "primary": PRIMARY,
     }
     return ComparisonView(**fields | changes)
 

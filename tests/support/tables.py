@@ -24,9 +24,9 @@ def write_comparison(run: Path, out: Path | None = None, decontamination: Path |
     return out
 
 
-def write_detail_tables(run: Path, **view: Any) -> Path:
+def write_detail_tables(run: Path, folder: str = "tables", **view: Any) -> Path:
     """The folder with the comparison and its details."""
-    out = write_comparison(run, **view)
+    out = write_comparison(run, run / folder / "main.csv", **view)
     TabulateDetails(comparison="main", view=make_view(run, **view), out=out).run()
     return out.parent
 

@@ -16,10 +16,10 @@ from tools.reference_summary import BEGIN, END, render_summary
 
 GREEDY = {"repeats": 1, "dtype": "float32", "generation": {"do_sample": False, "max_gen_toks": 9}}
 SAMPLED = {"repeats": 4, "dtype": "float32", "generation": {"do_sample": True, "max_gen_toks": 9, "temperature": 0.5}}
-MAIN = """teacher,student,method,benchmark,mean,ci_low,ci_high,n_questions,diff,diff_low,diff_high,verdict
-t,,teacher,hard:unsolved,0,0,0,7,,,,
-t,s,rs,hard:unsolved,0.25,0.2,0.3,7,,,,reference
-t,s,heal,hard:unsolved,0.5,0.4,0.6,7,0.25,0.1,0.4,higher
+MAIN = """teacher,student,method,benchmark,mean,ci_low,ci_high,n_questions,family,diff,diff_low,diff_high,verdict
+t,s,heal,hard,0.5,0.4,0.6,7,primary,0.25,0.1,0.4,higher
+t,,teacher,hard,0,0,0,7,,,,,
+t,s,rs,hard,0.25,0.2,0.3,7,,,,,reference
 """
 PREMISES = "premise,says,quantity,value,low,high,threshold,holds\nP1,entropy marks,auroc,0.9,0.8,0.95,0.75,yes\n"
 TABLES = {"main.csv", "main.csv.provenance.json", "main.md", "main_outcomes.parquet", "main_audits/premises_t.csv"}
@@ -94,7 +94,7 @@ def test_its_page_shows_the_run_s_numbers_and_keeps_its_other_text(run, folder):
     text = (folder / "README.md").read_text()
     assert text.startswith("![Accuracy](figures/main/accuracy.svg)") and text.endswith(f"{END}\n")
     for cells in (
-        "| t | s | heal | 7 | 0.500 [0.400, 0.600] | 0.250 [0.100, 0.400] | higher |",
+        "| t | s | heal | 7 | 0.500 [0.400, 0.600] | 0.250 [0.100, 0.400] | higher (primary, not adjusted) |",
         "| t | P1: entropy marks | auroc | 0.900 [0.800, 0.950] | 0.75 | yes |",
         "| easy, hard | 2 | 1 | greedy | 9 | not recorded | float32 |",
         "| sampled | 2 | 4 | temperature 0.5 | 9 | not recorded | float32 |",

@@ -1,10 +1,11 @@
-"""The README's tables: the reference run's primary outcome, and the cost plans of the GPU presets."""
+"""The README's tables: the reference run's primary contrast, and the cost plans of the GPU presets."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from evals.results import UNSOLVED
+from evals.report.summary import read_comparison
+from evals.tables.comparison_rows import PRIMARY
 from heal.config import experiment as config
 from heal.config.run_config import read_run_config
 from heal.errors import HealError
@@ -14,7 +15,7 @@ from heal.planning.inputs import collect_inputs
 from tools.docs.markdown import build_table
 
 ROOT = Path(__file__).parents[2]
-TABLE = ROOT / "results/reference/mini/tables/main.txt"
+TABLE = ROOT / "results/reference/mini/tables/main.csv"
 GPU = "H100"
 PRESETS: list[tuple[str, dict[str, float]]] = [
     ("single_gpu", {}),
@@ -25,13 +26,13 @@ PRESETS: list[tuple[str, dict[str, float]]] = [
 
 
 def build_main_table() -> str:
-    """Title, primary outcome and notes of the reference run. Raises HealError where its table has no such block."""
-    title, *blocks = TABLE.read_text(encoding="utf-8").strip().split("\n\n")
-    outcome = [block for block in blocks if f"{UNSOLVED}: " in block.splitlines()[0]]
-    notes = [block for block in blocks if len(block.splitlines()) == 1]
-    if not outcome:
-        raise HealError(f"no block of {UNSOLVED}", where=str(TABLE), fix="make the reference run again")
-    table = "\n\n".join([title, *outcome, *notes])
+    """Title, primary contrast, its benchmark and notes of the reference run. Raises HealError without a contrast."""
+    benchmarks = [row.benchmark for row in read_comparison(TABLE) if row.family == PRIMARY]
+    if not benchmarks:
+        raise HealError("no primary contrast", where=str(TABLE), fix="make the reference run again")
+    title, *blocks = TABLE.with_suffix(".txt").read_text(encoding="utf-8").strip().split("\n\n")
+    shown = [block for block in blocks if len(block.splitlines()) == 1 or f"{benchmarks[0]}: " in block.splitlines()[0]]
+    table = "\n\n".join([title, *shown])
     return f"```\n{table}\n```"
 
 

@@ -283,7 +283,9 @@ def list_answers(methods):
 
 
 def list_comparison_answers(wildcards):
-    return list_answers(COMPARISONS[wildcards.comparison].methods)
+    """The answers of a comparison's methods, and of the main methods that the numbers of its rows rest on."""
+    view = RUN_CONFIG.get_comparison(wildcards.comparison)
+    return list_answers(dict.fromkeys([*view.main_methods, *view.methods]))
 
 
 def list_audited_traces(wildcards):

@@ -23,7 +23,7 @@ rule plot_accuracy:
 
 
 rule plot_cost:
-    """Accuracy on the primary outcome against the teacher's tokens."""
+    """Accuracy on the primary benchmark against the teacher's tokens."""
     input:
         table=f"{TABLES}/{{comparison}}.csv",
     output:
@@ -44,7 +44,7 @@ rule plot_cost:
 
 
 rule plot_exposures:
-    """Accuracy on the primary outcome against what the students were shown."""
+    """Accuracy on the primary benchmark against what the students were shown."""
     input:
         table=f"{TABLES}/{{comparison}}.csv",
         exposures=f"{TABLES}/{{comparison}}_exposures.csv",

@@ -10,7 +10,6 @@ import pytest
 from evals.figures.accuracy import collect_accuracy
 from evals.figures.cost import collect_costs, list_sampling_methods, plot_cost
 from evals.figures.panels import move_apart
-from evals.results import UNSOLVED
 from heal.config.run_config import MethodSpec
 from heal.errors import HealError
 from tests.support.figure_data import read_main_table
@@ -18,18 +17,18 @@ from tests.support.figures import find_points, make_cost_table
 from tests.support.run_factory import METHODS
 
 
-def test_costs_and_means_are_the_table_s_own_and_of_the_unsolved_questions_only(study_run):
+def test_costs_and_means_are_the_table_s_own_and_of_the_primary_benchmark_only(study_run):
     table = read_main_table(study_run)
     numbers = collect_costs(table)
-    assert set(numbers["benchmark"]) == {f"b{UNSOLVED}"}
+    assert set(numbers["benchmark"]) == {"b"}
     assert set(numbers["method"]) == {"untrained", *METHODS}
     merged = numbers.merge(table, on=["benchmark", "method"])
     assert (merged["mean_x"] == merged["mean_y"]).all() and (merged["ci_low_x"] == merged["ci_low_y"]).all()
     heal = numbers[numbers["method"] == "heal"].iloc[0]
     assert heal["teacher_tokens"] == 24_000  # four files of 5,000 generated and 1,000 prefilled
     assert math.isnan(numbers[numbers["method"] == "untrained"]["teacher_tokens"].iloc[0])
-    no_stratum = table[~table["benchmark"].str.endswith(UNSOLVED)]
-    assert set(collect_costs(no_stratum)["benchmark"]) == {"b", "greedy"}
+    no_primary = table.assign(family="main")
+    assert set(collect_costs(no_primary)["benchmark"]) == {"b", "b:unsolved", "greedy"}
     with pytest.raises(HealError, match="no row of a student"):
         collect_costs(table[table["method"] == "teacher"])
     with pytest.raises(HealError, match="no column 'mean'"):

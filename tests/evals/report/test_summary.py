@@ -21,10 +21,12 @@ for benchmark, questions in (("b", 40), (f"b{UNSOLVED}", 12)):
     ROWS.append(ComparisonRow("t", "s", "rs", benchmark, 0.2, 0.1, 0.3, 5, 1, questions, verdict="reference"))
     for method, mean in (("heal", 0.8), ("oracle", 0.9)):
         row = ComparisonRow("t", "s", method, benchmark, mean, mean - 0.1, mean + 0.1, 5, 1, questions)
-        diff = mean - 0.2
-        ROWS.append(
-            replace(row, diff=diff, diff_low=diff - 0.1, diff_high=diff + 0.1, p=0.01, p_bh=0.02, detectable=0.1)
+        diff, family = mean - 0.2, "primary" if (method, benchmark) == ("heal", "b") else "main"
+        low, high = diff - 0.1, diff + 0.1
+        row = replace(
+            row, family=family, diff=diff, diff_low=low, diff_high=high, new_low=low - 0.1, new_high=high + 0.1
         )
+        ROWS.append(replace(row, new_verdict="higher", p=0.01, p_bh=0.02, detectable=0.1))
 
 
 def judge(**verdicts: str) -> list[ComparisonRow]:
@@ -41,10 +43,28 @@ def judge(**verdicts: str) -> list[ComparisonRow]:
 def test_the_reply_follows_the_verdict_and_other_methods_do_not_change_it(verdict):
     rows = judge(heal=verdict)
     first = summary.build_sentences(rows, "heal")[0]
-    assert first.startswith(f"{summary.REPLIES[verdict]} on b{UNSOLVED} (12 questions that the teacher never answers")
-    assert "heal 0.800, rs 0.200, difference 0.600 [0.500, 0.700], adjusted p 0.020" in first
+    assert first.startswith(f"{summary.REPLIES[verdict]} on b (40 questions; teacher t, student s): ")
+    assert "heal 0.800, rs 0.200, difference 0.600 [0.500, 0.700], p 0.010, not adjusted" in first
+    assert "on new questions [0.400, 0.800], higher" in first
     assert summary.build_sentences([row for row in rows if row.method != "oracle"], "heal")[0] == first
     assert summary.build_sentences(rows[::-1], "heal")[0] == first
+
+
+def test_the_primary_contrast_is_told_apart_from_the_adjusted_rows():
+    sentences = summary.build_sentences(judge(), "heal")
+    assert sum("not adjusted" in sentence for sentence in sentences) == 1
+    assert any(sentence.startswith(f"heal is higher than rs on b{UNSOLVED}") for sentence in sentences)
+    without = [replace(row, family=row.family and "main") for row in judge()]
+    assert (
+        summary.build_sentences(without, "heal")[0] == "The run has no primary contrast: every difference is adjusted."
+    )
+
+
+def test_a_row_that_says_nothing_says_why():
+    rows = [replace(row, why_not="one training seed") if row.family else row for row in judge(heal="cannot say")]
+    first, second = summary.build_sentences(rows, "heal")[:2]
+    assert first.endswith("heal 0.800, rs 0.200, not compared: one training seed.")
+    assert second == f"heal cannot be compared with rs on b{UNSOLVED} (one training seed)."
 
 
 def test_other_methods_that_differ_are_named_and_only_those():

@@ -5,18 +5,21 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from evals import results as outcomes
 from evals import stats
 from evals.tables import comparison as tables
+from evals.tables.comparison import COLUMNS_OF_ANSWERS
+from evals.tables.comparison_rows import choose_verdict
 from evals.tables.notes import Topic, get_notes_path, read_notes, select_notes
 from heal import records
 from heal.errors import HealError
 from heal.worlds.registry import get_world
-from tests.support.run_factory import write_run
-from tests.support.tables import ACCURACY, get_row, write_comparison
+from tests.support.run_factory import METHODS, write_run
+from tests.support.tables import ACCURACY, get_row, write_comparison, write_detail_tables
 
 FILES = ("main.csv", "main.md", "main.tex", "main.txt", "main_notes.json")
 
@@ -35,26 +38,135 @@ def test_shuffled_answers_give_the_same_bytes(tmp_path):
 
 def test_the_same_answers_differ_by_zero_and_the_reference_has_no_difference(table):
     same = get_row(table, "oracle")
-    assert (same["diff"], same["diff_low"], same["diff_high"], same["p"]) == (0.0, 0.0, 0.0, 1.0)
-    assert same["verdict"] == "not distinguishable"
+    assert (same["diff"], same["p"], same["verdict"]) == (0.0, 1.0, "not distinguishable")
+    assert same["diff_low"] == -same["diff_high"] < 0
     assert get_row(table, "rs")["verdict"] == "reference"
     assert pd.isna(get_row(table, "rs")["diff"])
 
 
 def test_a_real_difference_is_found_in_its_direction(table):
     row = get_row(table, "heal")
-    assert row["diff"] > 0.1 and row["diff_low"] > 0 and row["verdict"] == "higher"
+    assert row["diff"] > 0.1 and row["diff_low"] > 0 and row["verdict"] == row["new_verdict"] == "higher"
     assert row["diff"] == pytest.approx(row["mean"] - get_row(table, "rs")["mean"], abs=1.1e-4)
-    assert tables.choose_verdict(-0.1, 0.01) == "lower"
-    assert tables.choose_verdict(0.1, 0.06) == "not distinguishable"
-    assert tables.choose_verdict(0.1, float("nan")) == "cannot say"
+    assert choose_verdict(-0.1, -0.01) == "lower"
+    assert choose_verdict(-0.1, 0.1) == "not distinguishable"
 
 
-def test_p_is_adjusted_over_the_whole_table(table):
-    known = table["p"].notna()
-    assert known.sum() == 6  # two compared methods on b, b:unsolved and greedy
-    assert stats.compute_adjusted_p(table["p"])[known] == pytest.approx(table["p_bh"][known], abs=1e-5)
-    assert (table["p_bh"][known] >= table["p"][known] - 1e-9).all()
+def test_the_primary_contrast_comes_first_and_is_not_adjusted(run, table):
+    primary = table.iloc[0]
+    assert (primary["method"], primary["benchmark"], primary["family"]) == ("heal", "b", "primary")
+    assert primary["level"] == 0.95 and pd.isna(primary["p_bh"])
+    assert (table["family"] == "primary").sum() == 1
+    for file in ("main.md", "main.tex", "main.txt"):
+        text = (run / "tables" / file).read_text()
+        first = text.index("Primary contrast, not adjusted: heal - rs on b: 60 questions")
+        assert first < text.index("teacher t, student s", text.index("untrained")), file
+        assert text.count("higher (primary, not adjusted)") == 2, file  # apart, and in its place
+
+
+def test_all_other_rows_are_adjusted_together(table):
+    others = table[table["p"].notna() & (table["family"] != "primary")]
+    assert len(others) == 5  # two compared methods on b, b:unsolved and greedy, less the primary contrast
+    assert stats.compute_adjusted_p(others["p"]) == pytest.approx(others["p_bh"].to_numpy(), abs=2e-6)
+    assert others["level"].unique() == pytest.approx([stats.compute_adjusted_level(others["p"])], abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_verdict_says_what_the_interval_next_to_it_says(tmp_path, seed):
+    """And what p, adjusted or not, says."""
+    rng = np.random.default_rng(seed)
+    accuracy = {"rs": 0.4, "heal": 0.4 + rng.normal(0, 0.06), "oracle": 0.4 + rng.normal(0, 0.06)}
+    folder = write_detail_tables(write_run(tmp_path / "run", accuracy=accuracy, questions=150))
+    for name in ("main.csv", "main_strata.csv"):
+        rows = pd.read_csv(folder / name)
+        rows = rows[rows["diff"].notna()]
+        assert len(rows)
+        for row in rows.itertuples():
+            assert row.verdict == choose_verdict(row.diff_low, row.diff_high)
+            assert row.new_verdict == choose_verdict(row.new_low, row.new_high)
+            p = row.p if row.family == "primary" else row.p_bh
+            assert (row.verdict != "not distinguishable") == (p <= 0.05)
+            assert row.new_low <= row.diff_low <= row.diff <= row.diff_high <= row.new_high
+
+
+def test_the_same_row_has_the_same_numbers_in_every_table(tmp_path):
+    """In the main table, one with further methods, one with fewer, the strata, pass@1 and the ranks."""
+    methods = {**METHODS, "none": "heal", "more": "heal"}
+    accuracy = {**ACCURACY, "none": 0.35, "more": 0.7}
+    run = write_run(tmp_path / "run", accuracy=accuracy, methods=methods)
+    main = read_rows(write_detail_tables(run) / "main.csv")
+    further = write_detail_tables(run, methods=methods, main_methods=list(METHODS), folder="further")
+    fewer = {name: METHODS[name] for name in ("rs", "heal")}
+    fewer = write_detail_tables(run, methods=fewer, main_methods=list(METHODS), folder="fewer")
+    for name, n_rows in (("further", len(main)), ("fewer", len(main) - 3)):
+        rows = read_rows(tmp_path / f"run/{name}/main.csv")
+        shared = main.index.intersection(rows.index)
+        assert len(shared) == n_rows
+        pd.testing.assert_frame_equal(main.loc[shared], rows.loc[shared])
+    strata = read_rows(further / "main_strata.csv")
+    shared = main.index.intersection(strata.index)
+    assert len(shared) == 5
+    columns = [column for column in COLUMNS_OF_ANSWERS if column in main]
+    pd.testing.assert_frame_equal(main.loc[shared, columns], strata.loc[shared, columns])
+    at_1 = pd.read_csv(further / "main_at_k.csv").query("k == 1")
+    ranks = pd.read_csv(further / "main_ranks.csv")
+    for rows, columns in ((at_1, ["mean", "ci_low", "ci_high"]), (ranks, ["mean"])):
+        for row in rows.to_dict("records"):
+            key = (row["benchmark"], row["method"])
+            if key in main.index:
+                assert [f"{row[column]:.4f}" for column in columns] == main.loc[key, columns].tolist()
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """A comparison by benchmark and method."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False).set_index(["benchmark", "method"])
+
+
+def read_verdicts(folder: Path, **view) -> pd.Series:
+    """The verdict of heal on each benchmark, as a reader sees it."""
+    write_comparison(folder, folder / "main.csv", **view)
+    rows = pd.read_csv(folder / "main.csv")
+    rows = rows[rows["method"] == "heal"].set_index("benchmark")
+    silent = rows["verdict"] == "cannot say"
+    meaningless = ["diff", "diff_low", "diff_high", "new_low", "new_high", "p", "p_bh", "detectable", "level"]
+    assert rows.loc[silent, meaningless].isna().all(axis=None)
+    text = (folder / "main.md").read_text()
+    for reason in rows.loc[silent, "why_not"]:
+        assert f"cannot say: {reason}" in text
+    return rows["verdict"].where(~silent, rows["why_not"])
+
+
+def test_too_few_questions_are_said_in_words(tmp_path):
+    few = write_run(tmp_path / "few", accuracy=ACCURACY, questions=40)
+    assert read_verdicts(few)["b:unsolved"] == "16 questions, fewer than 20"
+    rows = pd.read_csv(few / "main.csv")
+    assert rows.loc[rows["benchmark"] == "b:unsolved", ["ci_low", "ci_high"]].isna().all(axis=None)
+    one = write_run(tmp_path / "one", accuracy=ACCURACY, questions=1)
+    assert set(read_verdicts(one)) == {"one question"}
+
+
+def test_equal_results_in_all_cells_are_said_in_words(tmp_path):
+    run = write_run(tmp_path / "run", accuracy=dict.fromkeys(ACCURACY, 9.0))
+    assert read_verdicts(run)["b"] == "no method's accuracy varies with the seed"
+
+
+@pytest.mark.parametrize(
+    ("cut_off", "verdict"),
+    [
+        ({"rs": 0.4}, "the token limit cuts off 40% of rs's answers and 0% of heal's"),
+        ({"heal": 0.4}, "higher"),  # the cut-off answers can only have hidden more of the difference
+        ({"rs": 0.4, "heal": 0.4}, "higher"),
+    ],
+)
+def test_a_difference_that_the_token_limit_explains_is_said_in_words(tmp_path, cut_off, verdict):
+    run = write_run(tmp_path / "run", accuracy=ACCURACY)
+    for method, share in cut_off.items():
+        for path in run.glob(f"evals/t/teacher_seed0/s/{method}/seed*/b/answers.parquet"):
+            rows = records.read(path, "answers")
+            for row in sorted(rows, key=lambda row: row["strict"])[: round(share * len(rows))]:
+                row["reason"] = "truncated"
+            records.write(path, "answers", rows)
+    assert read_verdicts(run)["b"] == verdict
 
 
 def test_teacher_and_untrained_student_stand_at_every_benchmark(table):
@@ -69,7 +181,7 @@ def test_the_stratum_is_what_the_teacher_never_solves(run, table):
     rows = records.read(run / "evals/t/teacher/b/answers.parquet", "answers")
     solved = {row["problem_id"] for row in rows if row["strict"]}
     unsolved = {row["problem_id"] for row in rows} - solved
-    assert 0 < len(unsolved) < 40
+    assert 0 < len(unsolved) < 60
     assert get_row(table, "heal", "b:unsolved")["n_questions"] == len(unsolved)
     assert get_row(table, "teacher", "b:unsolved")["mean"] == 0
     student = records.read(run / "evals/t/teacher_seed0/s/heal/seed0/b/answers.parquet", "answers")
@@ -96,13 +208,14 @@ def test_several_teacher_seeds_are_compared_by_their_means(tmp_path):
     write_comparison(run, run / "main.csv", teacher_seeds=3, training_seeds=2)
     scores = {
         name: outcomes.Run(run, "t", "s", [name], ["b"], 3, 2).get_student_scores("t", "s", name, "b")
-        for name in ("heal", "rs")
+        for name in ("heal", "rs", "oracle")
     }
-    expected = stats.compute_paired_t(scores["heal"].mean(axis=1), scores["rs"].mean(axis=1))
+    model = stats.fit_pooled_model([scores[name].mean(axis=1) for name in ("rs", "heal", "oracle")])
+    expected = model.compare(1, 0)
     row = get_row(pd.read_csv(run / "main.csv"), "heal")
-    assert expected.dof == 2
+    assert expected.dof == 4
     assert (row["diff"], row["diff_low"], row["p"]) == pytest.approx(
-        (expected.diff, expected.low, expected.p), abs=1e-4
+        (expected.diff, expected.compute_interval()[0], expected.p), abs=1e-4
     )
     assert row["teacher_tokens_generated"] == 20000  # per teacher seed
     assert "3 teacher sampling seeds (means over their training seeds)" in (run / "main.md").read_text()
@@ -110,9 +223,7 @@ def test_several_teacher_seeds_are_compared_by_their_means(tmp_path):
 
 def test_one_seed_says_nothing_about_differences(tmp_path):
     run = write_run(tmp_path / "run", accuracy=ACCURACY, training_seeds=1)
-    write_comparison(run, run / "main.csv", training_seeds=1)
-    row = get_row(pd.read_csv(run / "main.csv"), "heal")
-    assert row["verdict"] == "cannot say" and pd.isna(row["p"]) and row["diff"] > 0
+    assert set(read_verdicts(run, training_seeds=1)) == {"one training seed"}
 
 
 def damage_answers(run: Path, change) -> str:
@@ -163,7 +274,7 @@ def test_a_problem_that_nobody_was_asked_is_found(run, monkeypatch):
     problems = records.read(run / "problems/hard.parquet", "problems")
     records.write(run / "problems/hard.parquet", "problems", [*problems, problems[0] | {"problem_id": "new"}])
     monkeypatch.setattr(tables, "list_benchmarks", lambda: {"b": "hard"})
-    with pytest.raises(HealError, match="no answer to 1 of 41 problems, the first is new"):
+    with pytest.raises(HealError, match="no answer to 1 of 61 problems, the first is new"):
         write_comparison(run, run / "main.csv")
 
 
@@ -182,7 +293,7 @@ def test_notes_under_the_table(tmp_path):
     ):
         assert sentence in markdown
     tex = (run / "main.tex").read_text()
-    assert tex.count("\\midrule") == 3 and "\\toprule" in tex and "p\\_bh" in tex
+    assert tex.count("\\midrule") == 4 and "\\toprule" in tex and "p\\_bh" in tex
 
 
 def test_the_terminal_shows_notes_by_topic_however_they_are_worded(tmp_path, monkeypatch):

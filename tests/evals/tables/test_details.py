@@ -13,18 +13,15 @@ from tests.support.run_factory import write_run
 from tests.support.tables import ACCURACY, run_check, use_other_engine, write_detail_tables
 
 
-def test_strata_part_the_questions_and_the_first_is_the_main_table_s(detail_folder):
+def test_strata_part_the_questions(detail_folder):
     main, strata = pd.read_csv(detail_folder / "main.csv"), pd.read_csv(detail_folder / "main_strata.csv")
     assert set(strata["benchmark"]) <= {f"b:{name}" for name in outcomes.STRATA}  # greedy has one repeat
     heal = strata[strata["method"] == "heal"]
-    assert heal["n_questions"].sum() == 40
+    assert heal["n_questions"].sum() == 60
     whole = main[(main["method"] == "heal") & (main["benchmark"] == "b")].iloc[0]
-    assert (heal["mean"] * heal["n_questions"]).sum() / 40 == pytest.approx(whole["mean"], abs=1e-4)
+    assert (heal["mean"] * heal["n_questions"]).sum() / 60 == pytest.approx(whole["mean"], abs=1e-4)
     teacher = strata[strata["method"] == "teacher"].set_index("benchmark")["mean"]
     assert list(teacher) == sorted(teacher) and teacher["b:unsolved"] == 0 and teacher["b:always"] == 1
-    columns = ["method", "mean", "ci_low", "ci_high", "diff", "p", "diff_covers"]
-    unsolved = [table[table["benchmark"] == "b:unsolved"][columns].reset_index(drop=True) for table in (main, strata)]
-    pd.testing.assert_frame_equal(*unsolved)
 
 
 def test_one_sample_is_the_mean_and_more_samples_pass_more(detail_folder):
@@ -38,7 +35,7 @@ def test_one_sample_is_the_mean_and_more_samples_pass_more(detail_folder):
     rows = records.read(detail_folder.parent / "evals/t/teacher/b/answers.parquet", "answers")
     solved = {row["problem_id"] for row in rows if row["strict"]}
     teacher = at_k[(at_k["method"] == "teacher") & (at_k["measure"] == "pass") & (at_k["k"] == 4)].iloc[0]
-    assert teacher["mean"] == pytest.approx(len(solved) / 40)
+    assert teacher["mean"] == pytest.approx(len(solved) / 60, abs=1e-4)
 
 
 def test_few_seeds_are_not_ranked_and_five_are(detail_folder, tmp_path):
@@ -71,7 +68,7 @@ def test_nothing_is_said_of_students_on_different_engines(tmp_path):
     detail_folder = write_detail_tables(run, training_seeds=5)
     main = pd.read_csv(detail_folder / "main.csv").set_index(["method", "benchmark"])
     assert main.loc["heal"]["verdict"].eq("cannot say").all() and main.loc["heal"]["p"].isna().all()
-    assert main.loc["heal"]["diff"].notna().all()
+    assert set(main.loc["heal"]["why_not"]) == {"answered on different engines"}
     assert not main.loc["oracle"]["verdict"].eq("cannot say").any()
     ranks = pd.read_csv(detail_folder / "main_ranks.csv").set_index(["method", "benchmark"])
     assert ranks.loc[("heal", "b"), ["rank_best", "rank_worst"]].tolist() == [1, 3]

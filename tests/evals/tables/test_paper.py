@@ -12,6 +12,7 @@ from evals.results import Run
 from evals.tables import paper
 from evals.tables.paper_numbers import FILE, OurValue, Paper, read_paper
 from heal import records
+from heal.config.experiment import Primary
 from heal.config.options import read_yaml, validate
 from heal.config.run_config import RunConfig, read_run_config
 from heal.errors import HealError
@@ -152,6 +153,7 @@ def test_the_mini_world_is_no_test_of_the_paper(tmp_path, monkeypatch):
         "methods": {name: {"method": name} for name in METHODS},
         "ablations": {},
         "comparisons": {},
+        "primary": Primary(),
         "teachers": {"t": experiment.teachers["default"]},
         "students": {"s": experiment.students["tiny"]},
     }
