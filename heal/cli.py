@@ -72,6 +72,7 @@ COMMANDS = {
     "tabulate-exposures": Entry("evals.tables.exposures", "TabulateExposures", "what every student was shown"),
     "tabulate-paper": Entry("evals.tables.paper", "TabulatePaper", "the paper's numbers next to this run's"),
     "compare-checkpoints": Entry("evals.tables.mcnemar", "CompareCheckpoints", "McNemar's test of two models"),
+    "gates": Entry("evals.gates", "Gates", "say whether a world can answer, by its controls alone"),
     "audit": Entry("evals.audits.run", "Audit", "audit one teacher's traces"),
     "combine-audits": Entry(
         "evals.audits.combine_teacher_seeds", "CombineAudits", "join the audits of all teacher sampling seeds"

@@ -146,6 +146,7 @@ def measure_repairs(repairs: Sequence[Row], usage: Usage, truth: Truth) -> Quant
     valid_per_1000 = compute_ratio(1000.0 * valid, compute_tokens_per_row(repairs, usage), groups, share=False)
     return {
         "accepted": estimate_share(accepted, tried, groups),
+        "treated problems with an accepted repair": estimate_problems(accepted, groups),
         "valid of accepted": estimate_share(valid, accepted, groups),
         "inherited error of accepted": estimate_share(origins == "inherited", accepted, groups),
         "fresh error of accepted": estimate_share(origins == "fresh", accepted, groups),
@@ -153,6 +154,12 @@ def measure_repairs(repairs: Sequence[Row], usage: Usage, truth: Truth) -> Quant
         "valid of accepted, mid-trace cuts": estimate_share(valid, accepted & ~restart, groups),
         "valid repairs per 1,000 teacher tokens": Estimate(valid_per_1000, len(np.unique(groups))),
     }
+
+
+def estimate_problems(passed: NDArray[np.bool_], groups: NDArray[np.str_]) -> Estimate:
+    """Share of the problems of which at least one item passes."""
+    problems = np.unique(groups)
+    return estimate_share(np.isin(problems, groups[passed]), np.ones(len(problems), dtype=bool), problems)
 
 
 @dataclass
