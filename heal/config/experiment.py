@@ -71,16 +71,23 @@ class Guided(OptionGroup):
 
 class Hint(OptionGroup):
     renamed_keys: ClassVar[dict[str, str]] = {"ask": "ask_template"}
-    source: Literal["answer", "teacher", "solution", "none"] = "answer"
-    """Hint at the cut: the gold answer, the teacher's own short hint, a worked step, or none."""
+    source: Literal["answer", "teacher", "solution", "wrong_answer", "noise", "retry", "none"] = "answer"
+    """Hint at the cut: the gold answer, the teacher's own short hint (reported: one source each; the default is ours),
+    a worked step, or the controls: another problem's answer, words without content, a call to try again, nothing."""
     place: Literal["assistant", "user"] = "assistant"
-    """Place of the hint: in the trace at the cut, or in the user turn (ours)."""
+    """Place of the hint: in the trace at the cut, or in the user turn (ours; unknown of the paper)."""
     user_turn: str = "{question}\n\n{hint}"
     """For place `user`: the user turn with the hint."""
     template: str = "Hint: the answer is {answer}."
     """For source `answer`: the hint; `{answer}` is the gold answer (ours: the paper's wording is unknown)."""
     solution_template: str = "Hint: a worked solution goes on like this: {step}"
     """For source `solution`: the hint; `{step}` is the worked solution's step at the cut."""
+    noise_text: Annotated[str, Field(min_length=1)] = (
+        "This line says nothing about the question and is only as long as a line with the answer would have been"
+    )
+    """For source `noise`: its words are repeated or cut off to the length of the answer hint (ours)."""
+    retry_text: str = "Let me go back to this point and try again."
+    """For source `retry`: the hint (ours)."""
     ask_template: str = (
         "{question}\n\nA student wrote:\n{kept}\n\nThe correct answer is {answer}. Give one short hint for the next "
         "step. Do not state the answer."
