@@ -139,7 +139,8 @@ class Pure(OptionGroup):
     rule: Literal["quantile", "calibrated", "random", "oracle"] = "quantile"
     """`quantile`, `calibrated`: two readings of the paper; `random`, `oracle` (needs a step checker): controls."""
     drop_share: Share = 0.2
-    """λ: share of traces that `quantile` and `random` drop; for `calibrated`, maximum share of anomalous steps."""
+    """λ (reported: 0.2; its role is ours): share of traces that `quantile` and `random` drop; for `calibrated`, maximum
+    share of anomalous steps."""
     epsilon: Annotated[float, Field(gt=0)] = 0.01
     """ε in step perplexity over answer uncertainty (reported: 0.01)."""
     surprise: Literal["mean", "top20", "max_token"] = "mean"
@@ -152,8 +153,8 @@ class Pure(OptionGroup):
     """Answer uncertainty below which the answer counts as certain; the run's value is located to the step (ours)."""
     calibration_quantile: Share = 0.98
     """For `calibrated`: quantile of the teacher's correct traces above which a step is anomalous (ours)."""
-    filter_guided: bool = False
-    """Whether the answer-guided samples of stage II are filtered too (ours)."""
+    filter_guided: bool = True
+    """Whether the answer-guided samples of stage II are filtered too (ours; unknown of the paper)."""
 
 
 class Scoring(OptionGroup):

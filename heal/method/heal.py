@@ -28,6 +28,7 @@ class Heal(Method):
     paper = "arXiv 2603.10359 (re-implemented from a description)"
     summary = "GEAR's repairs, filtered by PURE, taught in PACE's three stages"
     differs = "`heal options` says for each option whether its default is reported of the paper or ours"
+    version = 2
     Options = HealOptions
     options: HealOptions
 
@@ -66,7 +67,7 @@ class Heal(Method):
         return build_examples(self.read_repairs(traces), 3, "repair", self.options.pace.max_per_problem)
 
     def read_guided(self, traces: Traces) -> dict[str, list[Row]]:
-        """Accepted answer-guided samples by problem; PURE filters them only where `filter_guided` says so."""
+        """Accepted answer-guided samples by problem, filtered by PURE unless `filter_guided` is false."""
         rows = [row for row in traces.read(GUIDED) if row["accepted"]]
         return group_by_problem(self.filter_traces(traces, rows, "guided") if self.options.pure.filter_guided else rows)
 
