@@ -69,6 +69,19 @@ class Guided(OptionGroup):
     """User turn that states the answer; the training text has the question alone."""
 
 
+class LowTemperature(OptionGroup):
+    n: Count = 4
+    """Low-temperature samples per problem, besides one greedy sample (ours)."""
+    temperature: Annotated[float, Field(gt=0)] = 0.3
+    """Their sampling temperature (ours)."""
+
+
+class Cost(OptionGroup):
+    read_price: Annotated[float, Field(ge=0)] = 0.25
+    """Price of a token that is read (prefilled or scored), in generated tokens: seconds per read token over seconds per
+    generated token of the teacher, as `heal plan` estimates or a run's ledger measures them (ours)."""
+
+
 class Hint(OptionGroup):
     renamed_keys: ClassVar[dict[str, str]] = {"ask": "ask_template"}
     source: Literal["answer", "teacher", "solution", "wrong_answer", "noise", "retry", "none"] = "answer"
@@ -242,6 +255,10 @@ class Experiment(OptionGroup):
     """Base samples of the teacher."""
     guided: Guided = Guided()
     """Answer-guided samples of the teacher."""
+    low_temperature: LowTemperature = LowTemperature()
+    """Greedy and low-temperature samples of the teacher, for `rs_low_temperature`."""
+    cost: Cost = Cost()
+    """What a token costs, for methods that are compared at equal cost."""
     gear: Gear = Gear()
     """GEAR: find the breakpoint, repair with a hint. Its variant name is `default`."""
     gear_variants: dict[Name, dict[str, Any]] = {}

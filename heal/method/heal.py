@@ -38,7 +38,7 @@ class Heal(Method):
 
     @property
     def scores_guided(self) -> bool:
-        return self.options.pure.enabled and self.options.pure.filter_guided
+        return self.options.pure.enabled and self.options.pure.filter_guided and 2 in self.options.stages
 
     @property
     def pace(self) -> Pace:
@@ -49,8 +49,13 @@ class Heal(Method):
         return self.options.pace.schedule
 
     def needs(self) -> list[TraceFile]:
-        files = [SAMPLES, GRADES, GUIDED, REPAIRS.of(variant=self.variant)]
-        return [*files, SCORES.of(variant=self.variant)] if self.options.pure.enabled else files
+        files = [SAMPLES, GRADES]
+        if 2 in self.options.stages:
+            files.append(GUIDED)
+        files.append(REPAIRS.of(variant=self.variant))
+        if self.options.pure.enabled:
+            files.append(SCORES.of(variant=self.variant))
+        return files
 
     def build_curriculum(self, traces: Traces) -> Iterator[Example]:
         limit = self.options.pace.max_per_problem

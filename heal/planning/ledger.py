@@ -47,7 +47,9 @@ from heal.trace_files import (
     CONTINUATIONS,
     EXTRA_SAMPLES,
     GUIDED,
+    LOW_TEMPERATURE_SAMPLES,
     RANKS,
+    REPAIR_RANKS,
     REPAIRS,
     SAMPLES,
     SCORES,
@@ -57,8 +59,10 @@ from heal.trace_files import (
 
 RULES = {
     "sample guided": GUIDED.rule,
+    "sample low-temperature": LOW_TEMPERATURE_SAMPLES.rule,
     "sample extra": EXTRA_SAMPLES.rule,
     "student-pass ranks": RANKS.rule,
+    "student-pass repair-ranks": REPAIR_RANKS.rule,
     "student-pass continuations": CONTINUATIONS.rule,
     "repair": REPAIRS.rule,
     "score": SCORES.rule,

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from heal.config.experiment import Gear
+from heal.cost import price_tokens
 from heal.method.pure import SECTIONS
 from heal.planning.inputs import PlanInputs
 from heal.trace_files import (
@@ -20,7 +21,9 @@ from heal.trace_files import (
     EXTRA_SAMPLES,
     GRADES,
     GUIDED,
+    LOW_TEMPERATURE_SAMPLES,
     RANKS,
+    REPAIR_RANKS,
     REPAIRS,
     SAMPLES,
     SCORES,
@@ -98,12 +101,14 @@ def estimate_trace_tokens(inputs: PlanInputs) -> dict[str, Tokens]:
         SAMPLES.path: samples,
         STUDENT_SAMPLES.path: samples,
         GUIDED.path: estimate_guided_samples(inputs),
+        LOW_TEMPERATURE_SAMPLES.path: estimate_low_temperature_samples(inputs),
         RANKS.path: estimate_ranks(inputs),
         CONTINUATIONS.path: estimate_continuations(inputs),
     }
     for variant, gear in inputs.run_config.gear_variants.items():
         tokens[REPAIRS.of(variant=variant).path] = estimate_repairs(inputs, gear)
         tokens[SCORES.of(variant=variant).path] = estimate_scores(inputs, variant, gear)
+        tokens[REPAIR_RANKS.of(variant=variant).path] = estimate_repair_ranks(inputs, gear)
         for allocation in ALLOCATIONS:
             extra = EXTRA_SAMPLES.of(variant=variant, allocation=allocation)
             matched = [tokens[parent.path] for parent in extra.parents if parent.made_by == "teacher"]
@@ -121,6 +126,20 @@ def estimate_samples(inputs: PlanInputs) -> Tokens:
             read_tokens(problems, prompt_tokens),
             write_tokens(samples, inputs["trace_tokens"], prompt_tokens),
             estimate_tail(inputs, problems),
+        ]
+    )
+
+
+def estimate_low_temperature_samples(inputs: PlanInputs) -> Tokens:
+    """One greedy sample and the low-temperature ones of every problem: two calls, so each prompt is read twice."""
+    problems, prompt_tokens = inputs.problems["train"], inputs["prompt_tokens"]
+    samples = problems * (1 + inputs.experiment.low_temperature.n)
+    return add_tokens(
+        [
+            Tokens(prompts=2 * problems),
+            read_tokens(2 * problems, prompt_tokens),
+            write_tokens(samples, inputs["trace_tokens"], prompt_tokens),
+            estimate_tail(inputs, 2 * problems),
         ]
     )
 
@@ -208,9 +227,11 @@ def scores_guided_samples(inputs: PlanInputs, variant: str) -> bool:
 
 
 def estimate_extra_samples(inputs: PlanInputs, matched: Tokens) -> Tokens:
-    """Extra samples that take as many tokens as the matched files, in blocks that share a prompt."""
+    """Extra samples at the cost of the matched files, in blocks that share a prompt."""
     prompt_tokens, trace_tokens = inputs["prompt_tokens"], inputs["trace_tokens"]
-    blocks = (matched.read + matched.written) / (EXTRA_BLOCK * trace_tokens + prompt_tokens)
+    read_price = inputs.experiment.cost.read_price
+    budget = price_tokens(matched.written, matched.read, read_price)
+    blocks = budget / price_tokens(EXTRA_BLOCK * trace_tokens, prompt_tokens, read_price)
     return add_tokens(
         [
             Tokens(prompts=blocks),
@@ -225,6 +246,12 @@ def estimate_ranks(inputs: PlanInputs) -> Tokens:
     """A student's pass over every sample of the solved problems, at most."""
     samples = count_solved_problems(inputs) * inputs.experiment.sampling.n
     return add_tokens([Tokens(prompts=samples), read_tokens(samples, inputs["prompt_tokens"] + inputs["trace_tokens"])])
+
+
+def estimate_repair_ranks(inputs: PlanInputs, gear: Gear) -> Tokens:
+    """A student's pass over the accepted repairs of one GEAR variant."""
+    repairs = count_cuts(inputs, gear) * gear.repairs_per_trace * inputs["repairs_accepted"]
+    return add_tokens([Tokens(prompts=repairs), read_tokens(repairs, inputs["prompt_tokens"] + inputs["trace_tokens"])])
 
 
 def estimate_continuations(inputs: PlanInputs) -> Tokens:

@@ -7,14 +7,27 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from baselines import bread, east, limo, mix_distillation, paced, rsr, s1
+from baselines import bread, east, limo, mix_distillation, paced, rs_matched, rsr, s1
 from baselines.extra_easy import select_further
 from heal import records, registry
 from heal.errors import HealError
 from heal.method.base import Traces
 from heal.pipeline import curriculum
-from tests.support.trace_folder import METHODS, make_examples, make_problems
+from heal.trace_files import EXTRA_SAMPLES, GRADES, GUIDED, LOW_TEMPERATURE_SAMPLES, SAMPLES, find_trace_file
+from tests.support.trace_folder import (
+    METHODS,
+    make_examples,
+    make_grade,
+    make_problems,
+    make_ranks,
+    make_repair,
+    make_trace,
+)
+
+EXTRA = EXTRA_SAMPLES.of(allocation="uniform", variant="default")
 
 
 def compare_texts(answer, candidate):
@@ -194,3 +207,62 @@ def test_training_on_references_refuses_a_problem_without_one_or_leaves_it_out(t
     assert "row 4" in str(refused.value)
     examples = list(oracle(oracle.Options(missing="leave_out")).build_curriculum(traces))
     assert [e.problem_id for e in examples] == [p["problem_id"] for p in problems if p["solution"]]
+
+
+@given(st.integers(1, 9), st.integers(1, 60), st.integers(0, 400))
+def test_the_cap_grows_with_the_samples(limit, base, further):
+    scaled = rs_matched.scale_limit(limit, base, further)
+    share = limit / base
+    assert share * (base + further) - 1e-6 <= scaled < share * (base + further) + 1
+    assert rs_matched.scale_limit(limit, base, 0) == limit <= scaled <= rs_matched.scale_limit(limit, base, further + 1)
+
+
+@pytest.mark.parametrize(("name", "file"), [("rs_matched", EXTRA), ("rs_low_temperature", LOW_TEMPERATURE_SAMPLES)])
+def test_further_samples_come_after_the_base_ones_and_lift_the_cap(name, file, trace_folder, tmp_path):
+    """One problem with 2 correct base samples and 6 correct further ones: the cap of 1 becomes 4."""
+    problems = make_problems()[:1]
+    base = [make_trace(problems[0], f"b{i}", f"base {i}") for i in range(2)]
+    further = [make_trace(problems[0], f"f{i}", f"further {i}") for i in range(6)]
+    grades = find_trace_file(file.path.replace(".parquet", ".grades.parquet"))
+    for entry, rows in ((SAMPLES, base), (file, further)):
+        records.write(tmp_path / entry.path, "samples", rows)
+    for entry, rows in ((GRADES, base), (grades, further)):
+        records.write(tmp_path / entry.path, "grades", [make_grade(row) for row in rows])
+    records.write(tmp_path / "train.parquet", "problems", problems)
+    method = type(METHODS[name])
+    method = method(method.Options(pace={"max_per_problem": 1}))
+    examples = list(method.build_curriculum(Traces(tmp_path, tmp_path / "train.parquet", method.needs(), 0)))
+    assert [e.text for e in examples] == ["base 0", "base 1", "further 0", "further 1"]
+
+
+def test_failed_traces_stand_for_repairs_of_the_same_problems_at_equal_counts(trace_folder):
+    heal, failed = make_examples("heal", trace_folder), make_examples("failed_traces", trace_folder)
+    assert [e for e in failed if e.stage < 3] == [e for e in heal if e.stage < 3]
+    third = [e for e in failed if e.stage == 3]
+    assert [e.problem_id for e in third] == [e.problem_id for e in heal if e.stage == 3] and third
+    correct = {row["trace_id"] for row in records.read(trace_folder / "grades.parquet", "grades") if row["correct"]}
+    assert not {e.origin_id for e in third} & correct
+
+
+def test_without_stage_two_no_guided_sample_is_asked_for(trace_folder):
+    assert {e.stage for e in make_examples("heal_no_stage_two", trace_folder)} == {1, 3}
+    assert GUIDED not in METHODS["heal_no_stage_two"].needs() and GUIDED in METHODS["heal"].needs()
+    assert not METHODS["heal_no_stage_two"].scores_guided
+
+
+def test_likely_repairs_takes_the_likeliest_distinct_repairs_whatever_pure_says(tmp_path):
+    problems = make_problems()[:1]
+    texts = {"a": [-2.0, -2.0], "b": [-1.0, -1.0, -1.0], "c": [-0.5, -0.7], "d": [-9.0], "again": [-0.1]}
+    repairs = [make_repair(make_trace(problems[0], name, "c" if name == "again" else name)) for name in texts]
+    unread = make_repair(make_trace(problems[0], "unread", "unread"))
+    rejected = make_repair(make_trace(problems[0], "rejected", "rejected")) | {"accepted": False}
+    method = type(METHODS["likely_repairs"])
+    method = method(method.Options(pace={"max_per_problem": 3}, stages=[3]))
+    ranks = [make_ranks(row, texts[row["trace_id"]], [1] * len(texts[row["trace_id"]])) for row in repairs]
+    ranks.append(make_ranks(rejected, [-0.01], [1]))
+    for file in method.needs():
+        rows = {"repairs": [*repairs, unread, rejected], "ranks": ranks}.get(file.schema, [])
+        records.write(tmp_path / file.of(student="tiny").path, file.schema, rows)
+    records.write(tmp_path / "train.parquet", "problems", problems)
+    traces = Traces(tmp_path, tmp_path / "train.parquet", method.needs(), 0, "tiny")
+    assert [e.origin_id for e in method.build_curriculum(traces)] == ["again", "b", "a"]

@@ -121,6 +121,8 @@ def test_bytes_per_token_are_measured_where_a_run_lies(tmp_path):
     [
         ("sample base", "traces/t/teacher_seed1/shards/samples/0.parquet", "sample_base"),
         ("sample base", "traces/t/teacher_seed1/shards/students/s/samples/0.parquet", "sample_student"),
+        ("sample low-temperature", "x.parquet", "sample_low_temperature"),
+        ("student-pass repair-ranks", "x.parquet", "rank_repairs"),
         ("student-pass ranks", "traces/t/teacher_seed0/shards/students/s/ranks/0.parquet", "rank_samples"),
         ("student-pass continuations", "x.parquet", "continue_samples"),
         ("train", "models/teachers/t", "warm_up_model"),

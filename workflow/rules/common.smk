@@ -27,6 +27,7 @@ from heal.trace_files import (
     EXTRA_SAMPLES,
     GRADES,
     GUIDED,
+    LOW_TEMPERATURE_SAMPLES,
     RANKS,
     REPAIRS,
     SAMPLES,
