@@ -29,7 +29,7 @@ import yaml
 
 from heal import registry
 from heal.config.data import Dataset, WarmUpData
-from heal.config.experiment import Experiment, Gear, load
+from heal.config.experiment import Cost, Experiment, Gear, load
 from heal.config.models import Model, ModelSource, Train, WarmUp
 from heal.config.options import OptionGroup, changed_options
 from heal.engines.open import check_backend
@@ -79,6 +79,8 @@ class ComparisonView(OptionGroup):
     """GEAR variants of the compared methods, the run's own first."""
     decontaminated: bool = False
     """Whether training problems were compared with the held-out ones."""
+    read_price: float = Cost().read_price
+    """Price of a token that the teacher reads, in generated tokens."""
 
 
 @dataclass(frozen=True)
@@ -249,6 +251,7 @@ class RunConfig:
             training_seeds=experiment.training_seeds,
             variants=self.list_variants(comparison.methods),
             decontaminated=experiment.problems.decontaminated,
+            read_price=experiment.cost.read_price,
         )
 
 
