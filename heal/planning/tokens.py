@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 
 from heal.config.experiment import Gear
 from heal.cost import price_tokens
+from heal.method.base import Method
+from heal.method.pace import count_optimizer_steps, list_stage_sets
 from heal.method.pure import SECTIONS
 from heal.planning.inputs import PlanInputs
 from heal.trace_files import (
@@ -293,14 +295,25 @@ def estimate_training(inputs: PlanInputs, conversations: float) -> Tokens:
 def estimate_optimizer_steps(inputs: PlanInputs, name: str) -> int:
     """Optimizer steps of one student of a method; by epochs, over at most what the method's trace files can give."""
     options, method = inputs.run_config.get_training(name), inputs.run_config.methods[name]
-    needs = method.needs()
-    examples_per_problem = 1.0
-    if needs:
-        share = 1 - inputs["treated_share"]
-        if GUIDED in needs:
-            share += inputs["guided_share"]
-        if any(file.schema == "repairs" for file in needs):
-            share += inputs["treated_share"]
-        pace = method.pace or inputs.experiment.pace
-        examples_per_problem = pace.max_per_problem * share
-    return options.count_optimizer_steps(examples_per_problem * inputs.problems["train"])
+    examples = {stage: size for stage, size in estimate_examples(inputs, method).items() if size}
+    sizes = []
+    for _, stages in list_stage_sets(examples, method.schedule):
+        sizes.append(sum(examples[stage] for stage in stages))
+    return sum(count_optimizer_steps(sizes, options.max_steps, options.epochs, options.batch_size))
+
+
+def estimate_examples(inputs: PlanInputs, method: Method) -> dict[int, float]:
+    """Stage → examples, at most; worked solutions, for which no trace file is needed, are one per problem."""
+    needs, problems = method.needs(), inputs.problems["train"]
+    if not needs:
+        return {1: problems}
+    tokens, samples = estimate_trace_tokens(inputs), 1.0
+    for file in needs:
+        if file.rule in (EXTRA_SAMPLES.rule, LOW_TEMPERATURE_SAMPLES.rule):  # the cap grows with the samples
+            samples += tokens[file.path].written / tokens[SAMPLES.path].written
+    most = problems * (method.pace or inputs.experiment.pace).max_per_problem
+    return {
+        1: most * samples * (1 - inputs["treated_share"]),
+        2: most * inputs["guided_share"] * (GUIDED in needs),
+        3: most * inputs["treated_share"] * any(file.schema == "repairs" for file in needs),
+    }
