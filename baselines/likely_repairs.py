@@ -6,9 +6,11 @@ student's own likelihood. A repair that is likely under the student is close to 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
-from heal.method.base import Traces, group_by_problem
+from heal.method.base import NOT_CHECKED, Traces, group_by_problem
 from heal.method.heal import Heal
 from heal.records import Row
 from heal.trace_files import REPAIR_RANKS, REPAIRS, TraceFile
@@ -22,6 +24,7 @@ class LikelyRepairs(Heal):
         "HEAL's repairs and stages, not TREK's; likelihood is the mean log-probability per token under the untrained "
         "student, the end of the turn included (ours); PURE filters stage II only"
     )
+    sources: ClassVar = {"repaired traces ranked by the student's own likelihood": NOT_CHECKED}
 
     def needs(self) -> list[TraceFile]:
         return [*super().needs(), REPAIR_RANKS.of(variant=self.variant)]
