@@ -41,7 +41,7 @@ from heal.errors import HealError
 from heal.provenance import record_run
 from heal.registry import list_benchmarks
 
-VERSION = 2
+VERSION = 3
 """Raise it when the bytes of the output change for the same input."""
 
 AGREES, DIFFERS = "agrees", "differs"
@@ -180,7 +180,7 @@ def compare_setting(number: PublishedNumber, our_value: OurValue, ours: OurRun) 
     if our_value.matches:
         paths = [model["path"] for model in value.values()]
         matching = list(filter(re.compile(our_value.matches).search, paths))
-        return Finding(AGREES if matching else DIFFERS, ours=", ".join(paths))
+        return Finding(AGREES if matching else DIFFERS, number.why, ours=", ".join(paths))
     if our_value.unless:
         override = get_option(ours, our_value.unless)
         if override is not None:
@@ -192,7 +192,7 @@ def compare_setting(number: PublishedNumber, our_value: OurValue, ours: OurRun) 
         equal = value == number.paper
     else:
         equal = math.isclose(value, number.paper, rel_tol=TOLERANCE)
-    return Finding(AGREES if equal else DIFFERS, ours=value)
+    return Finding(AGREES if equal else DIFFERS, number.why, ours=value)
 
 
 def get_option(ours: OurRun, field: str) -> Any:
