@@ -57,6 +57,7 @@ REPAIRS = TraceFile("repairs/{variant}.parquet", "repairs", "repair_traces", "te
 SCORES = TraceFile(
     "scores/{variant}.parquet", "scores", "score_traces", "teacher", (SAMPLES, GRADES, REPAIRS), sharded=True
 )
+GUIDED_SCORES = TraceFile("guided_scores.parquet", "scores", "score_guided", "teacher", (GUIDED,), sharded=True)
 LOW_TEMPERATURE_SAMPLES = TraceFile(
     "low_temperature.parquet", "samples", "sample_low_temperature", "teacher", sharded=True
 )
@@ -68,7 +69,7 @@ EXTRA_SAMPLES = TraceFile(
     "samples",
     "sample_extra",
     "teacher",
-    (GRADES, GUIDED, REPAIRS, SCORES),
+    (GRADES, GUIDED, GUIDED_SCORES, REPAIRS, SCORES),
     sharded=True,
 )
 EXTRA_GRADES = TraceFile(
@@ -98,6 +99,7 @@ TRACE_FILES = (
     CUTS,
     REPAIRS,
     SCORES,
+    GUIDED_SCORES,
     LOW_TEMPERATURE_SAMPLES,
     LOW_TEMPERATURE_GRADES,
     EXTRA_SAMPLES,

@@ -55,7 +55,11 @@ STAGES = {
     "sample guided": Stage((f"{TRACES}/shards/guided/*.parquet",), ("grade",), runs_model=True),
     "plan-cuts": Stage((f"{TRACES}/cuts/*.parquet",), ("grade",)),
     "repair": Stage((f"{TRACES}/shards/repairs/*/*.parquet",), ("plan-cuts",), runs_model=True),
-    "score": Stage((f"{TRACES}/shards/scores/*/*.parquet",), ("repair",), runs_model=True),
+    "score": Stage(
+        (f"{TRACES}/shards/scores/*/*.parquet", f"{TRACES}/shards/guided_scores/*.parquet"),
+        ("repair", "sample guided"),
+        runs_model=True,
+    ),
     "sample extra": Stage((f"{TRACES}/shards/extra/*/*/*.parquet",), ("score", "sample guided"), runs_model=True),
     "premise": Stage((f"{TRACES}/premise.json",), ("repair", "sample guided")),
     "build-curriculum": Stage(("curricula/**/curriculum.jsonl",), ("score", "sample guided", "sample extra")),

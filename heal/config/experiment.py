@@ -169,6 +169,10 @@ class Pure(OptionGroup):
     filter_guided: bool = True
     """Whether the answer-guided samples of stage II are filtered too (ours; unknown of the paper)."""
 
+    @property
+    def filters_guided(self) -> bool:
+        return self.enabled and self.filter_guided
+
 
 class Scoring(OptionGroup):
     cue: str = "The final answer is \\boxed{"

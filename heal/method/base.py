@@ -128,11 +128,6 @@ class Method(ABC):
         return None
 
     @property
-    def scores_guided(self) -> bool:
-        """Whether the method needs PURE's scores of the answer-guided samples too."""
-        return False
-
-    @property
     def teaches_repairs(self) -> bool:
         """Whether the method's examples are, or are counted by, repairs."""
         return any(file.schema == "repairs" for file in self.needs())

@@ -9,7 +9,7 @@ from heal.config.options import Name, OptionGroup
 from heal.method import pure
 from heal.method.base import Example, Method, Traces, build_examples, group_by_problem
 from heal.records import Row
-from heal.trace_files import DEFAULT_VARIANT, GRADES, GUIDED, REPAIRS, SAMPLES, SCORES, TraceFile
+from heal.trace_files import DEFAULT_VARIANT, GRADES, GUIDED, GUIDED_SCORES, REPAIRS, SAMPLES, SCORES, TraceFile
 
 
 class HealOptions(OptionGroup):
@@ -37,10 +37,6 @@ class Heal(Method):
         return self.options.gear
 
     @property
-    def scores_guided(self) -> bool:
-        return self.options.pure.enabled and self.options.pure.filter_guided and 2 in self.options.stages
-
-    @property
     def pace(self) -> Pace:
         return self.options.pace
 
@@ -52,6 +48,8 @@ class Heal(Method):
         files = [SAMPLES, GRADES]
         if 2 in self.options.stages:
             files.append(GUIDED)
+            if self.options.pure.filters_guided:
+                files.append(GUIDED_SCORES)
         files.append(REPAIRS.of(variant=self.variant))
         if self.options.pure.enabled:
             files.append(SCORES.of(variant=self.variant))
@@ -74,7 +72,9 @@ class Heal(Method):
     def read_guided(self, traces: Traces) -> dict[str, list[Row]]:
         """Accepted answer-guided samples by problem, filtered by PURE unless `filter_guided` is false."""
         rows = [row for row in traces.read(GUIDED) if row["accepted"]]
-        return group_by_problem(self.filter_traces(traces, rows, "guided") if self.options.pure.filter_guided else rows)
+        return group_by_problem(
+            self.filter_traces(traces, rows, "guided") if self.options.pure.filters_guided else rows
+        )
 
     def read_repairs(self, traces: Traces) -> dict[str, list[Row]]:
         """Accepted repairs by problem that PURE keeps."""
@@ -87,6 +87,11 @@ class Heal(Method):
         if not options.enabled:
             return rows
         scores = traces.read(SCORES.of(variant=self.variant))
+        if origin == "guided":
+            scores = [
+                *scores,
+                *traces.read(GUIDED_SCORES),
+            ]  # the former have the teacher's own traces, for `calibrated`
         valid = traces.find_valid(rows) if options.rule == "oracle" else ()
         kept_ids = pure.select_kept(scores, origin, options, seed=traces.seed, valid=valid)
         return [row for row in rows if row["trace_id"] in kept_ids]

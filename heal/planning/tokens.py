@@ -23,6 +23,7 @@ from heal.trace_files import (
     EXTRA_SAMPLES,
     GRADES,
     GUIDED,
+    GUIDED_SCORES,
     LOW_TEMPERATURE_SAMPLES,
     RANKS,
     REPAIR_RANKS,
@@ -92,7 +93,7 @@ def list_made_files(inputs: PlanInputs) -> dict[str, TraceFile]:
         file = wanted.pop()
         if file.path not in files:
             files[file.path] = file
-            wanted += file.parents
+            wanted += list_parents(inputs, file)
     return dict(sorted(files.items()))
 
 
@@ -103,17 +104,19 @@ def estimate_trace_tokens(inputs: PlanInputs) -> dict[str, Tokens]:
         SAMPLES.path: samples,
         STUDENT_SAMPLES.path: samples,
         GUIDED.path: estimate_guided_samples(inputs),
+        GUIDED_SCORES.path: estimate_guided_scores(inputs),
         LOW_TEMPERATURE_SAMPLES.path: estimate_low_temperature_samples(inputs),
         RANKS.path: estimate_ranks(inputs),
         CONTINUATIONS.path: estimate_continuations(inputs),
     }
     for variant, gear in inputs.run_config.gear_variants.items():
         tokens[REPAIRS.of(variant=variant).path] = estimate_repairs(inputs, gear)
-        tokens[SCORES.of(variant=variant).path] = estimate_scores(inputs, variant, gear)
+        tokens[SCORES.of(variant=variant).path] = estimate_scores(inputs, gear)
         tokens[REPAIR_RANKS.of(variant=variant).path] = estimate_repair_ranks(inputs, gear)
         for allocation in ALLOCATIONS:
             extra = EXTRA_SAMPLES.of(variant=variant, allocation=allocation)
-            matched = [tokens[parent.path] for parent in extra.parents if parent.made_by == "teacher"]
+            parents = list_parents(inputs, extra)
+            matched = [tokens[parent.path] for parent in parents if parent.made_by == "teacher"]
             tokens[extra.path] = estimate_extra_samples(inputs, add_tokens(matched))
     return tokens
 
@@ -200,32 +203,41 @@ def estimate_repairs(inputs: PlanInputs, gear: Gear) -> Tokens:
     )
 
 
-def estimate_scores(inputs: PlanInputs, variant: str, gear: Gear) -> Tokens:
-    """Scores of one GEAR variant: accepted repairs, the teacher's own traces, and guided samples if PURE filters them.
+def estimate_scores(inputs: PlanInputs, gear: Gear) -> Tokens:
+    """Scores of one GEAR variant: accepted repairs, and the teacher's own traces."""
+    repairs = count_cuts(inputs, gear) * gear.repairs_per_trace * inputs["repairs_accepted"]
+    own = min(inputs.experiment.scoring.calibration_traces, count_solved_problems(inputs))
+    return estimate_scoring(inputs, repairs + own)
+
+
+def estimate_guided_scores(inputs: PlanInputs) -> Tokens:
+    """Scores of the accepted answer-guided samples."""
+    return estimate_scoring(inputs, count_guided_samples(inputs) * inputs["guided_accepted"])
+
+
+def estimate_scoring(inputs: PlanInputs, traces: float) -> Tokens:
+    """Scores of so many traces.
 
     Each trace is read twice, and read up to a number of points at which the gold answer's probability is measured; a
     trace of more steps is read again, at most to its end, for each division of the steps around the crossing.
     """
-    scoring = inputs.experiment.scoring
-    trace_tokens = inputs["trace_tokens"]
-    scored = count_cuts(inputs, gear) * gear.repairs_per_trace * inputs["repairs_accepted"]
-    scored += min(scoring.calibration_traces, count_solved_problems(inputs))
-    if scores_guided_samples(inputs, variant):
-        scored += count_guided_samples(inputs) * inputs["guided_accepted"]
+    scoring, trace_tokens = inputs.experiment.scoring, inputs["trace_tokens"]
     steps = trace_tokens / inputs["step_tokens"]
     gap = max(1.0, (steps - 1) / max(1, scoring.max_points - 1))
     divisions = math.ceil(math.log(gap, SECTIONS) - 1e-9)
     points = 1 + min(scoring.max_points, steps) + divisions * (SECTIONS - 1)
     length = inputs["prompt_tokens"] + trace_tokens
-    point_tokens = scored * points * inputs["point_tokens"]
+    point_tokens = traces * points * inputs["point_tokens"]
     at_points = Tokens(read=point_tokens, read_pairs=point_tokens * length / 2)
-    return add_tokens([Tokens(prompts=scored), read_tokens((2 + divisions) * scored, length), at_points])
+    return add_tokens([Tokens(prompts=traces), read_tokens((2 + divisions) * traces, length), at_points])
 
 
-def scores_guided_samples(inputs: PlanInputs, variant: str) -> bool:
-    """Whether a method filters answer-guided samples by the scores of this GEAR variant."""
-    methods = inputs.run_config.methods.values()
-    return any(method.scores_guided and method.variant == variant for method in methods)
+def list_parents(inputs: PlanInputs, file: TraceFile) -> list[TraceFile]:
+    """The files that a file is made from: extra samples match the scores of guided samples where the run has them."""
+    parents = list(file.parents)
+    if file.rule == EXTRA_SAMPLES.rule and not inputs.experiment.pure.filters_guided:
+        parents.remove(GUIDED_SCORES)
+    return parents
 
 
 def estimate_extra_samples(inputs: PlanInputs, matched: Tokens) -> Tokens:

@@ -16,7 +16,15 @@ from heal import records, registry
 from heal.errors import HealError
 from heal.method.base import Traces
 from heal.pipeline import curriculum
-from heal.trace_files import EXTRA_SAMPLES, GRADES, GUIDED, LOW_TEMPERATURE_SAMPLES, SAMPLES, find_trace_file
+from heal.trace_files import (
+    EXTRA_SAMPLES,
+    GRADES,
+    GUIDED,
+    GUIDED_SCORES,
+    LOW_TEMPERATURE_SAMPLES,
+    SAMPLES,
+    find_trace_file,
+)
 from tests.support.trace_folder import (
     METHODS,
     make_examples,
@@ -287,7 +295,8 @@ def test_failed_traces_stand_for_repairs_of_the_same_problems_at_equal_counts(tr
 def test_without_stage_two_no_guided_sample_is_asked_for(trace_folder):
     assert {e.stage for e in make_examples("heal_no_stage_two", trace_folder)} == {1, 3}
     assert GUIDED not in METHODS["heal_no_stage_two"].needs() and GUIDED in METHODS["heal"].needs()
-    assert not METHODS["heal_no_stage_two"].scores_guided
+    assert GUIDED_SCORES not in METHODS["heal_no_stage_two"].needs() and GUIDED_SCORES in METHODS["heal"].needs()
+    assert GUIDED_SCORES not in METHODS["heal_unfiltered_guided"].needs()
 
 
 def test_likely_repairs_takes_the_likeliest_distinct_repairs_whatever_pure_says(tmp_path):

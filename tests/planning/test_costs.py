@@ -28,6 +28,7 @@ def set_to_zero(one, *fields):
 
 READING = (
     "score_traces",
+    "score_guided",
     "rank_samples",
     "rank_repairs",
     "train_student",
@@ -97,7 +98,7 @@ def test_another_cut_adds_repairs_of_its_own():
 def test_extra_samples_spend_what_heal_spends_beyond_the_base_samples():
     for assumed in ({}, {"treated_share": 0.5, "guided_share": 0.9, "prompt_tokens": 1000}):
         tasks = plan_tasks(assume=assumed)
-        heal = [tasks[rule] for rule in ("sample_guided", "repair_traces", "score_traces")]
+        heal = [tasks[rule] for rule in ("sample_guided", "score_guided", "repair_traces", "score_traces")]
         extra = tasks["sample_extra"]
         price = make_inputs().experiment.cost.read_price
         spent = sum(price_tokens(one.tokens_written, one.tokens_read, price) for one in heal)

@@ -88,8 +88,8 @@ def write_trace_folder(folder):
     records.write(folder / "grades.parquet", "grades", grades)
     accepted = {"extracted": "1", "accepted": True, "reason": ""}
     records.write(folder / "guided.parquet", "guided", [row | accepted for row in guided])
-    scores = [make_score(row) for row in repairs] + [make_score(row, "guided") for row in guided]
-    rows_by_rule = {"repair_traces": repairs, "score_traces": scores}
+    rows_by_rule = {"repair_traces": repairs, "score_traces": [make_score(row) for row in repairs]}
+    rows_by_rule["score_guided"] = [make_score(row, "guided") for row in guided]
     rows_by_rule |= dict.fromkeys(("sample_extra", "sample_low_temperature"), samples)
     for file in {file for method in METHODS.values() for file in method.needs()}:
         if file.rule in rows_by_rule:

@@ -96,7 +96,10 @@ rule sample_extra:
     input:
         problems=TRAIN,
         grades=f"{TRACES}/{GRADES.path}",
-        match=[f"{TRACES}/{file.path}" for file in (GUIDED, REPAIRS, SCORES)],
+        match=[
+            f"{TRACES}/{file.path}"
+            for file in (GUIDED, *[GUIDED_SCORES] * EXPERIMENT.pure.filters_guided, REPAIRS, SCORES)
+        ],
         model=list_model_files("teachers"),
     output:
         samples=f"{TRACES}/shards/extra/{{allocation}}/{{variant}}/{{shard}}.parquet",
@@ -158,7 +161,7 @@ rule merge_shards:
     benchmark:
         f"{TIMES}/merge/{{teacher}}.{{teacher_seed}}.{{table}}.tsv"
     wildcard_constraints:
-        table=r"samples|guided|low_temperature|(repairs|scores)/\w+|extra/\w+/\w+|students/\w+/(samples|ranks|repair_ranks/\w+|continuations)",
+        table=r"samples|guided|guided_scores|low_temperature|(repairs|scores)/\w+|extra/\w+/\w+|students/\w+/(samples|ranks|repair_ranks/\w+|continuations)",
     conda:
         CONDA
     params:
