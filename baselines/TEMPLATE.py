@@ -1,15 +1,16 @@
 """One sentence: what the method trains on, and why that might help. Copy this file to baselines/NAME.py.
 
-Authors and year, arXiv number. What the paper does. Known: its settings, with the section where they stand.
+Authors and year, arXiv number. What the paper does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from heal.config import experiment as config
 from heal.config.options import Count, OptionGroup
-from heal.method.base import Example, Method, Traces, build_examples
+from heal.method.base import NOT_CHECKED, Example, Method, Traces, build_examples
 from heal.trace_files import GRADES, SAMPLES, TraceFile
 
 
@@ -27,6 +28,9 @@ class Template(Method):
     paper = "arXiv 0000.00000 (authors, title)"
     summary = "what `heal methods` says of it, in one line"
     differs = "what is not as in the paper, in one line"
+    sources: ClassVar = {
+        "a constant or rule of the paper": NOT_CHECKED
+    }  # or where: "public code: OWNER/REPO at COMMIT, FILE"
     options: Options
     Options = Options
 

@@ -1,17 +1,16 @@
 """EAST: problems on which the student's answers disagree weigh most.
 
-Wang et al. 2025, arXiv 2503.23913 (entropy-based adaptive weighting for self-training). The model samples each training
-problem; the samples are clustered by final answer; the entropy of the cluster shares measures the model's uncertainty,
-and a mapping with one parameter turns it into the problem's weight in fine-tuning on its correct samples. Known:
-clusters by final answer, entropy over them, a tunable mapping, weights with a fixed mean.
+Wang et al. 2025, arXiv 2503.23913 (entropy-based adaptive weighting for self-training). The model samples each
+training problem; the samples are clustered by final answer, and the entropy H of the cluster shares measures the
+model's uncertainty. Problems whose samples are all wrong or all right are discarded; the others weigh H^a over the
+mean of H^a in fine-tuning on their correct samples. Public code: github.com/mandyyyyii/east at 3fe4cb4.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from heal.config import experiment as config
@@ -20,12 +19,16 @@ from heal.grading.grader import Grader
 from heal.method.base import Example, Method, Traces, build_examples, group_by_problem
 from heal.trace_files import GRADES, SAMPLES, STUDENT_GRADES, STUDENT_SAMPLES, TraceFile
 
+CODE = "public code: mandyyyyii/east at 3fe4cb4,"
+
 
 class Options(OptionGroup):
+    renamed_keys: ClassVar[dict[str, str]] = {"sharpness": "exponent"}
+    changed_units: ClassVar[dict[str, str]] = {"sharpness": "the power of the entropy"}
     answers_of: Literal["student", "teacher"] = "student"
     """Whose samples' answers are clustered: the student is who learns, the teacher costs nothing more."""
-    sharpness: Annotated[float, Field(ge=0)] = 2.0
-    """Weight of full disagreement over that of full agreement, as ln; 0 weighs all alike (ours)."""
+    exponent: Annotated[float, Field(ge=0)] = 1.0
+    """a in the weight H^a; 0 weighs all alike (their script for training: 1; they try 0.1 to 3)."""
     pace: config.Pace = config.Pace()
     """`max_per_problem` only: there is one stage."""
 
@@ -33,12 +36,18 @@ class Options(OptionGroup):
 class East(Method):
     name = "east"
     paper = "arXiv 2503.23913 (Wang et al., EAST)"
-    summary = "correct samples, weighted by the entropy of the student's final answers"
+    summary = "correct samples of problems that the student solves sometimes, weighted by the entropy of its answers"
     differs = (
-        "trains on the teacher's samples, not the student's own; the mapping is exp(sharpness * entropy / ln n); "
-        "an answer that cannot be read is a cluster of its own; one round; weights have mean 1; the run's optimizer "
-        "steps"
+        "trains on the teacher's samples, not the student's own, and on several per problem, not on one; answers are "
+        "equal where the grader says so, not where their texts are; an answer that cannot be read is a cluster of "
+        "its own; one round; the run's optimizer steps"
     )
+    sources: ClassVar = {
+        "weight H^a / mean(H^a)": f"{CODE} train/sft_trainer.py and run_east_sft.sh",
+        "a = 1; 0.1 to 3 tried": f"{CODE} train/run_east_sft.sh, data_generation/preprocess.py",
+        "all-wrong and all-right problems discarded": f"{CODE} data_generation/util.py",
+    }
+    version = 2
     options: Options
     Options = Options
 
@@ -55,9 +64,11 @@ class East(Method):
         weights = {}
         with Grader() as grader:
             for problem_id, rows in group_by_problem(graded).items():
-                answers = [row["extracted"] for row in rows]
-                weights[problem_id] = compute_weight(answers, self.options.sharpness, grader.compare)
-        return build_examples(traces.read_correct(), 1, "sample", self.options.pace.max_per_problem, weights)
+                if 0 < sum(row["correct"] for row in rows) < len(rows):
+                    answers = [row["extracted"] for row in rows]
+                    weights[problem_id] = compute_weight(answers, self.options.exponent, grader.compare)
+        uncertain = {problem: rows for problem, rows in traces.read_correct().items() if problem in weights}
+        return build_examples(uncertain, 1, "sample", self.options.pace.max_per_problem, weights)
 
 
 def count_cluster_sizes(answers: Sequence[str | None], compare: Callable[[str, str], str]) -> list[int]:
@@ -75,9 +86,8 @@ def count_cluster_sizes(answers: Sequence[str | None], compare: Callable[[str, s
     return [*groups.values(), *unreadable]
 
 
-def compute_weight(answers: Sequence[str | None], sharpness: float, compare: Callable[[str, str], str]) -> float:
-    """exp(sharpness · H / ln n), where H is the entropy of the clusters of n answers, in nats."""
+def compute_weight(answers: Sequence[str | None], exponent: float, compare: Callable[[str, str], str]) -> float:
+    """H^a, where H is the entropy of the clusters in nats; training divides it by its mean over the exposures."""
     from scipy.stats import entropy  # every command imports the baselines, and scipy takes long
 
-    maximum = np.log(len(answers)) if len(answers) > 1 else 1.0
-    return float(np.exp(sharpness * entropy(count_cluster_sizes(answers, compare)) / maximum))
+    return float(entropy(count_cluster_sizes(answers, compare)) ** exponent)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from heal.method.base import Example, Traces, build_examples, group_by_problem, take_distinct
 from heal.method.heal import Heal
-from heal.trace_files import GUIDED
+from heal.trace_files import GUIDED, TraceFile
 
 
 class Guided(Heal):
@@ -14,6 +14,10 @@ class Guided(Heal):
     paper = "after STaR's rationalization, arXiv 2203.14465"
     summary = "the answer is given from the start, in place of repairs, at equal counts"
     differs = "a control within HEAL, not STaR itself (which is `star`): base samples and stages as HEAL's"
+
+    def needs(self) -> list[TraceFile]:
+        files = super().needs()
+        return files if GUIDED in files else [*files, GUIDED]
 
     def build_last_stage(self, traces: Traces) -> Iterable[Example]:
         limit = self.options.pace.max_per_problem

@@ -1,8 +1,8 @@
 """LIMO-like selection: few problems, the hardest that the teacher solves at all, and of each the best-formed trace.
 
-Ye et al. 2025, arXiv 2502.03387 ("Less is more for reasoning"). From tens of millions of problems those are kept that a
-strong model solves in few of many attempts; their traces are scored by rules, and some 800 pairs make up the training
-set. Known, from memory of its section on data: 817 pairs (800 in a later version); a problem stays where 1 to 3 of 32
+Ye et al. 2025, arXiv 2502.03387 ("Less is more for reasoning"). From tens of millions of problems those are kept that
+a strong model solves in few of many attempts; their traces are scored by rules, and some 800 pairs make up the
+training set: 817 pairs, 800 in a later version. From memory of its section on data: a problem stays where 1 to 3 of 32
 attempts are right; the score weighs length (30 %), self-verification (20 %: "check", "verify"), exploration (25 %:
 "perhaps", "might") and connectives (25 %: "therefore", "since"), the words counted per length of text.
 """
@@ -14,11 +14,12 @@ import re
 import sys
 from collections.abc import Iterable
 from functools import cache
+from typing import ClassVar
 
 import numpy as np
 
 from heal.config.options import Count, OptionGroup, Share
-from heal.method.base import Example, Method, Traces, compute_pass_rates, take_distinct
+from heal.method.base import NOT_CHECKED, Example, Method, Traces, compute_pass_rates, take_distinct
 from heal.records import Row
 from heal.trace_files import GRADES, SAMPLES, TraceFile
 
@@ -46,6 +47,12 @@ class Limo(Method):
         "the solved problems; the trace's score by the rules as remembered, each scaled by its largest value; the "
         "teacher alone writes; the run's optimizer steps, not 15 epochs"
     )
+    sources: ClassVar = {
+        "817 pairs, 800 in version 2": "public code: GAIR-NLP/LIMO at 2284c6a, README.md",
+        "15 epochs": "public code: GAIR-NLP/LIMO at 2284c6a, train/examples/train_limo.yaml",
+        "1 to 3 of 32 attempts are right": NOT_CHECKED,
+        "score: length 30 %, self-verification 20 %, exploration 25 %, connectives 25 %": NOT_CHECKED,
+    }
     options: Options
     Options = Options
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import ClassVar
 
 from heal.config import experiment as config
 from heal.config.options import OptionGroup, Share
-from heal.method.base import Example, Method, Traces, build_examples, take_distinct
+from heal.method.base import NOT_CHECKED, Example, Method, Traces, build_examples, take_distinct
 from heal.records import Row
 from heal.trace_files import GRADES, SAMPLES, TraceFile
 
@@ -33,6 +34,7 @@ class MixDistillation(Method):
         "long and short are the longer and the shorter half of one teacher's own correct traces of a problem, not the "
         "styles of two models; problems with one distinct trace are left out; the run's optimizer steps"
     )
+    sources: ClassVar = {"long and short traces 1:4": NOT_CHECKED, "students up to 3B parameters": NOT_CHECKED}
     options: Options
     Options = Options
 

@@ -1,21 +1,24 @@
 """P-ALIGN: the shortest sufficient prefix of a teacher's trace, continued by the student itself.
 
-Arxiv 2601.10064 (prefix alignment). Teachers' traces are long and their later parts redundant for a small student; each
-is cut to the prefix that the student itself judges sufficient, and the student is trained on that prefix and its own
-continuation. Known: the shortest sufficient prefix is searched, the student is the judge, and the loss covers prefix
-and continuation.
+Arxiv 2601.10064 ("Long-chain reasoning distillation via adaptive prefix alignment"). Teachers' traces are long and
+their later parts redundant for a small student. Each is split into sentences and bisected: the student itself says of
+a prefix whether it is enough. Then the student solves the problem with that prefix as a draft, and is trained on what
+it wrote. Public code: github.com/NEUIR/P-ALIGN at 4ddef39.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import chain
+from typing import ClassVar
 
 from baselines.bread import select_shortest
 from heal.config import experiment as config
 from heal.config.options import OptionGroup, Share
-from heal.method.base import Example, Method, Traces, build_examples, group_by_problem
+from heal.method.base import NOT_CHECKED, Example, Method, Traces, build_examples, group_by_problem
 from heal.trace_files import CONTINUATIONS, GRADES, SAMPLES, TraceFile
+
+CODE = "public code: NEUIR/P-ALIGN at 4ddef39,"
 
 
 class Options(OptionGroup):
@@ -30,10 +33,17 @@ class PAlign(Method):
     paper = "arXiv 2601.10064 (P-ALIGN)"
     summary = "the shortest sufficient prefix of a teacher's trace, with the student's own correct continuation"
     differs = (
-        "the student judges by trying: its continuations must be right, as a small model's word on what is enough is "
-        "worth little; cuts on a grid; where no prefix is sufficient, the teacher's whole trace is used; one round; "
-        "the run's optimizer steps"
+        "the student judges by trying, and its continuations must be right: in their code it answers [ENOUGH] or "
+        "[NOT_ENOUGH], and nothing is checked; cuts on a grid of steps, not by bisection over sentences; the student "
+        "continues the prefix itself, not a prompt that holds it as a draft, at the run's decoding; the run's "
+        "optimizer steps"
     )
+    sources: ClassVar = {
+        "bisection over sentences, judged by the student's own word": f"{CODE} src/binary_search.py",
+        "the whole trace where no prefix is enough": f"{CODE} src/binary_search.py",
+        "one continuation, not checked, at temperature 0.6, top-p 0.9": f"{CODE} src/prefix-alignment.py",
+        "what the loss covers": NOT_CHECKED,
+    }
     options: Options
     Options = Options
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from heal.config import experiment as config
 from heal.config.options import OptionGroup
-from heal.method.base import Example, Method, Traces, build_examples
+from heal.method.base import NOT_CHECKED, Example, Method, Traces, build_examples
 from heal.trace_files import GRADES, SAMPLES, TraceFile
 
 
@@ -20,6 +21,7 @@ class RejectionSampling(Method):
     paper = "arXiv 2308.01825 (rejection-sampling fine-tuning)"
     summary = "the teacher's correct samples, nothing else"
     differs = "a teacher's samples, not the student's own; at most `max_per_problem` distinct ones, the first by index"
+    sources: ClassVar = {"correct samples, distinct ones": NOT_CHECKED}
     options: Options
     Options = Options
 

@@ -8,12 +8,13 @@ clipped at 100, over the sum of their negative log-likelihoods; lower is better.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 import numpy as np
 
 from heal.config import experiment as config
 from heal.config.options import Count, OptionGroup
-from heal.method.base import Example, Method, Traces, build_examples, take_distinct
+from heal.method.base import NOT_CHECKED, Example, Method, Traces, build_examples, take_distinct
 from heal.records import Row
 from heal.trace_files import GRADES, RANKS, SAMPLES, TraceFile
 
@@ -33,6 +34,10 @@ class Rsr(Method):
         "chosen among one teacher's correct samples, not among several teachers'; as many per problem as for every "
         "other method; under the untrained student, whose end token counts too; the run's optimizer steps"
     )
+    sources: ClassVar = {
+        "mean rank over mean negative log-likelihood; lower is better": "abstract",
+        "ranks clipped at 100": NOT_CHECKED,
+    }
     options: Options
     Options = Options
 

@@ -9,10 +9,11 @@ the base model trained anew each round, 40 steps in the first and 20 % more in e
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from heal.config import experiment as config
 from heal.config.options import OptionGroup
-from heal.method.base import Example, Method, Traces, build_examples, group_by_problem
+from heal.method.base import NOT_CHECKED, Example, Method, Traces, build_examples, group_by_problem
 from heal.trace_files import GRADES, GUIDED, SAMPLES, TraceFile
 
 
@@ -31,6 +32,10 @@ class Star(Method):
         "the teacher writes, not the student itself; one round; several samples at the run's temperature; the hint's "
         "wording, and its leaks, as for HEAL's guided samples; the run's optimizer steps"
     )
+    sources: ClassVar = {
+        "rationalization with the answer as a hint": NOT_CHECKED,
+        "one greedy answer per problem and round; 40 steps, then 20 % more": NOT_CHECKED,
+    }
     options: Options
     Options = Options
 

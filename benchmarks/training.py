@@ -212,8 +212,9 @@ def read_job(curriculum: Path, seed: int) -> tuple[list[Example], int]:
     run_config = read_run_config(ROOT / "config/config.yaml")
     training = Training(curriculum, ModelSource(path=str(STUDENT)), run_config.get_training("heal"), "cumulative")
     stages = [row["stage"] for row in training.training_set.rows]
-    steps, batch_size = training.options.count_optimizer_steps(len(stages)), training.options.batch_size
-    order, _ = order_exposures(stages, schedule="cumulative", max_steps=steps, batch_size=batch_size, seed=seed)
+    options = training.options
+    sizes = {"max_steps": options.max_steps, "epochs": options.epochs, "batch_size": options.batch_size}
+    order, _ = order_exposures(stages, schedule="cumulative", **sizes, seed=seed)
     examples = [training.training_set.examples[number] for number in order]
     return examples, sum(len(example.ids) for example in examples)
 

@@ -48,13 +48,15 @@ COMMANDS = {
     ),
     "sample base": Entry("heal.pipeline.sample", "SampleBase", "sample every problem, by a teacher or a student"),
     "sample guided": Entry("heal.pipeline.sample", "SampleGuided", "sample with the answer in the question"),
-    "sample extra": Entry("heal.pipeline.sample", "SampleExtra", "sample as much further as HEAL's tokens buy"),
+    "sample low-temperature": Entry("heal.pipeline.sample", "SampleLowTemperature", "sample at a low temperature"),
+    "sample extra": Entry("heal.pipeline.sample_extra", "SampleExtra", "sample as much further as HEAL's cost buys"),
     "grade": Entry("heal.pipeline.grade", "Grade", "grade sampled traces"),
     "merge": Entry("heal.pipeline.merge", "Merge", "join the shards of a table"),
     "plan-cuts": Entry("heal.pipeline.plan_cuts", "PlanCuts", "GEAR: find where failed traces break, without a model"),
     "repair": Entry("heal.pipeline.repair", "Repair", "GEAR: continue failed traces from their cuts with a hint"),
     "score": Entry("heal.pipeline.score", "Score", "measure what PURE needs to know of a trace"),
     "student-pass ranks": Entry("heal.pipeline.student_pass", "RankSamples", "token ranks under the student"),
+    "student-pass repair-ranks": Entry("heal.pipeline.student_pass", "RankRepairs", "token ranks of repairs"),
     "student-pass continuations": Entry(
         "heal.pipeline.student_pass", "ContinueSamples", "let the student continue from correct samples"
     ),

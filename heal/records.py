@@ -111,7 +111,7 @@ SCHEMAS = {
         "statement_nll": real,  # s, nats
     },
     "ranks": {
-        "trace_id": text,  # a correct sample of the teacher, as the student's tokenizer writes it
+        "trace_id": text,  # a correct sample or accepted repair of the teacher, as the student's tokenizer writes it
         "problem_id": text,
         "logprobs": values,  # ln p of each token under the student
         "ranks": ids,  # of each token among all, by probability under the student; the likeliest has 1

@@ -57,16 +57,26 @@ REPAIRS = TraceFile("repairs/{variant}.parquet", "repairs", "repair_traces", "te
 SCORES = TraceFile(
     "scores/{variant}.parquet", "scores", "score_traces", "teacher", (SAMPLES, GRADES, REPAIRS), sharded=True
 )
+GUIDED_SCORES = TraceFile("guided_scores.parquet", "scores", "score_guided", "teacher", (GUIDED,), sharded=True)
+LOW_TEMPERATURE_SAMPLES = TraceFile(
+    "low_temperature.parquet", "samples", "sample_low_temperature", "teacher", sharded=True
+)
+LOW_TEMPERATURE_GRADES = TraceFile(
+    "low_temperature.grades.parquet", "grades", "grade_traces", "cpu", (LOW_TEMPERATURE_SAMPLES,)
+)
 EXTRA_SAMPLES = TraceFile(
     "extra/{allocation}/{variant}.parquet",
     "samples",
     "sample_extra",
     "teacher",
-    (GRADES, GUIDED, REPAIRS, SCORES),
+    (GRADES, GUIDED, GUIDED_SCORES, REPAIRS, SCORES),
     sharded=True,
 )
 EXTRA_GRADES = TraceFile(
     "extra/{allocation}/{variant}.grades.parquet", "grades", "grade_traces", "cpu", (EXTRA_SAMPLES,)
+)
+REPAIR_RANKS = TraceFile(
+    "students/{student}/repair_ranks/{variant}.parquet", "ranks", "rank_repairs", "student", (REPAIRS,), sharded=True
 )
 STUDENT_SAMPLES = TraceFile("students/{student}/samples.parquet", "samples", "sample_student", "student", sharded=True)
 STUDENT_GRADES = TraceFile("students/{student}/grades.parquet", "grades", "grade_traces", "cpu", (STUDENT_SAMPLES,))
@@ -89,11 +99,15 @@ TRACE_FILES = (
     CUTS,
     REPAIRS,
     SCORES,
+    GUIDED_SCORES,
+    LOW_TEMPERATURE_SAMPLES,
+    LOW_TEMPERATURE_GRADES,
     EXTRA_SAMPLES,
     EXTRA_GRADES,
     STUDENT_SAMPLES,
     STUDENT_GRADES,
     RANKS,
+    REPAIR_RANKS,
     CONTINUATIONS,
 )
 

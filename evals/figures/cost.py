@@ -1,4 +1,4 @@
-"""Accuracy on the primary benchmark against the tokens that the teacher spent.
+"""Accuracy on the primary benchmark against the cost of the teacher's tokens.
 
 Reads a comparison's table; writes --out (svg), the same as png, and the numbers as csv. Nothing is estimated a second
 time: means, intervals and tokens are the table's.
@@ -38,6 +38,7 @@ from evals.results import UNTRAINED
 from evals.tables.render import format_interval
 from heal.command import Section
 from heal.config.run_config import ComparisonView, MethodSpec
+from heal.cost import price_tokens
 
 VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
@@ -58,7 +59,7 @@ class PlotCost(FigureCommand):
     """The comparison's csv."""
 
     def build_figure(self) -> tuple[Figure, pd.DataFrame]:
-        numbers = collect_costs(read_table(self.table))
+        numbers = collect_costs(read_table(self.table), self.view.read_price)
         return plot_cost(numbers, list_sampling_methods(self.view.methods)), numbers
 
 
@@ -71,13 +72,14 @@ def list_sampling_methods(methods: Mapping[str, MethodSpec]) -> list[str]:
     return names
 
 
-def collect_costs(table: pd.DataFrame) -> pd.DataFrame:
+def collect_costs(table: pd.DataFrame, read_price: float) -> pd.DataFrame:
     """One row per teacher, student, benchmark and method.
 
-    teacher_tokens: generated, prefilled and scored, of one teacher sampling seed; NaN for the untrained student.
+    teacher_cost: in generated tokens (heal.cost), of one teacher sampling seed; NaN for the untrained student.
     """
     rows = select_outcome_rows(table)
-    numbers = rows[[*PANEL, "method"]].assign(teacher_tokens=rows[TOKENS].sum(axis=1, min_count=2))
+    generated, read = (rows[column] for column in TOKENS)
+    numbers = rows[[*PANEL, "method"]].assign(teacher_cost=price_tokens(generated, read, read_price))
     return numbers.join(rows[MEAN])
 
 
@@ -87,7 +89,7 @@ def plot_cost(numbers: pd.DataFrame, sampling_methods: Sequence[str]) -> Figure:
     A method without teacher tokens is named in the title, unless all are without: it would only stretch both axes.
     """
     trained = numbers["method"] != UNTRAINED
-    shown = trained & (numbers["teacher_tokens"] > 0)
+    shown = trained & (numbers["teacher_cost"] > 0)
     if not shown.any():
         shown = trained
     panels = list(numbers.groupby(PANEL, sort=False))
@@ -100,12 +102,12 @@ def plot_cost(numbers: pd.DataFrame, sampling_methods: Sequence[str]) -> Figure:
     )
     for axis, (place, panel) in zip(axes.flat, panels, strict=False):
         plot_reference_lines(axis, panel, panel[shown.loc[panel.index]], sampling_methods)
-        plot_methods(axis, panel[shown.loc[panel.index]], "teacher_tokens", methods)
+        plot_methods(axis, panel[shown.loc[panel.index]], "teacher_cost", methods)
         free = panel[trained.loc[panel.index] & ~shown.loc[panel.index]]
         axis.set_title(format_title(place, numbers) + format_free_methods(free), loc="left")
         axis.grid(axis="y", color=style.LIGHT, linewidth=0.6)
         axis.tick_params(labelbottom=True)
-    set_limits(axes.flat[0], numbers[shown]["teacher_tokens"], numbers[shown])
+    set_limits(axes.flat[0], numbers[shown]["teacher_cost"], numbers[shown])
     axes.flat[0].xaxis.set_major_formatter(EngFormatter(sep=" "))
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
@@ -114,16 +116,16 @@ def plot_cost(numbers: pd.DataFrame, sampling_methods: Sequence[str]) -> Figure:
         Line2D([], [], color=style.GRAY, linestyle=":", linewidth=1, label="untrained student"),
     ]
     add_legend(figure, methods, reference_lines)
-    tokens = "teacher tokens per teacher sampling seed: generated, prefilled and scored"
-    figure.supxlabel(f"{tokens}; ticks: exact values", size=9)
+    cost = "teacher cost per teacher sampling seed, in generated tokens"
+    figure.supxlabel(f"{cost}; ticks: exact values", size=9)
     figure.supylabel(ACCURACY_LABEL, size=9)
     return figure
 
 
 def plot_reference_lines(axis: Axes, panel: pd.DataFrame, shown: pd.DataFrame, sampling_methods: Sequence[str]) -> None:
     """The sampling methods joined by a dashed line, and the untrained student as a dotted one."""
-    joined = shown[shown["method"].isin(sampling_methods)].sort_values("teacher_tokens")
-    axis.plot(joined["teacher_tokens"], joined["mean"], color=style.GRAY, linestyle="--", linewidth=1, zorder=1)
+    joined = shown[shown["method"].isin(sampling_methods)].sort_values("teacher_cost")
+    axis.plot(joined["teacher_cost"], joined["mean"], color=style.GRAY, linestyle="--", linewidth=1, zorder=1)
     for mean in panel.loc[panel["method"] == UNTRAINED, "mean"]:
         axis.axhline(mean, color=style.GRAY, linestyle=":", linewidth=1, zorder=1)
 

@@ -97,7 +97,7 @@ class TabulateComparison(ComparisonCommand):
             )
             tables = build_text_tables(rows, list(LABELS))
             short_tables = build_text_tables(rows, SHORT_COLUMNS)
-            short_notes = select_notes(notes, Topic.WORLD, Topic.MIXED_HARDWARE, Topic.PREMISE)
+            short_notes = select_notes(notes, Topic.FEW_PASSES, Topic.WORLD, Topic.MIXED_HARDWARE, Topic.PREMISE)
             title = self.view.title
             records.write_text(self.out, format_rows_csv(put_primary_first(rows), COLUMNS))
             records.write_text(self.out.with_suffix(".md"), format_markdown(title, tables, notes))

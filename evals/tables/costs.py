@@ -20,14 +20,17 @@ from evals.tables.hardware import list_hardware_notes
 from evals.tables.notes import Note, Topic
 from evals.tables.render import TextTable, format_count, format_markdown, format_rows_csv, list_columns
 from heal import records
+from heal.cost import price_usage
 from heal.errors import HealError
 from heal.method.base import Method
 from heal.provenance import SUFFIX, build_ledger, record_run
 
-VERSION = 2
+VERSION = 3
 """Raise it when the bytes of the output change for the same input."""
 
 NOTES = (
+    "Teacher cost: generated tokens, and prefilled and scored ones at the price of cost.read_price: the number that is "
+    "equal for HEAL and rs_matched.",
     "Teacher: of every file that the method needs, including rejected repairs, hints and scoring; mean per teacher "
     "sampling seed. Files that methods share, such as base samples, count in each. Training and evaluation: mean per "
     "student.",
@@ -48,6 +51,8 @@ class CostRow:
     teacher_tokens_generated: int
     teacher_tokens_prefilled: int
     teacher_tokens_scored: int
+    teacher_cost: int
+    """In generated tokens (heal.cost)."""
     training_tokens: int
     teacher_seconds: float
     teacher_gpu_seconds: float
@@ -81,7 +86,7 @@ class TabulateCosts(ComparisonCommand):
     def run(self) -> None:
         with record_run(self.out, "tabulate-costs", VERSION, {"options": self.describe_options()}):
             run = self.open_run()
-            rows = build_costs(run, build_methods(self.view))
+            rows = build_costs(run, build_methods(self.view), self.view.read_price)
             records.write_text(self.out, format_rows_csv(rows, COLUMNS))
             records.write_text(self.out.with_suffix(".md"), format_costs(rows, list_hardware_notes(run)))
 
@@ -107,18 +112,20 @@ class OutputTimes:
         return total
 
 
-def build_costs(run: Run, methods: dict[str, Method]) -> list[CostRow]:
+def build_costs(run: Run, methods: dict[str, Method], read_price: float) -> list[CostRow]:
     """One row per teacher, student and method. Raises HealError for a missing file."""
     times = OutputTimes(run.folder)
     rows = []
     for teacher in run.teachers:
         for student in run.students:
             for name, method in methods.items():
-                rows.append(build_cost_row(run, times, teacher, student, name, method))
+                rows.append(build_cost_row(run, times, teacher, student, name, method, read_price))
     return rows
 
 
-def build_cost_row(run: Run, times: OutputTimes, teacher: str, student: str, name: str, method: Method) -> CostRow:
+def build_cost_row(
+    run: Run, times: OutputTimes, teacher: str, student: str, name: str, method: Method, read_price: float
+) -> CostRow:
     """One method's row. Raises HealError for a missing file."""
     teaching, training, evaluation = Seconds(), Seconds(), Seconds()
     for teacher_seed in range(run.teacher_seeds):
@@ -138,6 +145,7 @@ def build_cost_row(run: Run, times: OutputTimes, teacher: str, student: str, nam
         teacher_tokens_generated=round(usage.get("generated", 0) / run.teacher_seeds),
         teacher_tokens_prefilled=round(usage.get("prefill", 0) / run.teacher_seeds),
         teacher_tokens_scored=round(usage.get("scored", 0) / run.teacher_seeds),
+        teacher_cost=round(price_usage(usage, read_price) / run.teacher_seeds),
         training_tokens=round(run.compute_training_tokens(teacher, student, name)),
         teacher_seconds=teaching.seconds,
         teacher_gpu_seconds=teaching.gpu_seconds,

@@ -17,7 +17,7 @@ from heal.hardware import format_hardware
 from heal.provenance import SUFFIX
 
 TRACES, TRAINING, EVALUATION = "teacher's traces", "training", "evaluation"
-TEACHER_COMMANDS = {"sample base", "sample guided", "sample extra", "repair", "score"}
+TEACHER_COMMANDS = {"sample base", "sample guided", "sample low-temperature", "sample extra", "repair", "score"}
 ENDPOINT = "an endpoint (its hardware is unknown)"
 CAUTION = (
     "Differences between these rows may come from it: hardware and software alone have moved benchmark scores by up to "

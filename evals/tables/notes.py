@@ -26,6 +26,8 @@ class Topic(Enum):
     MEASURES = "measures"
     INTERVALS = "intervals"
     COST = "cost"
+    PASSES = "passes"
+    FEW_PASSES = "few_passes"
     RANKING = "ranking"
     UNSOLVED = "unsolved"
     WORLD = "world"

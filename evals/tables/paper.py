@@ -181,7 +181,7 @@ def compare_setting(number: PublishedNumber, our_value: OurValue, ours: OurRun) 
     if our_value.matches:
         paths = [model["path"] for model in value.values()]
         matching = list(filter(re.compile(our_value.matches).search, paths))
-        return Finding(AGREES if matching else DIFFERS, ours=", ".join(paths))
+        return Finding(AGREES if matching else DIFFERS, number.why, ours=", ".join(paths))
     if our_value.unless:
         override = get_option(ours, our_value.unless)
         if override is not None:
@@ -193,7 +193,7 @@ def compare_setting(number: PublishedNumber, our_value: OurValue, ours: OurRun) 
         equal = value == number.paper
     else:
         equal = math.isclose(value, number.paper, rel_tol=TOLERANCE)
-    return Finding(AGREES if equal else DIFFERS, ours=value)
+    return Finding(AGREES if equal else DIFFERS, number.why, ours=value)
 
 
 def get_option(ours: OurRun, field: str) -> Any:

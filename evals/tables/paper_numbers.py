@@ -53,7 +53,7 @@ class PublishedNumber(OptionGroup):
     needs: list[str] = []
     """Items that must agree, or nothing can be said."""
     why: str = ""
-    """Why nothing is compared."""
+    """Why nothing is compared, or what the comparison leaves open."""
 
 
 class Paper(OptionGroup):

@@ -13,6 +13,7 @@ from typing import Any
 from evals.results import UNSOLVED, Run, read_json
 from evals.tables.hardware import list_hardware_notes
 from evals.tables.notes import Note, Topic
+from evals.tables.passes import list_pass_notes
 from heal.data import decontaminate
 from heal.errors import HealError
 from heal.provenance import SUFFIX
@@ -59,7 +60,8 @@ def list_comparison_notes(
     difference_notes: on intervals and adjustment. settings: of the evaluation, by benchmark. decontamination: the
     report of `heal decontaminate`, None without one.
     """
-    notes = [make_run_note(run), *difference_notes, Note(Topic.COST, COST), *list_ranking_notes(run)]
+    notes = [make_run_note(run), *difference_notes, Note(Topic.COST, COST), *list_pass_notes(run)]
+    notes += list_ranking_notes(run)
     if has_unsolved:
         notes.append(Note(Topic.UNSOLVED, UNSOLVED_NOTE))
     world_notes = list_world_notes(run)

@@ -69,18 +69,38 @@ class Guided(OptionGroup):
     """User turn that states the answer; the training text has the question alone."""
 
 
+class LowTemperature(OptionGroup):
+    n: Count = 4
+    """Low-temperature samples per problem, besides one greedy sample (ours)."""
+    temperature: Annotated[float, Field(gt=0)] = 0.3
+    """Their sampling temperature (ours)."""
+
+
+class Cost(OptionGroup):
+    read_price: Annotated[float, Field(ge=0)] = 0.25
+    """Price of a token that is read (prefilled or scored), in generated tokens: seconds per read token over seconds per
+    generated token of the teacher, as `heal plan` estimates or a run's ledger measures them (ours)."""
+
+
 class Hint(OptionGroup):
     renamed_keys: ClassVar[dict[str, str]] = {"ask": "ask_template"}
-    source: Literal["answer", "teacher", "solution", "none"] = "answer"
-    """Hint at the cut: the gold answer, the teacher's own short hint, a worked step, or none."""
+    source: Literal["answer", "teacher", "solution", "wrong_answer", "noise", "retry", "none"] = "answer"
+    """Hint at the cut: the gold answer, the teacher's own short hint (reported: one source each; the default is ours),
+    a worked step, or the controls: another problem's answer, words without content, a call to try again, nothing."""
     place: Literal["assistant", "user"] = "assistant"
-    """Place of the hint: in the trace at the cut, or in the user turn (ours)."""
+    """Place of the hint: in the trace at the cut, or in the user turn (ours; unknown of the paper)."""
     user_turn: str = "{question}\n\n{hint}"
     """For place `user`: the user turn with the hint."""
     template: str = "Hint: the answer is {answer}."
     """For source `answer`: the hint; `{answer}` is the gold answer (ours: the paper's wording is unknown)."""
     solution_template: str = "Hint: a worked solution goes on like this: {step}"
     """For source `solution`: the hint; `{step}` is the worked solution's step at the cut."""
+    noise_text: Annotated[str, Field(min_length=1)] = (
+        "This line says nothing about the question and is only as long as a line with the answer would have been"
+    )
+    """For source `noise`: its words are repeated or cut off to the length of the answer hint (ours)."""
+    retry_text: str = "Let me go back to this point and try again."
+    """For source `retry`: the hint (ours)."""
     ask_template: str = (
         "{question}\n\nA student wrote:\n{kept}\n\nThe correct answer is {answer}. Give one short hint for the next "
         "step. Do not state the answer."
@@ -132,7 +152,8 @@ class Pure(OptionGroup):
     rule: Literal["quantile", "calibrated", "random", "oracle"] = "quantile"
     """`quantile`, `calibrated`: two readings of the paper; `random`, `oracle` (needs a step checker): controls."""
     drop_share: Share = 0.2
-    """λ: share of traces that `quantile` and `random` drop; for `calibrated`, maximum share of anomalous steps."""
+    """λ (reported: 0.2; its role is ours): share of traces that `quantile` and `random` drop; for `calibrated`, maximum
+    share of anomalous steps."""
     epsilon: Annotated[float, Field(gt=0)] = 0.01
     """ε in step perplexity over answer uncertainty (reported: 0.01)."""
     surprise: Literal["mean", "top20", "max_token"] = "mean"
@@ -145,8 +166,12 @@ class Pure(OptionGroup):
     """Answer uncertainty below which the answer counts as certain; the run's value is located to the step (ours)."""
     calibration_quantile: Share = 0.98
     """For `calibrated`: quantile of the teacher's correct traces above which a step is anomalous (ours)."""
-    filter_guided: bool = False
-    """Whether the answer-guided samples of stage II are filtered too (ours)."""
+    filter_guided: bool = True
+    """Whether the answer-guided samples of stage II are filtered too (ours; unknown of the paper)."""
+
+    @property
+    def filters_guided(self) -> bool:
+        return self.enabled and self.filter_guided
 
 
 class Scoring(OptionGroup):
@@ -247,6 +272,10 @@ class Experiment(OptionGroup):
     """Base samples of the teacher."""
     guided: Guided = Guided()
     """Answer-guided samples of the teacher."""
+    low_temperature: LowTemperature = LowTemperature()
+    """Greedy and low-temperature samples of the teacher, for `rs_low_temperature`."""
+    cost: Cost = Cost()
+    """What a token costs, for methods that are compared at equal cost."""
     gear: Gear = Gear()
     """GEAR: find the breakpoint, repair with a hint. Its variant name is `default`."""
     gear_variants: dict[Name, dict[str, Any]] = {}

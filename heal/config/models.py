@@ -5,7 +5,6 @@ heal.config.experiment has the rest of the experiment.
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -70,7 +69,7 @@ class Train(OptionGroup):
     max_steps: Count | None = 300
     """Optimizer steps, equal for every method (the fair comparison); null: `epochs` decides."""
     epochs: Annotated[float, Field(gt=0)] = 5.0
-    """Epochs over the largest stage set where `max_steps` is null (reported: 5)."""
+    """Passes over each stage's set, the last one too, where `max_steps` is null (reported: 5)."""
     batch_size: Count = 8
     """Conversations per optimizer step (reported: 8)."""
     micro_batch_tokens: Count | None = None
@@ -94,10 +93,6 @@ class Train(OptionGroup):
     """Minutes of training between two checkpoints; a killed training resumes from the last one."""
     report_to: list[Literal["tensorboard", "trackio", "wandb"]] = []
     """Experiment trackers that TRL sends loss and learning rate to; each needs its package installed."""
-
-    def count_optimizer_steps(self, examples: float) -> int:
-        """`max_steps`, or `epochs` over so many examples: the largest stage set, which is equal for every schedule."""
-        return self.max_steps or max(1, math.ceil(self.epochs * examples / self.batch_size))
 
 
 class Distillation(OptionGroup):

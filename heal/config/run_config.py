@@ -29,7 +29,7 @@ import yaml
 
 from heal import registry
 from heal.config.data import Dataset, WarmUpData
-from heal.config.experiment import Experiment, Gear, Primary, load
+from heal.config.experiment import Cost, Experiment, Gear, Primary, load
 from heal.config.models import Model, ModelSource, Train, WarmUp
 from heal.config.options import OptionGroup, changed_options
 from heal.engines.open import check_backend
@@ -83,6 +83,8 @@ class ComparisonView(OptionGroup):
     """Methods of the main comparison, where this one compares its students with the same reference; else none."""
     primary: Primary | None = None
     """The primary contrast with all its names, where it is a row of this comparison."""
+    read_price: float = Cost().read_price
+    """Price of a token that the teacher reads, in generated tokens."""
 
 
 @dataclass(frozen=True)
@@ -259,6 +261,7 @@ class RunConfig:
             decontaminated=experiment.problems.decontaminated,
             main_methods=list(main.methods) if extends_main else [],
             primary=primary if is_shown else None,
+            read_price=experiment.cost.read_price,
         )
 
 

@@ -24,6 +24,9 @@ from heal.errors import HealError
 from heal.records import Row
 from heal.trace_files import GRADES, SAMPLES, TraceFile
 
+NOT_CHECKED = "not checked"
+"""In `Method.sources`: written from memory or from a description."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -99,6 +102,8 @@ class Method(ABC):
     summary: ClassVar[str]
     differs: ClassVar[str]
     """What is not as in the paper."""
+    sources: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """What the method takes from its paper → where that was checked: the abstract, public code, or `NOT_CHECKED`."""
     version: ClassVar[int] = 1
     """Raise it when the method's curriculum changes for the same traces: its curricula are then built again."""
     Options: ClassVar[type[OptionGroup]] = OptionGroup
@@ -121,11 +126,6 @@ class Method(ABC):
     def variant(self) -> str | None:
         """The GEAR variant that the method's repairs, or their cost, come from; None for a method without GEAR."""
         return None
-
-    @property
-    def scores_guided(self) -> bool:
-        """Whether the method needs PURE's scores of the answer-guided samples too."""
-        return False
 
     @property
     def teaches_repairs(self) -> bool:

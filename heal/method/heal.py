@@ -9,7 +9,7 @@ from heal.config.options import Name, OptionGroup
 from heal.method import pure
 from heal.method.base import Example, Method, Traces, build_examples, group_by_problem
 from heal.records import Row
-from heal.trace_files import DEFAULT_VARIANT, GRADES, GUIDED, REPAIRS, SAMPLES, SCORES, TraceFile
+from heal.trace_files import DEFAULT_VARIANT, GRADES, GUIDED, GUIDED_SCORES, REPAIRS, SAMPLES, SCORES, TraceFile
 
 
 class HealOptions(OptionGroup):
@@ -28,16 +28,13 @@ class Heal(Method):
     paper = "arXiv 2603.10359 (re-implemented from a description)"
     summary = "GEAR's repairs, filtered by PURE, taught in PACE's three stages"
     differs = "`heal options` says for each option whether its default is reported of the paper or ours"
+    version = 2
     Options = HealOptions
     options: HealOptions
 
     @property
     def variant(self) -> str:
         return self.options.gear
-
-    @property
-    def scores_guided(self) -> bool:
-        return self.options.pure.enabled and self.options.pure.filter_guided
 
     @property
     def pace(self) -> Pace:
@@ -48,8 +45,15 @@ class Heal(Method):
         return self.options.pace.schedule
 
     def needs(self) -> list[TraceFile]:
-        files = [SAMPLES, GRADES, GUIDED, REPAIRS.of(variant=self.variant)]
-        return [*files, SCORES.of(variant=self.variant)] if self.options.pure.enabled else files
+        files = [SAMPLES, GRADES]
+        if 2 in self.options.stages:
+            files.append(GUIDED)
+            if self.options.pure.filters_guided:
+                files.append(GUIDED_SCORES)
+        files.append(REPAIRS.of(variant=self.variant))
+        if self.options.pure.enabled:
+            files.append(SCORES.of(variant=self.variant))
+        return files
 
     def build_curriculum(self, traces: Traces) -> Iterator[Example]:
         limit = self.options.pace.max_per_problem
@@ -66,9 +70,11 @@ class Heal(Method):
         return build_examples(self.read_repairs(traces), 3, "repair", self.options.pace.max_per_problem)
 
     def read_guided(self, traces: Traces) -> dict[str, list[Row]]:
-        """Accepted answer-guided samples by problem; PURE filters them only where `filter_guided` says so."""
+        """Accepted answer-guided samples by problem, filtered by PURE unless `filter_guided` is false."""
         rows = [row for row in traces.read(GUIDED) if row["accepted"]]
-        return group_by_problem(self.filter_traces(traces, rows, "guided") if self.options.pure.filter_guided else rows)
+        return group_by_problem(
+            self.filter_traces(traces, rows, "guided") if self.options.pure.filters_guided else rows
+        )
 
     def read_repairs(self, traces: Traces) -> dict[str, list[Row]]:
         """Accepted repairs by problem that PURE keeps."""
@@ -81,6 +87,11 @@ class Heal(Method):
         if not options.enabled:
             return rows
         scores = traces.read(SCORES.of(variant=self.variant))
+        if origin == "guided":
+            scores = [
+                *scores,
+                *traces.read(GUIDED_SCORES),
+            ]  # the former have the teacher's own traces, for `calibrated`
         valid = traces.find_valid(rows) if options.rule == "oracle" else ()
         kept_ids = pure.select_kept(scores, origin, options, seed=traces.seed, valid=valid)
         return [row for row in rows if row["trace_id"] in kept_ids]

@@ -20,7 +20,7 @@ from heal.command import Section
 from heal.config.experiment import Gear, Sampling
 from heal.grading.grader import Grader
 from heal.method.base import group_by_problem
-from heal.method.hints import HINTS
+from heal.method.hints import HINTS, HintContext
 from heal.pipeline.requests import NO_ROOM, RequestLog
 from heal.pipeline.runner import ModelCommand
 from heal.pipeline.verdict import judge_trace
@@ -95,15 +95,15 @@ class Repairer:
                 else:
                     cuts.append(cut)
         hinted: list[tuple[Row, str]] = []
-        for cut, hint in zip(cuts, self.write_hints(cuts, log), strict=True):
-            if hint is None:
-                rows.append(build_untried_row(cut, NO_ROOM, self.decode_kept(cut)))
-            else:
-                hinted.append((cut, hint))
-        requests = [self.build_request(cut, hint) for cut, hint in hinted]
-        decoding = Decoding(self.sampling.temperature, self.sampling.top_p, self.sampling.max_new_tokens)
-        completions = log.generate(requests, decoding)
         with Grader() as grader:
+            for cut, hint in zip(cuts, self.write_hints(cuts, log, grader), strict=True):
+                if hint is None:
+                    rows.append(build_untried_row(cut, NO_ROOM, self.decode_kept(cut)))
+                else:
+                    hinted.append((cut, hint))
+            requests = [self.build_request(cut, hint) for cut, hint in hinted]
+            decoding = Decoding(self.sampling.temperature, self.sampling.top_p, self.sampling.max_new_tokens)
+            completions = log.generate(requests, decoding)
             for (cut, hint), repairs in zip(hinted, completions, strict=True):
                 if repairs is None:
                     rows.append(build_untried_row(cut, NO_ROOM, self.decode_kept(cut)))
@@ -119,12 +119,12 @@ class Repairer:
     def get_problem(self, cut: Row) -> Row:
         return self.problems[cut["problem_id"]]
 
-    def write_hints(self, cuts: Sequence[Row], log: RequestLog) -> list[str | None]:
+    def write_hints(self, cuts: Sequence[Row], log: RequestLog, grader: Grader) -> list[str | None]:
         """One hint per cut; None where there is no room to ask for it."""
         if self.gear.hint.source == "teacher":
             return self.ask_for_hints(cuts, log)
-        write_hint = HINTS[self.gear.hint.source]
-        return [write_hint(cut, self.get_problem(cut), self.gear) for cut in cuts]
+        write_hint, context = HINTS[self.gear.hint.source], HintContext(self.gear, self.problems, grader)
+        return [write_hint(cut, self.get_problem(cut), context) for cut in cuts]
 
     def ask_for_hints(self, cuts: Sequence[Row], log: RequestLog) -> list[str | None]:
         """One short hint per cut from the teacher itself; a hint that states the answer becomes empty."""

@@ -1,42 +1,30 @@
-"""Sample a teacher or a student: base samples, answer-guided samples, and the extra samples of the equal-cost control.
+"""Sample a teacher or a student: base samples, answer-guided samples, and samples at a low temperature.
 
 Reads problems (and grades, where the choice of problems depends on them); writes traces with token ids, log-probs and
 entropies. A sample depends on (seed, teacher seed, purpose, problem, index) only, never on batches or shards.
 
     heal sample base --config config/config.yaml --teacher default --problems problems/train.parquet --out FILE
     heal sample guided --help
-    heal sample extra --help
+    heal sample low-temperature --help
 """
 
 from __future__ import annotations
 
-import math
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from heal import records
 from heal.command import Section
-from heal.config.experiment import Gear, Guided, Sampling
+from heal.config.experiment import Gear, Guided, LowTemperature, Sampling
 from heal.grading.grader import Grader
 from heal.method.base import compute_pass_rates
-from heal.method.gear import select_treated_problems
 from heal.pipeline.import_traces import make_trace_measurer, read_traces
-from heal.pipeline.requests import NO_ROOM, RequestLog
-from heal.pipeline.runner import (
-    SKIPPED,
-    TOKEN_KINDS,
-    BatchWorker,
-    ModelCommand,
-    describe_usage,
-    locate_shard,
-    take_shard,
-)
+from heal.pipeline.requests import RequestLog
+from heal.pipeline.runner import BatchWorker, ModelCommand
 from heal.pipeline.verdict import build_trace_row, get_question, judge_trace
 from heal.records import Row, Usage, derive_seed
-from heal.trace_files import EXTRA_BLOCK
 
 if TYPE_CHECKING:
     from heal.engines.base import Engine
@@ -45,12 +33,8 @@ VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 
-MARGIN = 1.1
-"""Of the last batch of extra samples: cells sampled over those that the budget is expected to buy."""
-
-
 class SampleCommand(ModelCommand):
-    """What the three kinds of samples share."""
+    """What the kinds of samples share."""
 
     purpose: ClassVar[str]
     """Part of every sample's seed."""
@@ -128,43 +112,21 @@ class SampleGuided(SampleCommand):
         return make_guided_sampler(engine, self.sampling, self.guided, self.leak_patterns, self.seed_parts)
 
 
-class SampleExtra(SampleCommand):
-    """Sample as much further as the tokens buy that HEAL takes beyond the base samples.
+class SampleLowTemperature(SampleCommand):
+    """Sample every problem once greedily and a few times at a low temperature.
 
-    Each shard spends the share of the tokens that its share of the problems is.
-
-    heal sample extra --config config/config.yaml --teacher default --problems FILE --grades FILE \\
-        --match guided.parquet --match repairs/default.parquet --match scores/default.parquet --out FILE
+    heal sample low-temperature --config config/config.yaml --teacher default --problems FILE --out FILE
     """
 
-    purpose = "extra"
-    grades: Path
-    """Grades of the base samples."""
-    match: list[Path]
-    """Files whose tokens the extra samples may spend (once per file)."""
-    allocation: Literal["uniform", "treated"] = "uniform"
-    """Samples of every problem, or of those that GEAR treats."""
-    variant: str = "default"
-    """GEAR variant by name."""
-    max_pass_rate: Annotated[float, Section("gear_variants.{variant}.max_pass_rate")] = Gear().max_pass_rate
-    """Problems that GEAR treats: pass rate at most this."""
-    max_wrong_agreement: Annotated[float, Section("gear_variants.{variant}.max_wrong_agreement")] = (
-        Gear().max_wrong_agreement
-    )
-    """Problems whose wrong answers agree more than this are skipped by GEAR."""
+    purpose = "low_temperature"
+    low_temperature: Annotated[LowTemperature, Section("low_temperature")] = LowTemperature()
+    """How many, and the temperature."""
 
     def run(self) -> None:
-        problems = records.read(self.problems, "problems")
-        if self.allocation == "treated":
-            grades = records.read(self.grades, "grades")
-            treated = set(select_treated_problems(grades, self.max_pass_rate, self.max_wrong_agreement)[0])
-            problems = [problem for problem in problems if problem["problem_id"] in treated]
-        budget = share_budget(self.match, len(problems), self.shard)
-        with self.start_engine("sample extra") as (engine, facts):
-            facts["seeds"] = list(self.seed_parts)
-            fingerprint = self.describe_work(engine, [problem["problem_id"] for problem in problems])
-            shard = list(take_shard(problems, self.shard))
-            facts |= describe_usage(ExtraBudget(self, engine, shard, budget).spend(fingerprint))
+        self.sample_problems("samples", records.read(self.problems, "problems"), self.make_worker)
+
+    def make_worker(self, engine: Engine) -> BatchWorker:
+        return make_low_temperature_sampler(engine, self.sampling, self.low_temperature, self.seed_parts)
 
 
 def make_sampler(
@@ -183,14 +145,39 @@ def make_sampler(
     return sample_batch
 
 
+def make_low_temperature_sampler(
+    engine: Engine, sampling: Sampling, low_temperature: LowTemperature, seed_parts: Sequence[object]
+) -> BatchWorker:
+    """A function that draws of each problem one greedy sample, index 0, and then those at the temperature."""
+    temperatures = {range(1): 0.0, range(1, 1 + low_temperature.n): low_temperature.temperature}
+
+    def sample_batch(batch: Sequence[Row]) -> tuple[list[Row], Usage]:
+        rows: list[Row] = []
+        usage: Counter[str] = Counter()
+        for indices, temperature in temperatures.items():
+            cells = [(problem, indices) for problem in batch]
+            sampled, tokens = sample_cells(engine, sampling, seed_parts, cells, get_question, temperature=temperature)
+            rows += sampled
+            usage.update(tokens)
+        places = {problem["problem_id"]: place for place, problem in enumerate(batch)}
+        return sorted(rows, key=lambda row: (places[row["problem_id"]], row["index"])), dict(usage)
+
+    return sample_batch
+
+
 def sample_cells(
     engine: Engine,
     sampling: Sampling,
     seed_parts: Sequence[object],
     cells: Sequence[tuple[Row, Sequence[int]]],
     render_question: Callable[[Row], str],
+    *,
+    temperature: float | None = None,
 ) -> tuple[list[Row], Usage]:
-    """Samples of (problem, sample indices) cells, in their order; a problem whose prompt leaves no room has none."""
+    """Samples of (problem, sample indices) cells, in their order; a problem whose prompt leaves no room has none.
+
+    temperature: instead of that of the sampling; 0 is greedy.
+    """
     from heal.engines.base import Request
     from heal.engines.base import Sampling as Decoding
 
@@ -200,7 +187,9 @@ def sample_cells(
         seeds = tuple(derive_seed(*seed_parts, problem["problem_id"], index) for index in indices)
         requests.append(Request(tuple(engine.tokenize_chat(render_question(problem))), seeds))
     rows = []
-    decoding = Decoding(sampling.temperature, sampling.top_p, sampling.max_new_tokens)
+    if temperature is None:
+        temperature = sampling.temperature
+    decoding = Decoding(temperature, sampling.top_p, sampling.max_new_tokens)
     for (problem, indices), completions in zip(cells, log.generate(requests, decoding), strict=True):
         if completions is None:
             continue
@@ -231,109 +220,3 @@ def make_guided_sampler(
         return rows, usage
 
     return sample_and_judge
-
-
-def share_budget(matched: Sequence[Path], problems: int, shard: str) -> int:
-    """Tokens that a shard may spend: of those of the matched files, its share of the problems; the parts add up."""
-    budget = 0
-    for path in matched:
-        usage = records.read_usage(path)
-        budget += sum(usage.get(kind, 0) for kind in TOKEN_KINDS)
-    part = locate_shard(problems, shard)
-    return budget * part.stop // problems - budget * part.start // problems if problems else 0
-
-
-@dataclass
-class ExtraBudget:
-    """Extra samples in blocks of every problem, until the tokens are spent.
-
-    A cell is one block of one problem. Cells are taken block by block, problem by problem; the samples that are kept
-    are the first ones, in that order, whose tokens fit the budget. So neither batches nor a kill change the result.
-    """
-
-    options: SampleExtra
-    engine: Engine
-    problems: list[Row]
-    budget: int
-    """Tokens of the samples and of their prompts, once per cell."""
-
-    def spend(self, fingerprint: object) -> Usage:
-        """Writes the samples that fit the budget; returns their tokens, and the requests."""
-        prompts = {row["problem_id"]: len(self.tokenize(row)) for row in self.problems}
-        problems = [row for row in self.problems if self.engine.count_room(self.tokenize(row)) != 0]
-        size = self.options.engine.problems_per_batch
-        saved = records.Pieces(self.options.out, "samples", [fingerprint, self.budget, size])
-        # As many sequences at once as in a batch of base samples.
-        most_cells = max(1, size * self.options.sampling.n // EXTRA_BLOCK)
-        number, spent, cells_done = 0, 0, 0
-        while spent < self.budget and problems:
-            if not saved.done(number):
-                count = most_cells
-                if cells_done:  # little more than what is left will buy, by the cost of the cells so far
-                    count = min(count, math.ceil(MARGIN * (self.budget - spent) * cells_done / spent))
-                cells = [self.get_cell(problems, cell) for cell in range(cells_done, cells_done + count)]
-                self.sample_batch(saved, number, cells, prompts, self.budget - spent)
-            usage = records.read_usage(saved.file(number))
-            spent += usage["prefill"] + usage["generated"]
-            cells_done += usage["cells"]
-            number += 1
-            print(f"extra samples: {spent}/{self.budget} tokens", file=sys.stderr, flush=True)
-            if usage["exhausted"]:
-                break
-        total = saved.finish(number)
-        skipped = len(self.problems) - len(problems)
-        return total | ({f"{SKIPPED}{NO_ROOM}": skipped} if skipped else {})
-
-    def tokenize(self, problem: Row) -> tuple[int, ...]:
-        return tuple(self.engine.tokenize_chat(get_question(problem)))
-
-    def get_cell(self, problems: Sequence[Row], number: int) -> tuple[Row, range]:
-        """The problem and the sample indices of a cell."""
-        block, place = divmod(number, len(problems))
-        return problems[place], list_extra_indices(self.options.sampling.n, block)
-
-    def sample_batch(
-        self,
-        saved: records.Pieces,
-        number: int,
-        cells: Sequence[tuple[Row, range]],
-        prompts: Mapping[str, int],
-        tokens_left: int,
-    ) -> None:
-        """Samples a batch of cells and saves the rows that fit. prompts: tokens by problem."""
-        options = self.options
-        rows, usage = sample_cells(self.engine, options.sampling, options.seed_parts, cells, get_question)
-        affordable, cost = take_within_budget(rows, prompts, tokens_left)
-        generated = 0
-        for row in affordable:
-            generated += len(row["token_ids"])
-        kept_usage = {
-            "prefill": cost - generated,
-            "generated": generated,
-            "requests": usage["requests"],
-            "cells": len(cells),
-            "exhausted": int(len(affordable) < len(rows)),
-        }
-        saved.add(number, affordable, kept_usage)
-
-
-def list_extra_indices(first: int, block: int) -> range:
-    """Sample indices of a block of extra samples, behind the base samples."""
-    return range(first + block * EXTRA_BLOCK, first + (block + 1) * EXTRA_BLOCK)
-
-
-def take_within_budget(rows: Sequence[Row], prompts: Mapping[str, int], budget: int) -> tuple[list[Row], int]:
-    """(the first rows whose tokens fit the budget, what they cost); a prompt counts once per cell of consecutive rows.
-
-    prompts: tokens by problem.
-    """
-    affordable: list[Row] = []
-    spent, last_cell = 0, None
-    for number, row in enumerate(rows):
-        cell = number // EXTRA_BLOCK
-        cost = len(row["token_ids"]) + (0 if cell == last_cell else prompts[row["problem_id"]])
-        if spent + cost > budget:
-            break
-        spent, last_cell = spent + cost, cell
-        affordable.append(row)
-    return affordable, spent

@@ -3,7 +3,7 @@
 For each step: its surprise (NLL per token, three statistics), and the uncertainty about the gold answer that is left
 after it, read as the probability of the gold answer after a cue, relative to the same before any step. On a long trace
 uncertainty is read on a grid of steps, then ever closer to the crossing, until the first certain step is known.
-Reads accepted repairs (and guided samples, and correct base samples for calibration); writes one row per trace (schema
+Reads accepted repairs and correct base samples for calibration, or guided samples; writes one row per trace (schema
 `scores`). A trace too long to be read with the cue and the gold answer has no row; its provenance counts it.
 
     heal score --config config/config.yaml --teacher default --problems problems/train.parquet \\
@@ -44,14 +44,14 @@ NLL_COLUMNS = {"nll_mean": "mean", "nll_top20": "top20", "nll_max": "max"}
 class Score(ModelCommand):
     problems: Path
     """The problems file."""
-    samples: Path
-    """The teacher's base samples."""
-    grades: Path
-    """Their grades."""
-    repairs: Path
+    repairs: Path | None = None
     """The repairs of one GEAR variant."""
+    samples: Path | None = None
+    """The teacher's base samples, for calibration."""
+    grades: Path | None = None
+    """Their grades."""
     guided: Path | None = None
-    """Answer-guided samples, to score them too."""
+    """Answer-guided samples."""
     scoring: Annotated[Scoring, Section("scoring")] = Scoring()
     """What is measured."""
     variant: str = "default"
@@ -63,10 +63,12 @@ class Score(ModelCommand):
 
     def run(self) -> None:
         problems = {row["problem_id"]: row for row in records.read(self.problems, "problems")}
-        correct_ids = {row["trace_id"] for row in records.read(self.grades, "grades") if row["correct"]}
-        correct = [row for row in records.read(self.samples, "samples") if row["trace_id"] in correct_ids]
+        correct: list[Row] = []
+        if self.samples and self.grades:
+            correct_ids = {row["trace_id"] for row in records.read(self.grades, "grades") if row["correct"]}
+            correct = [row for row in records.read(self.samples, "samples") if row["trace_id"] in correct_ids]
         guided = records.read(self.guided, "guided") if self.guided else []
-        repairs = records.read(self.repairs, "repairs")
+        repairs = records.read(self.repairs, "repairs") if self.repairs else []
         traces = select_traces(repairs, guided, correct, self.scoring.calibration_traces)
         with self.start_engine("score") as (engine, facts):
             scorer = Scorer(engine, problems, self.scoring, self.min_step_tokens, self.certain_below)

@@ -1,6 +1,7 @@
-"""Run the untrained student over the teacher's correct samples, for the baselines that ask it before they teach it.
+"""Run the untrained student over the teacher's correct traces, for the baselines that ask it before they teach it.
 
-`ranks`: log-prob and rank of every token under the student (schema `ranks`). `continuations`: the student continues
+`ranks`: log-prob and rank of every token of the correct samples under the student (schema `ranks`). `repair-ranks`: the
+same of the accepted repairs of one GEAR variant. `continuations`: the student continues
 from beginnings of correct samples, and every continuation is judged (schema `continuations`). The student's own
 samples of the problems are made by `heal sample base --student NAME`.
 
@@ -40,33 +41,42 @@ class StudentPass(ModelCommand):
 
     problems: Path
     """The problems file."""
+
+    def run_over(
+        self,
+        traces: Sequence[Row],
+        name: str,
+        schema: str,
+        make_worker: Callable[[Engine, Mapping[str, Row]], BatchWorker],
+    ) -> None:
+        """Works through the traces of this shard's problems and writes `out`. name: of the pass."""
+        problems = {row["problem_id"]: row for row in records.read(self.problems, "problems")}
+        with self.start_engine(f"student-pass {name}") as (engine, facts):
+            self.run_shard(
+                schema,
+                list(group_by_problem(traces).values()),
+                make_worker(engine, problems),
+                engine=engine,
+                facts=facts,
+                item_ids=[row["trace_id"] for row in traces],
+                label=f"problems, {name}",
+            )
+
+
+class SamplePass(StudentPass):
+    """A pass over the teacher's correct samples."""
+
     samples: Path
     """The teacher's base samples."""
     grades: Path
     """Their grades."""
 
-    def run_over_samples(
-        self,
-        schema: str,
-        make_worker: Callable[[Engine, Mapping[str, Row]], BatchWorker],
-    ) -> None:
-        """Works through the correct samples of this shard's problems and writes `out`."""
-        problems = {row["problem_id"]: row for row in records.read(self.problems, "problems")}
+    def read_correct(self) -> list[Row]:
         correct_ids = {row["trace_id"] for row in records.read(self.grades, "grades") if row["correct"]}
-        samples = [row for row in records.read(self.samples, "samples") if row["trace_id"] in correct_ids]
-        with self.start_engine(f"student-pass {schema}") as (engine, facts):
-            self.run_shard(
-                schema,
-                list(group_by_problem(samples).values()),
-                make_worker(engine, problems),
-                engine=engine,
-                facts=facts,
-                item_ids=[row["trace_id"] for row in samples],
-                label=f"problems, {schema}",
-            )
+        return [row for row in records.read(self.samples, "samples") if row["trace_id"] in correct_ids]
 
 
-class RankSamples(StudentPass):
+class RankSamples(SamplePass):
     """Measure log-prob and rank of every token of the teacher's correct samples under the student.
 
     heal student-pass ranks --config config/config.yaml --student tiny --problems FILE --samples FILE --grades FILE \\
@@ -74,10 +84,25 @@ class RankSamples(StudentPass):
     """
 
     def run(self) -> None:
-        self.run_over_samples("ranks", lambda engine, problems: partial(rank_batch, engine, problems))
+        self.run_over(self.read_correct(), "ranks", "ranks", make_rank_worker)
 
 
-class ContinueSamples(StudentPass):
+class RankRepairs(StudentPass):
+    """Measure log-prob and rank of every token of the accepted repairs of one GEAR variant under the student.
+
+    heal student-pass repair-ranks --config config/config.yaml --student tiny --problems FILE \\
+        --repairs repairs/default.parquet --out ranks.parquet
+    """
+
+    repairs: Path
+    """The repairs of one GEAR variant."""
+
+    def run(self) -> None:
+        accepted = [row for row in records.read(self.repairs, "repairs") if row["accepted"]]
+        self.run_over(accepted, "repair-ranks", "ranks", make_rank_worker)
+
+
+class ContinueSamples(SamplePass):
     """Let the student continue from beginnings of the teacher's correct samples, and judge every continuation.
 
     heal student-pass continuations --config config/config.yaml --student tiny --problems FILE --samples FILE \\
@@ -92,7 +117,7 @@ class ContinueSamples(StudentPass):
     """A continuation that matches one of these is rejected."""
 
     def run(self) -> None:
-        self.run_over_samples("continuations", self.make_worker)
+        self.run_over(self.read_correct(), "continuations", "continuations", self.make_worker)
 
     def make_worker(self, engine: Engine, problems: Mapping[str, Row]) -> BatchWorker:
         seed = (self.seed, self.teacher_seed)
@@ -123,6 +148,10 @@ def encode_readable(engine: Engine, traces: Sequence[Row], log: RequestLog) -> l
         message = f"{skipped} of {len(traces)} traces skipped: the student's tokenizer cannot represent them"
         print(message, file=sys.stderr, flush=True)
     return readable
+
+
+def make_rank_worker(engine: Engine, problems: Mapping[str, Row]) -> BatchWorker:
+    return partial(rank_batch, engine, problems)
 
 
 def rank_batch(engine: Engine, problems: Mapping[str, Row], batch: Sequence[list[Row]]) -> tuple[list[Row], Usage]:

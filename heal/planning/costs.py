@@ -140,9 +140,10 @@ def plan_student_traces(inputs: PlanInputs) -> Iterator[Task]:
     trace_files, tokens_of = list_made_files(inputs), estimate_trace_tokens(inputs)
     for student in experiment.students:
         for entry in TRACE_FILES:
-            if entry.made_by == "student" and entry.path in trace_files:
-                tokens = tokens_of[entry.path].scale(repeats)
-                jobs = repeats * (experiment.sampling.shards if entry.sharded else 1)
+            files = [path for path, file in trace_files.items() if file.rule == entry.rule]
+            if entry.made_by == "student" and files:
+                tokens = add_tokens(tokens_of[path].scale(repeats) for path in files)
+                jobs = len(files) * repeats * (experiment.sampling.shards if entry.sharded else 1)
                 disk = estimate_trace_bytes(inputs, tokens, entry.sharded)
                 label = f"students.{student}"
                 work = Work(label, jobs, tokens, count_job_gpus(inputs, label))

@@ -15,7 +15,7 @@ from heal.config.models import Model, Train
 from heal.planning.gpus import GB
 from heal.planning.inputs import PlanInputs, list_models
 from heal.planning.memory import BYTES, estimate_checkpoint_bytes, estimate_generation_memory
-from heal.planning.tokens import Tokens
+from heal.planning.tokens import Tokens, read_tokens, write_tokens
 
 FLOPS_PER_TOKEN, FLOPS_PER_TRAINED_TOKEN = 2, 6
 """Per parameter."""
@@ -94,6 +94,15 @@ def estimate_engine_seconds(inputs: PlanInputs, work: Work) -> float:
         seconds += tokens.written / batch * estimate_step_seconds(inputs, work, batch, context)
         seconds += tokens.tail_steps * estimate_step_seconds(inputs, work, 1, context)
     return seconds
+
+
+def estimate_read_price(inputs: PlanInputs, label: str) -> float:
+    """Seconds per read token over seconds per generated token, of base samples: what `cost.read_price` stands for."""
+    gpus, length = count_job_gpus(inputs, label), inputs["trace_tokens"]
+    reading = Work(label, 1, read_tokens(1, inputs["prompt_tokens"] + length), gpus)
+    writing = Work(label, 1, write_tokens(1, length, inputs["prompt_tokens"]), gpus)
+    read_s = estimate_engine_seconds(inputs, reading) / reading.tokens.read
+    return read_s / (estimate_engine_seconds(inputs, writing) / writing.tokens.written)
 
 
 def estimate_batch(inputs: PlanInputs, work: Work, context: float) -> float:

@@ -47,7 +47,10 @@ from heal.trace_files import (
     CONTINUATIONS,
     EXTRA_SAMPLES,
     GUIDED,
+    GUIDED_SCORES,
+    LOW_TEMPERATURE_SAMPLES,
     RANKS,
+    REPAIR_RANKS,
     REPAIRS,
     SAMPLES,
     SCORES,
@@ -57,11 +60,12 @@ from heal.trace_files import (
 
 RULES = {
     "sample guided": GUIDED.rule,
+    "sample low-temperature": LOW_TEMPERATURE_SAMPLES.rule,
     "sample extra": EXTRA_SAMPLES.rule,
     "student-pass ranks": RANKS.rule,
+    "student-pass repair-ranks": REPAIR_RANKS.rule,
     "student-pass continuations": CONTINUATIONS.rule,
     "repair": REPAIRS.rule,
-    "score": SCORES.rule,
 }
 """Command → rule, for the commands that only one rule calls."""
 PLANS = ("plan", "own shares")
@@ -197,6 +201,8 @@ def find_rule(command: str, output: str) -> str | None:
     path = Path(output)
     if command == "sample base":
         return STUDENT_SAMPLES.rule if "students" in path.parts else SAMPLES.rule
+    if command == "score":
+        return GUIDED_SCORES.rule if Path(GUIDED_SCORES.path).stem in output else SCORES.rule
     if command == "train":
         return TRAIN if path.match(make_glob(STUDENT)) else WARM_UP
     if command == "evaluate":

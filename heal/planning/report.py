@@ -34,6 +34,7 @@ from heal.planning.format import (
     format_number,
     join_blocks,
 )
+from heal.planning.hours import estimate_read_price
 from heal.planning.inputs import PlanInputs, collect_inputs
 from heal.planning.ledger import compare_with_run
 from heal.planning.memory import CHECKPOINTS, estimate_checkpoint_bytes
@@ -177,6 +178,11 @@ def list_notes(inputs: PlanInputs, tasks: Sequence[Task], gpus: int) -> list[str
     if cpu_hours:
         threads = f"threads per job: {experiment.engine.threads} (engine.threads)"
         notes.append(f"On the CPU: {format_number(cpu_hours)} of these hours; {threads}.")
+    for teacher, model in experiment.teachers.items():
+        if not model.endpoint:
+            price = estimate_read_price(inputs, f"teachers.{teacher}")
+            text = f"Price of a read token for {teacher}, in generated tokens: {format_number(price)} by this plan"
+            notes.append(f"{text}, {experiment.cost.read_price:g} in the config (cost.read_price).")
     notes += NOT_PLANNED
     if peak := estimate_checkpoint_peak(inputs):
         notes.append(f"Checkpoints take up to {format_bytes(peak)} more per student while it is trained.")

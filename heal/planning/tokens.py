@@ -10,6 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from heal.config.experiment import Gear
+from heal.cost import price_tokens
+from heal.method.base import Method
+from heal.method.pace import count_optimizer_steps, list_stage_sets
 from heal.method.pure import SECTIONS
 from heal.planning.inputs import PlanInputs
 from heal.trace_files import (
@@ -20,7 +23,10 @@ from heal.trace_files import (
     EXTRA_SAMPLES,
     GRADES,
     GUIDED,
+    GUIDED_SCORES,
+    LOW_TEMPERATURE_SAMPLES,
     RANKS,
+    REPAIR_RANKS,
     REPAIRS,
     SAMPLES,
     SCORES,
@@ -87,7 +93,7 @@ def list_made_files(inputs: PlanInputs) -> dict[str, TraceFile]:
         file = wanted.pop()
         if file.path not in files:
             files[file.path] = file
-            wanted += file.parents
+            wanted += list_parents(inputs, file)
     return dict(sorted(files.items()))
 
 
@@ -98,15 +104,19 @@ def estimate_trace_tokens(inputs: PlanInputs) -> dict[str, Tokens]:
         SAMPLES.path: samples,
         STUDENT_SAMPLES.path: samples,
         GUIDED.path: estimate_guided_samples(inputs),
+        GUIDED_SCORES.path: estimate_guided_scores(inputs),
+        LOW_TEMPERATURE_SAMPLES.path: estimate_low_temperature_samples(inputs),
         RANKS.path: estimate_ranks(inputs),
         CONTINUATIONS.path: estimate_continuations(inputs),
     }
     for variant, gear in inputs.run_config.gear_variants.items():
         tokens[REPAIRS.of(variant=variant).path] = estimate_repairs(inputs, gear)
-        tokens[SCORES.of(variant=variant).path] = estimate_scores(inputs, variant, gear)
+        tokens[SCORES.of(variant=variant).path] = estimate_scores(inputs, gear)
+        tokens[REPAIR_RANKS.of(variant=variant).path] = estimate_repair_ranks(inputs, gear)
         for allocation in ALLOCATIONS:
             extra = EXTRA_SAMPLES.of(variant=variant, allocation=allocation)
-            matched = [tokens[parent.path] for parent in extra.parents if parent.made_by == "teacher"]
+            parents = list_parents(inputs, extra)
+            matched = [tokens[parent.path] for parent in parents if parent.made_by == "teacher"]
             tokens[extra.path] = estimate_extra_samples(inputs, add_tokens(matched))
     return tokens
 
@@ -121,6 +131,20 @@ def estimate_samples(inputs: PlanInputs) -> Tokens:
             read_tokens(problems, prompt_tokens),
             write_tokens(samples, inputs["trace_tokens"], prompt_tokens),
             estimate_tail(inputs, problems),
+        ]
+    )
+
+
+def estimate_low_temperature_samples(inputs: PlanInputs) -> Tokens:
+    """One greedy sample and the low-temperature ones of every problem: two calls, so each prompt is read twice."""
+    problems, prompt_tokens = inputs.problems["train"], inputs["prompt_tokens"]
+    samples = problems * (1 + inputs.experiment.low_temperature.n)
+    return add_tokens(
+        [
+            Tokens(prompts=2 * problems),
+            read_tokens(2 * problems, prompt_tokens),
+            write_tokens(samples, inputs["trace_tokens"], prompt_tokens),
+            estimate_tail(inputs, 2 * problems),
         ]
     )
 
@@ -179,38 +203,49 @@ def estimate_repairs(inputs: PlanInputs, gear: Gear) -> Tokens:
     )
 
 
-def estimate_scores(inputs: PlanInputs, variant: str, gear: Gear) -> Tokens:
-    """Scores of one GEAR variant: accepted repairs, the teacher's own traces, and guided samples if PURE filters them.
+def estimate_scores(inputs: PlanInputs, gear: Gear) -> Tokens:
+    """Scores of one GEAR variant: accepted repairs, and the teacher's own traces."""
+    repairs = count_cuts(inputs, gear) * gear.repairs_per_trace * inputs["repairs_accepted"]
+    own = min(inputs.experiment.scoring.calibration_traces, count_solved_problems(inputs))
+    return estimate_scoring(inputs, repairs + own)
+
+
+def estimate_guided_scores(inputs: PlanInputs) -> Tokens:
+    """Scores of the accepted answer-guided samples."""
+    return estimate_scoring(inputs, count_guided_samples(inputs) * inputs["guided_accepted"])
+
+
+def estimate_scoring(inputs: PlanInputs, traces: float) -> Tokens:
+    """Scores of so many traces.
 
     Each trace is read twice, and read up to a number of points at which the gold answer's probability is measured; a
     trace of more steps is read again, at most to its end, for each division of the steps around the crossing.
     """
-    scoring = inputs.experiment.scoring
-    trace_tokens = inputs["trace_tokens"]
-    scored = count_cuts(inputs, gear) * gear.repairs_per_trace * inputs["repairs_accepted"]
-    scored += min(scoring.calibration_traces, count_solved_problems(inputs))
-    if scores_guided_samples(inputs, variant):
-        scored += count_guided_samples(inputs) * inputs["guided_accepted"]
+    scoring, trace_tokens = inputs.experiment.scoring, inputs["trace_tokens"]
     steps = trace_tokens / inputs["step_tokens"]
     gap = max(1.0, (steps - 1) / max(1, scoring.max_points - 1))
     divisions = math.ceil(math.log(gap, SECTIONS) - 1e-9)
     points = 1 + min(scoring.max_points, steps) + divisions * (SECTIONS - 1)
     length = inputs["prompt_tokens"] + trace_tokens
-    point_tokens = scored * points * inputs["point_tokens"]
+    point_tokens = traces * points * inputs["point_tokens"]
     at_points = Tokens(read=point_tokens, read_pairs=point_tokens * length / 2)
-    return add_tokens([Tokens(prompts=scored), read_tokens((2 + divisions) * scored, length), at_points])
+    return add_tokens([Tokens(prompts=traces), read_tokens((2 + divisions) * traces, length), at_points])
 
 
-def scores_guided_samples(inputs: PlanInputs, variant: str) -> bool:
-    """Whether a method filters answer-guided samples by the scores of this GEAR variant."""
-    methods = inputs.run_config.methods.values()
-    return any(method.scores_guided and method.variant == variant for method in methods)
+def list_parents(inputs: PlanInputs, file: TraceFile) -> list[TraceFile]:
+    """The files that a file is made from: extra samples match the scores of guided samples where the run has them."""
+    parents = list(file.parents)
+    if file.rule == EXTRA_SAMPLES.rule and not inputs.experiment.pure.filters_guided:
+        parents.remove(GUIDED_SCORES)
+    return parents
 
 
 def estimate_extra_samples(inputs: PlanInputs, matched: Tokens) -> Tokens:
-    """Extra samples that take as many tokens as the matched files, in blocks that share a prompt."""
+    """Extra samples at the cost of the matched files, in blocks that share a prompt."""
     prompt_tokens, trace_tokens = inputs["prompt_tokens"], inputs["trace_tokens"]
-    blocks = (matched.read + matched.written) / (EXTRA_BLOCK * trace_tokens + prompt_tokens)
+    read_price = inputs.experiment.cost.read_price
+    budget = price_tokens(matched.written, matched.read, read_price)
+    blocks = budget / price_tokens(EXTRA_BLOCK * trace_tokens, prompt_tokens, read_price)
     return add_tokens(
         [
             Tokens(prompts=blocks),
@@ -225,6 +260,12 @@ def estimate_ranks(inputs: PlanInputs) -> Tokens:
     """A student's pass over every sample of the solved problems, at most."""
     samples = count_solved_problems(inputs) * inputs.experiment.sampling.n
     return add_tokens([Tokens(prompts=samples), read_tokens(samples, inputs["prompt_tokens"] + inputs["trace_tokens"])])
+
+
+def estimate_repair_ranks(inputs: PlanInputs, gear: Gear) -> Tokens:
+    """A student's pass over the accepted repairs of one GEAR variant."""
+    repairs = count_cuts(inputs, gear) * gear.repairs_per_trace * inputs["repairs_accepted"]
+    return add_tokens([Tokens(prompts=repairs), read_tokens(repairs, inputs["prompt_tokens"] + inputs["trace_tokens"])])
 
 
 def estimate_continuations(inputs: PlanInputs) -> Tokens:
@@ -266,14 +307,25 @@ def estimate_training(inputs: PlanInputs, conversations: float) -> Tokens:
 def estimate_optimizer_steps(inputs: PlanInputs, name: str) -> int:
     """Optimizer steps of one student of a method; by epochs, over at most what the method's trace files can give."""
     options, method = inputs.run_config.get_training(name), inputs.run_config.methods[name]
-    needs = method.needs()
-    examples_per_problem = 1.0
-    if needs:
-        share = 1 - inputs["treated_share"]
-        if GUIDED in needs:
-            share += inputs["guided_share"]
-        if any(file.schema == "repairs" for file in needs):
-            share += inputs["treated_share"]
-        pace = method.pace or inputs.experiment.pace
-        examples_per_problem = pace.max_per_problem * share
-    return options.count_optimizer_steps(examples_per_problem * inputs.problems["train"])
+    examples = {stage: size for stage, size in estimate_examples(inputs, method).items() if size}
+    sizes = []
+    for _, stages in list_stage_sets(examples, method.schedule):
+        sizes.append(sum(examples[stage] for stage in stages))
+    return sum(count_optimizer_steps(sizes, options.max_steps, options.epochs, options.batch_size))
+
+
+def estimate_examples(inputs: PlanInputs, method: Method) -> dict[int, float]:
+    """Stage → examples, at most; worked solutions, for which no trace file is needed, are one per problem."""
+    needs, problems = method.needs(), inputs.problems["train"]
+    if not needs:
+        return {1: problems}
+    tokens, samples = estimate_trace_tokens(inputs), 1.0
+    for file in needs:
+        if file.rule in (EXTRA_SAMPLES.rule, LOW_TEMPERATURE_SAMPLES.rule):  # the cap grows with the samples
+            samples += tokens[file.path].written / tokens[SAMPLES.path].written
+    most = problems * (method.pace or inputs.experiment.pace).max_per_problem
+    return {
+        1: most * samples * (1 - inputs["treated_share"]),
+        2: most * inputs["guided_share"] * (GUIDED in needs),
+        3: most * inputs["treated_share"] * any(file.schema == "repairs" for file in needs),
+    }

@@ -23,6 +23,7 @@ from heal.registry import read_tasks
 COUNTS = {
     "sampling": {"n": 3, "shards": 1},
     "guided": {"n": 3},
+    "low_temperature": {"n": 1},
     "gear": {"traces_per_problem": 2, "repairs_per_trace": 2},
     "scoring": {"max_points": 4, "calibration_traces": 4},
     "prefixes": {"cuts": 2, "traces_per_problem": 1, "continuations": 2},

@@ -25,6 +25,7 @@ STAGES = {
     "decontaminate": "problems",
     "sample base": "samples",
     "sample guided": "guided",
+    "sample low-temperature": "low_temperature",
     "sample extra": "extra",
     "grade": "grades",
     "plan-cuts": "cuts",

@@ -149,11 +149,11 @@ class TraceWriter:
     def write_repair(self, problem: RehearsalProblem) -> Conversation:
         """A continuation behind kept steps and a hint."""
         gear = self.random.choice(self.gears)
+        if gear.hint.source not in ("answer", "teacher", "solution"):  # controls: nothing to learn from the hint
+            return self.write_base(problem)
         kept = self.choose_kept()
         steps = [self.random.choice((LEAK, LOOK_AGAIN, LOOK_AGAIN))]
         hint = HINT if gear.hint.source == "teacher" else gear.hint.template.format(answer=problem.answer)
-        if gear.hint.source == "none":
-            return self.write_base(problem)
         if gear.hint.place == "user":
             turn = gear.hint.user_turn.format(question=problem.question, hint=hint)
             return self.finish_hinted(Conversation(self.render(turn), self.open_block(kept)), problem, steps)

@@ -38,7 +38,7 @@ from heal.training.trainers import Teaching
 from heal.training.training import Training, find_model_folder
 from heal.training.training_set import SKIP_REASONS
 
-VERSION = 3
+VERSION = 4
 """Raise it when the bytes of the output change for the same input."""
 
 

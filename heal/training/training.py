@@ -16,7 +16,7 @@ from heal.config.models import ModelSource
 from heal.config.models import Train as TrainOptions
 from heal.end_token import find_end_token
 from heal.errors import HealError
-from heal.method.pace import order_exposures
+from heal.method.pace import count_passes, order_exposures
 from heal.provenance import list_package_versions
 from heal.records import Row
 from heal.training import tracking
@@ -112,10 +112,14 @@ class Training:
 
         torch.set_num_threads(self.threads)
         training_set, options = self.training_set, self.options
-        max_steps = options.count_optimizer_steps(len(training_set.rows))
         stages = [row["stage"] for row in training_set.rows]
         order, step_stages = order_exposures(
-            stages, schedule=self.schedule, max_steps=max_steps, batch_size=options.batch_size, seed=seed
+            stages,
+            schedule=self.schedule,
+            max_steps=options.max_steps,
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            seed=seed,
         )
         weights = training_set.compute_weights(order)
         if self.teaching and (weights != 1).any():
@@ -132,7 +136,8 @@ class Training:
             return {}
         repeats = np.bincount(order, minlength=len(training_set.rows))
         summary = dump_settings(self.settings | {"seed": seed}) | training_set.describe(self.tokenizer, repeats)
-        summary |= {"steps": max_steps, "steps_per_stage": count_stages(step_stages.tolist())}
+        summary |= {"steps": len(step_stages), "steps_per_stage": count_stages(step_stages.tolist())}
+        summary["passes_per_stage"] = count_passes(stages, self.schedule, step_stages, options.batch_size)
         finished = checkpoints / FINISHED
         shutil.rmtree(finished, ignore_errors=True)
         student.save_pretrained(finished / "model")

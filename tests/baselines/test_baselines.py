@@ -7,14 +7,35 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from baselines import bread, east, limo, mix_distillation, paced, rsr, s1
+from baselines import bread, east, limo, mix_distillation, rs_matched, rsr, s1
 from baselines.extra_easy import select_further
 from heal import records, registry
 from heal.errors import HealError
 from heal.method.base import Traces
 from heal.pipeline import curriculum
-from tests.support.trace_folder import METHODS, make_examples, make_problems
+from heal.trace_files import (
+    EXTRA_SAMPLES,
+    GRADES,
+    GUIDED,
+    GUIDED_SCORES,
+    LOW_TEMPERATURE_SAMPLES,
+    SAMPLES,
+    find_trace_file,
+)
+from tests.support.trace_folder import (
+    METHODS,
+    make_examples,
+    make_grade,
+    make_problems,
+    make_ranks,
+    make_repair,
+    make_trace,
+)
+
+EXTRA = EXTRA_SAMPLES.of(allocation="uniform", variant="default")
 
 
 def compare_texts(answer, candidate):
@@ -68,17 +89,36 @@ def test_s1_leaves_out_what_the_student_solves(trace_folder):
     assert {e.problem_id for e in make_examples("s1", trace_folder)} == {"p0", "p1"}
 
 
-def test_s1_spreads_over_kinds_and_prefers_long_traces():
+def test_s1_spreads_over_domains_and_prefers_long_traces():
     rows = [make_row(f"a{n}", n, f"a{n}") for n in range(1, 31)] + [make_row(f"b{n}", n, f"b{n}") for n in range(1, 4)]
-    kinds = [0] * 30 + [1] * 3
-    selections = [s1.draw_spread(rows, kinds, 6, seed) for seed in range(40)]
+    domains = [0] * 30 + [1] * 3
+    selections = [s1.draw_spread(rows, domains, 6, seed) for seed in range(40)]
     share = np.mean([one["trace_id"][0] == "b" for chosen in selections for one in chosen])
     assert 0.3 < share < 0.6  # by problems it would be 3 of 33
     assert np.mean([len(one["token_ids"]) for chosen in selections for one in chosen if one["trace_id"][0] == "a"]) > 25
-    assert len({one["trace_id"] for one in s1.draw_spread(rows, kinds, 99, 0)}) == 33
-    kinds = s1.cluster_questions(["red apple tree", "red apple pie", "blue sea water", "blue sea salt"], 2, 0)
-    assert kinds[0] == kinds[1] != kinds[2] == kinds[3]
+    assert len({one["trace_id"] for one in s1.draw_spread(rows, domains, 99, 0)}) == 33
+    domains = s1.cluster_questions(["red apple tree", "red apple pie", "blue sea water", "blue sea salt"], 2, 0)
+    assert domains[0] == domains[1] != domains[2] == domains[3]
     assert set(s1.cluster_questions(["same", "same"], 50, 0)) == {0}
+
+
+def test_s1_draws_by_powers_of_two_normalized_in_a_domain():
+    """Of two rows the longer is drawn first with probability 2/3, of three the longest with 4/7."""
+    for count, expected in ((2, 2 / 3), (3, 4 / 7)):
+        rows = [make_row(f"{n}", n) for n in range(1, count + 1)]
+        first = [s1.draw_spread(rows, [0] * count, 1, seed)[0]["trace_id"] == str(count) for seed in range(3000)]
+        assert np.mean(first) == pytest.approx(expected, abs=0.03)
+
+
+def test_s1_keeps_competition_problems_first_and_of_others_the_long_ones():
+    method = s1.S1(s1.Options())
+    assert method.is_kept(make_row("a", 1), "gneubig/aime-1983-2024") and method.is_kept(make_row("a", 1), "GPQA")
+    assert method.is_kept(make_row("a", 5601), "DigitalLearningGmbH/MATH-lighteval")
+    assert not method.is_kept(make_row("a", 5600), "MATH") and not method.is_kept(make_row("a", 9999), "mini/hard")
+    rows = [make_row(f"{n}", n) for n in range(1, 30)]
+    for seed in range(20):
+        chosen = s1.draw_spread(rows, [0] * 29, 4, seed, kept=[2, 0])
+        assert [one["trace_id"] for one in chosen[:2]] == ["3", "1"] and len({one["trace_id"] for one in chosen}) == 4
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
@@ -115,20 +155,28 @@ def test_rsr_selects_the_lowest_ratio_first(trace_folder):
     assert values == usual[::-1]
 
 
-def test_paced_weighs_the_edge_of_what_the_student_can_most(trace_folder):
-    weights = [paced.compute_weight(rate, 8, 0.5) for rate in (0, 1 / 8, 1 / 2, 7 / 8, 1)]
-    assert max(weights) == weights[2] == 0.25 and weights == pytest.approx(weights[::-1]) and min(weights) > 0
-    assert [paced.compute_weight(rate, 8, 0) for rate in (0, 0.5, 1)] == [0, 0.25, 0]
-    weight_by_problem = {e.problem_id: e.weight for e in make_examples("paced", trace_folder)}
-    assert max(weight_by_problem, key=weight_by_problem.get) == "p2"  # solved in 2 of 4 attempts
+def test_paced_weighs_the_edge_of_what_the_student_can_most_and_the_extremes_not_at_all(trace_folder):
+    """It solves problem i in i of 4 attempts, and 4 or more in all."""
+    weights = {e.problem_id: e.weight for e in make_examples("paced", trace_folder)}
+    assert weights == {"p1": 3 / 16, "p2": 1 / 4, "p3": 3 / 16}
 
 
-def test_east_weighs_disagreement_and_counts_equal_answers_as_one():
+def test_east_weighs_disagreement_by_a_power_and_counts_equal_answers_as_one():
     assert sorted(east.count_cluster_sizes(["1", " 1", "2", None, None], compare_texts)) == [1, 1, 1, 2]
-    agreed, apart = (east.compute_weight(answers, 2.0, compare_texts) for answers in (["1"] * 4, ["1", "2", "3", None]))
-    assert (agreed, apart) == (pytest.approx(1), pytest.approx(np.exp(2)))
-    assert east.compute_weight(["1", "2"], 0.0, compare_texts) == 1 == east.compute_weight([None], 2.0, compare_texts)
-    assert agreed < east.compute_weight(["1", "1", "2", "2"], 2.0, compare_texts) < apart
+    halves, quarters = ["1", "1", "2", "2"], ["1", "2", "3", None]
+    for exponent in (0.1, 1.0, 3.0):
+        ratio = east.compute_weight(quarters, exponent, compare_texts) / east.compute_weight(
+            halves, exponent, compare_texts
+        )
+        assert ratio == pytest.approx(2**exponent)  # entropies of 2 bits and 1 bit
+    assert east.compute_weight(halves, 0.0, compare_texts) == 1 == east.compute_weight(quarters, 0.0, compare_texts)
+
+
+def test_east_discards_what_the_student_always_and_never_solves(trace_folder):
+    assert {e.problem_id for e in make_examples("east", trace_folder)} == {"p1", "p2", "p3"}
+    method = east.East(east.Options(answers_of="teacher"))
+    traces = Traces(trace_folder, trace_folder / "train.parquet", method.needs(), 0)
+    assert {e.problem_id for e in method.build_curriculum(traces)} == {"p11"}  # solved once of twice
 
 
 def test_bread_branches_at_the_first_cut_that_succeeds_and_does_not_learn_the_prefix(trace_folder):
@@ -153,6 +201,19 @@ def test_p_align_wants_more_than_one_success_and_else_the_whole_trace(trace_fold
     )
     always = [one | {"accepted": True} for one in rows]
     assert {one["kept_steps"] for one in bread.select_shortest(always, 0.5)} == {0}
+    assert bread.select_shortest(always, 0.0, 1.0) == []  # nothing to learn from where it always succeeds
+
+
+def test_every_baseline_of_a_paper_says_where_its_constants_were_checked():
+    for name, method in registry.discover_methods().items():
+        sources = vars(method).get("sources", {})
+        of_paper = not method.paper.startswith("ours") and name not in ("heal", "guided")
+        assert bool(sources) == of_paper, name
+        for constant, checked in sources.items():
+            assert re.match(r"public code: \S+( at [0-9a-f]{7}| [\d.]+), \S+|abstract|not checked$", checked), (
+                name,
+                constant,
+            )
 
 
 def test_guided_puts_guided_traces_in_place_of_repairs_at_equal_counts(trace_folder):
@@ -194,3 +255,63 @@ def test_training_on_references_refuses_a_problem_without_one_or_leaves_it_out(t
     assert "row 4" in str(refused.value)
     examples = list(oracle(oracle.Options(missing="leave_out")).build_curriculum(traces))
     assert [e.problem_id for e in examples] == [p["problem_id"] for p in problems if p["solution"]]
+
+
+@given(st.integers(1, 9), st.integers(1, 60), st.integers(0, 400))
+def test_the_cap_grows_with_the_samples(limit, base, further):
+    scaled = rs_matched.scale_limit(limit, base, further)
+    share = limit / base
+    assert share * (base + further) - 1e-6 <= scaled < share * (base + further) + 1
+    assert rs_matched.scale_limit(limit, base, 0) == limit <= scaled <= rs_matched.scale_limit(limit, base, further + 1)
+
+
+@pytest.mark.parametrize(("name", "file"), [("rs_matched", EXTRA), ("rs_low_temperature", LOW_TEMPERATURE_SAMPLES)])
+def test_further_samples_come_after_the_base_ones_and_lift_the_cap(name, file, trace_folder, tmp_path):
+    """One problem with 2 correct base samples and 6 correct further ones: the cap of 1 becomes 4."""
+    problems = make_problems()[:1]
+    base = [make_trace(problems[0], f"b{i}", f"base {i}") for i in range(2)]
+    further = [make_trace(problems[0], f"f{i}", f"further {i}") for i in range(6)]
+    grades = find_trace_file(file.path.replace(".parquet", ".grades.parquet"))
+    for entry, rows in ((SAMPLES, base), (file, further)):
+        records.write(tmp_path / entry.path, "samples", rows)
+    for entry, rows in ((GRADES, base), (grades, further)):
+        records.write(tmp_path / entry.path, "grades", [make_grade(row) for row in rows])
+    records.write(tmp_path / "train.parquet", "problems", problems)
+    method = type(METHODS[name])
+    method = method(method.Options(pace={"max_per_problem": 1}))
+    examples = list(method.build_curriculum(Traces(tmp_path, tmp_path / "train.parquet", method.needs(), 0)))
+    assert [e.text for e in examples] == ["base 0", "base 1", "further 0", "further 1"]
+
+
+def test_failed_traces_stand_for_repairs_of_the_same_problems_at_equal_counts(trace_folder):
+    heal, failed = make_examples("heal", trace_folder), make_examples("failed_traces", trace_folder)
+    assert [e for e in failed if e.stage < 3] == [e for e in heal if e.stage < 3]
+    third = [e for e in failed if e.stage == 3]
+    assert [e.problem_id for e in third] == [e.problem_id for e in heal if e.stage == 3] and third
+    correct = {row["trace_id"] for row in records.read(trace_folder / "grades.parquet", "grades") if row["correct"]}
+    assert not {e.origin_id for e in third} & correct
+
+
+def test_without_stage_two_no_guided_sample_is_asked_for(trace_folder):
+    assert {e.stage for e in make_examples("heal_no_stage_two", trace_folder)} == {1, 3}
+    assert GUIDED not in METHODS["heal_no_stage_two"].needs() and GUIDED in METHODS["heal"].needs()
+    assert GUIDED_SCORES not in METHODS["heal_no_stage_two"].needs() and GUIDED_SCORES in METHODS["heal"].needs()
+    assert GUIDED_SCORES not in METHODS["heal_unfiltered_guided"].needs()
+
+
+def test_likely_repairs_takes_the_likeliest_distinct_repairs_whatever_pure_says(tmp_path):
+    problems = make_problems()[:1]
+    texts = {"a": [-2.0, -2.0], "b": [-1.0, -1.0, -1.0], "c": [-0.5, -0.7], "d": [-9.0], "again": [-0.1]}
+    repairs = [make_repair(make_trace(problems[0], name, "c" if name == "again" else name)) for name in texts]
+    unread = make_repair(make_trace(problems[0], "unread", "unread"))
+    rejected = make_repair(make_trace(problems[0], "rejected", "rejected")) | {"accepted": False}
+    method = type(METHODS["likely_repairs"])
+    method = method(method.Options(pace={"max_per_problem": 3}, stages=[3]))
+    ranks = [make_ranks(row, texts[row["trace_id"]], [1] * len(texts[row["trace_id"]])) for row in repairs]
+    ranks.append(make_ranks(rejected, [-0.01], [1]))
+    for file in method.needs():
+        rows = {"repairs": [*repairs, unread, rejected], "ranks": ranks}.get(file.schema, [])
+        records.write(tmp_path / file.of(student="tiny").path, file.schema, rows)
+    records.write(tmp_path / "train.parquet", "problems", problems)
+    traces = Traces(tmp_path, tmp_path / "train.parquet", method.needs(), 0, "tiny")
+    assert [e.origin_id for e in method.build_curriculum(traces)] == ["again", "b", "a"]

@@ -4,15 +4,18 @@ import re
 
 import pytest
 import yaml
+from tokenizers import Tokenizer
 
 from heal.config import experiment as config
 from heal.config.data import COMMIT
 from heal.config.experiment import Experiment
-from heal.registry import TASKS
+from heal.grading.grader import Grader
+from heal.method.hints import HINTS, HintContext
+from heal.registry import TASKS, resolve_gear_variants
 from tests.support.paths import ROOT
 
 PRESETS = [ROOT / "config" / name for name in ("single_gpu.yaml", "paper.yaml")]
-SECTIONS = ("sampling", "guided", "gear", "scoring", "pure", "pace", "train")
+SECTIONS = ("sampling", "guided", "low_temperature", "cost", "gear", "scoring", "pure", "pace", "train")
 each = pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 
 
@@ -49,7 +52,9 @@ def test_what_is_reported_of_the_paper_is_set(path):
     gear = preset.gear
     assert (gear.detector, gear.rewind, gear.traces_per_problem, gear.repairs_per_trace) == ("entropy_surge", 1, 10, 20)
     assert (gear.search_fraction, gear.max_pass_rate) == (1 / 3, 1 / 30)
-    assert (gear.hint.source, gear.hint.place) == ("answer", "assistant")
+    assert gear.hint.source == "answer"
+    sources = {gear.hint.source} | {(one.get("hint") or {}).get("source") for one in preset.gear_variants.values()}
+    assert {"answer", "teacher"} <= sources  # two readings are reported
     assert (preset.pure.drop_share, preset.pure.epsilon) == (0.2, 0.01)
     assert (preset.train.epochs, preset.train.learning_rate, preset.train.batch_size) == (5.0, 1e-5, 8)
     assert "aime25" in {name.partition("_")[0] for name in preset.benchmarks}
@@ -102,3 +107,14 @@ def test_no_trace_is_too_long_to_train_on_and_benchmarks_allow_as_much(path):
 @each
 def test_models_are_asked_for_a_box_in_training_and_benchmarks(path):
     assert "\\boxed{}" in config.load(path).problems.instruction
+
+
+def test_the_mini_teacher_knows_every_word_of_its_hints():
+    variants = resolve_gear_variants(config.load(ROOT / "config/config.yaml"))
+    tokenizer = Tokenizer.from_file(str(ROOT / "heal/worlds/mini/models/teacher/tokenizer.json"))
+    with Grader() as grader:
+        problems = {f"p{answer}": {"problem_id": f"p{answer}", "answer": str(answer)} for answer in (7, 60)}
+        for name, gear in variants.items():
+            if gear.hint.source in HINTS.keys() - {"solution"}:
+                hint = HINTS[gear.hint.source]({}, problems["p7"], HintContext(gear, problems, grader))
+                assert "<|unk|>" not in tokenizer.encode(hint).tokens, (name, hint)

@@ -6,9 +6,10 @@ import pytest
 
 from heal import registry
 from heal.config import experiment as config
+from heal.method.base import Traces
 from heal.method.detectors import list_detectors
 from tests.support.paths import ROOT
-from tests.support.trace_folder import make_examples
+from tests.support.trace_folder import METHODS, make_examples
 
 GPU_ONLY = {"teacher"}  # a hint that the mini teacher cannot give
 
@@ -41,3 +42,15 @@ def test_every_switch_of_the_method_is_a_named_variant(section, field, value):
 def test_without_pure_nothing_is_dropped(trace_folder):
     with_pure, without = make_examples("heal", trace_folder), make_examples("heal_no_pure", trace_folder)
     assert {e.origin_id for e in with_pure} < {e.origin_id for e in without}
+
+
+def test_pure_drops_its_share_of_stage_two_too_unless_told_otherwise(trace_folder):
+    def read_guided(name):
+        method = METHODS[name]
+        traces = Traces(trace_folder, trace_folder / "train.parquet", method.needs(), 0)
+        return {row["trace_id"] for rows in method.read_guided(traces).values() for row in rows}
+
+    everything, kept = read_guided("heal_unfiltered_guided"), read_guided("heal")
+    share = METHODS["heal"].options.pure.drop_share
+    assert kept < everything and len(everything) - len(kept) == int(share * len(everything))
+    assert read_guided("heal_no_pure") == everything

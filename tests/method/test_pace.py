@@ -69,3 +69,38 @@ def test_shares_add_up_and_none_is_starved(sizes, steps):
 def test_no_example_is_an_error():
     with pytest.raises(ValueError, match="at least one"):
         pace.order_exposures([], schedule="mixed", max_steps=1, batch_size=1, seed=0)
+
+
+@given(STAGES, st.sampled_from(SCHEDULES), st.sampled_from([1.0, 2.0, 5.0]), st.integers(1, 9))
+def test_with_epochs_every_example_is_seen_at_least_that_often_whatever_the_schedule(stages, schedule, epochs, batch):
+    order, labels = pace.order_exposures(
+        stages, schedule=schedule, max_steps=None, epochs=epochs, batch_size=batch, seed=0
+    )
+    counts = np.bincount(order, minlength=len(stages))
+    if schedule == "mixed_matched":  # shuffled: its total is that of `cumulative`
+        other, _ = pace.order_exposures(
+            stages, schedule="cumulative", max_steps=None, epochs=epochs, batch_size=batch, seed=0
+        )
+        assert sorted(order) == sorted(other)
+    assert counts.min() >= epochs
+    passes = pace.count_passes(stages, schedule, labels, batch)
+    smallest = min(len(examples) for _, examples in pace.build_stage_sets(stages, schedule))
+    assert all(epochs <= value < epochs + batch / smallest for value in passes.values())
+
+
+@given(STAGES, st.sampled_from(["cumulative", "sequential", "reversed"]), st.integers(3, 60), st.integers(1, 8))
+def test_passes_say_how_often_the_examples_of_a_sets_own_stage_are_shown_in_it(stages, schedule, steps, batch):
+    order, labels = pace.order_exposures(stages, schedule=schedule, max_steps=steps, batch_size=batch, seed=0)
+    passes = pace.count_passes(stages, schedule, labels, batch)
+    for stage, examples in pace.build_stage_sets(stages, schedule):
+        shown = np.isin(order[np.repeat(labels == stage, batch)], examples).sum()
+        assert passes[str(stage)] == pytest.approx(shown / len(examples))
+    assert set(passes) == {str(stage) for stage in stages}
+
+
+def test_a_fixed_number_of_steps_is_not_changed_by_epochs():
+    for epochs in (1.0, 9.0):
+        order, _ = pace.order_exposures(
+            [1, 2, 3], schedule="cumulative", max_steps=10, epochs=epochs, batch_size=2, seed=0
+        )
+        assert len(order) == 20

@@ -3,8 +3,6 @@
 import pytest
 
 from heal.config.experiment import Hint
-from heal.errors import HealError
-from heal.method import hints
 from heal.pipeline.repair import Repairer, reject_duplicates
 from tests.support.mini_teacher import GEAR, SAMPLING, SEED
 
@@ -47,8 +45,11 @@ def test_repairs_do_not_depend_on_the_batch(engine, problems, cuts):
         (Hint(source="solution", solution_template="{step}"), None),
         (Hint(place="user", user_turn="{question} {hint}"), "Hint: the answer is"),
         (Hint(source="teacher", ask_template="{question}", max_tokens=8), None),
+        (Hint(source="wrong_answer"), "Hint: the answer is"),
+        (Hint(source="noise", noise_text="This is the start"), "This is the start"),
+        (Hint(source="retry", retry_text="Now we start back at the start."), "Now we start back"),
     ],
-    ids=["none", "solution", "user", "teacher"],
+    ids=["none", "solution", "user", "teacher", "wrong_answer", "noise", "retry"],
 )
 def test_every_hint_source_and_place(engine, problems, cuts, hint, expected):
     cuts = [cut for cut in cuts if cut["breakpoint"] is not None][:2]
@@ -70,8 +71,3 @@ def test_equal_repairs_of_a_problem_are_accepted_once():
     ]
     reject_duplicates(rows)
     assert [row["reason"] for row in rows] == ["", "duplicate", ""]
-
-
-def test_a_hint_from_a_missing_solution_names_the_problem(problems, cuts):
-    with pytest.raises(HealError, match=f"problem {problems[0]['problem_id']}"):
-        hints.write_solution_hint(cuts[0], problems[0] | {"solution": None}, GEAR)

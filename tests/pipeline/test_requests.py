@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from heal.config.experiment import Gear, Guided, Hint, Prefixes, Scoring
+from heal.grading.grader import Grader
 from heal.pipeline import student_pass
 from heal.pipeline.import_traces import make_trace_measurer
 from heal.pipeline.repair import Repairer
@@ -46,7 +47,8 @@ def test_a_repair_whose_prefix_leaves_few_tokens_asks_for_them(engine, problems,
 def test_a_repair_without_room_is_recorded_and_the_others_are_made(engine, problems, cuts, monkeypatch):
     repairer = make_repairer(engine, problems)
     tried = [cut for cut in cuts if cut["breakpoint"] is not None]
-    hint = repairer.write_hints(tried[:1], RequestLog(engine))[0]
+    with Grader() as grader:
+        hint = repairer.write_hints(tried[:1], RequestLog(engine), grader)[0]
     lengths = [len(repairer.build_request(cut, hint).prompt_ids) for cut in tried]
     monkeypatch.setattr(engine, "max_positions", max(lengths))
     rows, usage = repairer.repair_batch([tried])

@@ -1,13 +1,7 @@
-"""Samples of the shipped mini teacher: independent of their company, graded, within the budget."""
+"""Samples of the shipped mini teacher: independent of their company, graded, greedy where they should be."""
 
-import pytest
-
-from heal import records
-from heal.config.experiment import Engine, Guided
-from heal.config.models import ModelSource
-from heal.pipeline import sample
-from heal.pipeline.runner import describe_usage, take_shard
-from heal.pipeline.sample import ExtraBudget, SampleExtra, make_guided_sampler, make_sampler, share_budget
+from heal.config.experiment import Guided, LowTemperature, Sampling
+from heal.pipeline.sample import make_guided_sampler, make_low_temperature_sampler, make_sampler
 from heal.pipeline.verdict import get_question
 from tests.support.mini_teacher import GEAR, SAMPLING, SEED
 
@@ -33,106 +27,33 @@ def test_guided_samples_are_graded_and_the_hint_stays_out_of_the_text(engine, pr
     assert not any("Hint" in row["text"] for row in rows if row["accepted"])
 
 
-def make_options(folder, name, shard="0/1", matched_tokens=4000):
-    matched = folder / "matched.parquet"
-    records.write(matched, "samples", [], usage={"generated": matched_tokens, "requests": 7, "skipped_no_room": 1})
-    return SampleExtra(
-        model=ModelSource(path="unused"),
-        engine=Engine(problems_per_batch=4),
-        sampling=SAMPLING,
-        seed=SEED[0],
-        teacher_seed=SEED[1],
-        problems=folder / "problems.parquet",
-        grades=folder / "grades.parquet",
-        match=[matched],
-        shard=shard,
-        out=folder / name,
-    )
+LOW = LowTemperature(n=3, temperature=0.001)
 
 
-def spend_budget(engine, problems, folder, name, shard="0/1"):
-    """Extra samples for 4,000 tokens of all shards, in batches of 4 problems."""
-    options = make_options(folder, name, shard)
-    budget = share_budget(options.match, len(problems), shard)
-    usage = ExtraBudget(options, engine, list(take_shard(problems, shard)), budget).spend("f")
-    return describe_usage(usage)["tokens"]
+def sample_low(engine, problems, sampling=SAMPLING, teacher_seed=0):
+    work = make_low_temperature_sampler(engine, sampling, LOW, (0, teacher_seed, "low_temperature"))
+    return work(problems)
 
 
-def test_extra_samples_keep_to_the_budget_and_resume_after_a_kill(engine, problems, tmp_path):
-    used = spend_budget(engine, problems, tmp_path, "a.parquet")
-    assert 3500 < sum(used.values()) <= 4000
-    rows = records.read(tmp_path / "a.parquet", "samples")
-    assert sum(len(row["token_ids"]) for row in rows) == used["generated"]
-    assert min(row["index"] for row in rows) == SAMPLING.n
-    once = records.Pieces(tmp_path / "b.parquet", "samples", ["f", 4000, 4])
-    calls = []
-
-    class Killed(Exception):
-        pass
-
-    add = records.Pieces.add
-
-    def dying(self, number, rows, usage):
-        add(self, number, rows, usage)
-        calls.append(number)
-        if number == 1:
-            raise Killed
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records.Pieces, "add", dying)
-        with pytest.raises(Killed):
-            spend_budget(engine, problems, tmp_path, "b.parquet")
-    assert once.done(1)
-    assert spend_budget(engine, problems, tmp_path, "b.parquet") == used
-    assert (tmp_path / "b.parquet").read_bytes() == (tmp_path / "a.parquet").read_bytes()
+def test_low_temperature_samples_are_one_greedy_and_n_others_problem_by_problem(engine, problems):
+    rows, used = sample_low(engine, problems)
+    assert [row["index"] for row in rows] == [0, 1, 2, 3] * len(problems)
+    assert [row["problem_id"] for row in rows[::4]] == [problem["problem_id"] for problem in problems]
+    assert used["generated"] == sum(len(row["token_ids"]) for row in rows)
+    assert used["requests"] == len(rows)
 
 
-def list_ids(path):
-    return [row["trace_id"] for row in records.read(path, "samples")]
+def test_only_the_greedy_sample_depends_on_no_seed_and_no_temperature(engine, problems):
+    rows, _ = sample_low(engine, problems)
+    others, _ = sample_low(engine, problems, Sampling(max_new_tokens=160, temperature=2.0), teacher_seed=1)
+    texts, other_texts = ([row["text"] for row in one] for one in (rows, others))
+    assert texts[::4] == other_texts[::4] and texts != other_texts
+    greedy = [row["text"] for row in rows if row["index"] == 0 for _ in range(LOW.n)]
+    low = [row["text"] for row in rows if row["index"] > 0]
+    agreeing = sum(a == b for a, b in zip(greedy, low, strict=True))
+    assert agreeing > len(low) / 2  # nearly every token is the likeliest
 
 
-@pytest.mark.parametrize("shards", [1, 3, 4])
-def test_the_shards_of_the_extra_samples_spend_the_whole_budget(engine, problems, tmp_path, shards):
-    budgets = []
-    for number in range(shards):
-        shard = f"{number}/{shards}"
-        budgets.append(share_budget(make_options(tmp_path, "x.parquet").match, len(problems), shard))
-        spent = sum(spend_budget(engine, problems, tmp_path, f"{number}.parquet", shard).values())
-        rows = records.read(tmp_path / f"{number}.parquet", "samples")
-        longest = max(len(row["token_ids"]) for row in rows) + max(
-            len(engine.tokenize_chat(problem["question"])) for problem in problems
-        )
-        assert budgets[-1] - longest < spent <= budgets[-1]
-        assert {row["problem_id"] for row in rows} <= {p["problem_id"] for p in take_shard(problems, shard)}
-    assert sum(budgets) == 4000
-
-
-def test_extra_samples_do_not_depend_on_the_batches_and_fill_them(engine, problems, tmp_path, monkeypatch):
-    """The same rows with one cell at a time; with many, every batch but the last is as large as one of base samples."""
-    spend_budget(engine, problems, tmp_path, "a.parquet")
-    sizes = []
-    sample_cells = sample.sample_cells
-
-    def noting(engine, sampling, seed_parts, cells, render_question):
-        sizes.append(sum(len(indices) for _, indices in cells))
-        return sample_cells(engine, sampling, seed_parts, cells, render_question)
-
-    monkeypatch.setattr(sample, "sample_cells", noting)
-    options = make_options(tmp_path, "b.parquet")
-    options.engine = Engine(problems_per_batch=1)
-    ExtraBudget(options, engine, problems, 4000).spend("f")
-    assert sizes and max(sizes) == SAMPLING.n
-    assert list_ids(tmp_path / "a.parquet") == list_ids(tmp_path / "b.parquet")
-    sizes.clear()
-    options = make_options(tmp_path, "c.parquet")
-    ExtraBudget(options, engine, problems[:1], 12_000).spend("f")
-    indices = {row["index"] for row in records.read(tmp_path / "c.parquet", "samples")}
-    assert sizes[0] == 4 * SAMPLING.n and len(indices) > 20
-
-
-def test_extra_samples_end_where_no_problem_leaves_room(engine, problems, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "max_positions", 3)
-    options = make_options(tmp_path, "a.parquet")
-    usage = ExtraBudget(options, engine, problems, 4000).spend("f")
-    assert describe_usage(usage)["skipped"] == {"no_room": len(problems)}
-    assert records.read(tmp_path / "a.parquet", "samples") == []
+def test_low_temperature_samples_do_not_depend_on_the_batch(engine, problems):
+    apart = [row for problem in problems for row in sample_low(engine, [problem])[0]]
+    assert [row["trace_id"] for row in apart] == [row["trace_id"] for row in sample_low(engine, problems)[0]]

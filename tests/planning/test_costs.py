@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from heal.config.run_config import read_run_config
+from heal.cost import price_tokens
 from heal.planning.costs import plan_costs
+from heal.planning.hours import estimate_read_price
 from heal.planning.inputs import collect_inputs
 from heal.planning.report import Plan
 from heal.planning.tokens import estimate_optimizer_steps
@@ -26,7 +28,9 @@ def set_to_zero(one, *fields):
 
 READING = (
     "score_traces",
+    "score_guided",
     "rank_samples",
+    "rank_repairs",
     "train_student",
     "warm_up_model",
     "plan_cuts",
@@ -94,10 +98,30 @@ def test_another_cut_adds_repairs_of_its_own():
 def test_extra_samples_spend_what_heal_spends_beyond_the_base_samples():
     for assumed in ({}, {"treated_share": 0.5, "guided_share": 0.9, "prompt_tokens": 1000}):
         tasks = plan_tasks(assume=assumed)
-        heal = [tasks[rule] for rule in ("sample_guided", "repair_traces", "score_traces")]
+        heal = [tasks[rule] for rule in ("sample_guided", "score_guided", "repair_traces", "score_traces")]
         extra = tasks["sample_extra"]
-        spent = sum(one.tokens_read + one.tokens_written for one in heal)
-        assert extra.tokens_read + extra.tokens_written == pytest.approx(spent)
+        price = make_inputs().experiment.cost.read_price
+        spent = sum(price_tokens(one.tokens_written, one.tokens_read, price) for one in heal)
+        assert price_tokens(extra.tokens_written, extra.tokens_read, price) == pytest.approx(spent)
+
+
+def test_a_cheaper_read_token_makes_scoring_buy_fewer_samples():
+    counts = [
+        plan_tasks(lambda c, price=price: c["cost"].update(read_price=price))["sample_extra"].tokens_written
+        for price in (0.1, 0.4, 1.0)
+    ]
+    assert counts == sorted(counts) and counts[0] < counts[2]
+
+
+@pytest.mark.parametrize("preset", ["single_gpu", "paper"])
+def test_the_price_of_a_read_token_is_what_the_plan_estimates(preset):
+    run_config = read_run_config(ROOT / f"config/{preset}.yaml")
+    inputs = collect_inputs(run_config)
+    (teacher,) = run_config.experiment.teachers
+    price = estimate_read_price(inputs, f"teachers.{teacher}")
+    assert price / 1.5 < run_config.experiment.cost.read_price < 1.5 * price
+    faster = collect_inputs(run_config, assume={"use_reading": 0.8})
+    assert estimate_read_price(faster, f"teachers.{teacher}") == pytest.approx(price / 2, rel=0.05)
 
 
 def test_no_treated_problem_is_no_repair():

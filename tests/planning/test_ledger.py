@@ -25,6 +25,7 @@ def write_finished_run(folder, planned, factor):
         "sample_extra": ("sample extra", f"{traces}/extra/uniform/{{}}.parquet"),
         "repair_traces": ("repair", f"{traces}/shards/repairs/default/{{}}.parquet"),
         "score_traces": ("score", f"{traces}/shards/scores/default/{{}}.parquet"),
+        "score_guided": ("score", f"{traces}/guided_scores/{{}}.parquet"),
         "train_student": ("train", "students/default/teacher_seed0/tiny/heal/seed{}"),
         "evaluate_student": ("evaluate", "evals/default/teacher_seed0/tiny/heal/seed{}/evaluation"),
         "evaluate_untrained": ("evaluate", "evals/students/tiny/evaluation"),
@@ -81,7 +82,7 @@ def test_a_run_that_took_what_was_planned_has_ratios_of_one_and_half_of_it_two(c
         assert frame[~jobs]["plan/ledger"].to_numpy() == pytest.approx(1 / factor, rel=1e-4)
         assert "Unfinished run" not in output
     (run / "students/default/teacher_seed0/tiny/heal/seed9.provenance.json").unlink()
-    assert "Unfinished run: 19 of 20 jobs." in run_cli(capsys, "plan", "--from", run)[1]
+    assert "Unfinished run: 21 of 22 jobs." in run_cli(capsys, "plan", "--from", run)[1]
 
 
 def test_the_runs_own_shares_are_those_of_its_premise(tmp_path):
@@ -121,6 +122,10 @@ def test_bytes_per_token_are_measured_where_a_run_lies(tmp_path):
     [
         ("sample base", "traces/t/teacher_seed1/shards/samples/0.parquet", "sample_base"),
         ("sample base", "traces/t/teacher_seed1/shards/students/s/samples/0.parquet", "sample_student"),
+        ("score", "traces/t/teacher_seed0/shards/guided_scores/0.parquet", "score_guided"),
+        ("score", "traces/t/teacher_seed0/shards/scores/default/0.parquet", "score_traces"),
+        ("sample low-temperature", "x.parquet", "sample_low_temperature"),
+        ("student-pass repair-ranks", "x.parquet", "rank_repairs"),
         ("student-pass ranks", "traces/t/teacher_seed0/shards/students/s/ranks/0.parquet", "rank_samples"),
         ("student-pass continuations", "x.parquet", "continue_samples"),
         ("train", "models/teachers/t", "warm_up_model"),

@@ -47,7 +47,7 @@ def test_a_time_limit_that_all_attempts_cannot_meet_is_a_fault_and_one_that_they
     faults = check("train_student", runtime=10)
     assert len(faults) == 2 and not any(isinstance(one, Caution) for one in faults)
     assert "10.0 minutes for a job with qwen3_4b_base" in faults[0].problem
-    cautions = check("train_student", runtime=300)
+    cautions = check("train_student", runtime=900)
     assert cautions and all(isinstance(one, Caution) for one in cautions)
     assert check("train_student", runtime="5d") == []
 

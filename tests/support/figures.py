@@ -18,7 +18,7 @@ def find_points(axis: plt.Axes) -> list[PathCollection]:
 
 
 def make_cost_table(numbers: pd.DataFrame) -> pd.DataFrame:
-    return numbers.assign(teacher_tokens=np.arange(len(numbers)) * 1000.0)
+    return numbers.assign(teacher_cost=np.arange(len(numbers)) * 1000.0)
 
 
 def assert_equal_pictures(one: Path, other: Path) -> None:

@@ -61,10 +61,14 @@ def make_repair(row):
     return row | story | {"extracted": "1", "accepted": True, "reason": ""}
 
 
-def make_score(row):
+def make_score(row, origin="repair"):
     lists = {key: [0.1, 0.2] for key in ("nll_mean", "nll_top20", "nll_max", "uncertainty_product", "uncertainty_mean")}
-    about = {"origin": "repair", "steps": ["a", "b"], "statement": 2, "statement_nll": 0.1}
+    about = {"origin": origin, "steps": ["a", "b"], "statement": 2, "statement_nll": 0.1}
     return {"trace_id": row["trace_id"], "problem_id": row["problem_id"], **about, **lists}
+
+
+def make_ranks(row, logprobs, ranks):
+    return {"trace_id": row["trace_id"], "problem_id": row["problem_id"], "logprobs": logprobs, "ranks": ranks}
 
 
 def write_trace_folder(folder):
@@ -84,12 +88,13 @@ def write_trace_folder(folder):
     records.write(folder / "grades.parquet", "grades", grades)
     accepted = {"extracted": "1", "accepted": True, "reason": ""}
     records.write(folder / "guided.parquet", "guided", [row | accepted for row in guided])
-    scores = [make_score(row) for row in repairs]
-    rows_by_rule = {"repair_traces": repairs, "score_traces": scores, "sample_extra": samples}
+    rows_by_rule = {"repair_traces": repairs, "score_traces": [make_score(row) for row in repairs]}
+    rows_by_rule["score_guided"] = [make_score(row, "guided") for row in guided]
+    rows_by_rule |= dict.fromkeys(("sample_extra", "sample_low_temperature"), samples)
     for file in {file for method in METHODS.values() for file in method.needs()}:
         if file.rule in rows_by_rule:
             records.write(folder / file.path, file.schema, rows_by_rule[file.rule])
-        elif file.path.startswith("extra/"):
+        elif file.schema == "grades" and not file.path.startswith("students/"):
             records.write(folder / file.path, file.schema, grades)
     own = folder / f"students/{STUDENT}"
     attempts = [make_trace(p, f"o{i}{p['problem_id']}", f"x = \\boxed{{{i}}}") for p in problems for i in range(4)]
@@ -98,11 +103,9 @@ def write_trace_folder(folder):
     verdicts = [make_grade(row, n % 4 < n // 4) | {"extracted": str(n % 4 + 1)} for n, row in enumerate(attempts)]
     records.write(own / "grades.parquet", "grades", verdicts)
     right = [row for row, grade in zip(samples, grades, strict=True) if grade["correct"]]
-    ranks = [
-        {"trace_id": row["trace_id"], "problem_id": row["problem_id"], "logprobs": [-0.5, -1.0], "ranks": [1, 90 - i]}
-        for i, row in enumerate(right)
-    ]
+    ranks = [make_ranks(row, [-0.5, -1.0], [1, 90 - i]) for i, row in enumerate(right)]
     records.write(own / "ranks.parquet", "ranks", ranks)
+    records.write(own / "repair_ranks/default.parquet", "ranks", [make_ranks(row, [-0.5], [1]) for row in repairs])
     continuations = [row for source in right[::2] for row in make_continuations(source)]
     records.write(own / "continuations.parquet", "continuations", continuations)
     return folder

@@ -12,6 +12,9 @@ def test_versions_agree_and_the_citation_has_what_the_format_asks_for():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors"} <= set(cited)
     assert all({"type", "title", "authors"} <= set(work) for work in cited["references"])
+    (paper,) = cited["references"]
+    assert all({"given-names", "family-names"} <= set(author) for author in paper["authors"])
+    assert paper["identifiers"][0]["value"] == "arXiv:2603.10359"
     assert cited["version"] == version
     entries = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").split("\n* ")[1:]
     assert entries and all("Numbers change: " in entry for entry in entries)

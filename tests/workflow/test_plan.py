@@ -19,9 +19,11 @@ from tests.support.planning import MINI
 
 pytestmark = pytest.mark.workflow
 RULES = (
-    *("sample_base", "sample_guided", "plan_cuts", "repair_traces", "score_traces", "sample_extra", "train_student"),
+    *("sample_base", "sample_guided", "plan_cuts", "repair_traces", "score_traces", "score_guided"),
+    "train_student",
+    *("sample_low_temperature", "sample_extra"),
     *("evaluate_student", "evaluate_teacher", "evaluate_untrained"),
-    *("sample_student", "rank_samples", "continue_samples"),
+    *("sample_student", "rank_samples", "rank_repairs", "continue_samples"),
 )
 
 

@@ -50,6 +50,15 @@ def build_methods_table() -> str:
     return build_table(["method", "trains on", "paper", "options (default)", "what differs here"], rows)
 
 
+def build_sources_table() -> str:
+    """What each baseline takes from its paper, and where that was checked."""
+    rows = []
+    for name, method in sorted(discover_methods().items()):
+        for constant, checked in vars(method).get("sources", {}).items():  # a control of HEAL inherits none
+            rows.append([f"`{name}`", method.paper, constant, checked])
+    return build_table(["method", "paper", "constant or rule", "checked in"], rows)
+
+
 def build_defaults_table() -> str:
     """Every option whose sentence says that its default is reported, or ours."""
     rows = []

@@ -26,7 +26,11 @@ def render_pages() -> dict[str, str]:
         "README.md": {"main table": readme.build_main_table(), "plans": readme.build_plans_table()},
         "docs/benchmarks.md": {"benchmarks": benchmarks.build_benchmarks_table()},
         "baselines/README.md": {"methods": config.build_methods_table()},
-        "docs/fidelity.md": {"published": paper.build_numbers_table(), "defaults": config.build_defaults_table()},
+        "docs/fidelity.md": {
+            "published": paper.build_numbers_table(),
+            "sources": config.build_sources_table(),
+            "defaults": config.build_defaults_table(),
+        },
     }
     pages = {}
     for page, tables in contents.items():

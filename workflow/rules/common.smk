@@ -27,6 +27,8 @@ from heal.trace_files import (
     EXTRA_SAMPLES,
     GRADES,
     GUIDED,
+    GUIDED_SCORES,
+    LOW_TEMPERATURE_SAMPLES,
     RANKS,
     REPAIRS,
     SAMPLES,
@@ -236,11 +238,6 @@ def list_viewed_traces(wildcards):
             if path in needed or Path(path).exists():
                 files.append(path)
     return files
-
-
-def scores_guided(variant):
-    """Whether a method lets PURE filter the guided samples by this GEAR variant's scores."""
-    return any(method.scores_guided and method.variant == variant for method in METHODS.values())
 
 
 def list_model_cards(methods):

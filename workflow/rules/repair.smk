@@ -63,7 +63,6 @@ rule score_traces:
         samples=f"{TRACES}/{SAMPLES.path}",
         grades=f"{TRACES}/{GRADES.path}",
         repairs=f"{TRACES}/{REPAIRS.path}",
-        guided=lambda wildcards: f"{TRACES}/{GUIDED.path}" if scores_guided(wildcards.variant) else [],
         model=list_model_files("teachers"),
     output:
         scores=f"{TRACES}/shards/scores/{{variant}}/{{shard}}.parquet",
@@ -80,11 +79,40 @@ rule score_traces:
     params:
         version=get_version("score"),
         options=track_options("score"),
-        guided=lambda wildcards, input: add_flag("--guided", input.guided),
         shards=len(SHARDS),
     message:
         "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: scores {wildcards.variant}, shard {wildcards.shard} of {params.shards}"
     shell:
         "HEAL_LOG={log:q} heal score --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed} --variant {wildcards.variant}"
         " --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q} --repairs {input.repairs:q}"
-        " {params.guided:q} --shard {wildcards.shard}/{params.shards} --gpus {resources.gpu} --out {output.scores:q}"
+        " --shard {wildcards.shard}/{params.shards} --gpus {resources.gpu} --out {output.scores:q}"
+
+
+rule score_guided:
+    """One shard of the scores of the accepted answer-guided samples, which all GEAR variants share."""
+    input:
+        problems=TRAIN,
+        guided=f"{TRACES}/{GUIDED.path}",
+        model=list_model_files("teachers"),
+    output:
+        scores=f"{TRACES}/shards/guided_scores/{{shard}}.parquet",
+    log:
+        f"{LOGS}/guided_scores/{{teacher}}.{{teacher_seed}}.{{shard}}.log",
+    benchmark:
+        f"{TIMES}/guided_scores/{{teacher}}.{{teacher_seed}}.{{shard}}.tsv"
+    conda:
+        CONDA
+    resources:
+        gpu=count_gpus("teachers"),
+        mem_mb=estimate_resource("mem_mb", "score_guided", "teachers"),
+        runtime=estimate_resource("runtime", "score_guided", "teachers"),
+    params:
+        version=get_version("score"),
+        options=track_options("score", variant=DEFAULT_VARIANT),
+        shards=len(SHARDS),
+    message:
+        "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: scores of guided samples, shard {wildcards.shard} of {params.shards}"
+    shell:
+        "HEAL_LOG={log:q} heal score --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed}"
+        " --problems {input.problems:q} --guided {input.guided:q}"
+        " --shard {wildcards.shard}/{params.shards} --gpus {resources.gpu} --out {output.scores:q}"

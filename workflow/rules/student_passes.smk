@@ -62,6 +62,35 @@ rule rank_samples:
         " --out {output.ranks:q}"
 
 
+rule rank_repairs:
+    """One shard of the token ranks of one GEAR variant's accepted repairs under the student."""
+    input:
+        problems=TRAIN,
+        repairs=f"{TRACES}/{REPAIRS.path}",
+        model=list_model_files("students"),
+    output:
+        ranks=f"{STUDENT_SHARDS}/repair_ranks/{{variant}}/{{shard}}.parquet",
+    log:
+        f"{LOGS}/student_repair_ranks/{{teacher}}.{{teacher_seed}}.{{student}}.{{variant}}.{{shard}}.log",
+    benchmark:
+        f"{TIMES}/student_repair_ranks/{{teacher}}.{{teacher_seed}}.{{student}}.{{variant}}.{{shard}}.tsv"
+    conda:
+        CONDA
+    resources:
+        gpu=count_gpus("students"),
+        mem_mb=estimate_resource("mem_mb", "rank_repairs", "students"),
+        runtime=estimate_resource("runtime", "rank_repairs", "students"),
+    params:
+        version=get_version("student-pass repair-ranks"),
+        options=track_options("student-pass repair-ranks", teacher=None),
+        shards=len(SHARDS),
+    message:
+        "Student {wildcards.student}: ranks in {wildcards.teacher}'s repairs {wildcards.variant}, shard {wildcards.shard} of {params.shards}"
+    shell:
+        "HEAL_LOG={log:q} heal student-pass repair-ranks --student {wildcards.student} --problems {input.problems:q}"
+        " --repairs {input.repairs:q} --shard {wildcards.shard}/{params.shards} --gpus {resources.gpu} --out {output.ranks:q}"
+
+
 rule continue_samples:
     """One shard of the student's continuations from beginnings of the teacher's correct samples."""
     input:

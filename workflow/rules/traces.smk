@@ -1,4 +1,4 @@
-# The teacher's samples: base, answer-guided, and the extra ones of the equal-cost control; grades; the premise.
+# The teacher's samples: base, answer-guided, low-temperature, and the extra ones of the equal-cost control; grades; the premise.
 
 
 rule sample_base:
@@ -62,12 +62,44 @@ rule sample_guided:
         " --gpus {resources.gpu} --out {output.guided:q}"
 
 
+rule sample_low_temperature:
+    """One shard of the greedy and low-temperature samples."""
+    input:
+        problems=TRAIN,
+        model=list_model_files("teachers"),
+    output:
+        samples=f"{TRACES}/shards/low_temperature/{{shard}}.parquet",
+    log:
+        f"{LOGS}/low_temperature/{{teacher}}.{{teacher_seed}}.{{shard}}.log",
+    benchmark:
+        f"{TIMES}/low_temperature/{{teacher}}.{{teacher_seed}}.{{shard}}.tsv"
+    conda:
+        CONDA
+    resources:
+        gpu=count_gpus("teachers"),
+        mem_mb=estimate_resource("mem_mb", "sample_low_temperature", "teachers"),
+        runtime=estimate_resource("runtime", "sample_low_temperature", "teachers"),
+    params:
+        version=get_version("sample low-temperature"),
+        options=track_options("sample low-temperature"),
+        shards=len(SHARDS),
+    message:
+        "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: low-temperature samples, shard {wildcards.shard} of {params.shards}"
+    shell:
+        "HEAL_LOG={log:q} heal sample low-temperature --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed}"
+        " --problems {input.problems:q} --shard {wildcards.shard}/{params.shards}"
+        " --gpus {resources.gpu} --out {output.samples:q}"
+
+
 rule sample_extra:
-    """One shard of as many further samples as the tokens buy that HEAL takes beyond the base samples."""
+    """One shard of as many further samples as HEAL's cost beyond the base samples buys."""
     input:
         problems=TRAIN,
         grades=f"{TRACES}/{GRADES.path}",
-        match=[f"{TRACES}/{file.path}" for file in (GUIDED, REPAIRS, SCORES)],
+        match=[
+            f"{TRACES}/{file.path}"
+            for file in (GUIDED, *[GUIDED_SCORES] * EXPERIMENT.pure.filters_guided, REPAIRS, SCORES)
+        ],
         model=list_model_files("teachers"),
     output:
         samples=f"{TRACES}/shards/extra/{{allocation}}/{{variant}}/{{shard}}.parquet",
@@ -107,7 +139,7 @@ rule grade_traces:
     benchmark:
         f"{TIMES}/grades/{{teacher}}.{{teacher_seed}}.{{grades}}.tsv"
     wildcard_constraints:
-        grades=r"grades|extra/\w+/\w+\.grades|students/\w+/grades",
+        grades=r"grades|low_temperature\.grades|extra/\w+/\w+\.grades|students/\w+/grades",
     conda:
         CONDA
     params:
@@ -129,7 +161,7 @@ rule merge_shards:
     benchmark:
         f"{TIMES}/merge/{{teacher}}.{{teacher_seed}}.{{table}}.tsv"
     wildcard_constraints:
-        table=r"samples|guided|(repairs|scores)/\w+|extra/\w+/\w+|students/\w+/(samples|ranks|continuations)",
+        table=r"samples|guided|guided_scores|low_temperature|(repairs|scores)/\w+|extra/\w+/\w+|students/\w+/(samples|ranks|repair_ranks/\w+|continuations)",
     conda:
         CONDA
     params:

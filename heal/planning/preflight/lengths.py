@@ -157,7 +157,9 @@ def estimate_hint_tokens(gear: Gear, tokenizer: Any, questions: Sequence[Row]) -
     if hint.source == "solution":
         steps = [max((row.get("solution") or "").split("\n\n"), key=len) for row in questions]
         texts = [hint.solution_template.format(step=step) for step in steps]
-    else:
+    elif hint.source == "retry":
+        texts = [hint.retry_text]
+    else:  # noise is as long as the answer hint
         texts = [hint.template.format(answer=row["answer"]) for row in questions]
     return 2 + max((count_tokens(tokenizer, text) for text in texts), default=0)
 

@@ -9,6 +9,7 @@ import pytest
 
 from evals.tables import costs
 from heal import records
+from heal.config.run_config import ComparisonView
 from heal.errors import HealError
 from heal.provenance import SUFFIX
 from tests.support.run_factory import METHODS, make_view, write_run
@@ -57,6 +58,8 @@ def test_costs_add_up_what_a_method_needs(run):
     assert frame.loc["heal", "teacher_seconds"] == 4 * 210 + 10 + 1  # + guided, repairs, scores
     assert frame.loc["oracle", "teacher_seconds"] == 1 and frame.loc["oracle", "teacher_tokens_generated"] == 0
     assert frame.loc["heal", ["teacher_tokens_generated", "teacher_tokens_prefilled"]].tolist() == [20000, 4000]
+    price = ComparisonView.model_fields["read_price"].default
+    assert frame.loc["heal", "teacher_cost"] == 20000 + price * 4000
     assert set(frame["training_seconds"]) == set(frame["training_gpu_seconds"]) == {8.0}
     assert set(frame["evaluation_seconds"]) == {1.0} and set(frame["evaluation_gpu_seconds"]) == {0.0}
     assert "GPU-seconds" in (run / "tables/main_costs.md").read_text()

@@ -60,6 +60,7 @@ def test_settings_agree_where_they_are_the_paper_s_and_differ_where_not(chosen):
         "samples per problem",
         "part of the trace searched",
         "breakpoint",
+        "hint, one reading",
         "teacher",
         "student",
         "PACE stages",
@@ -67,6 +68,11 @@ def test_settings_agree_where_they_are_the_paper_s_and_differ_where_not(chosen):
         assert frame.loc[item, "verdict"] == "agrees", item
     assert frame.loc["epochs", "verdict"] == "agrees"
     assert frame.loc["second student", "verdict"] == "differs"
+    assert frame.loc["hint, another reading", "verdict"] == "differs"
+    for item in ("hint, one reading", "hint, another reading", "teacher", "PURE's λ"):
+        assert frame.loc[item, "why"], item
+    assert set(frame.loc[["hint, one reading", "hint, another reading", "teacher"], "confidence"]) == {"low"}
+    assert not frame.index.str.contains("place").any()  # unknown of the paper
     e = chosen.run_config.experiment
     sampling = e.sampling.model_copy(update={"n": 8})
     train = e.train.model_copy(update={"max_steps": 300})
