@@ -43,6 +43,7 @@ include: "workflow/rules/seeds.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evals.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/gates.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 

@@ -4,7 +4,7 @@ Reads one comparison of controls: answers of teachers, untrained and trained stu
 each teacher's REPEATS answers per hard question. Writes --out (csv) and the same table as md. HEAL as it is used is no
 row here: a world is chosen with controls only. A gate that fails is a row that says "no", not an error.
 
-    heal gates --comparison gates --audits results/mini/tables/gates_audits/audits_default.csv \\
+    heal gates --comparison main --audits results/mini/tables/main_audits/audits_default.csv \\
         --repeated results/mini/evals/default/repeated --out results/mini/tables/gates.csv
 """
 
@@ -28,6 +28,7 @@ from evals.tables.render import TextTable, format_interval, format_markdown, lis
 from evals.tables.run_notes import list_world_notes, make_run_note
 from heal import records
 from heal.provenance import record_run
+from heal.trace_files import DEFAULT_VARIANT
 
 VERSION = 1
 """Raise it when the bytes of the output change for the same input."""
@@ -136,12 +137,11 @@ def average(scores_Q: NDArray[np.float64]) -> stats.Interval:
 
 
 def list_trace_gates(teacher: str, audits: pd.DataFrame) -> Iterator[Gate]:
-    """What the audits say of the traces: the premises, how valid repairs and guided samples are, how many are accepted."""
+    """What the audits say: the premises, how valid guided samples and repairs are, how many problems are repaired."""
     for premise in check_premises(audits).itertuples():
         interval = stats.Interval(premise.value, premise.low, premise.high, "")
-        yield build_gate(
-            premise.premise, f"{premise.says}: {premise.quantity}", interval, teacher=teacher, at_least=premise.threshold
-        )
+        quantity = f"{premise.says}: {premise.quantity}"
+        yield build_gate(premise.premise, quantity, interval, teacher=teacher, at_least=premise.threshold)
     guided = find_quantity(audits, "start or mid-trace", "valid of accepted, hint at start")
     repaired = find_quantity(audits, "repairs", "valid of accepted")
     yield build_gate("traces", "valid of accepted guided samples", guided, teacher=teacher, at_least=0.5)
@@ -157,8 +157,9 @@ def list_trace_gates(teacher: str, audits: pd.DataFrame) -> Iterator[Gate]:
 
 
 def find_quantity(audits: pd.DataFrame, audit: str, quantity: str) -> stats.Interval:
-    """A row of the audits, of the run's own GEAR where variants differ; NaN where there is none."""
-    rows = audits[(audits["audit"] == audit) & (audits["quantity"] == quantity)]
+    """A row of the audits, of the run's own GEAR; NaN where there is none."""
+    named = (audits["audit"] == audit) & (audits["quantity"] == quantity) & (audits["variant"] == DEFAULT_VARIANT)
+    rows = audits[named]
     if not len(rows):
         return stats.Interval(math.nan, math.nan, math.nan, "")
     value, low, high = rows.iloc[0][["value", "low", "high"]]

@@ -25,6 +25,9 @@ STUDENT_EVALS = "evals/{teacher}/teacher_seed{teacher_seed}/{student}/{method}/s
 TEACHER_EVALS = "evals/{teacher}/teacher"
 """Answers of a teacher."""
 
+REPEATED_EVALS = "evals/{teacher}/repeated"
+"""Many answers of a teacher to each hard question, for the gates."""
+
 UNTRAINED_EVALS = "evals/students/{student}"
 """Answers of a student before training."""
 

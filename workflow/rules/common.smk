@@ -81,6 +81,7 @@ STUDENT = f"{RUN}/{run_layout.STUDENT}"
 STUDENT_EVALS = f"{RUN}/{run_layout.STUDENT_EVALS}"
 TEACHER_EVALS = f"{RUN}/{run_layout.TEACHER_EVALS}"
 UNTRAINED_EVALS = f"{RUN}/{run_layout.UNTRAINED_EVALS}"
+REPEATED_EVALS = f"{RUN}/{run_layout.REPEATED_EVALS}"
 TRAIN = f"{RUN}/problems/train.parquet"
 SPLITS = ["train", "dev", *EXPERIMENT.problems.test]
 DECONTAMINATED = EXPERIMENT.problems.decontaminated

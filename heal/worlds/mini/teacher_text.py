@@ -56,8 +56,8 @@ class Premises:
     """
 
     guess: str = "uniform"
-    """Statement about a withheld fact, never the truth: `uniform` over all wrong numbers (uncertain), or `fixed` (one of
-    three wrong numbers per fact)."""
+    """Statement about a withheld fact, never the truth: `uniform` over all wrong numbers (uncertain), or `fixed`: one of
+    three wrong numbers per fact."""
     loud_share: float = 0.0
     """Share of steps that open with two of twelve words each: harmless, and of more entropy than a fixed error."""
     jump_start: float = 0.35
