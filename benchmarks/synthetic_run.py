@@ -353,6 +353,7 @@ def write_config(folder: Path) -> Path:
         "students": {STUDENT: {"path": str(folder / "tokenizer")}},
         "training_seeds": TRAINING_SEEDS,
         "benchmarks": ["math500"],
+        "primary": {"benchmark": "math500"},
         "methods": methods,
         "ablations": ablations,
         "comparisons": {},
