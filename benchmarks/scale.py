@@ -75,7 +75,7 @@ def list_commands() -> list[tuple[str, str, str, list[str]]]:
     ]
     for name, method in sorted(discover_methods().items()):
         needed = [file.schema for file in method(method.Options()).needs() if file.schema in TOKEN_TABLES]
-        reads = {"rsr": "tokens", "s1": "lengths", "mix_distillation": "lengths"}.get(name, "nothing")
+        reads = {"rsr": "tokens", "s1": "lengths", "mix_distillation": "lengths", "likely_repairs": "tokens"}.get(name, "nothing")
         arguments = ["build-curriculum", "--method", name, "--student", STUDENT, "--problems", problems]
         arguments += ["--traces", traces, "--out", f"{RUN}/curricula/{name}.jsonl"]
         commands.append((f"build-curriculum {name}", reads, " ".join(needed), arguments))
@@ -139,19 +139,20 @@ def measure_size(folder: Path, share: float, select: Callable[[str], bool]) -> I
     for name, reads, tables, arguments in commands:
         seconds, cpu_seconds, peak_mb = run_command(folder, config, arguments)
         if name == "merge":
-            link_extra_samples(traces)
+            link_further_samples(traces)
         read = sum(tokens[table] for table in tables.split()) / 1e6
         times = round(seconds, 1), round(cpu_seconds, 1), round(read / cpu_seconds, 1)
         yield Measured(share, name, reads, round(read, 1), *times, round(peak_mb))
 
 
-def link_extra_samples(traces: Path) -> None:
-    """The extra samples of `rs_matched` are the base samples under another name."""
-    extra = traces / "extra/uniform"
-    extra.mkdir(parents=True, exist_ok=True)
-    for source, name in (("samples.parquet", "default.parquet"), ("grades.parquet", "default.grades.parquet")):
-        (extra / name).unlink(missing_ok=True)
-        os.link(traces / source, extra / name)
+def link_further_samples(traces: Path) -> None:
+    """The extra samples of `rs_matched` and those at a low temperature are the base samples under other names."""
+    for target in ("extra/uniform/default", "low_temperature"):
+        (traces / target).parent.mkdir(parents=True, exist_ok=True)
+        for source, suffix in (("samples.parquet", ".parquet"), ("grades.parquet", ".grades.parquet")):
+            link = traces / f"{target}{suffix}"
+            link.unlink(missing_ok=True)
+            os.link(traces / source, link)
 
 
 def write_table(rows: list[Measured], out: Path) -> None:

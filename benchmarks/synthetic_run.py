@@ -260,18 +260,27 @@ class Writer:
                         if row["accepted"]:
                             scores.add_row(self.make_score(row, "repair"))
             counts = dict(self.tokens)
+            for problem in range(min(self.count, CALIBRATION_TRACES)):
+                scores.add_row(self.make_score(self.make_sample(problem, 0), "sample"))
+        guided_usage = {"scored": round(GUIDED_SHARE * self.count) * SAMPLES_PER_PROBLEM * TRACE_TOKENS // 2}
+        with records.open_writer(folder / "guided_scores.parquet", "scores", guided_usage) as scores:
             for problem in self.list_problems(0.5):
                 for index in range(0, SAMPLES_PER_PROBLEM, 2):
                     scores.add_row(self.make_score(self.make_sample(problem, index, kind=1), "guided"))
-            for problem in range(min(self.count, CALIBRATION_TRACES)):
-                scores.add_row(self.make_score(self.make_sample(problem, 0), "sample"))
-            self.tokens |= {"samples": counts["samples"], "guided": counts["guided"]}
+        self.tokens |= {"samples": counts["samples"], "guided": counts["guided"]}
         engine = {"engine": "synthetic", "model": str(self.folder / "tokenizer"), "revision": None}
         making = {"command": "repair", "options": {"gear": {"min_step_tokens": 1}}, "engine": engine}
         records.write_json(folder / "repairs/default.parquet.provenance.json", making)
 
+    def make_ranks(self, trace_id: str, problem: int, seed: list[int]) -> Row:
+        """What the student's pass stores of one trace."""
+        values = self.make_values(seed, TRACE_TOKENS)
+        self.tokens["ranks"] += len(values)
+        row: Row = {"trace_id": trace_id, "problem_id": f"p{problem:08x}"}
+        return row | {"logprobs": -values, "ranks": (1 + 9 * values).astype(np.int32)}
+
     def write_student_files(self) -> None:
-        """Ranks of correct samples, and continuations from beginnings of each solved problem's first."""
+        """Ranks of correct samples and of accepted repairs; continuations from beginnings of a solved problem's first."""
         self.tokens |= {"ranks": 0, "continuations": 0}
         folder = self.folder / TRACES / f"students/{STUDENT}"
         solved = [problem for problem in range(self.count) if self.get_pass_rate(problem) > 0.1]
@@ -279,10 +288,14 @@ class Writer:
             for problem in solved:
                 for index in range(SAMPLES_PER_PROBLEM):
                     if self.is_correct(problem, index):
-                        values = self.make_values([7, problem, index], TRACE_TOKENS)
-                        row: Row = {"trace_id": f"00{problem:08x}{index:06x}", "problem_id": f"p{problem:08x}"}
-                        writer.add_row(row | {"logprobs": -values, "ranks": (1 + 9 * values).astype(np.int32)})
-                        self.tokens["ranks"] += len(values)
+                        trace_id = f"00{problem:08x}{index:06x}"
+                        writer.add_row(self.make_ranks(trace_id, problem, [7, problem, index]))
+        with records.open_writer(folder / "repair_ranks/default.parquet", "ranks") as writer:
+            for problem in self.list_problems(0.1):
+                for source_index in range(CUTS_PER_PROBLEM):
+                    for index in range(0, REPAIRS_PER_CUT, 2):
+                        trace_id = f"r{problem:06x}{source_index:04x}{index:04x}"
+                        writer.add_row(self.make_ranks(trace_id, problem, [10, problem, source_index, index]))
         cuts, continuations = CONTINUATIONS
         with records.open_writer(folder / "continuations.parquet", "continuations") as writer:
             for problem in solved:
@@ -292,7 +305,7 @@ class Writer:
                     for index in range(continuations):
                         whole = self.make_ids([9, problem, cut, index], self.get_gold(problem), kept)
                         kept_text, new_text = self.decode(kept), self.decode(whole[len(kept) :])
-                        row = {"trace_id": f"c{problem:08x}{cut}{index}", "problem_id": f"p{problem:08x}"}
+                        row: Row = {"trace_id": f"c{problem:08x}{cut}{index}", "problem_id": f"p{problem:08x}"}
                         row |= {"source_id": f"00{problem:08x}{0:06x}", "index": index, "kept_steps": cut, "steps": 9}
                         row |= {"kept": kept_text, "continuation": new_text, "text": kept_text + new_text}
                         verdict: Row = {
