@@ -20,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from evals import stats
+from evals.answers import Reading, read_answers
 from evals.audits.premises import check_premises
 from evals.results import ComparisonCommand, Run
 from evals.tables.at_k import compute_at_k
@@ -122,13 +123,16 @@ def list_teacher_gates(run: Run, teacher: str, repeated: Path) -> Iterator[Gate]
         "easy, greedily": run.get_teacher_scores(teacher, EASY),
         "hard, greedily": run.get_teacher_scores(teacher, HARD),
         "hard, at temperature 1": run.get_teacher_scores(teacher, SAMPLED),
-        f"hard, by the majority of {REPEATS}": compute_at_k(
-            run, repeated / REPEATED / "answers.parquet", REPEATED, "maj", REPEATS
-        ),
+        f"hard, by the majority of {REPEATS}": compute_majority(repeated, run.reading),
     }
     for quantity, scores_Q in answers.items():
         bounds = {"at_least": 0.95} if quantity.startswith("easy") else {"at_most": FLOOR}
         yield build_gate("teacher", quantity, average(scores_Q), teacher=teacher, **bounds)
+
+
+def compute_majority(repeated: Path, reading: Reading) -> NDArray[np.float64]:
+    """Whether the most frequent of a teacher's REPEATS answers is right, shape [Q]."""
+    return compute_at_k(read_answers(repeated / REPEATED / "answers.parquet", reading), "maj", REPEATS)
 
 
 def average(scores_Q: NDArray[np.float64]) -> stats.Interval:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evals import stats
+from evals.answers import Answers
 from evals.results import TEACHER, UNTRAINED, Run
 from evals.tables.comparison_rows import group_by_student
 from evals.tables.contrasts import estimate_mean
@@ -88,7 +89,7 @@ def build_model_at_k(run: Run, model: ModelAnswers, benchmark: str) -> list[AtKR
     for measure, k in product(("pass", "maj"), list_k(repeats)):
         values = []
         for path in model.paths:
-            values.append(compute_at_k(run, path, benchmark, measure, k))
+            values.append(compute_at_k(run.load_answers(path, benchmark), measure, k))
         values_TSQ = np.reshape(values, (max(model.n_teacher_seeds, 1), max(model.n_seeds, 1), -1))
         interval = estimate_mean(values_TSQ)
         row = AtKRow(
@@ -116,9 +117,8 @@ def list_k(repeats: int) -> list[int]:
     return sorted({2**i for i in range(repeats.bit_length())} | {repeats})
 
 
-def compute_at_k(run: Run, path: Path, benchmark: str, measure: str, k: int) -> NDArray[np.float64]:
+def compute_at_k(answers: Answers, measure: str, k: int) -> NDArray[np.float64]:
     """pass@k or maj@k of each question, shape [Q]."""
-    answers = run.load_answers(path, benchmark)
     values = []
     for votes_R, scores_R in zip(answers.votes_QR, answers.scores_QR, strict=True):
         if measure == "pass":

@@ -59,13 +59,14 @@ class World:
             students=["s"],
             methods=list(SHARES),
             teacher_seeds=self.teacher_seeds,
+            reading="strict",
             get_teacher_scores=lambda teacher, benchmark: draw(self.teacher[benchmark]),
             get_untrained_scores=lambda teacher, student, benchmark: draw(self.untrained[benchmark]),
             get_student_scores=self.get_student_scores,
             has_mixed_engines=lambda *names: False,
             compute_truncated_share=lambda *names: 0.0,
         )
-        monkeypatch.setattr(gates, "compute_at_k", lambda *arguments: draw(self.majority))
+        monkeypatch.setattr(gates, "compute_majority", lambda *arguments: draw(self.majority))
         rows = [(audit, "default", quantity, value) for (audit, quantity), value in self.audits.items()]
         audits = pd.DataFrame(rows, columns=["audit", "variant", "quantity", "value"]).assign(low=0.0, high=1.0)
         found = [*gates.list_design_gates(run), *gates.list_teacher_gates(run, "t", Path("none"))]

@@ -56,13 +56,14 @@ class Premises:
     """
 
     guess: str = "uniform"
-    """Statement about a withheld fact, never the truth: `uniform` over all wrong numbers (uncertain), or `fixed`: one of
-    three wrong numbers per fact."""
+    """Statement about a withheld fact, never the truth: `uniform` over the numbers of the other parity than the true one
+    (uncertain; one bit per fact keeps the truth out of reach of greedy decoding), or `fixed`: one of three wrong numbers
+    per fact."""
     loud_share: float = 0.0
     """Share of steps that open with two of twelve words each: harmless, and of more entropy than a fixed error."""
-    jump_start: float = 0.35
+    jump_start: float = 0.5
     """Share of texts that jump to the answer, where the hint is in the question or before the first step."""
-    jump_later: float = 0.1
+    jump_later: float = 0.15
     """The same where right steps come before the hint."""
     unaided_jumps: float = 0.0
     """Share of unaided hard texts that jump to a guess; at 0 the words of a jump are surprising without a hint."""
@@ -73,7 +74,7 @@ class Premises:
 TEACHERS = {
     "teacher": Premises(),
     "teacher_confident": Premises(guess="fixed", loud_share=0.4),
-    "teacher_guided": Premises(jump_start=0.1),
+    "teacher_guided": Premises(jump_start=0.15),
     "teacher_blurred": Premises(unaided_jumps=0.5, loud_hinted=0.5),
 }
 
@@ -96,9 +97,9 @@ def list_wrong_numbers(table: str, value: int) -> list[int]:
     return random.Random(f"heal mini wrong {table} {value}").sample(numbers, FIXED_WRONG)
 
 
-def draw_other_number(number: int, rng: random.Random) -> int:
-    """A random number of the world, never this one."""
-    return (number + rng.randrange(1, MODULUS)) % MODULUS
+def draw_wrong_number(number: int, rng: random.Random) -> int:
+    """A random number of the other parity."""
+    return rng.randrange(1 - number % 2, MODULUS, 2)
 
 
 def look_up_truth(table: str, value: int) -> int:
@@ -109,7 +110,7 @@ def look_up_truth(table: str, value: int) -> int:
 def make_guesser(premises: Premises, rng: random.Random) -> Lookup:
     """What the teacher states about a withheld fact without a hint."""
     if premises.guess == "uniform":
-        return lambda table, value: draw_other_number(INVERSE[table][value], rng)
+        return lambda table, value: draw_wrong_number(INVERSE[table][value], rng)
     return lambda table, value: rng.choices(list_wrong_numbers(table, value), FIXED_WEIGHTS)[0]
 
 
@@ -138,7 +139,7 @@ def write_unaided(puzzle: Puzzle, premises: Premises, rng: random.Random) -> Exa
     guess = make_guesser(premises, rng)
     steps, value = undo_steps(puzzle, 0, puzzle.result, len(puzzle.ops), guess, premises, rng)
     if rng.random() < premises.unaided_jumps and puzzle.difficulty == "hard":
-        value = draw_other_number(puzzle.start, rng)
+        value = draw_wrong_number(puzzle.start, rng)
         steps = [*steps[: rng.randrange(len(steps))], rng.choice(JUMPS).format(answer=value)]
     return Example(puzzle.question, ((BLANK.join([*steps, format_answer(value)]), True),))
 
