@@ -26,9 +26,9 @@ VERDICT = (
     "verdict: by the interval next to it. The primary contrast, fixed in the config, has an interval of 95 % that is "
     "not adjusted. All other rows of the main comparison are adjusted together, those of each further method by "
     "themselves (Benjamini-Hochberg, false discovery rate 5 %): their intervals have the one level at which an "
-    "interval excludes 0 exactly where that procedure finds a difference (false coverage rate 5 %, Benjamini & Yekutieli 2005). "
-    "p: unadjusted, two-sided; p_bh: adjusted. detectable: the smallest true difference whose interval excludes 0 with "
-    "80 % power."
+    "interval excludes 0 exactly where that procedure finds a difference (false coverage rate 5 %, Benjamini "
+    "& Yekutieli 2005). p: unadjusted, two-sided; p_bh: adjusted. detectable: the smallest true difference whose "
+    "interval excludes 0 with 80 % power."
 )
 CUT_OFF = (
     "cut off: share of answers that hit the token limit; they count as wrong. Where the lower method's surplus of "
