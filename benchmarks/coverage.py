@@ -410,16 +410,17 @@ def run_checks(designs: Sequence[Design], n_tables: int, seed: int, bootstraps: 
     for number, design in enumerate(designs):
         rng = np.random.default_rng([seed, number])
         rows = measure_coverage(design, n_tables, rng, bootstraps if design.accuracies == "spread" else 0)
-        rows += measure_power(design.equal, n_tables, rng)
+        counted = {n_tables: rows + measure_power(design.equal, n_tables, rng)}
         if design.accuracies == "alike":
-            alike = replace(design, methods=4)
-            rows += [measure_false_discoveries(alike, n_tables // 4, rng, n_real) for n_real in (0, 2)]
+            n_fewer, alike = n_tables // 4, replace(design, methods=4)
+            counted[n_fewer] = [measure_false_discoveries(alike, n_fewer, rng, n_real) for n_real in (0, 2)]
         elif design.methods == 6 and design.questions == 300:
-            for effect in EFFECTS:
-                rows += measure_power(replace(design, effect=effect), n_tables // 2, rng)
-        for row in rows:
-            columns = asdict(design) | {"accuracy": design.accuracy, "tables": n_tables}
-            records.append(columns | asdict(row))
+            n_fewer = n_tables // 2
+            powers = [measure_power(replace(design, effect=effect), n_fewer, rng) for effect in EFFECTS]
+            counted[n_fewer] = [row for rows_of_effect in powers for row in rows_of_effect]
+        for count, counted_rows in counted.items():
+            for row in counted_rows:
+                records.append(asdict(design) | {"accuracy": design.accuracy, "tables": count} | asdict(row))
     return pd.DataFrame(records, columns=COLUMNS)
 
 
@@ -444,7 +445,7 @@ def render_report(frame: pd.DataFrame, seed_sd: float) -> str:
     coverage = build_table(header, coverage_rows)
     curve = build_table([*labels[2:5], "true difference", "power", "power, paired t"], power_rows)
     accuracy = 100 * frame["accuracy"].iloc[0]
-    n_tables = frame["tables"].min()
+    n_tables = frame["tables"].max()
     return (
         "# Coverage, false positives and power of the tables' intervals\n\n"
         f"{n_tables} simulated tables per row (half for power), by `benchmarks/coverage.py`; `coverage.csv` has all "

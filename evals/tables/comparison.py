@@ -22,7 +22,6 @@ from evals.tables.comparison_rows import (
     COLUMNS,
     PRIMARY,
     REFERENCE,
-    UNDECIDED,
     ComparisonRow,
     build_comparison,
     group_by_student,
@@ -190,13 +189,15 @@ def list_difference_notes(rows: Sequence[ComparisonRow], run: Run, reference: st
 
 
 def describe_levels(rows: Sequence[ComparisonRow]) -> str:
-    """The level of each family's intervals in words."""
-    families: dict[str, list[ComparisonRow]] = {}
+    """The level of the main rows' intervals, and the range of the other families' levels, in words."""
+    levels: dict[str, float] = {}
     for row in rows:
         if not math.isnan(row.diff) and row.family != PRIMARY:
-            families.setdefault(row.family, []).append(row)
+            levels[row.family] = 100 * row.level
     parts = []
-    for family, group in families.items():
-        found = sum(row.verdict != UNDECIDED for row in group)
-        parts.append(f"{family} rows {100 * group[0].level:.2f} % ({found} of {len(group)} shown here differ)")
+    for family in ("main", "main strata", "table", "table strata"):
+        if family in levels:
+            parts.append(f"{family} rows {levels.pop(family):.2f} %")
+    if levels:
+        parts.append(f"further methods {min(levels.values()):.2f} to {max(levels.values()):.2f} %")
     return f"Level of the adjusted intervals: {'; '.join(parts) or 'no row could be adjusted'}."

@@ -125,7 +125,7 @@ def build_rows(run: Run, reference: str) -> list[ComparisonRow]:
             tested.append((build_untrained_row(run, teacher, "", TEACHER, benchmark, scores_Q), None))
         for student in run.students:
             for benchmark in benchmarks:
-                tested += test_student(run, teacher, student, reference, benchmark)
+                tested += build_student_rows(run, teacher, student, reference, benchmark)
     return judge_rows(tested)
 
 
@@ -147,36 +147,47 @@ TestedRow = tuple[ComparisonRow, stats.Contrast | None]
 """A row, and its difference to the reference where there is one to show."""
 
 
-def test_student(run: Run, teacher: str, student: str, reference: str, benchmark: str) -> list[TestedRow]:
-    """The untrained student's and every method's rows. Variance is pooled over the methods of a row's own group."""
+def build_student_rows(run: Run, teacher: str, student: str, reference: str, benchmark: str) -> list[TestedRow]:
+    """The untrained student's and every method's rows, each with the variance pooled over `list_pooled_methods`."""
     untrained_Q = run.get_untrained_scores(teacher, student, benchmark)
     tested: list[TestedRow] = [(build_untrained_row(run, teacher, student, UNTRAINED, benchmark, untrained_Q), None)]
-    main = MethodGroup(run, teacher, student, benchmark, run.main_methods)
-    every = MethodGroup(run, teacher, student, benchmark, run.tested_methods)
+    groups: dict[tuple[str, ...], MethodGroup] = {}
     for method in run.tested_methods:
         scores_TSQ = run.get_student_scores(teacher, student, method, benchmark)
         row = build_row(run, teacher, student, method, benchmark, scores_TSQ)
         if method == reference:
             tested.append((replace(row, verdict=REFERENCE), None))
             continue
-        group = main if method in run.main_methods else every
+        pooled = tuple(list_pooled_methods(run, method))
+        group = groups.setdefault(pooled, MethodGroup(run, teacher, student, benchmark, pooled))
         contrast, why_not = group.compare(method, reference)
         row = replace(row, family=choose_family(run, row), why_not=why_not, verdict=CANNOT_SAY, new_verdict=CANNOT_SAY)
         tested.append((row, contrast))
     return tested
 
 
+def list_pooled_methods(run: Run, method: str) -> list[str]:
+    """The methods that a method's variance is pooled over: the same whichever table shows it.
+
+    Those of the main comparison, and the method itself; all of the table where it has no rows of the main comparison.
+    """
+    return list(dict.fromkeys([*run.main_methods, method])) if run.main_methods else list(run.methods)
+
+
 def choose_family(run: Run, row: ComparisonRow) -> str:
     """The rows that a row is adjusted with: the same whichever table shows it.
 
-    main: the methods of the main comparison; further: those that this comparison adds. Strata that the comparison's own
-    table does not show are families of their own. The primary contrast is alone.
+    main: the methods of the main comparison; any further method is a family of its own; table: all methods of a table
+    without rows of the main comparison. Strata that a comparison's own table does not show are families of their own.
+    The primary contrast is alone.
     """
     names = (row.teacher, row.student, row.method, row.benchmark)
     primary = run.primary
     if primary and names == (primary.teacher, primary.student, primary.method, primary.benchmark):
         return PRIMARY
-    scope = "main" if row.method in run.main_methods else "further"
+    scope = row.method if run.main_methods else "table"
+    if row.method in run.main_methods:
+        scope = "main"
     return scope if row.benchmark in run.list_benchmarks(row.teacher) else f"{scope} strata"
 
 

@@ -25,10 +25,11 @@ MODEL_SETTINGS = {"chat_template_sha256", "template_options", "engine", "dtype",
 UNFILTERED = "unfiltered/train"
 VERDICT = (
     "verdict: by the interval next to it. The primary contrast, fixed in the config, has an interval of 95 % that is "
-    "not adjusted. All other rows are adjusted together (Benjamini-Hochberg, false discovery rate 5 %): their "
-    "intervals have the one level at which an interval excludes 0 exactly where that procedure finds a difference "
-    "(false coverage rate 5 %, Benjamini & Yekutieli 2005). p: unadjusted, two-sided; p_bh: adjusted. detectable: the "
-    "smallest true difference whose interval excludes 0 with 80 % power."
+    "not adjusted. All other rows of the main comparison are adjusted together, those of each further method by "
+    "themselves (Benjamini-Hochberg, false discovery rate 5 %): their intervals have the one level at which an "
+    "interval excludes 0 exactly where that procedure finds a difference (false coverage rate 5 %, Benjamini "
+    "& Yekutieli 2005). p: unadjusted, two-sided; p_bh: adjusted. detectable: the smallest true difference whose "
+    "interval excludes 0 with 80 % power."
 )
 CUT_OFF = (
     "cut off: share of answers that hit the token limit; they count as wrong. Where the lower method's surplus of "
@@ -104,8 +105,7 @@ def list_interval_notes(run: Run, reference: str) -> list[Note]:
         f"difference: to {reference} on the same questions and seeds, over {describe_replicates(run)}. Its interval "
         f"covers {teacher_seeds}training seeds and answer sampling on these questions{excluded}. new questions: the "
         "interval for other questions of the same kind, which covers the choice of questions as well, and its verdict. "
-        "The variance is pooled over the methods of the run's main comparison; for methods that it does not have, over "
-        "all methods of this table."
+        "The variance is pooled over the methods of the run's main comparison, for a further method with its own."
     )
     mean = f"mean: share of right answers, with {describe_mean_interval(run)}"
     notes = []

@@ -96,13 +96,17 @@ def test_the_same_row_has_the_same_numbers_in_every_table(tmp_path):
     run = write_run(tmp_path / "run", accuracy=accuracy, methods=methods)
     main = read_rows(write_detail_tables(run) / "main.csv")
     further = write_detail_tables(run, methods=methods, main_methods=list(METHODS), folder="further")
-    fewer = {name: METHODS[name] for name in ("rs", "heal")}
+    fewer = {"rs": "rejection_sampling", "heal": "heal", "more": "heal"}
     fewer = write_detail_tables(run, methods=fewer, main_methods=list(METHODS), folder="fewer")
+    further_rows = []
     for name, n_rows in (("further", len(main)), ("fewer", len(main) - 3)):
         rows = read_rows(tmp_path / f"run/{name}/main.csv")
         shared = main.index.intersection(rows.index)
         assert len(shared) == n_rows
         pd.testing.assert_frame_equal(main.loc[shared], rows.loc[shared])
+        further_rows.append(rows.xs("more", level="method"))
+    assert len(further_rows[0]) == 3
+    pd.testing.assert_frame_equal(*further_rows)
     strata = read_rows(further / "main_strata.csv")
     shared = main.index.intersection(strata.index)
     assert len(shared) == 5
