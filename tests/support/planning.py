@@ -15,9 +15,20 @@ MINI = ROOT / "config/config.yaml"
 
 
 def make_experiment(change=lambda content: None, path=MINI):
+    """A config's experiment with changes; of the mini config in fixed sizes, so that its own ones can be chosen anew."""
     content = yaml.safe_load(path.read_text())
+    if path == MINI:
+        fix_sizes(content)
     change(content)
     return validate(config.Experiment, content, where=str(path))
+
+
+def fix_sizes(content) -> None:
+    content |= {"teacher_seeds": 1, "training_seeds": 3, "seeds_per_job": 3}
+    content["problems"]["train"]["n"] = 500
+    content["problems"]["test"]["hard"]["n"] = 150
+    content["sampling"] |= {"n": 8, "shards": 2}
+    content["gear"] |= {"traces_per_problem": 2, "repairs_per_trace": 4}
 
 
 def make_inputs(change=lambda content: None, **options) -> PlanInputs:

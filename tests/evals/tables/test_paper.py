@@ -156,6 +156,8 @@ def test_the_mini_world_is_no_test_of_the_paper(tmp_path, monkeypatch):
     write_run(tmp_path / "results/toy", accuracy=dict.fromkeys(METHODS, 0.3), methods=METHODS)
     changed = {
         "run": "toy",
+        "teacher_seeds": 1,
+        "training_seeds": 3,
         "methods": {name: {"method": name} for name in METHODS},
         "ablations": {},
         "comparisons": {},
