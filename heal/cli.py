@@ -47,7 +47,7 @@ COMMANDS = {
         "heal.data.build_warmup_examples", "BuildWarmupExamples", "write worked examples for a warm-up"
     ),
     "sample base": Entry("heal.pipeline.sample", "SampleBase", "sample every problem, by a teacher or a student"),
-    "sample guided": Entry("heal.pipeline.sample", "SampleGuided", "sample with the answer in the question"),
+    "sample guided": Entry("heal.pipeline.sample_guided", "SampleGuided", "sample with the answer in the question"),
     "sample low-temperature": Entry("heal.pipeline.sample", "SampleLowTemperature", "sample at a low temperature"),
     "sample extra": Entry("heal.pipeline.sample_extra", "SampleExtra", "sample as much further as HEAL's cost buys"),
     "grade": Entry("heal.pipeline.grade", "Grade", "grade sampled traces"),

@@ -52,7 +52,9 @@ STAGES = {
     "sample base": Stage((f"{TRACES}/shards/samples/*.parquet",), ("load-problems",), runs_model=True),
     "merge": Stage((f"{TRACES}/samples.parquet",), ("sample base",)),
     "grade": Stage((f"{TRACES}/grades.parquet",), ("merge",)),
-    "sample guided": Stage((f"{TRACES}/shards/guided/*.parquet",), ("grade",), runs_model=True),
+    "sample guided": Stage(
+        (f"{TRACES}/shards/guided/*.parquet", f"{TRACES}/shards/greedy/*.parquet"), ("grade",), runs_model=True
+    ),
     "plan-cuts": Stage((f"{TRACES}/cuts/*.parquet",), ("grade",)),
     "repair": Stage((f"{TRACES}/shards/repairs/*/*.parquet",), ("plan-cuts",), runs_model=True),
     "score": Stage(

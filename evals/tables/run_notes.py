@@ -76,9 +76,7 @@ def list_comparison_notes(
         notes.append(Note(Topic.DECONTAMINATION, text))
     notes += list_unused_rows(run, decontamination is not None)
     notes += [*list_hardware_notes(run), *list_settings_notes(settings)]
-    for premise in list_broken_premises(run):
-        notes.append(Note(Topic.PREMISE, f"premise absent: not a test of HEAL ({premise})."))
-    return notes
+    return [*notes, *list_premise_notes(run)]
 
 
 def make_run_note(run: Run) -> Note:
@@ -225,12 +223,39 @@ def merge_benchmark_settings(run: Run, benchmark: str) -> Settings:
     return common
 
 
+def list_premise_notes(run: Run) -> list[Note]:
+    """Where the run is no test of HEAL, and where the ceiling is none. Raises HealError as `read_premises` does."""
+    notes = []
+    for reasons in list_broken_premises(run):
+        notes.append(Note(Topic.PREMISE, f"premise absent: not a test of HEAL ({reasons})."))
+    for owner, premise in read_premises(run).items():
+        if premise["ceiling"]["of_sampling"]:
+            notes.append(Note(Topic.PREMISE, f"{describe_ceiling(premise)} ({owner})."))
+    return notes
+
+
 def list_broken_premises(run: Run) -> list[str]:
-    """Teacher, seed and reasons of each premise.json that does not hold. Raises HealError for a missing file."""
+    """Teacher, seed and reasons of each premise that does not hold. Raises HealError as `read_premises` does."""
     premises = []
+    for owner, premise in read_premises(run).items():
+        if not premise["holds"]:
+            premises.append(f"{owner}: {'; '.join(premise['reasons'])}")
+    return premises
+
+
+def read_premises(run: Run) -> dict[str, dict[str, Any]]:
+    """Teacher and teacher seed in words → content of premise.json. Raises HealError for a missing file."""
+    premises = {}
     for teacher in run.teachers:
         for teacher_seed in range(run.teacher_seeds):
-            premise = read_json(run.get_traces_folder(teacher, teacher_seed) / "premise.json")
-            if not premise["holds"]:
-                premises.append(f"{teacher}, teacher seed {teacher_seed}: {'; '.join(premise['reasons'])}")
+            file = run.get_traces_folder(teacher, teacher_seed) / "premise.json"
+            premises[f"{teacher}, teacher seed {teacher_seed}"] = read_json(file)
     return premises
+
+
+def describe_ceiling(premise: Mapping[str, Any]) -> str:
+    """How many treated problems greedy decoding solves, where it is too many for a ceiling; without a full stop."""
+    return (
+        f"Greedy decoding solves {premise['ceiling']['greedy']:.0%} of the treated problems: the ceiling is one of "
+        "sampling, not of what the teacher knows"
+    )

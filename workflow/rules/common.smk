@@ -26,6 +26,7 @@ from heal.trace_files import (
     EXTRA_GRADES,
     EXTRA_SAMPLES,
     GRADES,
+    GREEDY_SHARD,
     GUIDED,
     GUIDED_SCORES,
     LOW_TEMPERATURE_SAMPLES,

@@ -296,6 +296,15 @@ def test_notes_under_the_table(tmp_path):
     assert tex.count("\\midrule") == 4 and "\\toprule" in tex and "p\\_bh" in tex
 
 
+@pytest.mark.parametrize("greedy", [0.0, 0.487])
+def test_a_ceiling_that_greedy_decoding_lifts_is_called_one_of_sampling(tmp_path, greedy):
+    run = write_run(tmp_path / "run", accuracy=ACCURACY, greedy=greedy)
+    write_comparison(run, run / "main.csv")
+    sentence = "Greedy decoding solves 49% of the treated problems: the ceiling is one of sampling, not of what the "
+    for file in ("main.md", "main.txt"):
+        assert (f"{sentence}teacher knows (t, teacher seed 0)." in (run / file).read_text()) == bool(greedy)
+
+
 def test_the_terminal_shows_notes_by_topic_however_they_are_worded(tmp_path, monkeypatch):
     monkeypatch.setattr(type(get_world("mini")), "note", "These puzzles are toys.")
     run = write_run(tmp_path / "run", accuracy=ACCURACY, holds=False)
