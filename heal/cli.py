@@ -95,6 +95,9 @@ COMMANDS = {
     "report": Entry("evals.report.page", "RenderReport", "render one page of a run's tables and figures"),
     "view": Entry("heal.viewer.command", "RenderViewer", "render the trace viewer"),
     "ledger": Entry("heal.provenance", "Ledger", "add up a run's provenance files"),
+    "check-reproduction": Entry(
+        "evals.reproduction", "CheckReproduction", "say whether a run agrees with the committed reference"
+    ),
     "check-reference": Entry("evals.check_reference", "CheckReference", "recompute the committed reference tables"),
 }
 

@@ -92,12 +92,14 @@ NOT_RECORDED = {
     "student-pass ranks": "no method of the smoke config needs it",
     "student-pass repair-ranks": "no method of the smoke config needs it",
     "student-pass continuations": "no method of the smoke config needs it",
+    "gates": "needs a run of controls",
     "plot-exposures": "part of the study",
     "plot-cuts": "part of the study",
     "model-card": "names library versions and dates",
     "tabulate-costs": "holds seconds, which differ between runs",
     "plot-hours": "holds seconds, which differ between runs",
     "check-reference": "writes no file",
+    "check-reproduction": "names the processor",
 }
 
 

@@ -1,10 +1,12 @@
 """What the tables of a run have to say of themselves: run, intervals, costs, settings, premises, as typed notes.
 
-Reads results.json, premise.json and the provenance of problem sets below results/<run>/; writes nothing.
+Reads results.json, premise.json and the provenance of problem sets below results/<run>/, and the world's gates; writes
+nothing.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,18 +56,19 @@ def list_comparison_notes(
     *,
     has_unsolved: bool,
     decontamination: Mapping[str, Any] | None = None,
+    gates: Path | None = None,
 ) -> list[Note]:
     """The notes under a comparison table, in their order.
 
     difference_notes: on intervals and adjustment. settings: of the evaluation, by benchmark. decontamination: the
-    report of `heal decontaminate`, None without one.
+    report of `heal decontaminate`, None without one. gates: the table of `heal gates` for the run's world.
     """
     notes = [make_run_note(run), *difference_notes, Note(Topic.COST, COST), *list_pass_notes(run)]
     notes += list_ranking_notes(run)
     if has_unsolved:
         notes.append(Note(Topic.UNSOLVED, UNSOLVED_NOTE))
     world_notes = list_world_notes(run)
-    notes += world_notes
+    notes += [*world_notes, *list_gate_notes(run, gates)]
     if not world_notes:
         text = "Pretrained models may have seen public benchmarks: compare methods with the untrained student."
         notes.append(Note(Topic.CONTAMINATION, text))
@@ -92,6 +95,21 @@ def list_world_notes(run: Run) -> list[Note]:
     if run.world is None or not run.world.note:
         return []
     return [Note(Topic.WORLD, run.world.note)]
+
+
+def list_gate_notes(run: Run, gates: Path | None) -> list[Note]:
+    """Which gates of the run's world and teachers do not hold; [] where none was measured with one of its teachers."""
+    if gates is None:
+        return []
+    with open(gates, encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["teacher"] in ("", *run.teachers)]
+    if not any(row["teacher"] for row in rows):
+        return []
+    failed = [f"{row['quantity']} ({row['value'] or 'not measured'})" for row in rows if row["holds"] != "yes"]
+    if not failed:
+        return [Note(Topic.GATES, f"All {len(rows)} gates of this world hold ({gates}).")]
+    text = f"{len(failed)} of {len(rows)} gates of this world do not hold ({gates}): {'; '.join(failed)}."
+    return [Note(Topic.GATES, text)]
 
 
 def list_interval_notes(run: Run, reference: str) -> list[Note]:

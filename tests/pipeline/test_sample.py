@@ -3,7 +3,7 @@
 from heal.config.experiment import LowTemperature, Sampling
 from heal.pipeline.sample import make_low_temperature_sampler, make_sampler
 from heal.pipeline.verdict import get_question
-from tests.support.mini_teacher import SAMPLING, SEED
+from tests.support.mini_teacher import SAMPLING
 
 
 def test_samples_do_not_depend_on_which_problems_are_sampled_together(sample_batch, problems, samples):
