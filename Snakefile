@@ -26,9 +26,10 @@ report: "workflow/report/workflow.rst"
 
 
 rule all:
-    """The main comparison: tables, figures, the page that shows them, and a model card of every student."""
+    """The main comparison: tables, figures, their page, model cards, and whether the reference is reproduced."""
     input:
         list_report_files("main"),
+        f"{TABLES}/reproduction.txt",
         list_pages("main"),
         list_model_cards(MAIN),
 

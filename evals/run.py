@@ -2,7 +2,7 @@
 
 Reads a model, or several students of one base, and a run's problems; writes per model and benchmark `answers.parquet`
 (every answer with its verdict) and `results.json` (lm-eval's scores with the settings they depend on; no times, so that
-two runs give the same bytes).
+two runs on one machine give the same bytes).
 
     heal evaluate --config config/config.yaml --teacher default --problems results/mini/problems --out teacher
     heal evaluate --model.path heal/worlds/mini/models/student --problems results/mini/problems \\

@@ -47,7 +47,7 @@ COMMANDS = {
         "heal.data.build_warmup_examples", "BuildWarmupExamples", "write worked examples for a warm-up"
     ),
     "sample base": Entry("heal.pipeline.sample", "SampleBase", "sample every problem, by a teacher or a student"),
-    "sample guided": Entry("heal.pipeline.sample", "SampleGuided", "sample with the answer in the question"),
+    "sample guided": Entry("heal.pipeline.sample_guided", "SampleGuided", "sample with the answer in the question"),
     "sample low-temperature": Entry("heal.pipeline.sample", "SampleLowTemperature", "sample at a low temperature"),
     "sample extra": Entry("heal.pipeline.sample_extra", "SampleExtra", "sample as much further as HEAL's cost buys"),
     "grade": Entry("heal.pipeline.grade", "Grade", "grade sampled traces"),
@@ -95,6 +95,9 @@ COMMANDS = {
     "report": Entry("evals.report.page", "RenderReport", "render one page of a run's tables and figures"),
     "view": Entry("heal.viewer.command", "RenderViewer", "render the trace viewer"),
     "ledger": Entry("heal.provenance", "Ledger", "add up a run's provenance files"),
+    "check-reproduction": Entry(
+        "evals.reproduction", "CheckReproduction", "say whether a run agrees with the committed reference"
+    ),
     "check-reference": Entry("evals.check_reference", "CheckReference", "recompute the committed reference tables"),
 }
 

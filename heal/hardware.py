@@ -16,6 +16,7 @@ from typing import Any
 CPU_INFO = Path("/proc/cpuinfo")
 DRIVER_FILE = Path("/proc/driver/nvidia/version")
 VECTOR_FLAGS = {
+    "fma": "FMA",
     "avx2": "AVX2",
     "avx512f": "AVX-512",
     "avx512_vnni": "AVX-512 VNNI",

@@ -58,6 +58,8 @@ SCORES = TraceFile(
     "scores/{variant}.parquet", "scores", "score_traces", "teacher", (SAMPLES, GRADES, REPAIRS), sharded=True
 )
 GUIDED_SCORES = TraceFile("guided_scores.parquet", "scores", "score_guided", "teacher", (GUIDED,), sharded=True)
+GREEDY_SHARD = "shards/greedy/{shard}.parquet"
+"""Greedy samples of the treated problems, made with each shard of GUIDED; only the premise reads them."""
 LOW_TEMPERATURE_SAMPLES = TraceFile(
     "low_temperature.parquet", "samples", "sample_low_temperature", "teacher", sharded=True
 )

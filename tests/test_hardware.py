@@ -74,10 +74,14 @@ def test_gpus_that_nvidia_smi_cannot_name_are_still_counted(
 def test_the_processor_and_its_vector_instructions(tmp_path: Path) -> None:
     info = tmp_path / "cpuinfo"
     info.write_text(
-        "model name\t: AMD EPYC 9654\nflags\t\t: fpu avx2 avx512f sse\n\nmodel name\t: another\nflags : avx2\n"
+        "model name\t: AMD EPYC 9654\nflags\t\t: fpu avx2 fma avx512f avx512_bf16 amx_tile sse\n\n"
+        "model name\t: another\nflags : avx2\n"
     )
     described = describe_processor(info)
-    assert (described["processor"], described["cpu_flags"]) == ("AMD EPYC 9654", ["AVX2", "AVX-512"])
+    assert (described["processor"], described["cpu_flags"]) == (
+        "AMD EPYC 9654",
+        ["FMA", "AVX2", "AVX-512", "AVX-512 BF16", "AMX"],
+    )
     info.write_text("Features\t: fp asimd sve\n")
     assert describe_processor(info)["cpu_flags"] == ["NEON", "SVE"]
     assert describe_processor(tmp_path / "none")["cpu_flags"] == []

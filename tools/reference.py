@@ -1,12 +1,14 @@
 """A reference folder from a finished run: tables, raw outcomes, provenance, settings and the figures that pages show.
 
 Reads results/<run>: tables/, figures/, evals/**/results.json and traces/*/teacher_seed*/premise.json. Replaces in
-results/reference/<run>: tables/, figures/, settings.json and the numbers in README.md (tools/reference_summary.py);
-every other file there stays as it is. Figures are copied where README.md, a page of docs/ or the folder's own README.md
-names their path.
+results/reference/<run>: tables/, figures/, settings.json, reproduction.csv (which later runs are compared with) and the
+numbers in README.md (tools/reference_summary.py); every other file there stays as it is. Figures are copied where
+README.md, a page of docs/ or the folder's own README.md names their path. --add-hardware reads tables/reproduction.csv
+and its provenance only, from a run on another machine, and adds its rows to the reference's.
 
     python -m tools.reference results/mini
     python -m tools.reference results/mini --out elsewhere/mini
+    python -m tools.reference results/mini --add-hardware
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from evals.reproduction import FILE as CELLS
+from evals.reproduction import read_cells, write_reference
 from evals.settings import FILE, collect_settings
 from heal.errors import HealError, exit_with_errors
 from heal.provenance import SUFFIX
@@ -30,7 +34,7 @@ FIGURE = re.compile(r"figures/[\w./-]+\.(?:svg|png)")
 
 
 def build_reference(run: Path, folder: Path) -> None:
-    """Replaces tables/, figures/, settings.json and the README's numbers of a reference folder by a run's.
+    """Replaces tables/, figures/, settings.json, cells and the README's numbers of a reference folder by a run's.
 
     Raises HealError where the README has no place for the numbers, and where the run has no table or lacks
     a figure that a page shows; the folder is then as it was.
@@ -39,16 +43,18 @@ def build_reference(run: Path, folder: Path) -> None:
     tables = list_tables(run)
     figures = list_shown_figures(folder)
     check_figures(run, figures)
+    read_cells(run / "tables" / CELLS)
     for part in ("tables", "figures"):
         shutil.rmtree(folder / part, ignore_errors=True)
     copy_files(run, folder, [*tables, *figures])
+    write_reference(run, folder, add=False)
     write_json(folder / FILE, collect_settings(run))
     write_summary(folder)
 
 
 def list_tables(run: Path) -> list[str]:
     """Paths below the run of its tables and raw outcomes. Raises HealError without any."""
-    files = [file for pattern in TABLES for file in (run / "tables").glob(pattern)]
+    files = [file for pattern in TABLES for file in (run / "tables").glob(pattern) if file.stem != Path(CELLS).stem]
     if not files:
         raise HealError("no tables", where=str(run), fix="give results/<run> of a finished run")
     return sorted(file.relative_to(run).as_posix() for file in files)
@@ -91,8 +97,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="results/<run>, finished")
     parser.add_argument("--out", type=Path, help="the reference folder; results/reference/<run> where absent")
+    parser.add_argument("--add-hardware", action="store_true", help="only add the run's cells to the reference's")
     arguments = parser.parse_args()
-    build_reference(arguments.run, arguments.out or REFERENCE / arguments.run.name)
+    folder = arguments.out or REFERENCE / arguments.run.name
+    if arguments.add_hardware:
+        write_reference(arguments.run, folder, add=True)
+    else:
+        build_reference(arguments.run, folder)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,9 @@ STAGES = {
     "sample base": Stage((f"{TRACES}/shards/samples/*.parquet",), ("load-problems",), runs_model=True),
     "merge": Stage((f"{TRACES}/samples.parquet",), ("sample base",)),
     "grade": Stage((f"{TRACES}/grades.parquet",), ("merge",)),
-    "sample guided": Stage((f"{TRACES}/shards/guided/*.parquet",), ("grade",), runs_model=True),
+    "sample guided": Stage(
+        (f"{TRACES}/shards/guided/*.parquet", f"{TRACES}/shards/greedy/*.parquet"), ("grade",), runs_model=True
+    ),
     "plan-cuts": Stage((f"{TRACES}/cuts/*.parquet",), ("grade",)),
     "repair": Stage((f"{TRACES}/shards/repairs/*/*.parquet",), ("plan-cuts",), runs_model=True),
     "score": Stage(
@@ -90,12 +92,14 @@ NOT_RECORDED = {
     "student-pass ranks": "no method of the smoke config needs it",
     "student-pass repair-ranks": "no method of the smoke config needs it",
     "student-pass continuations": "no method of the smoke config needs it",
+    "gates": "needs a run of controls",
     "plot-exposures": "part of the study",
     "plot-cuts": "part of the study",
     "model-card": "names library versions and dates",
     "tabulate-costs": "holds seconds, which differ between runs",
     "plot-hours": "holds seconds, which differ between runs",
     "check-reference": "writes no file",
+    "check-reproduction": "names the processor",
 }
 
 

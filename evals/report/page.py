@@ -47,6 +47,7 @@ ROOT = Path(__file__).parents[2]
 CAPTIONS = ROOT / "workflow" / "report"
 TEMPLATE = "report.html.jinja"
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+WORLD_TOPICS = (Topic.WORLD, Topic.GATES, Topic.MIXED_HARDWARE)
 FORMATS = (".csv", ".md", ".tex", ".svg", ".png")
 
 
@@ -76,7 +77,7 @@ class Summary:
     present: list[str]
     """Where HEAL's premises hold."""
     world: list[str]
-    """What the world of the problems says of results on it, and warnings of mixed hardware."""
+    """What the world of the problems says of results on it, its gates, and warnings of mixed hardware."""
     best_methods: str
     """The table of the best method per benchmark, as HTML."""
     method: str | None
@@ -151,7 +152,7 @@ def build_summary(run: Path) -> Summary:
         absent=absent,
         sentences=summary.build_sentences(rows, method),
         present=present,
-        world=[capitalize(note.text) for note in select_notes(notes, Topic.WORLD, Topic.MIXED_HARDWARE)],
+        world=[capitalize(note.text) for note in select_notes(notes, *WORLD_TOPICS)],
         best_methods=render_markdown(best),
         method=method,
     )

@@ -23,7 +23,7 @@ from evals.tables.comparison_rows import (
     group_by_student,
 )
 from evals.tables.render import format_interval, format_number
-from evals.tables.run_notes import SEEDS_TO_RANK
+from evals.tables.run_notes import SEEDS_TO_RANK, describe_ceiling
 from heal.errors import HealError
 
 REPLIES = {
@@ -225,12 +225,14 @@ def format_count(count: int, noun: str) -> str:
 def describe_premises(premises: Mapping[tuple[str, int], Mapping[str, Any]]) -> tuple[list[str], list[str]]:
     """(where the comparison is not a test of HEAL, where it is one). premises: (teacher, teacher seed) → premise.json.
 
-    What is absent belongs before the answer.
+    What is absent belongs before the answer, and so does a ceiling that is none. Older runs have no `ceiling`.
     """
     absent: list[str] = []
     present: list[str] = []
     for (teacher, teacher_seed), premise in premises.items():
         owner = f"teacher {teacher}, teacher seed {teacher_seed}"
+        if premise.get("ceiling", {}).get("of_sampling"):
+            absent.append(f"{describe_ceiling(premise)} ({owner}).")
         if not premise["holds"]:
             reasons = "; ".join(premise.get("reasons") or ["no reason given"])
             absent.append(f"Premise absent for {owner} ({reasons}): not a test of HEAL.")

@@ -5,7 +5,7 @@ the other rows are.
 
 Reads answers.parquet and results.json of teacher, untrained student and every trained student; training.json, the
 trace files' token counts, premise.json, problems. Writes --out (csv) and next to it the same name with .md, .tex and
-.txt (for terminals), and _notes.json. Contains no times: two clean runs give the same bytes.
+.txt (for terminals), and _notes.json. Contains no times: two clean runs on one machine give the same bytes.
 
     heal tabulate-comparison --config config/config.yaml --comparison main --out results/mini/tables/main.csv
 """
@@ -67,6 +67,8 @@ TEXT_COLUMNS = ("method", "verdict", "new")
 """Those of them that hold words."""
 SHORT_COLUMNS = ("method", "mean", "diff", "verdict", "new")
 """Columns of the table for terminals."""
+SHORT_TOPICS = (Topic.FEW_PASSES, Topic.WORLD, Topic.GATES, Topic.MIXED_HARDWARE, Topic.PREMISE)
+"""Topics of its notes."""
 
 
 COLUMNS_OF_ANSWERS = [column for column in COLUMNS if column not in TOKENS]
@@ -76,6 +78,8 @@ COLUMNS_OF_ANSWERS = [column for column in COLUMNS if column not in TOKENS]
 class TabulateComparison(ComparisonCommand):
     decontamination: Path | None = None
     """The report of `heal decontaminate`, whose counts are noted under the table."""
+    gates: Path | None = None
+    """The table of `heal gates` for the run's world: the notes say which gates do not hold."""
     out: Path
     """The csv to write; md, tex, txt and the notes are written next to it."""
 
@@ -93,10 +97,11 @@ class TabulateComparison(ComparisonCommand):
                 merge_settings(run),
                 has_unsolved=has_unsolved,
                 decontamination=report,
+                gates=self.gates,
             )
             tables = build_text_tables(rows, list(LABELS))
             short_tables = build_text_tables(rows, SHORT_COLUMNS)
-            short_notes = select_notes(notes, Topic.FEW_PASSES, Topic.WORLD, Topic.MIXED_HARDWARE, Topic.PREMISE)
+            short_notes = select_notes(notes, *SHORT_TOPICS)
             title = self.view.title
             records.write_text(self.out, format_rows_csv(put_primary_first(rows), COLUMNS))
             records.write_text(self.out.with_suffix(".md"), format_markdown(title, tables, notes))

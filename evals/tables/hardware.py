@@ -82,6 +82,18 @@ def list_hardware_notes(run: Run) -> list[Note]:
     return [*describe_parts(parts), *warnings]
 
 
+def describe_run_hardware(run: Run) -> str:
+    """What a run's traces, students and answers were made on, in words; "not recorded" where nothing says it."""
+    origins = Origins()
+    for teacher in run.teachers:
+        origins.update(collect_traces(list_trace_folders(run, teacher)))
+        for student in run.students:
+            for part in collect_students(run, teacher, student).values():
+                origins.update(part)
+    add_other_evaluations(run, origins)
+    return " | ".join(sorted(origins.rows)) or "not recorded"
+
+
 def list_trace_notes(folder: Path, teacher: str) -> list[Note]:
     """The same for a table on one teacher's traces alone. folder: of one teacher sampling seed."""
     origins = collect_traces([folder])

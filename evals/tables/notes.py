@@ -31,6 +31,7 @@ class Topic(Enum):
     RANKING = "ranking"
     UNSOLVED = "unsolved"
     WORLD = "world"
+    GATES = "gates"
     CONTAMINATION = "contamination"
     DECONTAMINATION = "decontamination"
     LEFT_OUT = "left_out"

@@ -1,10 +1,12 @@
 """What the tables of a run have to say of themselves: run, intervals, costs, settings, premises, as typed notes.
 
-Reads results.json, premise.json and the provenance of problem sets below results/<run>/; writes nothing.
+Reads results.json, premise.json and the provenance of problem sets below results/<run>/, and the world's gates; writes
+nothing.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,18 +57,19 @@ def list_comparison_notes(
     *,
     has_unsolved: bool,
     decontamination: Mapping[str, Any] | None = None,
+    gates: Path | None = None,
 ) -> list[Note]:
     """The notes under a comparison table, in their order.
 
     difference_notes: on intervals and adjustment. settings: of the evaluation, by benchmark. decontamination: the
-    report of `heal decontaminate`, None without one.
+    report of `heal decontaminate`, None without one. gates: the table of `heal gates` for the run's world.
     """
     notes = [make_run_note(run), *difference_notes, Note(Topic.COST, COST), *list_pass_notes(run)]
     notes += list_ranking_notes(run)
     if has_unsolved:
         notes.append(Note(Topic.UNSOLVED, UNSOLVED_NOTE))
     world_notes = list_world_notes(run)
-    notes += world_notes
+    notes += [*world_notes, *list_gate_notes(run, gates)]
     if not world_notes:
         text = "Pretrained models may have seen public benchmarks: compare methods with the untrained student."
         notes.append(Note(Topic.CONTAMINATION, text))
@@ -77,9 +80,7 @@ def list_comparison_notes(
         notes.append(Note(Topic.DECONTAMINATION, text))
     notes += list_unused_rows(run, decontamination is not None)
     notes += [*list_hardware_notes(run), *list_settings_notes(settings)]
-    for premise in list_broken_premises(run):
-        notes.append(Note(Topic.PREMISE, f"premise absent: not a test of HEAL ({premise})."))
-    return notes
+    return [*notes, *list_premise_notes(run)]
 
 
 def make_run_note(run: Run) -> Note:
@@ -95,6 +96,21 @@ def list_world_notes(run: Run) -> list[Note]:
     if run.world is None or not run.world.note:
         return []
     return [Note(Topic.WORLD, run.world.note)]
+
+
+def list_gate_notes(run: Run, gates: Path | None) -> list[Note]:
+    """Which gates of the run's world and teachers do not hold; [] where none was measured with one of its teachers."""
+    if gates is None:
+        return []
+    with open(gates, encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["teacher"] in ("", *run.teachers)]
+    if not any(row["teacher"] for row in rows):
+        return []
+    failed = [f"{row['quantity']} ({row['value'] or 'not measured'})" for row in rows if row["holds"] != "yes"]
+    if not failed:
+        return [Note(Topic.GATES, f"All {len(rows)} gates of this world hold ({gates}).")]
+    text = f"{len(failed)} of {len(rows)} gates of this world do not hold ({gates}): {'; '.join(failed)}."
+    return [Note(Topic.GATES, text)]
 
 
 def list_interval_notes(run: Run, reference: str) -> list[Note]:
@@ -225,12 +241,39 @@ def merge_benchmark_settings(run: Run, benchmark: str) -> Settings:
     return common
 
 
+def list_premise_notes(run: Run) -> list[Note]:
+    """Where the run is no test of HEAL, and where the ceiling is none. Raises HealError as `read_premises` does."""
+    notes = []
+    for reasons in list_broken_premises(run):
+        notes.append(Note(Topic.PREMISE, f"premise absent: not a test of HEAL ({reasons})."))
+    for owner, premise in read_premises(run).items():
+        if premise["ceiling"]["of_sampling"]:
+            notes.append(Note(Topic.PREMISE, f"{describe_ceiling(premise)} ({owner})."))
+    return notes
+
+
 def list_broken_premises(run: Run) -> list[str]:
-    """Teacher, seed and reasons of each premise.json that does not hold. Raises HealError for a missing file."""
+    """Teacher, seed and reasons of each premise that does not hold. Raises HealError as `read_premises` does."""
     premises = []
+    for owner, premise in read_premises(run).items():
+        if not premise["holds"]:
+            premises.append(f"{owner}: {'; '.join(premise['reasons'])}")
+    return premises
+
+
+def read_premises(run: Run) -> dict[str, dict[str, Any]]:
+    """Teacher and teacher seed in words → content of premise.json. Raises HealError for a missing file."""
+    premises = {}
     for teacher in run.teachers:
         for teacher_seed in range(run.teacher_seeds):
-            premise = read_json(run.get_traces_folder(teacher, teacher_seed) / "premise.json")
-            if not premise["holds"]:
-                premises.append(f"{teacher}, teacher seed {teacher_seed}: {'; '.join(premise['reasons'])}")
+            file = run.get_traces_folder(teacher, teacher_seed) / "premise.json"
+            premises[f"{teacher}, teacher seed {teacher_seed}"] = read_json(file)
     return premises
+
+
+def describe_ceiling(premise: Mapping[str, Any]) -> str:
+    """How many treated problems greedy decoding solves, where it is too many for a ceiling; without a full stop."""
+    return (
+        f"Greedy decoding solves {premise['ceiling']['greedy']:.0%} of the treated problems: the ceiling is one of "
+        "sampling, not of what the teacher knows"
+    )

@@ -218,6 +218,9 @@ class Premise(OptionGroup):
     """Minimum pass rate of the teacher over all problems (ours)."""
     max_pass_rate: Share = 1.0
     """Maximum pass rate of the teacher over all problems (ours)."""
+    max_greedy: Share = 0.1
+    """Maximum share of the treated problems that greedy decoding solves; above it tables call the ceiling one of
+    sampling (ours)."""
 
 
 class Primary(OptionGroup):

@@ -15,6 +15,7 @@
     warm_up_training.ROLE.NAME     how a warm-up trains
     warm_up_bases.ROLE.NAME        the model that a warm-up starts from
     comparisons.NAME               everything a table or figure of that comparison needs
+    settings.NAME                  what decides the numbers of that comparison
 """
 
 from __future__ import annotations
@@ -39,6 +40,13 @@ from heal.records import hash_content, write_text
 from heal.trace_files import DEFAULT_VARIANT
 from heal.worlds import registry as worlds
 
+MODEL_PLACES = {"gpus", "evaluation_gpus", "license"}
+"""Options of a model that decide no number."""
+NOT_IN_NUMBERS = (
+    *("extends", "run", "seeds_per_job", "engine", "premise", "primary"),
+    *("methods", "ablations", "comparisons", "gear_variants", "train"),
+)
+"""Sections of the config that decide no number of a comparison, and those that `get_settings` resolves for it."""
 UNFILTERED = "unfiltered/train"
 """The training problems before decontamination."""
 
@@ -142,6 +150,7 @@ class RunConfig:
             "schedules": lambda name: pick(self.methods, name, path, self.where).schedule,
             "distillations": lambda name: pick(self.methods, name, path, self.where).distillation,
             "comparisons": self.get_comparison,
+            "settings": self.get_settings,
             "teachers": lambda name: self.get_model_source("teachers", name),
             "students": lambda name: self.get_model_source("students", name),
             "teacher_models": lambda name: self.get_model("teachers", name),
@@ -263,6 +272,29 @@ class RunConfig:
             primary=primary if is_shown else None,
             read_price=experiment.cost.read_price,
         )
+
+    def get_settings(self, name: str) -> dict[str, Any]:
+        """What decides the numbers of a comparison, as far as it differs from the defaults.
+
+        Two runs of equal settings ought to agree, whatever machine and engine they ran on.
+        """
+        content = changed_options(self.experiment)
+        for field in NOT_IN_NUMBERS:
+            content.pop(field, None)
+        for model in (*content["teachers"].values(), *content["students"].values()):
+            for field in MODEL_PLACES:
+                model.pop(field, None)
+        content["problems"].pop("license", None)
+        content.get("sampling", {}).pop("shards", None)
+        comparison = self.comparisons[name]
+        train = changed_options(comparison.train)
+        for field in ("save_minutes", "report_to", "micro_batch_tokens"):
+            train.pop(field, None)
+        variants = {}
+        for variant in self.list_variants(comparison.methods)[1:]:
+            variants[variant] = changed_options(self.gear_variants[variant])
+        methods = {method: self.get_method_spec(method).model_dump(mode="json") for method in comparison.methods}
+        return content | {"train": train, "gear_variants": variants, "methods": methods}
 
 
 def make_source(model: Model, folder: str | None) -> ModelSource:

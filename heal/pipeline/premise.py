@@ -1,11 +1,11 @@
 """Decide whether a teacher's traces can test HEAL at all: unsolved problems, and hints that help more than luck.
 
-Reads problems, base samples, grades, answer-guided samples and repairs; writes premise.json (no times in it, so equal
-traces give equal bytes). Tables say "premise absent: not a test of HEAL" where `holds` is false.
+Reads problems, base samples, grades, answer-guided samples, greedy samples and repairs; writes premise.json (no times
+in it, so equal traces give equal bytes). Tables say "premise absent: not a test of HEAL" where `holds` is false.
 
     heal premise --config config/config.yaml --problems problems/train.parquet --samples samples.parquet \\
-        --grades grades.parquet --guided guided.parquet --repairs repairs/default.parquet \\
-        --tests problems/hard.parquet --out premise.json
+        --grades grades.parquet --guided guided.parquet --greedy shards/greedy/0.parquet \\
+        --repairs repairs/default.parquet --tests problems/hard.parquet --out premise.json
 
 Hint uplift, the number in question. With a hint: distinct accepted repairs per 1,000 teacher tokens, all tokens of the
 repairs file (rejected repairs and hints too). Without: distinct correct base samples per 1,000 teacher tokens. Treated
@@ -15,6 +15,11 @@ set also holds problems that the whole set of samples would not have selected: i
 underestimated rather than overestimated. A problem's prompt is counted once, as for further samples of it. The margin
 is the same without tokens: the share of the repairs that are accepted minus the share of those fresh samples that are
 correct.
+
+`ceiling`: how many of the treated problems the teacher solves otherwise: greedily, and by the majority of their base
+samples. Problems are treated because next to none of these samples is correct, so their majority is low by selection;
+`resampling.majority` is that of the fresh samples. Above `max_greedy` the ceiling is one of sampling, not of what the
+teacher knows (`of_sampling`), and the tables say so.
 """
 
 from __future__ import annotations
@@ -36,7 +41,7 @@ from heal.method.gear import select_treated_problems
 from heal.provenance import record_run
 from heal.records import Row, Usage
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 Z_95, Z_POWER_80 = 1.959964, 0.841621
@@ -52,6 +57,8 @@ class Premise(Command):
     """Their grades."""
     guided: Path
     """The answer-guided samples."""
+    greedy: list[Path] = []
+    """The greedy samples of the treated problems (once per shard)."""
     repairs: Path
     """The repairs of the run's own GEAR."""
     tests: list[Path] = []
@@ -73,6 +80,7 @@ class Premise(Command):
                 records.read(self.samples, "samples"),
                 records.read(self.grades, "grades"),
                 records.read(self.guided, "guided"),
+                [row for path in self.greedy for row in records.read(path, "guided")],
                 records.read(self.repairs, "repairs"),
                 self.gear,
                 usages,
@@ -91,6 +99,7 @@ def check_premise(
     samples: Sequence[Row],
     grades: Sequence[Row],
     guided: Sequence[Row],
+    greedy: Sequence[Row],
     repairs: Sequence[Row],
     gear: Gear,
     usages: dict[str, Usage],
@@ -117,6 +126,7 @@ def check_premise(
         "repairs": repaired,
         "guided": measure_hinted(guided, usages["guided"], set(treated)),
         "resampling": resampling,
+        "ceiling": measure_ceiling(grades, greedy, set(treated), thresholds.max_greedy),
         "uplift": with_hint / without_hint if with_hint is not None and without_hint else None,
         "uplift_per_1000_tokens": with_hint - without_hint if known else None,
         "margin": None if repaired["share"] is None else repaired["share"] - (resampling["share"] or 0.0),
@@ -165,6 +175,33 @@ def compute_share(verdicts: Iterable[bool]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
+def measure_ceiling(
+    grades: Sequence[Row], greedy: Sequence[Row], treated: set[str], max_greedy: float
+) -> dict[str, Any]:
+    """How many of the treated problems greedy decoding solves, and the majority of their base samples."""
+    share = compute_share(row["accepted"] for row in greedy if row["problem_id"] in treated)
+    return {
+        "greedy": share,
+        "majority": compute_majority_share(row for row in grades if row["problem_id"] in treated),
+        "of_sampling": share is not None and share > max_greedy,
+    }
+
+
+def compute_majority_share(grades: Iterable[Row]) -> float | None:
+    """Share of problems whose most frequent answer is right, ties broken at random; None without problems.
+
+    Right answers are one class however they are written; a sample without an answer casts no vote.
+    """
+    chances = []
+    for rows in group_by_problem(grades).values():
+        right = sum(row["correct"] for row in rows)
+        wrong = Counter(row["extracted"] for row in rows if not row["correct"] and row["extracted"] is not None)
+        most = max([right, *wrong.values()])
+        ties = sum(count == most for count in wrong.values())
+        chances.append(1 / (1 + ties) if right and right == most else 0.0)
+    return sum(chances) / len(chances) if chances else None
+
+
 def split_samples(samples: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     """The first and second half of each problem's samples, by index."""
     first: list[Row] = []
@@ -188,7 +225,8 @@ def measure_resampling(
     first_grades = [grade_by_id[row["trace_id"]] for row in first]
     selected = set(select_treated_problems(first_grades, gear.max_pass_rate, 1.0)[0])
     measured = [row for row in second if row["problem_id"] in selected]
-    correct = [row for row in measured if grade_by_id[row["trace_id"]]["correct"]]
+    measured_grades = [grade_by_id[row["trace_id"]] for row in measured]
+    correct = [row for row, grade in zip(measured, measured_grades, strict=True) if grade["correct"]]
     distinct = count_distinct_texts(correct)
     tokens = prompt_tokens * len(selected)
     for row in measured:
@@ -197,6 +235,7 @@ def measure_resampling(
         "problems": len(selected),
         "correct": distinct,
         "share": len(correct) / len(measured) if measured else None,
+        "majority": compute_majority_share(measured_grades),
         "tokens": round(tokens),
         "per_1000_tokens": compute_rate(distinct, tokens),
     }

@@ -22,7 +22,7 @@ from heal.grading.grader import Grader
 from heal.method.base import group_by_problem
 from heal.method.hints import HINTS, HintContext
 from heal.pipeline.requests import NO_ROOM, RequestLog
-from heal.pipeline.runner import ModelCommand
+from heal.pipeline.runner import ModelCommand, describe_usage
 from heal.pipeline.verdict import judge_trace
 from heal.records import Row, Usage, derive_seed, hash_content
 
@@ -58,15 +58,15 @@ class Repair(ModelCommand):
         cuts = records.read(self.cuts, "cuts")
         with self.start_engine("repair") as (engine, facts):
             repairer = Repairer(engine, problems, self.gear, self.sampling, (self.seed, self.teacher_seed))
-            self.run_shard(
+            usage = self.run_shard(
                 "repairs",
                 list(group_by_problem(cuts).values()),
                 repairer.repair_batch,
                 engine=engine,
-                facts=facts,
                 item_ids=[cut["source_id"] for cut in cuts],
                 label="problems repaired",
             )
+            facts |= describe_usage(usage)
 
 
 class Repairer:

@@ -32,7 +32,7 @@ TOKEN_KINDS = ("prefill", "generated", "scored")
 SKIPPED = "skipped_"
 """Prefix of the keys of a usage that count skipped requests, by reason."""
 
-OUTPUT_NEUTRAL = ("out", "gpus", "config")
+OUTPUT_NEUTRAL = ("out", "greedy_out", "gpus", "config")
 """Fields of a command that do not change what it writes."""
 
 
@@ -85,17 +85,18 @@ class ModelCommand(Command):
         work: BatchWorker,
         *,
         engine: Engine,
-        facts: dict[str, Any],
         item_ids: Sequence[str],
         label: str,
-    ) -> None:
-        """Works through this shard of the items, batch by batch, and writes `out`; what it took goes into the facts."""
+        out: Path | None = None,
+    ) -> Usage:
+        """Works through this shard of the items, batch by batch, and writes `out`; returns what it took.
+
+        out: the command's own by default.
+        """
         fingerprint = self.describe_work(engine, item_ids)
         shard = take_shard(items, self.shard)
-        usage = run_batches(
-            self.out, schema, shard, self.engine.problems_per_batch, work, fingerprint=fingerprint, label=label
-        )
-        facts |= describe_usage(usage)
+        size = self.engine.problems_per_batch
+        return run_batches(out or self.out, schema, shard, size, work, fingerprint=fingerprint, label=label)
 
 
 def decode_tokens(engine: Engine, token_ids: Sequence[int] | np.ndarray) -> list[str]:

@@ -1,10 +1,9 @@
-"""Sample a teacher or a student: base samples, answer-guided samples, and samples at a low temperature.
+"""Sample a teacher or a student: base samples, and samples at a low temperature.
 
-Reads problems (and grades, where the choice of problems depends on them); writes traces with token ids, log-probs and
-entropies. A sample depends on (seed, teacher seed, purpose, problem, index) only, never on batches or shards.
+Reads problems; writes traces with token ids, log-probs and entropies. A sample depends on (seed, teacher seed, purpose,
+problem, index) only, never on batches or shards.
 
     heal sample base --config config/config.yaml --teacher default --problems problems/train.parquet --out FILE
-    heal sample guided --help
     heal sample low-temperature --help
 """
 
@@ -17,13 +16,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from heal import records
 from heal.command import Section
-from heal.config.experiment import Gear, Guided, LowTemperature, Sampling
-from heal.grading.grader import Grader
-from heal.method.base import compute_pass_rates
+from heal.config.experiment import LowTemperature, Sampling
 from heal.pipeline.import_traces import make_trace_measurer, read_traces
 from heal.pipeline.requests import RequestLog
-from heal.pipeline.runner import BatchWorker, ModelCommand
-from heal.pipeline.verdict import build_trace_row, get_question, judge_trace
+from heal.pipeline.runner import BatchWorker, ModelCommand, describe_usage
+from heal.pipeline.verdict import build_trace_row, get_question
 from heal.records import Row, Usage, derive_seed
 
 if TYPE_CHECKING:
@@ -49,19 +46,20 @@ class SampleCommand(ModelCommand):
         """What a sample's seed depends on, next to problem and index."""
         return self.seed, self.teacher_seed, self.purpose
 
-    def sample_problems(self, schema: str, problems: list[Row], make_worker: Callable[[Engine], BatchWorker]) -> None:
+    def sample_problems(self, make_worker: Callable[[Engine], BatchWorker]) -> None:
         """Samples this shard of the problems and writes `out`."""
+        problems = records.read(self.problems, "problems")
         with self.start_engine(f"sample {self.purpose}") as (engine, facts):
             facts["seeds"] = list(self.seed_parts)
-            self.run_shard(
-                schema,
+            usage = self.run_shard(
+                "samples",
                 problems,
                 make_worker(engine),
                 engine=engine,
-                facts=facts,
                 item_ids=[problem["problem_id"] for problem in problems],
                 label=f"{self.purpose} samples",
             )
+            facts |= describe_usage(usage)
 
 
 class SampleBase(SampleCommand):
@@ -78,38 +76,12 @@ class SampleBase(SampleCommand):
     """Text after every question, as the problems have it; used with --traces."""
 
     def run(self) -> None:
-        self.sample_problems("samples", records.read(self.problems, "problems"), self.make_worker)
+        self.sample_problems(self.make_worker)
 
     def make_worker(self, engine: Engine) -> BatchWorker:
         if self.traces:
             return make_trace_measurer(engine, read_traces(self.traces, self.instruction), str(self.traces))
         return make_sampler(engine, self.sampling, self.seed_parts, range(self.sampling.n), get_question)
-
-
-class SampleGuided(SampleCommand):
-    """Sample the problems of low pass rate with the answer in the question, and grade the samples.
-
-    heal sample guided --config config/config.yaml --teacher default --problems FILE --grades FILE --out FILE
-    """
-
-    purpose = "guided"
-    grades: Path
-    """Grades of the base samples."""
-    guided: Annotated[Guided, Section("guided")] = Guided()
-    """Which problems, and how the answer is given."""
-    leak_patterns: Annotated[list[str], Section("gear.leak_patterns")] = Gear().leak_patterns
-    """A sample that matches one of these speaks of the hint and is rejected."""
-
-    def run(self) -> None:
-        rates = compute_pass_rates(records.read(self.grades, "grades"))
-        problems = []
-        for problem in records.read(self.problems, "problems"):
-            if rates.get(problem["problem_id"], 0.0) < self.guided.pass_rate_below:
-                problems.append(problem)
-        self.sample_problems("guided", problems, self.make_worker)
-
-    def make_worker(self, engine: Engine) -> BatchWorker:
-        return make_guided_sampler(engine, self.sampling, self.guided, self.leak_patterns, self.seed_parts)
 
 
 class SampleLowTemperature(SampleCommand):
@@ -123,7 +95,7 @@ class SampleLowTemperature(SampleCommand):
     """How many, and the temperature."""
 
     def run(self) -> None:
-        self.sample_problems("samples", records.read(self.problems, "problems"), self.make_worker)
+        self.sample_problems(self.make_worker)
 
     def make_worker(self, engine: Engine) -> BatchWorker:
         return make_low_temperature_sampler(engine, self.sampling, self.low_temperature, self.seed_parts)
@@ -197,26 +169,3 @@ def sample_cells(
             text = engine.tokenizer.decode(completion.token_ids, skip_special_tokens=True)
             rows.append(build_trace_row(problem["problem_id"], purpose, index, text, completion))
     return rows, log.get_usage()
-
-
-def make_guided_sampler(
-    engine: Engine, sampling: Sampling, guided: Guided, leak_patterns: Sequence[str], seed_parts: Sequence[object]
-) -> BatchWorker:
-    """A function that draws answer-guided samples (STaR's rationalization, arXiv 2203.14465) and judges them."""
-
-    def render_guided_question(problem: Row) -> str:
-        return guided.template.format(question=problem["question"], answer=problem["answer"])
-
-    indices = range(guided.n or sampling.n)
-    sample_batch = make_sampler(engine, sampling, seed_parts, indices, render_guided_question)
-
-    def sample_and_judge(batch: Sequence[Row]) -> tuple[list[Row], Usage]:
-        rows, usage = sample_batch(batch)
-        gold = {problem["problem_id"]: problem["answer"] for problem in batch}
-        with Grader() as grader:
-            for row in rows:
-                answer = gold[row["problem_id"]]
-                row |= judge_trace(row["text"], answer, row["finish_reason"], leak_patterns, grader)
-        return rows, usage
-
-    return sample_and_judge

@@ -27,7 +27,7 @@ from heal.method.entropy import aggregate_steps
 from heal.method.pure import section_crossing
 from heal.method.steps import count_opening_tokens, find_statement, split
 from heal.pipeline.requests import RequestLog
-from heal.pipeline.runner import ModelCommand, decode_tokens
+from heal.pipeline.runner import ModelCommand, decode_tokens, describe_usage
 from heal.records import Row, Usage
 
 if TYPE_CHECKING:
@@ -72,15 +72,15 @@ class Score(ModelCommand):
         traces = select_traces(repairs, guided, correct, self.scoring.calibration_traces)
         with self.start_engine("score") as (engine, facts):
             scorer = Scorer(engine, problems, self.scoring, self.min_step_tokens, self.certain_below)
-            self.run_shard(
+            usage = self.run_shard(
                 "scores",
                 traces,
                 scorer.score_batch,
                 engine=engine,
-                facts=facts,
                 item_ids=[trace["trace_id"] for _, trace in traces],
                 label="traces scored",
             )
+            facts |= describe_usage(usage)
 
 
 def select_traces(

@@ -25,7 +25,7 @@ from heal.grading.grader import Grader
 from heal.method.base import group_by_problem, take_distinct
 from heal.method.steps import THINKING_STARTS, add_opening, split
 from heal.pipeline.requests import UNREADABLE, RequestLog
-from heal.pipeline.runner import BatchWorker, ModelCommand, decode_tokens
+from heal.pipeline.runner import BatchWorker, ModelCommand, decode_tokens, describe_usage
 from heal.pipeline.verdict import get_question, judge_trace
 from heal.records import Row, Usage, derive_seed, hash_content
 
@@ -52,15 +52,15 @@ class StudentPass(ModelCommand):
         """Works through the traces of this shard's problems and writes `out`. name: of the pass."""
         problems = {row["problem_id"]: row for row in records.read(self.problems, "problems")}
         with self.start_engine(f"student-pass {name}") as (engine, facts):
-            self.run_shard(
+            usage = self.run_shard(
                 schema,
                 list(group_by_problem(traces).values()),
                 make_worker(engine, problems),
                 engine=engine,
-                facts=facts,
                 item_ids=[row["trace_id"] for row in traces],
                 label=f"problems, {name}",
             )
+            facts |= describe_usage(usage)
 
 
 class SamplePass(StudentPass):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def build_trace_row(problem_id: str, purpose: str, index: int, text: str, completion: Completion) -> Row:
-    """A row of the schema `samples`. purpose: base | guided | extra | imported; part of the trace id."""
+    """A row of the schema `samples`. purpose: base | guided | greedy | extra | imported; part of the trace id."""
     token_ids = completion.token_ids.tolist()
     return {
         "trace_id": hash_content(purpose, problem_id, index, token_ids),

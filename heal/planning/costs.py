@@ -25,13 +25,14 @@ from heal.planning.tokens import (
     add_tokens,
     count_cuts,
     estimate_answers,
+    estimate_greedy_samples,
     estimate_optimizer_steps,
     estimate_trace_tokens,
     estimate_training,
     list_made_files,
 )
 from heal.run_layout import group_seeds
-from heal.trace_files import SAMPLES, TRACE_FILES
+from heal.trace_files import GUIDED, SAMPLES, TRACE_FILES
 from heal.worlds import registry as worlds
 
 WARM_UP, TRAIN = "warm_up_model", "train_student"
@@ -98,7 +99,10 @@ def plan_teacher_traces(inputs: PlanInputs) -> Iterator[Task]:
             files = [path for path, file in trace_files.items() if file.rule == entry.rule]
             if not files:
                 continue
-            tokens = add_tokens(tokens_of[path].scale(experiment.teacher_seeds) for path in files)
+            tokens_of_files = [tokens_of[path] for path in files]
+            if entry == GUIDED:
+                tokens_of_files.append(estimate_greedy_samples(inputs))
+            tokens = add_tokens(tokens.scale(experiment.teacher_seeds) for tokens in tokens_of_files)
             jobs = len(files) * experiment.teacher_seeds * (experiment.sampling.shards if entry.sharded else 1)
             disk = estimate_trace_bytes(inputs, tokens, entry.sharded)
             if entry == SAMPLES and model.traces:  # existing traces are read one by one

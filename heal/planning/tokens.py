@@ -159,13 +159,17 @@ def count_guided_samples(inputs: PlanInputs) -> float:
     return count_guided_problems(inputs) * (experiment.guided.n or experiment.sampling.n)
 
 
+def count_treated_problems(inputs: PlanInputs) -> float:
+    return inputs.problems["train"] * inputs["treated_share"]
+
+
 def count_solved_problems(inputs: PlanInputs) -> float:
     return inputs.problems["train"] * (1 - inputs["treated_share"])
 
 
 def count_cuts(inputs: PlanInputs, gear: Gear) -> float:
     """Wrong traces that GEAR cuts."""
-    treated = inputs.problems["train"] * inputs["treated_share"]
+    treated = count_treated_problems(inputs)
     return treated * min(gear.traces_per_problem, inputs.experiment.sampling.n) * inputs["repairable_share"]
 
 
@@ -183,6 +187,19 @@ def estimate_guided_samples(inputs: PlanInputs) -> Tokens:
     )
 
 
+def estimate_greedy_samples(inputs: PlanInputs) -> Tokens:
+    """One greedy sample of every treated problem, for the premise: no method's cost."""
+    problems, prompt_tokens = count_treated_problems(inputs), inputs["prompt_tokens"]
+    return add_tokens(
+        [
+            Tokens(prompts=problems),
+            read_tokens(problems, prompt_tokens),
+            write_tokens(problems, inputs["trace_tokens"], prompt_tokens),
+            estimate_tail(inputs, problems),
+        ]
+    )
+
+
 def estimate_repairs(inputs: PlanInputs, gear: Gear) -> Tokens:
     """Repairs of one GEAR variant; a teacher's hint is one more prompt per cut."""
     cuts = count_cuts(inputs, gear)
@@ -191,7 +208,7 @@ def estimate_repairs(inputs: PlanInputs, gear: Gear) -> Tokens:
     hint_tokens = inputs["hint_tokens"] * (gear.hint.source != "none")
     hint_prompts = cuts * (gear.hint.source == "teacher")
     context = inputs["prompt_tokens"] + kept_tokens + hint_tokens
-    treated = inputs.problems["train"] * inputs["treated_share"]
+    treated = count_treated_problems(inputs)
     return add_tokens(
         [
             Tokens(prompts=cuts + hint_prompts),

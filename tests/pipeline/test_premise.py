@@ -44,7 +44,7 @@ def measure_premise(correct: list[list[bool]], accepted: int, tried: int, option
     ]
     usages = USAGES | {"repairs": {"prefill": 100, "generated": 2 * len(repairs), "scored": 0}}
     return premise.check_premise(
-        problems, samples, grades, [], repairs, Gear(max_wrong_agreement=1.0), usages, options or Premise()
+        problems, samples, grades, [], [], repairs, Gear(max_wrong_agreement=1.0), usages, options or Premise()
     )
 
 
@@ -113,8 +113,53 @@ def test_a_problem_whose_wrong_answers_agree_is_suspect():
     problems, samples, grades = make_traces([[False] * 4, [False] * 4])
     for grade in grades[:4]:
         grade["extracted"] = "17"
-    summary = premise.check_premise(problems, samples, grades, [], [], Gear(), USAGES, Premise())
+    summary = premise.check_premise(problems, samples, grades, [], [], [], Gear(), USAGES, Premise())
     assert summary["suspect"] == [problems[0]["problem_id"]] and summary["treated"] == 1
+
+
+def make_greedy(problems: list[Row], solved: int) -> list[Row]:
+    """One greedy sample per problem, of which the first `solved` are right."""
+    rows = []
+    for number, problem in enumerate(problems):
+        verdict = {"extracted": "7", "accepted": number < solved, "reason": "" if number < solved else "wrong"}
+        rows.append(make_trace(problem, 0, ["step"], [0.1]) | verdict)
+    return rows
+
+
+@pytest.mark.parametrize(("solved", "of_sampling"), [(0, False), (1, False), (2, True)])
+def test_a_ceiling_that_greedy_decoding_lifts_is_one_of_sampling(solved, of_sampling):
+    problems, samples, grades = make_traces([[False] * 4] * 10 + [[True] * 4] * 5)
+    untreated_are_no_part_of_it = make_greedy(problems, solved) + make_greedy(problems[10:], 5)
+    gear = Gear(max_wrong_agreement=1.0)
+    summary = premise.check_premise(
+        problems, samples, grades, [], untreated_are_no_part_of_it, [], gear, USAGES, Premise(max_greedy=0.1)
+    )
+    assert summary["ceiling"] == {"greedy": solved / 10, "majority": 0.0, "of_sampling": of_sampling}
+    without = premise.check_premise(problems, samples, grades, [], [], [], gear, USAGES, Premise())
+    assert without["ceiling"]["greedy"] is None and not without["ceiling"]["of_sampling"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "chance"),
+    [
+        (["7", "7", "3", "4"], 1.0),
+        (["7", "3", "3", "4"], 0.0),
+        (["7", "3", None, None], 0.5),
+        (["7", "3", "4", None], 1 / 3),
+        ([None, None, None, None], 0.0),
+        (["3", "3", "4", "4"], 0.0),
+    ],
+)
+def test_the_majority_is_right_as_often_as_a_random_tie_break_makes_it(answers, chance):
+    ids = {"trace_id": "x", "problem_id": "p", "reason": ""}
+    grades = [ids | {"extracted": answer, "correct": answer == "7"} for answer in answers]
+    assert premise.compute_majority_share(grades) == pytest.approx(chance)
+
+
+def test_the_fresh_majority_is_that_of_samples_that_the_selection_has_not_seen():
+    summary = measure_premise([[False, False, True, True]] * 3 + [[False] * 4], accepted=0, tried=1)
+    assert summary["resampling"]["majority"] == 0.75 and summary["ceiling"]["majority"] == 0.0
+    assert measure_premise([[True] * 4], accepted=0, tried=0)["resampling"]["majority"] is None
 
 
 def test_more_questions_show_smaller_differences():
@@ -127,21 +172,30 @@ def test_more_questions_show_smaller_differences():
 def test_a_sample_without_grade_is_named():
     problems, samples, grades = make_traces([[False] * 4])
     with pytest.raises(HealError, match="no grade"):
-        premise.check_premise(problems, samples, grades[1:], [], [], Gear(), USAGES, Premise())
+        premise.check_premise(problems, samples, grades[1:], [], [], [], Gear(), USAGES, Premise())
     with pytest.raises(HealError, match="no problem"):
-        premise.check_premise([], samples, grades, [], [], Gear(), USAGES, Premise())
+        premise.check_premise([], samples, grades, [], [], [], Gear(), USAGES, Premise())
 
 
 def test_the_command_gives_equal_bytes_for_shuffled_files(tmp_path: Path):
     problems, samples, grades = make_traces([[False] * 4] * 3 + [[False, False, True, True]] * 2 + [[True] * 4])
     repairs = [make_repair(row, 2, ["a", "b", f"c {row['index']}", "d"]) for row in samples[:20]]
-    tables = {"problems": problems, "samples": samples, "grades": grades, "guided": [], "repairs": repairs}
+    tables = {
+        "problems": problems,
+        "samples": samples,
+        "grades": grades,
+        "guided": [],
+        "greedy": [],
+        "repairs": repairs,
+    }
     contents = []
     for name, order in (("one", 1), ("two", -1)):
         flags = ["--out", str(tmp_path / f"{name}.json"), "--gear.max-wrong-agreement", "1.0"]
         for table, rows in tables.items():
             path = tmp_path / name / f"{table}.parquet"
-            records.write(path, table, rows[::order], usage={"prefill": 7, "generated": 80})
+            records.write(
+                path, "guided" if table == "greedy" else table, rows[::order], usage={"prefill": 7, "generated": 80}
+            )
             flags += [f"--{table}", str(path)]
         flags += ["--tests", str(tmp_path / name / "problems.parquet")]
         parse_command(premise.Premise, "premise", flags).run()

@@ -10,7 +10,8 @@ from heal.pipeline.import_traces import make_trace_measurer
 from heal.pipeline.repair import Repairer
 from heal.pipeline.requests import RequestLog, cap_request
 from heal.pipeline.runner import describe_usage
-from heal.pipeline.sample import make_guided_sampler, make_sampler
+from heal.pipeline.sample import make_sampler
+from heal.pipeline.sample_guided import make_guided_sampler
 from heal.pipeline.score import Scorer
 from heal.pipeline.verdict import get_question
 from tests.support.mini_teacher import GEAR, SAMPLING, SEED

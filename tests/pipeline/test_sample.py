@@ -1,11 +1,9 @@
-"""Samples of the shipped mini teacher: independent of their company, graded, greedy where they should be."""
+"""Samples of the shipped mini teacher: independent of their company, greedy where they should be."""
 
-from heal.config.experiment import Guided, LowTemperature, Sampling
-from heal.pipeline.sample import make_guided_sampler, make_low_temperature_sampler, make_sampler
+from heal.config.experiment import LowTemperature, Sampling
+from heal.pipeline.sample import make_low_temperature_sampler, make_sampler
 from heal.pipeline.verdict import get_question
-from tests.support.mini_teacher import GEAR, SAMPLING, SEED
-
-GUIDED = Guided(template="{question} Hint: the answer is {answer}.")
+from tests.support.mini_teacher import SAMPLING
 
 
 def test_samples_do_not_depend_on_which_problems_are_sampled_together(sample_batch, problems, samples):
@@ -17,14 +15,6 @@ def test_samples_do_not_depend_on_which_problems_are_sampled_together(sample_bat
 def test_another_teacher_seed_gives_other_samples(engine, problems, samples):
     sample_batch = make_sampler(engine, SAMPLING, (0, 1, "base"), range(SAMPLING.n), get_question)
     assert not {row["text"] for row in sample_batch(problems)[0]} & {row["text"] for row in samples}
-
-
-def test_guided_samples_are_graded_and_the_hint_stays_out_of_the_text(engine, problems):
-    sample_and_judge = make_guided_sampler(engine, SAMPLING, GUIDED, GEAR.leak_patterns, (*SEED, "guided"))
-    rows, used = sample_and_judge(problems)
-    assert any(row["accepted"] for row in rows) and used["generated"] == sum(len(row["token_ids"]) for row in rows)
-    assert all(row["accepted"] == (row["reason"] == "") for row in rows)
-    assert not any("Hint" in row["text"] for row in rows if row["accepted"])
 
 
 LOW = LowTemperature(n=3, temperature=0.001)

@@ -10,7 +10,7 @@ from heal.planning.costs import plan_costs
 from heal.planning.hours import estimate_read_price
 from heal.planning.inputs import collect_inputs
 from heal.planning.report import Plan
-from heal.planning.tokens import estimate_optimizer_steps
+from heal.planning.tokens import estimate_greedy_samples, estimate_optimizer_steps
 from tests.support.paths import ROOT
 from tests.support.planning import MINI, make_inputs
 
@@ -101,7 +101,9 @@ def test_extra_samples_spend_what_heal_spends_beyond_the_base_samples():
         heal = [tasks[rule] for rule in ("sample_guided", "score_guided", "repair_traces", "score_traces")]
         extra = tasks["sample_extra"]
         price = make_inputs().experiment.cost.read_price
+        greedy = estimate_greedy_samples(make_inputs(assume=assumed)).scale(make_inputs().experiment.teacher_seeds)
         spent = sum(price_tokens(one.tokens_written, one.tokens_read, price) for one in heal)
+        spent -= price_tokens(greedy.written, greedy.read, price)  # for the premise, not for HEAL
         assert price_tokens(extra.tokens_written, extra.tokens_read, price) == pytest.approx(spent)
 
 

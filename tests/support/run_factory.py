@@ -53,6 +53,7 @@ def write_run(
     questions: int = 60,
     repeats: int = 4,
     holds: bool = True,
+    greedy: float = 0.0,
     order: Callable[[list[Row]], list[Row]] = list,
     methods: Mapping[str, str] = METHODS,
 ) -> Path:
@@ -79,7 +80,9 @@ def write_run(
     evaluate(folder / "evals/students/s", 0.05, 1)
     for teacher_seed in range(teacher_seeds):
         traces = folder / f"traces/t/teacher_seed{teacher_seed}"
-        records.write_json(traces / "premise.json", {"holds": holds, "reasons": [] if holds else ["no hint uplift"]})
+        ceiling = {"greedy": greedy, "majority": 0.0, "of_sampling": greedy > 0.1}
+        premise = {"holds": holds, "reasons": [] if holds else ["no hint uplift"], "ceiling": ceiling}
+        records.write_json(traces / "premise.json", premise)
         for name, share in accuracy.items():
             for file in build_method(methods[name], {}, where="test", field=name).needs():
                 usage = {} if file.schema == "grades" else USAGE

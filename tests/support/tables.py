@@ -16,11 +16,18 @@ from tests.support.run_factory import make_view
 ACCURACY = {"rs": 0.3, "heal": 0.6, "oracle": 0.3}
 
 
-def write_comparison(run: Path, out: Path | None = None, decontamination: Path | None = None, **view: Any) -> Path:
+def write_comparison(
+    run: Path,
+    out: Path | None = None,
+    decontamination: Path | None = None,
+    gates: Path | None = None,
+    **view: Any,
+) -> Path:
     """The csv of the comparison; `view`: what differs from `make_view`'s defaults."""
     out = out or run / "tables/main.csv"
     comparison = make_view(run, **view)
-    TabulateComparison(comparison="main", view=comparison, decontamination=decontamination, out=out).run()
+    flags = {"decontamination": decontamination, "gates": gates, "out": out}
+    TabulateComparison(comparison="main", view=comparison, **flags).run()
     return out
 
 

@@ -22,6 +22,9 @@ t,,teacher,hard,0,0,0,7,,,,,
 t,s,rs,hard,0.25,0.2,0.3,7,,,,,reference
 """
 PREMISES = "premise,says,quantity,value,low,high,threshold,holds\nP1,entropy marks,auroc,0.9,0.8,0.95,0.75,yes\n"
+CELLS = """teacher,student,method,benchmark,hardware,n_replicates,n_answers,mean,spread,reference,p,agrees
+t,s,heal,hard,AMD EPYC (AVX2),3,7,0.5000,0.1000,,,
+"""
 TABLES = {"main.csv", "main.csv.provenance.json", "main.md", "main_outcomes.parquet", "main_audits/premises_t.csv"}
 LEFT = {"main.tex", "main_audits/teacher_seed0/audits_t.csv", "old.parquet"}
 
@@ -39,6 +42,10 @@ def run(tmp_path: Path) -> Path:
         write(run / "tables" / name)
     write(run / "tables/main.csv", MAIN)
     write(run / "tables/main_audits/premises_t.csv", PREMISES)
+    write(run / "tables/reproduction.csv", CELLS)
+    provenance = {"git": {"commit": "0123456789"}, "options": {"settings": {"seed": 1}}}
+    write(run / "tables/reproduction.csv.provenance.json", provenance)
+    write(run / "tables/reproduction.txt")
     for name in ("main/accuracy.svg", "main/accuracy.svg.provenance.json", "main/accuracy.png", "roc.svg"):
         write(run / "figures" / name)
     for model in ("t/teacher", "t/teacher_seed0/s/heal/seed0"):
@@ -65,7 +72,10 @@ def list_files(folder: Path) -> set[str]:
 def test_it_has_the_tables_and_the_figures_that_its_page_shows(run, folder):
     reference.build_reference(run, folder)
     figures = {"figures/main/accuracy.svg", "figures/main/accuracy.svg.provenance.json"}
-    assert list_files(folder) == {"README.md", "settings.json"} | figures | {f"tables/{name}" for name in TABLES}
+    cells = {"reproduction.csv", "reproduction.csv.provenance.json"}
+    tables = {f"tables/{name}" for name in TABLES}
+    assert list_files(folder) == {"README.md", "settings.json"} | cells | figures | tables
+    assert (folder / "reproduction.csv").read_text().endswith(",hard,AMD EPYC (AVX2),3,7,0.5000,0.1000,0123456\n")
 
 
 def test_it_says_how_answers_were_sampled_and_which_premises_held_as_the_run_does(run, folder):
@@ -108,7 +118,7 @@ def test_every_committed_page_shows_what_its_files_say(folder):
     assert f"{BEGIN}\n\n{render_summary(folder)}\n\n{END}" in (folder / "README.md").read_text()
 
 
-@pytest.mark.parametrize("lost", ["tables", "figures", "README.md"])
+@pytest.mark.parametrize("lost", ["tables", "tables/reproduction.csv", "figures", "README.md"])
 def test_nothing_is_replaced_where_something_needed_is_missing(run, folder, lost):
     (folder if lost == "README.md" else run).joinpath(lost).rename(run / "elsewhere")
     before = list_files(folder)

@@ -63,7 +63,7 @@ def test_the_default_target_trains_and_shows_the_main_methods_only():
     experiment = load(ROOT / SMOKE)
     jobs = plan_jobs(ROOT, "--configfile", SMOKE, "--forceall")
     assert jobs["train_student"] == jobs["evaluate_student"] == len(experiment.methods) and experiment.ablations
-    assert {"plot_accuracy", "tabulate_comparison", "write_model_cards"} <= set(jobs)
+    assert {"plot_accuracy", "tabulate_comparison", "check_reproduction", "write_model_cards"} <= set(jobs)
 
 
 def test_limit_shrinks_a_run_and_a_mistake_is_told_before_any_job():

@@ -26,6 +26,7 @@ from heal.trace_files import (
     EXTRA_GRADES,
     EXTRA_SAMPLES,
     GRADES,
+    GREEDY_SHARD,
     GUIDED,
     GUIDED_SCORES,
     LOW_TEMPERATURE_SAMPLES,
@@ -140,6 +141,11 @@ def add_flag(flag, value):
     return [flag, value] if value else []
 
 
+def find_file(path):
+    """[path], or nothing where there is no such file."""
+    return [path] if Path(path).exists() else []
+
+
 def get_model_name(role, wildcards):
     return wildcards.get("name") or getattr(wildcards, role.removesuffix("s"))
 
@@ -188,6 +194,8 @@ def count_gpus_of_evaluation(role):
     return count
 
 
+# The gates of the mini world, as far as they were measured: its tables say whether they hold.
+GATES = find_file("results/reference/mini_gates/tables/gates.csv") * (EXPERIMENT.problems.train.source == "mini")
 JOB_RESOURCES = estimate_job_resources(RUN_CONFIG)
 
 
@@ -353,7 +361,9 @@ def mark_for_report(file, caption, category, **labels):
 
 
 def print_summary():
-    """Prints the main table, where the run made it, as its last output."""
-    table = Path(f"{RUN}/tables/main.txt")
+    """Prints the main table and whether it agrees with the reference, where the run made them, as its last output."""
+    table, agreement = Path(f"{TABLES}/main.txt"), Path(f"{TABLES}/reproduction.txt")
     if table.exists():
         print(f"\n{table.read_text()}\nAll tables and figures: {RUN}/report/main.html", file=sys.stderr)
+    if agreement.exists():
+        print(f"\n{agreement.read_text()}", file=sys.stderr)

@@ -10,6 +10,7 @@ rule tabulate_comparison:
         premise=expand(f"{TRACES}/premise.json", **AXES),
         problems=expand(f"{RUN}/problems/{{split}}.parquet", split=SPLITS),
         decontamination=DECONTAMINATION,
+        gates=GATES,
     output:
         csv=mark_for_report(
             f"{TABLES}/{{comparison}}.csv", "comparison", "Results", Table="Comparison", Methods="{comparison}"
@@ -28,10 +29,12 @@ rule tabulate_comparison:
         version=get_version("tabulate-comparison"),
         options=track_options("tabulate-comparison"),
         decontamination=lambda wildcards, input: add_flag("--decontamination", input.decontamination),
+        gates=repeat_flag("--gates", GATES),
     message:
         "Table: {wildcards.comparison}"
     shell:
-        "HEAL_LOG={log:q} heal tabulate-comparison --comparison {wildcards.comparison} {params.decontamination:q} --out {output.csv:q}"
+        "HEAL_LOG={log:q} heal tabulate-comparison --comparison {wildcards.comparison} {params.decontamination:q}"
+        " {params.gates:q} --out {output.csv:q}"
 
 
 rule tabulate_details:
@@ -207,6 +210,30 @@ rule combine_audits:
         "Audits of the teacher {wildcards.teacher}, all teacher seeds ({wildcards.comparison})"
     shell:
         "HEAL_LOG={log:q} heal combine-audits --teacher {wildcards.teacher} {params.audits:q} --out {output.audits:q}"
+
+
+rule check_reproduction:
+    """Whether the main comparison agrees with the committed reference run of this name."""
+    input:
+        answers=list_answers(MAIN),
+        reference=find_file(f"results/reference/{EXPERIMENT.run}/reproduction.csv"),
+    output:
+        csv=f"{TABLES}/reproduction.csv",
+        txt=f"{TABLES}/reproduction.txt",
+    log:
+        f"{LOGS}/reproduction.log",
+    benchmark:
+        f"{TIMES}/reproduction.tsv"
+    conda:
+        CONDA
+    params:
+        version=get_version("check-reproduction"),
+        options=track_options("check-reproduction", comparison="main"),
+        reference=lambda wildcards, input: repeat_flag("--reference", input.reference),
+    message:
+        "Comparing with the reference run"
+    shell:
+        "HEAL_LOG={log:q} heal check-reproduction --comparison main {params.reference:q} --out {output.csv:q}"
 
 
 rule check_reference:

@@ -33,13 +33,14 @@ rule sample_base:
 
 
 rule sample_guided:
-    """One shard of the answer-guided samples, graded."""
+    """One shard of the answer-guided samples and of the greedy samples of treated problems, graded."""
     input:
         problems=TRAIN,
         grades=f"{TRACES}/{GRADES.path}",
         model=list_model_files("teachers"),
     output:
         guided=f"{TRACES}/shards/guided/{{shard}}.parquet",
+        greedy=f"{TRACES}/{GREEDY_SHARD}",
     log:
         f"{LOGS}/guided/{{teacher}}.{{teacher_seed}}.{{shard}}.log",
     benchmark:
@@ -59,7 +60,7 @@ rule sample_guided:
     shell:
         "HEAL_LOG={log:q} heal sample guided --teacher {wildcards.teacher} --teacher-seed {wildcards.teacher_seed}"
         " --problems {input.problems:q} --grades {input.grades:q} --shard {wildcards.shard}/{params.shards}"
-        " --gpus {resources.gpu} --out {output.guided:q}"
+        " --gpus {resources.gpu} --greedy-out {output.greedy:q} --out {output.guided:q}"
 
 
 rule sample_low_temperature:
@@ -181,6 +182,7 @@ rule check_premise:
         samples=f"{TRACES}/{SAMPLES.path}",
         grades=f"{TRACES}/{GRADES.path}",
         guided=f"{TRACES}/{GUIDED.path}",
+        greedy=[f"{TRACES}/{GREEDY_SHARD.format(shard=shard)}" for shard in SHARDS],
         repairs=f"{TRACES}/{REPAIRS.of(variant=DEFAULT_VARIANT).path}",
         tests=list_benchmark_problems,
     output:
@@ -194,9 +196,10 @@ rule check_premise:
     params:
         version=get_version("premise"),
         options=track_options("premise"),
+        greedy=lambda wildcards, input: repeat_flag("--greedy", input.greedy),
         tests=lambda wildcards, input: repeat_flag("--tests", input.tests),
     message:
         "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: premise"
     shell:
         "HEAL_LOG={log:q} heal premise --problems {input.problems:q} --samples {input.samples:q} --grades {input.grades:q}"
-        " --guided {input.guided:q} --repairs {input.repairs:q} {params.tests:q} --out {output.premise:q}"
+        " --guided {input.guided:q} {params.greedy:q} --repairs {input.repairs:q} {params.tests:q} --out {output.premise:q}"

@@ -110,6 +110,9 @@ def test_premises_are_absent_present_or_unknown():
     assert absent == ["Premise absent for teacher t, teacher seed 1 (no hint uplift): not a test of HEAL."]
     assert "3 of 9 training problems unsolved" in present[0] and "by 53 percentage points" in present[0]
     assert "not recorded" in summary.describe_premises({})[1][0]
+    lifted = holds | {"ceiling": {"greedy": 0.487, "majority": 0.0, "of_sampling": True}}
+    absent, present = summary.describe_premises({("t", 0): lifted})
+    assert len(present) == len(absent) == 1 and absent[0].startswith("Greedy decoding solves 49%")
 
 
 def test_a_csv_without_a_column_is_refused(tmp_path):

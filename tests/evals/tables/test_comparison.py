@@ -300,6 +300,39 @@ def test_notes_under_the_table(tmp_path):
     assert tex.count("\\midrule") == 4 and "\\toprule" in tex and "p\\_bh" in tex
 
 
+@pytest.mark.parametrize("greedy", [0.0, 0.487])
+def test_a_ceiling_that_greedy_decoding_lifts_is_called_one_of_sampling(tmp_path, greedy):
+    run = write_run(tmp_path / "run", accuracy=ACCURACY, greedy=greedy)
+    write_comparison(run, run / "main.csv")
+    sentence = "Greedy decoding solves 49% of the treated problems: the ceiling is one of sampling, not of what the "
+    for file in ("main.md", "main.txt"):
+        assert (f"{sentence}teacher knows (t, teacher seed 0)." in (run / file).read_text()) == bool(greedy)
+
+
+GATE = "gate,quantity,teacher,value,low,high,asks,holds\nsize,hard test questions,,300,,,at least 300,yes\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "note"),
+    [
+        (["student,hard,t,0.9,,,at least 0.8,yes"], "All 2 gates of this world hold ("),
+        (
+            ["student,hard,t,0.7123,,,at least 0.8,no", "teacher,easy,t,,,,at least 0.95,cannot say"],
+            "2 of 3 gates of this world do not hold (",
+        ),
+        (["student,hard,another,0.7,,,at least 0.8,no"], ""),
+    ],
+)
+def test_the_gates_of_the_world_are_told_where_a_teacher_of_the_run_was_measured(tmp_path, rows, note):
+    run = write_run(tmp_path / "run", accuracy=ACCURACY)
+    gates = tmp_path / "gates.csv"
+    gates.write_text(GATE + "\n".join(rows) + "\n")
+    write_comparison(run, run / "main.csv", gates=gates)
+    text = (run / "main.txt").read_text()
+    assert (note in text) if note else ("gates" not in text)
+    assert ("): hard (0.7123); easy (not measured)." in text) == note.startswith("2 of 3")
+
+
 def test_the_terminal_shows_notes_by_topic_however_they_are_worded(tmp_path, monkeypatch):
     monkeypatch.setattr(type(get_world("mini")), "note", "These puzzles are toys.")
     run = write_run(tmp_path / "run", accuracy=ACCURACY, holds=False)
