@@ -41,6 +41,7 @@ METHODS = {
     "heal_shortest_step": (GREEN, "<"),
     "heal_first_step": (GREEN, "X"),
     "heal_oracle_cut": (GREEN, "h"),
+    "heal_oracle": (GREEN, "*"),
     "heal_no_pure": (ORANGE, "o"),
     "heal_calibrated": (ORANGE, "s"),
     "heal_random_drop": (ORANGE, "d"),

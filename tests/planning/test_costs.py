@@ -12,7 +12,7 @@ from heal.planning.inputs import collect_inputs
 from heal.planning.report import Plan
 from heal.planning.tokens import estimate_greedy_samples, estimate_optimizer_steps
 from tests.support.paths import ROOT
-from tests.support.planning import MINI, make_inputs
+from tests.support.planning import make_inputs, write_config
 
 CONFIGS = sorted([*ROOT.glob("config/*.yaml"), *ROOT.glob("tests/configs/*.yaml")])
 
@@ -162,11 +162,11 @@ def test_a_comparison_trained_otherwise_has_students_of_its_own():
     assert estimate_optimizer_steps(longer, "heal_epochs") == pytest.approx(2 * apart, abs=2)
 
 
-def test_limit_shrinks_the_plan():
+def test_limit_shrinks_the_plan(tmp_path):
     tasks = plan_tasks(lambda c: c.update(limit=40))
     assert tasks["sample_base"].prompts == 40
     assert tasks["evaluate_teacher"].prompts == 40 + 40 + 4 * 40 + 40
-    table, _ = Plan(config=MINI, limit=40).estimate()
+    table, _ = Plan(config=write_config(tmp_path / "config.yaml"), limit=40).estimate()
     assert table.set_index("rule")["prompts"].to_dict() == {rule: task.prompts for rule, task in tasks.items()}
 
 

@@ -8,7 +8,7 @@ from heal.errors import HealError
 from heal.planning.assumptions import measure_bytes_per_token
 from heal.planning.costs import plan_costs
 from heal.planning.ledger import find_rule, measure_shares
-from tests.support.planning import make_inputs, run_cli
+from tests.support.planning import make_inputs, run_cli, write_config
 
 
 def make_trace(tokens):
@@ -69,10 +69,11 @@ PREMISE = {
 
 def test_a_run_that_took_what_was_planned_has_ratios_of_one_and_half_of_it_two(capsys, tmp_path):
     planned = plan_costs(make_inputs(gpu="cpu"))
+    config = write_config(tmp_path / "config.yaml")
     for factor in (1, 2):
         run = write_finished_run(tmp_path / f"{factor}/mini", planned, factor)
         records.write_json(run / "traces/default/teacher_seed0/premise.json", PREMISE)
-        status, output, error = run_cli(capsys, "plan", "--from", run, "--csv", tmp_path / "c.csv")
+        status, output, error = run_cli(capsys, "plan", "--config", config, "--from", run, "--csv", tmp_path / "c.csv")
         assert status == 0, error
         assert max(len(line.replace(str(tmp_path), "")) for line in output.splitlines()) <= 120
         frame = pd.read_csv(tmp_path / "c.csv")
@@ -82,7 +83,7 @@ def test_a_run_that_took_what_was_planned_has_ratios_of_one_and_half_of_it_two(c
         assert frame[~jobs]["plan/ledger"].to_numpy() == pytest.approx(1 / factor, rel=1e-4)
         assert "Unfinished run" not in output
     (run / "students/default/teacher_seed0/tiny/heal/seed9.provenance.json").unlink()
-    assert "Unfinished run: 21 of 22 jobs." in run_cli(capsys, "plan", "--from", run)[1]
+    assert "Unfinished run: 21 of 22 jobs." in run_cli(capsys, "plan", "--config", config, "--from", run)[1]
 
 
 def test_the_runs_own_shares_are_those_of_its_premise(tmp_path):

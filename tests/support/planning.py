@@ -31,6 +31,12 @@ def fix_sizes(content) -> None:
     content["gear"] |= {"traces_per_problem": 2, "repairs_per_trace": 4}
 
 
+def write_config(path, change=lambda content: None):
+    """The experiment of `make_experiment` as a config file; returns its path."""
+    path.write_text(yaml.safe_dump(make_experiment(change).model_dump(mode="json", exclude_unset=True), sort_keys=False))
+    return path
+
+
 def make_inputs(change=lambda content: None, **options) -> PlanInputs:
     return collect_inputs(RunConfig(make_experiment(change), "config"), **options)
 

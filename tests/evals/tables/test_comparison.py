@@ -200,9 +200,9 @@ def test_costs_follow_from_what_a_method_needs(table):
     generated, prefilled = "teacher_tokens_generated", "teacher_tokens_prefilled"
     assert (get_row(table, "rs")[generated], get_row(table, "rs")[prefilled]) == (5000, 1000)  # samples
     assert (get_row(table, "heal")[generated], get_row(table, "heal")[prefilled]) == (
-        20000,
-        4000,
-    )  # + guided, repairs, scores
+        25000,
+        5000,
+    )  # + guided samples and their scores, repairs and theirs
     assert (get_row(table, "oracle")[generated], get_row(table, "oracle")[prefilled]) == (0, 0)
     assert get_row(table, "rs")["training_tokens"] == 101
 
@@ -221,7 +221,7 @@ def test_several_teacher_seeds_are_compared_by_their_means(tmp_path):
     assert (row["diff"], row["diff_low"], row["p"]) == pytest.approx(
         (expected.diff, expected.compute_interval()[0], expected.p), abs=1e-4
     )
-    assert row["teacher_tokens_generated"] == 20000  # per teacher seed
+    assert row["teacher_tokens_generated"] == 25000  # per teacher seed
     assert "3 teacher sampling seeds (means over their training seeds)" in (run / "main.md").read_text()
 
 
