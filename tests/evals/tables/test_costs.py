@@ -55,11 +55,11 @@ def test_costs_add_up_what_a_method_needs(run):
     assert list(frame.index) == list(METHODS)
     assert frame.loc["rs", "teacher_seconds"] == 10 + 200 + 10 + 1  # samples with their shards, grades, the curriculum
     assert frame.loc["rs", "teacher_gpu_seconds"] == 400
-    assert frame.loc["heal", "teacher_seconds"] == 5 * 210 + 10 + 1  # + guided samples and their scores, repairs and theirs
+    assert frame.loc["heal", "teacher_seconds"] == 5 * 210 + 10 + 1  # + guided, its scores, repairs, their scores
     assert frame.loc["oracle", "teacher_seconds"] == 1 and frame.loc["oracle", "teacher_tokens_generated"] == 0
     assert frame.loc["heal", ["teacher_tokens_generated", "teacher_tokens_prefilled"]].tolist() == [25000, 5000]
     price = ComparisonView.model_fields["read_price"].default
-    assert frame.loc["heal", "teacher_cost"] == 20000 + price * 4000
+    assert frame.loc["heal", "teacher_cost"] == 25000 + price * 5000
     assert set(frame["training_seconds"]) == set(frame["training_gpu_seconds"]) == {8.0}
     assert set(frame["evaluation_seconds"]) == {1.0} and set(frame["evaluation_gpu_seconds"]) == {0.0}
     assert "GPU-seconds" in (run / "tables/main_costs.md").read_text()
