@@ -112,8 +112,10 @@ def select_hardware(reference: Sequence[Cell], hardware: set[str]) -> list[Cell]
 
 
 def average(cells: Sequence[Cell]) -> float:
-    """Mean over all replicates."""
-    return sum(cell.mean * cell.n_replicates for cell in cells) / sum(cell.n_replicates for cell in cells)
+    """Mean over all replicates; of one cell exactly its own."""
+    first = cells[0].mean
+    replicates = sum(cell.n_replicates for cell in cells)
+    return first + sum((cell.mean - first) * cell.n_replicates for cell in cells) / replicates
 
 
 def compute_p(cell: Cell, others: Sequence[Cell], group: Iterable[Cell]) -> float:
