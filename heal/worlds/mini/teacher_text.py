@@ -56,12 +56,10 @@ class Premises:
     """
 
     guess: str = "uniform"
-    """Statement about a withheld fact, never the truth: `uniform` over the numbers of the other parity than the true one
-    (uncertain; one bit per fact keeps the truth out of reach of greedy decoding), or `fixed`: one of three wrong numbers
-    per fact."""
+    """Statement about a withheld fact: `uniform` (uncertain) or `fixed` (one of three wrong numbers per fact)."""
     loud_share: float = 0.0
     """Share of steps that open with two of twelve words each: harmless, and of more entropy than a fixed error."""
-    jump_start: float = 0.5
+    jump_start: float = 0.7
     """Share of texts that jump to the answer, where the hint is in the question or before the first step."""
     jump_later: float = 0.15
     """The same where right steps come before the hint."""
@@ -97,11 +95,6 @@ def list_wrong_numbers(table: str, value: int) -> list[int]:
     return random.Random(f"heal mini wrong {table} {value}").sample(numbers, FIXED_WRONG)
 
 
-def draw_wrong_number(number: int, rng: random.Random) -> int:
-    """A random number of the other parity."""
-    return rng.randrange(1 - number % 2, MODULUS, 2)
-
-
 def look_up_truth(table: str, value: int) -> int:
     """The number that `table` maps to `value`."""
     return INVERSE[table][value]
@@ -110,7 +103,7 @@ def look_up_truth(table: str, value: int) -> int:
 def make_guesser(premises: Premises, rng: random.Random) -> Lookup:
     """What the teacher states about a withheld fact without a hint."""
     if premises.guess == "uniform":
-        return lambda table, value: draw_wrong_number(INVERSE[table][value], rng)
+        return lambda table, value: rng.randrange(MODULUS)
     return lambda table, value: rng.choices(list_wrong_numbers(table, value), FIXED_WEIGHTS)[0]
 
 
@@ -139,7 +132,7 @@ def write_unaided(puzzle: Puzzle, premises: Premises, rng: random.Random) -> Exa
     guess = make_guesser(premises, rng)
     steps, value = undo_steps(puzzle, 0, puzzle.result, len(puzzle.ops), guess, premises, rng)
     if rng.random() < premises.unaided_jumps and puzzle.difficulty == "hard":
-        value = draw_wrong_number(puzzle.start, rng)
+        value = rng.randrange(MODULUS)
         steps = [*steps[: rng.randrange(len(steps))], rng.choice(JUMPS).format(answer=value)]
     return Example(puzzle.question, ((BLANK.join([*steps, format_answer(value)]), True),))
 
