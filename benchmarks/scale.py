@@ -75,7 +75,9 @@ def list_commands() -> list[tuple[str, str, str, list[str]]]:
     ]
     for name, method in sorted(discover_methods().items()):
         needed = [file.schema for file in method(method.Options()).needs() if file.schema in TOKEN_TABLES]
-        reads = {"rsr": "tokens", "s1": "lengths", "mix_distillation": "lengths", "likely_repairs": "tokens"}.get(name, "nothing")
+        reads = {"rsr": "tokens", "s1": "lengths", "mix_distillation": "lengths", "likely_repairs": "tokens"}.get(
+            name, "nothing"
+        )
         arguments = ["build-curriculum", "--method", name, "--student", STUDENT, "--problems", problems]
         arguments += ["--traces", traces, "--out", f"{RUN}/curricula/{name}.jsonl"]
         commands.append((f"build-curriculum {name}", reads, " ".join(needed), arguments))

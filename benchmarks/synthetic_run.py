@@ -280,7 +280,7 @@ class Writer:
         return row | {"logprobs": -values, "ranks": (1 + 9 * values).astype(np.int32)}
 
     def write_student_files(self) -> None:
-        """Ranks of correct samples and of accepted repairs; continuations from beginnings of a solved problem's first."""
+        """Ranks of correct samples and accepted repairs; continuations from beginnings of a solved problem's first."""
         self.tokens |= {"ranks": 0, "continuations": 0}
         folder = self.folder / TRACES / f"students/{STUDENT}"
         solved = [problem for problem in range(self.count) if self.get_pass_rate(problem) > 0.1]

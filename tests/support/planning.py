@@ -15,7 +15,7 @@ MINI = ROOT / "config/config.yaml"
 
 
 def make_experiment(change=lambda content: None, path=MINI):
-    """A config's experiment with changes; of the mini config in fixed sizes, so that its own ones can be chosen anew."""
+    """A config's experiment with changes; the mini config in fixed sizes, so that its own can be chosen anew."""
     content = yaml.safe_load(path.read_text())
     if path == MINI:
         fix_sizes(content)
@@ -33,7 +33,9 @@ def fix_sizes(content) -> None:
 
 def write_config(path, change=lambda content: None):
     """The experiment of `make_experiment` as a config file; returns its path."""
-    path.write_text(yaml.safe_dump(make_experiment(change).model_dump(mode="json", exclude_unset=True), sort_keys=False))
+    path.write_text(
+        yaml.safe_dump(make_experiment(change).model_dump(mode="json", exclude_unset=True), sort_keys=False)
+    )
     return path
 
 
