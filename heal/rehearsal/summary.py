@@ -72,8 +72,10 @@ def list_stages(run: Path) -> list[Stage]:
 
 
 def find_stage_name(record: dict[str, Any]) -> str:
-    """The stage that a provenance file belongs to; that of a student's passes has a folder of its own."""
+    """The stage that a provenance file belongs to: some commands make several, each with a folder of its own."""
     command = str(record["command"])
+    if command == "score" and "/guided_scores" in str(record["output"]):
+        return "guided_scores"
     if command == "sample base" and "/students/" in str(record["output"]):
         return "student_samples"
     if command.startswith("student-pass "):

@@ -16,9 +16,9 @@ pytestmark = [
     pytest.mark.rehearsal,
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
 ]
-STAGES = {"problems", "samples", "grades", "guided", "repairs", "scores", "extra", "premise", "curricula", "students"}
-SPENDING = {"samples", "guided", "repairs", "scores", "extra"}
+SPENDING = {"samples", "guided", "guided_scores", "repairs", "scores", "extra"}
 """Stages that ask a model and say for how many requests and tokens."""
+STAGES = {"problems", "grades", "premise", "curricula", "students"} | SPENDING
 
 
 @pytest.mark.parametrize("preset", ["single_gpu", "paper"])
