@@ -53,7 +53,7 @@ def run(tmp_path_factory):
             models[name] = {"path": "tiny", "gpus": 0, "warm_up": model["warm_up"]}
             model["warm_up"]["examples"] |= {"per_template": 7, "per_weak_template": 3}
             model["warm_up"]["train"] |= {"max_steps": 2}
-    config |= {"run": "tiny_language", "limit": 4, "methods": {"oracle": {"method": "reference_sft"}}}
+    config |= {"run": "tiny_language", "limit": 4, "methods": {"oracle": {"method": "reference_sft"}}, "primary": {}}
     config["train"]["max_steps"] = 2
     config["sampling"] |= {"n": 2, "max_new_tokens": 20, "shards": 1}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))

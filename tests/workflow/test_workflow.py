@@ -76,7 +76,9 @@ def test_the_slurm_profile_plans_the_same_jobs_and_knows_every_rule_with_a_model
     arguments = ["ablations", "--configfile", SMOKE, "--forceall"]
     assert plan_jobs(ROOT, "--workflow-profile", "slurm", *arguments) == plan_jobs(ROOT, *arguments)
     arguments = ["ablations", "--configfile", "config/paper.yaml", "--forceall"]
-    assert plan_jobs(ROOT, "--workflow-profile", "slurm", *arguments)["train_student"] == 150
+    paper = load(ROOT / "config/paper.yaml")
+    students = len(paper.methods | paper.ablations) * len(paper.students) * paper.teacher_seeds * paper.training_seeds
+    assert plan_jobs(ROOT, "--workflow-profile", "slurm", *arguments)["train_student"] == students
     profile = yte.process_yaml((ROOT / "profiles/slurm/profile.yaml").read_text(), require_use_yte=True)
     with_model = {name for name, text in read_rules().items() if re.search(r"^ +gpu=", text, re.MULTILINE)}
     assert set(profile["set-resources"]) == with_model

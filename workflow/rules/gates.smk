@@ -31,7 +31,7 @@ rule evaluate_teacher_repeatedly:
         " --benchmarks mini_hard_repeated --out {params.out:q}"
 
 
-rule judge_gates:
+rule tabulate_gates:
     """Every gate with its measured value."""
     input:
         answers=lambda wildcards: list_answers(MAIN),
