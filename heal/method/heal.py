@@ -87,11 +87,8 @@ class Heal(Method):
         if not options.enabled:
             return rows
         scores = traces.read(SCORES.of(variant=self.variant))
-        if origin == "guided":
-            scores = [
-                *scores,
-                *traces.read(GUIDED_SCORES),
-            ]  # the former have the teacher's own traces, for `calibrated`
+        if origin == "guided":  # the repairs' file has the scores of the teacher's own traces, for `calibrated`
+            scores = [*scores, *traces.read(GUIDED_SCORES)]
         valid = traces.find_valid(rows) if options.rule == "oracle" else ()
         kept_ids = pure.select_kept(scores, origin, options, seed=traces.seed, valid=valid)
         return [row for row in rows if row["trace_id"] in kept_ids]
