@@ -34,10 +34,6 @@ class Template(Method):
     options: Options
     Options = Options
 
-    @property
-    def pace(self) -> config.Pace:
-        return self.options.pace
-
     def needs(self) -> list[TraceFile]:
         return [SAMPLES, GRADES]
 

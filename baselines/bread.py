@@ -49,10 +49,6 @@ class Bread(Method):
     options: Options
     Options = Options
 
-    @property
-    def pace(self) -> config.Pace:
-        return self.options.pace
-
     def needs(self) -> list[TraceFile]:
         return [SAMPLES, GRADES, CONTINUATIONS]  # continuations start from the base samples: part of its cost
 

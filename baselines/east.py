@@ -51,10 +51,6 @@ class East(Method):
     options: Options
     Options = Options
 
-    @property
-    def pace(self) -> config.Pace:
-        return self.options.pace
-
     def needs(self) -> list[TraceFile]:
         files = [SAMPLES, GRADES]
         return [*files, STUDENT_SAMPLES, STUDENT_GRADES] if self.options.answers_of == "student" else files

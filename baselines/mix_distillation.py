@@ -38,10 +38,6 @@ class MixDistillation(Method):
     options: Options
     Options = Options
 
-    @property
-    def pace(self) -> config.Pace:
-        return self.options.pace
-
     def needs(self) -> list[TraceFile]:
         return [SAMPLES, GRADES]
 

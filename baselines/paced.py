@@ -38,10 +38,6 @@ class Paced(Method):
     options: Options
     Options = Options
 
-    @property
-    def pace(self) -> config.Pace:
-        return self.options.pace
-
     def needs(self) -> list[TraceFile]:
         return [SAMPLES, GRADES, STUDENT_SAMPLES, STUDENT_GRADES]
 

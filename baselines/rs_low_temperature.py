@@ -28,10 +28,6 @@ class RsLowTemperature(Method):
     options: Options
     Options = Options
 
-    @property
-    def pace(self) -> config.Pace:
-        return self.options.pace
-
     def needs(self) -> list[TraceFile]:
         return [SAMPLES, GRADES, LOW_TEMPERATURE_SAMPLES, LOW_TEMPERATURE_GRADES]
 

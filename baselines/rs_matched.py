@@ -37,10 +37,6 @@ class RsMatched(Method):
     def variant(self) -> str:
         return self.options.gear
 
-    @property
-    def pace(self) -> config.Pace:
-        return self.options.pace
-
     def needs(self) -> list[TraceFile]:
         wildcards = {"allocation": self.options.allocation, "variant": self.variant}
         return [SAMPLES, GRADES, EXTRA_SAMPLES.of(**wildcards), EXTRA_GRADES.of(**wildcards)]

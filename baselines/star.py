@@ -39,10 +39,6 @@ class Star(Method):
     options: Options
     Options = Options
 
-    @property
-    def pace(self) -> config.Pace:
-        return self.options.pace
-
     def needs(self) -> list[TraceFile]:
         return [SAMPLES, GRADES, GUIDED]
 

@@ -6,7 +6,7 @@ correct replication is told that it agrees in at least 95 of 100 cases; tests/ev
 
 The variance of a trained cell's replicate is the largest of three, so that no estimate that is small by luck raises an
 alarm: the cell's own over the replicates of both runs; that of all methods on the benchmark, at the cell's scale as in
-`evals.stats.PooledModel`; and that of independent answers, mean · (1 - mean) / answers. A teacher and an untrained
+evals.pooled_model; and that of independent answers, mean · (1 - mean) / answers. A teacher and an untrained
 student have the last one only. Replicates of one seed on two CPUs are alike rather than independent, which makes the
 rule stricter about alarms, not laxer.
 """
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from scipy import stats as distributions
 
+from evals.pooled_model import SCALE_POWER
 from evals.results import TEACHER, UNTRAINED
-from evals.stats import SCALE_POWER
 
 FALSE_ALARM_RATE = 0.05
 """Probability, over all cells together, that a correct replication is told that it does not agree."""

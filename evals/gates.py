@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +22,18 @@ from numpy.typing import NDArray
 from evals import stats
 from evals.answers import Reading, read_answers
 from evals.audits.premises import check_premises
+from evals.pooled_model import fit_pooled_model
 from evals.results import ComparisonCommand, Run
 from evals.tables.at_k import compute_at_k
 from evals.tables.contrasts import MethodGroup, estimate_mean
-from evals.tables.render import TextTable, format_interval, format_markdown, list_columns
+from evals.tables.render import (
+    TextTable,
+    format_interval,
+    format_markdown,
+    format_number,
+    format_rows_csv,
+    list_columns,
+)
 from evals.tables.run_notes import list_world_notes, make_run_note
 from heal import records
 from heal.provenance import record_run
@@ -74,14 +82,13 @@ class Gates(ComparisonCommand):
     def run(self) -> None:
         with record_run(self.out, "gates", VERSION, {"options": self.describe_options()}):
             run = self.open_run()
-            gates: list[Gate] = [*list_design_gates(run)]
+            gates = list(list_design_gates(run))
             for teacher, audits, repeated in zip(run.teachers, self.audits, self.repeated, strict=True):
                 gates += list_teacher_gates(run, teacher, repeated)
                 gates += list_trace_gates(teacher, pd.read_csv(audits))
                 for student in run.students:
                     gates += list_student_gates(run, teacher, student)
-            table = pd.DataFrame(map(asdict, gates), columns=list_columns(Gate))
-            records.write_text(self.out, table.to_csv(index=False, float_format="%.4f"))
+            records.write_text(self.out, format_rows_csv(gates, list_columns(Gate)))
             records.write_text(self.out.with_suffix(".md"), format_gates(gates, run))
 
 
@@ -119,15 +126,15 @@ def list_design_gates(run: Run) -> Iterator[Gate]:
 
 def list_teacher_gates(run: Run, teacher: str, repeated: Path) -> Iterator[Gate]:
     """The ceiling: easy puzzles are solved, hard ones neither by luck, nor greedily, nor by a vote."""
+    easy = average(run.get_teacher_scores(teacher, EASY))
+    yield build_gate("teacher", "easy, greedily", easy, teacher=teacher, at_least=0.95)
     answers = {
-        "easy, greedily": run.get_teacher_scores(teacher, EASY),
         "hard, greedily": run.get_teacher_scores(teacher, HARD),
         "hard, at temperature 1": run.get_teacher_scores(teacher, SAMPLED),
         f"hard, by the majority of {REPEATS}": compute_majority(repeated, run.reading),
     }
     for quantity, scores_Q in answers.items():
-        bounds = {"at_least": 0.95} if quantity.startswith("easy") else {"at_most": FLOOR}
-        yield build_gate("teacher", quantity, average(scores_Q), teacher=teacher, **bounds)
+        yield build_gate("teacher", quantity, average(scores_Q), teacher=teacher, at_most=FLOOR)
 
 
 def compute_majority(repeated: Path, reading: Reading) -> NDArray[np.float64]:
@@ -203,7 +210,7 @@ def compare_halves(run: Run, teacher: str, student: str) -> Gate:
     if not half or len(scores_TSQ) < 2:
         return build_gate("sensitivity", quantity, math.nan, teacher=teacher, at_most=0)
     pair_MRQ = np.stack([scores_TSQ[:, :half].mean(axis=1), scores_TSQ[:, half : 2 * half].mean(axis=1)])
-    contrast = stats.fit_pooled_model(pair_MRQ).compare(0, 1)
+    contrast = fit_pooled_model(pair_MRQ).compare(0, 1)
     low, high = contrast.compute_interval()
     beyond = 0.0 if math.isnan(low) else max(low, -high, 0.0)
     return build_gate("sensitivity", quantity, beyond, teacher=teacher, at_most=0)
@@ -214,9 +221,10 @@ def format_gates(gates: Sequence[Gate], run: Run) -> str:
     header = ["gate", "quantity", "teacher", "value [95 %]", "asks for", "holds"]
     cells = []
     for gate in gates:
-        value = format_interval(gate.value, gate.low, gate.high)
+        has_interval = not math.isnan(gate.low)
+        value = format_interval(gate.value, gate.low, gate.high) if has_interval else format_number(gate.value, 3)
         cells.append([gate.gate, gate.quantity, gate.teacher, value, gate.asks, gate.holds])
     failed = sum(gate.holds != "yes" for gate in gates)
     heading = "All gates hold" if not failed else f"{failed} of {len(gates)} gates do not hold"
     notes = [make_run_note(run), *list_world_notes(run)]
-    return format_markdown("Gates of the world", [TextTable(heading, header, cells, frozenset({1, 2, 4, 5}))], notes)
+    return format_markdown("Gates of the world", [TextTable(heading, header, cells, frozenset({0, 1, 2, 4, 5}))], notes)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evals import stats
+from evals.pooled_model import Contrast
 from evals.results import TEACHER, UNTRAINED, Run
 from evals.tables.contrasts import MethodGroup, describe_difference_coverage, estimate_mean
 from evals.tables.render import list_columns
@@ -143,7 +144,7 @@ def check_names(run: Run, reference: str) -> None:
             raise HealError(f"the name {name!r} is taken by a row of the table", where="methods", fix="rename it")
 
 
-TestedRow = tuple[ComparisonRow, stats.Contrast | None]
+TestedRow = tuple[ComparisonRow, Contrast | None]
 """A row, and its difference to the reference where there is one to show."""
 
 
@@ -239,7 +240,7 @@ def judge_rows(tested: Sequence[TestedRow]) -> list[ComparisonRow]:
     return rows
 
 
-def judge_row(row: ComparisonRow, contrast: stats.Contrast, level: float, p_bh: float = math.nan) -> ComparisonRow:
+def judge_row(row: ComparisonRow, contrast: Contrast, level: float, p_bh: float = math.nan) -> ComparisonRow:
     """The row with its difference; each verdict follows from the interval that is shown with it."""
     low, high = contrast.compute_interval(level)
     new_low, new_high = contrast.compute_interval_on_new_questions(level)

@@ -1,6 +1,6 @@
 """Differences between a run's methods: the only place where tables, ranks and the paper's table get them from.
 
-Reads nothing, writes nothing. The variance is pooled over all methods of a group (evals.stats.PooledModel). Where a
+Reads nothing, writes nothing. The variance is pooled over all methods of a group (evals.pooled_model). Where a
 difference would be a number without meaning, there is a sentence in its place.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evals import stats
+from evals.pooled_model import Contrast, PooledModel, fit_pooled_model
 from evals.results import Run
 
 MIN_QUESTIONS = 20
@@ -63,14 +64,14 @@ class MethodGroup:
     methods: Sequence[str]
 
     @cached_property
-    def model(self) -> stats.PooledModel:
+    def model(self) -> PooledModel:
         replicates = []
         for method in self.methods:
             scores_TSQ = self.run.get_student_scores(self.teacher, self.student, method, self.benchmark)
             replicates.append(get_replicates(scores_TSQ))
-        return stats.fit_pooled_model(np.stack(replicates))
+        return fit_pooled_model(np.stack(replicates))
 
-    def compare(self, a: str, b: str) -> tuple[stats.Contrast | None, str]:
+    def compare(self, a: str, b: str) -> tuple[Contrast | None, str]:
         """(method a minus method b, ""), or (None, why there is no difference to show)."""
         run, n_questions = self.run, self.model.scores_MRQ.shape[-1]
         if n_questions < MIN_QUESTIONS:

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evals import stats
+from evals.pooled_model import fit_pooled_model
 from evals.results import UNTRAINED, Run, open_run
 from evals.tables.comparison_rows import CANNOT_SAY
 from evals.tables.contrasts import describe_difference_coverage, get_replicates
@@ -275,7 +276,7 @@ def estimate_difference(
     On one benchmark and to the reference, it is the comparison's difference. methods: UNTRAINED may be the second.
     """
     scores_MRQ = collect_scores(run, benchmarks, run.methods, teacher, student)
-    model = stats.fit_pooled_model(scores_MRQ)
+    model = fit_pooled_model(scores_MRQ)
     first = run.methods.index(methods[0])
     if methods[1] == UNTRAINED:
         untrained = [run.get_untrained_scores(teacher, student, benchmark) for benchmark in benchmarks]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations, product
 
 from evals import stats
+from evals.pooled_model import Contrast
 from evals.results import TEACHER, UNTRAINED, Run
 from evals.tables.comparison_rows import FALSE_DISCOVERY_RATE, HIGHER, LOWER, build_comparison, group_by_student
 from evals.tables.contrasts import MethodGroup
@@ -92,7 +93,7 @@ def count_certain_differences(run: Run, reference: str) -> tuple[Counter[Model],
 def list_other_differences(run: Run, reference: str) -> list[tuple[Model, Model]]:
     """(worse, better) of the pairs without the reference, at a false discovery rate over all of them."""
     pairs: list[tuple[Model, Model]] = []
-    contrasts: list[stats.Contrast] = []
+    contrasts: list[Contrast] = []
     others = [method for method in run.methods if method != reference]
     for teacher, student in product(run.teachers, run.students):
         for benchmark in run.list_benchmarks(teacher):

@@ -134,8 +134,9 @@ class Method(ABC):
 
     @property
     def pace(self) -> Pace | None:
-        """The PACE options, for a method that has them."""
-        return None
+        """The method's own option `pace`; None for a method without one."""
+        pace: Pace | None = getattr(self.options, "pace", None)
+        return pace
 
     @property
     def schedule(self) -> str:

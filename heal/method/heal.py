@@ -37,10 +37,6 @@ class Heal(Method):
         return self.options.gear
 
     @property
-    def pace(self) -> Pace:
-        return self.options.pace
-
-    @property
     def schedule(self) -> str:
         return self.options.pace.schedule
 

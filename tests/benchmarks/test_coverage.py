@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import coverage, simulated_tables
 from tests.support.paths import ROOT
 
 CLAIMS = ("claim", "claim of all methods", "new questions")
-NAMES = ("benchmark_of_coverage", ROOT / "benchmarks/coverage.py")
 
 
-@pytest.fixture(scope="module")
-def coverage():
-    import sys
-
-    spec = importlib.util.spec_from_file_location(*NAMES)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[NAMES[0]] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_claims_cover_what_they_say_and_no_more(coverage):
-    designs = [coverage.Design(6, 1, 5, 100), coverage.Design(6, 3, 5, 100, accuracies="alike")]
+def test_claims_cover_what_they_say_and_no_more():
+    designs = [simulated_tables.Design(6, 1, 5, 100), simulated_tables.Design(6, 3, 5, 100, accuracies="alike")]
     frame = coverage.run_checks(designs, n_tables=200, seed=1, bootstraps=50)
     claims = frame[(frame["check"] == "claim") & frame["nominal"].notna()]
     assert list(claims["estimand"]) == [
@@ -45,19 +33,19 @@ def test_claims_cover_what_they_say_and_no_more(coverage):
 
 
 def compute_truths(coverage, design, tables):
-    return {truth.estimand: truth.means_MN for truth in coverage.compute_truths(design, tables)}
+    return {truth.estimand: truth.means_MN for truth in simulated_tables.compute_truths(design, tables)}
 
 
-def test_the_simulated_truth_is_the_mean_of_many_tables(coverage):
-    design = replace(coverage.Design(2, 1, 400, 30), teacher_seed=0.0, method_teacher_seed=0.0)
-    tables = coverage.simulate_tables(design, 3, np.random.default_rng(0))
+def test_the_simulated_truth_is_the_mean_of_many_tables():
+    design = replace(simulated_tables.Design(2, 1, 400, 30), teacher_seed=0.0, method_teacher_seed=0.0)
+    tables = simulated_tables.simulate_tables(design, 3, np.random.default_rng(0))
     true = compute_truths(coverage, design, tables)
     these_questions = true["these questions, this teacher seed"]
     assert tables.scores_MNTSQ.mean(axis=(2, 3, 4)) == pytest.approx(these_questions, abs=0.02)
     assert these_questions == pytest.approx(true["these questions, all teacher seeds"])
     assert (np.ptp(true["all questions, all teacher seeds"], axis=1) == 0).all()
     same = replace(design.equal, questions=50_000, training_seeds=1)
-    tables = coverage.simulate_tables(same, 1, np.random.default_rng(0))
+    tables = simulated_tables.simulate_tables(same, 1, np.random.default_rng(0))
     a, b = compute_truths(coverage, same, tables)["these questions, all teacher seeds"]
     assert a == pytest.approx(b)
 
@@ -70,7 +58,7 @@ def test_the_seeds_spread_is_measured_from_answers(coverage, tmp_path):
     columns = {"method": method, "seed": seed, "problem_id": question, "strict": right_MSQ.ravel()}
     frame = pd.DataFrame(columns | {"teacher": "t", "student": "s", "benchmark": "b"})
     frame.to_parquet(tmp_path / "outcomes.parquet")
-    assert coverage.measure_seed_sd(tmp_path / "outcomes.parquet", "b") == pytest.approx(0.4, rel=0.1)
+    assert simulated_tables.measure_seed_sd(tmp_path / "outcomes.parquet", "b") == pytest.approx(0.4, rel=0.1)
 
 
 @pytest.fixture(scope="module")

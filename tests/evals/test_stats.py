@@ -11,6 +11,7 @@ import statsmodels.api as sm
 from scipy import stats as scipy_stats
 
 from evals import stats
+from evals.pooled_model import Contrast, fit_pooled_model
 from heal.errors import HealError
 
 # Benjamini & Hochberg 1995, section 4: the fifteen p-values, of which four are rejected at 0.05.
@@ -31,8 +32,8 @@ def get_bounds(interval: stats.Interval) -> tuple[float, float]:
     return interval.low, interval.high
 
 
-def compare(a_SQ: np.ndarray, b_SQ: np.ndarray, *others: np.ndarray) -> stats.Contrast:
-    return stats.fit_pooled_model([a_SQ, b_SQ, *others]).compare(0, 1)
+def compare(a_SQ: np.ndarray, b_SQ: np.ndarray, *others: np.ndarray) -> Contrast:
+    return fit_pooled_model([a_SQ, b_SQ, *others]).compare(0, 1)
 
 
 def simulate_methods(rng, logits, seeds: int = 4, questions: int = 60, seed_sd: float = 0.3) -> np.ndarray:
@@ -66,7 +67,7 @@ def test_order_of_seeds_and_questions_does_not_matter(tables):
 
 def test_a_swap_flips_and_a_constant_shifts(tables):
     a_SQ, b_SQ = tables
-    for interval in (stats.Contrast.compute_interval, stats.Contrast.compute_interval_on_new_questions):
+    for interval in (Contrast.compute_interval, Contrast.compute_interval_on_new_questions):
         low, high = interval(compare(a_SQ, b_SQ))
         assert interval(compare(b_SQ, a_SQ)) == pytest.approx((-high, -low))
     low, high = get_bounds(stats.compute_crossed_bootstrap(a_SQ))
@@ -124,7 +125,7 @@ def test_equal_scales_give_the_two_way_analysis_of_variance():
     design = np.column_stack([method == 0, method == 1, method == 2, method == 3, replicate == 1, replicate == 2])
     fit = sm.OLS(means_MR.ravel(), design.astype(float)).fit()
     expected = fit.t_test([1, -1, 0, 0, 0, 0])
-    contrast = stats.fit_pooled_model(scores_MRQ).compare(0, 1)
+    contrast = fit_pooled_model(scores_MRQ).compare(0, 1)
     assert (contrast.se, contrast.dof) == (pytest.approx(float(expected.sd[0, 0])), fit.df_resid)
 
 
@@ -133,8 +134,8 @@ def test_what_all_methods_share_in_a_replicate_is_no_error():
     rng = np.random.default_rng(4)
     scores_MRQ = simulate_methods(rng, [0.0, 0.0, 0.0], seeds=6, questions=2000, seed_sd=0.05)
     shared_R = rng.normal(0, 0.1, 6)
-    shifted = stats.fit_pooled_model(scores_MRQ + shared_R[:, None] - shared_R.mean())
-    alone = stats.fit_pooled_model(scores_MRQ)
+    shifted = fit_pooled_model(scores_MRQ + shared_R[:, None] - shared_R.mean())
+    alone = fit_pooled_model(scores_MRQ)
     assert shifted.compare(0, 1).se == pytest.approx(alone.compare(0, 1).se, rel=0.01)
     assert shifted.variances[1] > 10 * alone.variances[1]
     assert shifted.compare_with_constant(0, np.zeros(2000)).se > 3 * alone.compare_with_constant(0, np.zeros(2000)).se
@@ -153,7 +154,7 @@ def test_an_adjusted_interval_excludes_zero_exactly_where_p_is_rejected(seed):
     rng = np.random.default_rng(seed)
     contrasts = []
     for _ in range(int(rng.integers(1, 6))):
-        model = stats.fit_pooled_model(simulate_methods(rng, rng.normal(-1, 0.1 * (seed % 8), 4)))
+        model = fit_pooled_model(simulate_methods(rng, rng.normal(-1, 0.1 * (seed % 8), 4)))
         contrasts += [model.compare(method, 0) for method in (1, 2, 3)]
     p = [contrast.p for contrast in contrasts]
     level = stats.compute_adjusted_level(p, 0.05)
@@ -186,7 +187,7 @@ def test_tables_that_do_not_pair_are_refused():
     with pytest.raises(HealError, match=r"do not pair up: \(1, 3\) against \(1, 4\)"):
         stats.compute_mcnemar(np.zeros(3), np.zeros(4))
     with pytest.raises(HealError, match="no full table"):
-        stats.fit_pooled_model(np.full((2, 3, 10), math.nan))
+        fit_pooled_model(np.full((2, 3, 10), math.nan))
     for bad in ([[0.5, math.nan]], [0.5, 0.5], np.zeros((2, 0))):
         with pytest.raises(HealError, match="no full table"):
             stats.compute_crossed_bootstrap(bad)
@@ -225,7 +226,7 @@ def test_benjamini_hochberg_1995():
 
 
 def test_detectable_difference_is_found_with_its_power():
-    contrast = stats.Contrast(diff=0.0, se=0.02, dof=6, question_se=0.0, n_questions=100)
+    contrast = Contrast(diff=0.0, se=0.02, dof=6, question_se=0.0, n_questions=100)
     rng = np.random.default_rng(1)
     for level in (0.95, 0.99):
         estimates = rng.normal(contrast.compute_detectable(level), contrast.se, 20_000)

@@ -11,6 +11,7 @@ import pytest
 
 from evals import results as outcomes
 from evals import stats
+from evals.pooled_model import fit_pooled_model
 from evals.tables import comparison as tables
 from evals.tables.comparison import COLUMNS_OF_ANSWERS
 from evals.tables.comparison_rows import choose_verdict
@@ -214,7 +215,7 @@ def test_several_teacher_seeds_are_compared_by_their_means(tmp_path):
         name: outcomes.Run(run, "t", "s", [name], ["b"], 3, 2).get_student_scores("t", "s", name, "b")
         for name in ("heal", "rs", "oracle")
     }
-    model = stats.fit_pooled_model([scores[name].mean(axis=1) for name in ("rs", "heal", "oracle")])
+    model = fit_pooled_model([scores[name].mean(axis=1) for name in ("rs", "heal", "oracle")])
     expected = model.compare(1, 0)
     row = get_row(pd.read_csv(run / "main.csv"), "heal")
     assert expected.dof == 4
