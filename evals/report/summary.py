@@ -93,8 +93,8 @@ def build_question(reference: str, method: str | None) -> str:
     name = "" if method == "heal" else f" ({method or 'not in this run'})"
     other = reference
     if reference == "rs_matched":
-        other = f"the same number of teacher tokens spent on more samples ({reference})"
-    return f"Does HEAL{name} teach a student more than {other}, on problems that the teacher cannot solve alone?"
+        other = f"more samples at the same teacher cost do ({reference})"
+    return f"Does HEAL{name} teach a student more than {other}?"
 
 
 def build_sentences(rows: Sequence[ComparisonRow], method: str | None) -> list[str]:
