@@ -19,14 +19,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from heal.errors import HealError
+from heal.grading.extract import TAIL_CHARS, cut_thinking, extract_boxed, extract_last
+from heal.grading.readings import clean, read_pair
+from heal.grading.symbols import write_as_latex
 from heal.grading.worker import Worker, WorkerDied, WorkerUnavailable, compare_plain, parse_plain_value
+from heal.grading.words import find_stated_choice, read_choices
 
 MAX_ANSWER_CHARS = 1000
 CPU_LIMIT_S = 5.0
 WALL_LIMIT_S = 120.0
 MEMORY_LIMIT_BYTES = 2 * 2**30
 CACHED_VERDICTS = 200_000
-TAIL_CHARS = 2000
 MAX_GOLD_WORDS = 4
 PLACEHOLDERS = {"none", "null", "nan", "n/a", "na", "unknown", "-", "?", "[deleted]"}
 
@@ -41,18 +44,6 @@ REASONS = {
     "unparsable": "math-verify cannot read the answer",
 }
 
-BOX = re.compile(r"\\boxed|\\fbox")
-BOX_TOKENS = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
-# Formulas as in pandoc: no blank inside the dollars, no digit after them, so that "$5 and $7" is two prices.
-LAST_TOKENS = re.compile(
-    r"\$\$(?P<display>[^$]{1,1000})\$\$|\$(?P<inline>(?! )[^$\n]{1,1000}(?<! ))\$(?!\d)"
-    r"|\\\[(?P<bracket>.{1,1000}?)\\\]|\\\((?P<paren>.{1,1000}?)\\\)"
-    r"|(?P<fraction>(?<!\w)-?\\[dt]?frac\{-?\d{1,20}\}\{-?\d{1,20}\})"
-    r"|(?P<number>(?:(?<!\w)-)?(?<![\w.])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+|(?=\.\d))(?:\.\d+)?(?:/\d+)?%?)",
-    re.DOTALL,
-)
-# A multiple-choice answer that repeats the choice behind its letter: "B) 42 m", "\text{(B) 42 m}", "B: 42 m".
-CHOICE = re.compile(r"(?:\\[a-z]+\{)?\(?([A-J])[).:](?![^\s}\\]).*", re.DOTALL)
 TEXT_OR_COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox|operatorname)\{[^{}]*\}|\\[A-Za-z]+")
 WORD = re.compile(r"[A-Za-z]{2,}")
 
@@ -70,42 +61,6 @@ class Grade:
     flexible: bool
     strict: bool
     reason: str
-
-
-def extract_boxed(text: str) -> str | None:
-    """The content of the last \\boxed{} (or \\fbox{}) that balances and is not empty; None if there is none.
-
-    "Last" is the one that opens last; escaped braces do not count. Linear in the text's length.
-    """
-    first = BOX.search(text)
-    if first is None:
-        return None
-    open_braces: list[int | None] = []  # the content's start for a box, None for another brace
-    best: tuple[int, int] | None = None
-    for token in BOX_TOKENS.finditer(text, first.start()):
-        symbol = token.group()
-        if symbol[-1] == "{" and symbol != "\\{":
-            open_braces.append(token.end() if len(symbol) > 1 else None)
-        elif symbol == "}" and open_braces:
-            content = open_braces.pop()
-            if content is None or (best and content <= best[0]):
-                continue
-            if text[content : token.start()].strip():
-                best = (content, token.start())
-    return text[best[0] : best[1]].strip() if best else None
-
-
-def extract_last(text: str) -> str | None:
-    """The last formula or number in the last TAIL_CHARS characters, or None.
-
-    A formula without digit or command ("the value of $x$") counts only where no other formula or number is found.
-    """
-    last = None
-    for match in LAST_TOKENS.finditer(text[-TAIL_CHARS:]):
-        answer = (match.group(match.lastgroup or 0)).strip().rstrip(".,;:")
-        if answer and (last is None or re.search(r"[\d\\]", answer)):
-            last = answer
-    return last
 
 
 def read_gsm8k_gold(answer_field: str) -> str:
@@ -154,9 +109,11 @@ class Grader:
 
     def grade(self, text: str, gold: str) -> Grade:
         """The grade of one text. Raises HealError if math-verify is not installed or cannot run."""
-        part = text.rpartition("</think>")[2]  # the whole text where there is none
+        part = cut_thinking(text)
         boxed = extract_boxed(part)
         extracted = boxed if boxed is not None else extract_last(part)
+        if read_choices(gold) and not (boxed and read_choices(clean(boxed))):
+            extracted = find_stated_choice(write_as_latex(part[-TAIL_CHARS:])) or extracted
         if extracted is None:
             return Grade(None, False, False, False, "no_answer")
         verdict = self.compare(gold, extracted)
@@ -173,15 +130,16 @@ class Grader:
         gold, answer = gold.strip(), answer.strip()
         if max(len(gold), len(answer)) > MAX_ANSWER_CHARS:
             return "too_long"
-        if len(gold) == 1 and (choice := CHOICE.fullmatch(answer)):
-            answer = choice[1]
-        plain = compare_plain(gold, answer)
-        if plain is not None:
-            return "correct" if plain else "wrong"
-        return self.verify(gold, answer)
+        equal = compare_plain(gold, answer)
+        if equal is None:
+            pair = read_pair(gold, answer)
+            if not isinstance(pair, bool):
+                return self.verify(*pair)
+            equal = pair
+        return "correct" if equal else "wrong"
 
     def verify(self, gold: str, answer: str) -> str:
-        """`compare` without its length limit and fast path: always math-verify's verdict."""
+        """math-verify's verdict on two answers as they are: `compare` without its length limit and its readings."""
         if self._lock_pid != os.getpid():  # another thread may have held it when we were forked
             self._lock, self._lock_pid = threading.Lock(), os.getpid()
         with self._lock:

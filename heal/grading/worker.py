@@ -26,11 +26,21 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 PARENT_CHECK_S = 2.0
 START_LIMIT_S = 300.0
+FLOAT_TOLERANCE = 1e-5  # relative; 0.333333 is 1/3, as for math-verify, and 0.083333 is 1/12
+EXACT_TOLERANCE = 1e-15
+ZERO_TOLERANCE = 1e-60  # sympy evaluates a difference with up to 100 digits
+POINTS = [Fraction(n, 10007) for n in (7391, -12374, 25013, -5077, 31193, 1583, -19009, 14551)]
+"""Values of the variables where two formulas are compared."""
+MIN_AGREEMENTS = 3
+MAX_VARIABLES = 4
 INTEGER = re.compile(r"-?(?:[1-9]\d{0,2}(?:,\d{3}){1,4}|\d{1,15})")
 DECIMAL = re.compile(r"-?\d{1,9}\.\d{1,5}")
 FRACTION = re.compile(r"(-?)(?:\\[dt]?frac\{(\d{1,15})\}\{(\d{1,15})\}|(\d{1,15})/(\d{1,15}))")
@@ -172,28 +182,120 @@ def measure_peak_bytes() -> int:
 def judge(gold: str, answer: str) -> str:
     """The verdict of math-verify on two answers without surrounding \\boxed{}.
 
-    Its own time limits are off: they cannot interrupt a long C call and become "not equal". The process's own signal
-    ends it instead; sympy can neither catch nor delay that.
+    Only its LaTeX reading is used: its other one takes any number in a text that it cannot read for the answer. Units
+    are removed before (heal/grading/units.py). Its own time limits are off: they cannot interrupt a long C call and
+    become "not equal". The process's own signal ends it instead; sympy can neither catch nor delay that.
     """
-    from math_verify import parse, verify
     from sympy.core.random import seed
 
+    parse, verify = load_math_verify()
     seed(0)  # sympy tests some identities at random points
     try:
-        parsed = parse(f"\\boxed{{{answer}}}", parsing_timeout=None, raise_on_error=True)
-        target = parse(f"\\boxed{{{gold}}}", parsing_timeout=None, raise_on_error=True)
+        parsed, target = parse(answer), parse(gold)
     except MemoryError:
         return "memory"
     except Exception:
         return "unparsable"
     try:
-        if verify(target, parsed, timeout_seconds=None, raise_on_error=True):
+        if verify(target, parsed) or any(agree_everywhere(a, b) for a in target for b in parsed):
             return "correct"
     except MemoryError:
         return "memory"
     except Exception:
         return "wrong"
     return "unparsable" if all(isinstance(item, str) for item in parsed) else "wrong"
+
+
+@cache
+def load_math_verify() -> tuple[Callable[[str], list[Any]], Callable[[list[Any], list[Any]], bool]]:
+    """(parse, verify) of math-verify, with numbers compared by `is_close` too.
+
+    math-verify compares numbers to 6 decimals, or to 15 digits after the point where both are exact: it takes 1/7^40
+    for 1/7^41 and 0.0000004 for 0.0000001.
+    """
+    import math_verify.grader as library
+    from latex2sympy2_extended.math_normalization import NormalizationConfig
+    from math_verify import LatexExtractionConfig, parse
+
+    spelling = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all")
+    forms = [LatexExtractionConfig(normalization_config=spelling)]
+    compare_numbers = library.sympy_numeric_eq
+
+    def compare_closely(a: Any, b: Any, *precision: Any, **named: Any) -> bool:
+        return bool(compare_numbers(a, b, *precision, **named)) and is_close(a, b)
+
+    library.sympy_numeric_eq = compare_closely
+    return (
+        lambda answer: parse(f"\\boxed{{{answer}}}", forms, parsing_timeout=None, raise_on_error=True),
+        lambda gold, answer: library.verify(gold, answer, timeout_seconds=None, raise_on_error=True),
+    )
+
+
+def is_close(a: Any, b: Any) -> bool:
+    """Whether two expressions differ by at most FLOAT_TOLERANCE of their size; exact ones by EXACT_TOLERANCE.
+
+    Variables are set to fixed values. True for what has no value. 35% and 35 are close: math-verify decides on percents.
+    """
+    from sympy import Float, Integer, MatrixBase, Rational, UnevaluatedExpr
+
+    if isinstance(a, MatrixBase) or isinstance(b, MatrixBase):
+        return True  # compared by their elements
+    percent = UnevaluatedExpr(Rational(1, 100))
+    tolerance = FLOAT_TOLERANCE if a.has(Float) or b.has(Float) else EXACT_TOLERANCE
+    for without in (percent, None):
+        values = [evaluate(side if without is None else side.subs(without, Integer(1)), 0) for side in (a, b)]
+        if None in values or abs(values[0] - values[1]) <= tolerance * max(map(abs, values)):
+            return True
+    return False
+
+
+def agree_everywhere(a: Any, b: Any) -> bool:
+    """Whether two formulas have the same values at every one of POINTS, and are real at the same ones.
+
+    For what math-verify cannot simplify: \\sqrt{1/k} and 1/\\sqrt{k}, or e^{i\\pi} and -1. |x| and x differ at
+    negative points. Decimals, sets, equations and plain numbers are math-verify's alone.
+    """
+    from sympy import Expr, Float, Symbol
+
+    if not (isinstance(a, Expr) and isinstance(b, Expr)) or a.has(Float) or b.has(Float):
+        return False
+    names = [{symbol.name for symbol in side.free_symbols if isinstance(symbol, Symbol)} for side in (a, b)]
+    if (a.is_Number and b.is_Number) or names[0] - {"i"} != names[1] - {"i"} or len(names[0]) > MAX_VARIABLES:
+        return False
+    if not names[0] | names[1]:
+        return False  # math-verify compares numbers without variables exactly
+    is_complex, agreements = "i" in names[0] | names[1], 0
+    for point in range(len(POINTS)):
+        left, right, difference = (evaluate(side, point) for side in (a, b, a - b))
+        if left is None or right is None or difference is None:
+            continue
+        is_real = [abs(value.imag) <= EXACT_TOLERANCE * abs(value) for value in (left, right)]
+        if not is_complex and is_real[0] != is_real[1]:
+            return False
+        if is_complex or all(is_real):
+            if abs(difference) > ZERO_TOLERANCE * max(abs(left), abs(right)):
+                return False
+            agreements += 1
+    return agreements >= MIN_AGREEMENTS
+
+
+def choose_value(name: str, point: int) -> Fraction:
+    """A variable's value at a point: another one for every variable, the same in both formulas."""
+    return POINTS[(point + 3 * sum(map(ord, name))) % len(POINTS)] + Fraction(sum(map(ord, name)), 100003)
+
+
+def evaluate(expression: Any, point: int) -> Any:
+    """The value in 20 digits, with i as the imaginary unit and the other variables at one of POINTS; None without a value."""
+    from sympy import I
+
+    try:
+        values = {s: I if s.name == "i" else choose_value(s.name, point) for s in expression.free_symbols}
+        value = expression.subs(values).doit().evalf(20)
+        return value._to_mpmath(66) if value.is_number and value.is_finite else None
+    except MemoryError:
+        raise
+    except Exception:  # no number: a set, a truth value, a function without a definition
+        return None
 
 
 def main() -> None:
