@@ -26,6 +26,10 @@ WRAPPER = re.compile(
 TEXT_COMMAND = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal|up|md|sl|sc)|emph|mbox|hbox|mathrm|operatorname\*?)\s*\{")
 FORMULA_AS_TEXT = re.compile(r"\\text\s*\{\s*([-+.,/%$ ~]*\d[-+\d.,/%$ ~]*|\([A-Za-z]\))\s*\}")
 CONSTANT = re.compile(r"\\text\s*\{\s*([ei]|d(?=\s*\}\s*[a-z]))\s*\}")
+INFINITY = re.compile(
+    r"\\text\s*\{\s*(?:(-|negative |minus )|\+|positive |plus )?infinity\s*\}|(?<![A-Za-z])(-?)infinity" + NO_LETTER,
+    re.I,
+)
 EMPTY_SET = re.compile(r"\\(?:varnothing|O)" + NO_LETTER)
 ROWS = re.compile(r"\\begin\s*\{((?:align|gather|equation|split|multline)(?:ed)?\*?)\}(.*?)\\end\s*\{\1\}", re.DOTALL)
 REASON = re.compile(r",?\s*\\text\s*\{[\s(,]*(?:since|because|as|by|using|due to)\b.*", re.DOTALL)
@@ -45,7 +49,8 @@ TRAILING = re.compile(
 )
 SUBJECT = (
     r"(?:(?:so|hence|thus|therefore|then|finally|and)\b,?\s*)?"
-    r"(?:we (?:get|have|find|obtain)\s+)?(?:(?:the|our|my)\s+)?(?:(?:final|correct|required|desired|exact|numerical)\s+)*"
+    r"(?:we (?:get|have|find|obtain)\s+)?(?:(?:the|our|my)\s+)?"
+    r"(?:(?:final|correct|required|desired|exact|numerical)\s+)*"
     r"(?:(?:answer|result|solution|value|ans)\b\.?\s*)?(?:(?:is|equals)\b)?\s*[:=]?"
 )
 INTRODUCTION = re.compile(SUBJECT + r"\s*(?=[-+\d\\($A-Z\[])", re.IGNORECASE)
@@ -61,6 +66,7 @@ def strip_dressing(answer: str) -> str:
     answer = TEXT_COMMAND.sub(r"\\text{", answer)
     answer = ROWS.sub(join_rows, EMPTY_SET.sub(r"\\emptyset", answer))
     answer = REASON.sub("", answer) or answer
+    answer = INFINITY.sub(lambda match: ("-" if match[1] or match[2] else "") + "\\infty ", answer)
     answer = INVISIBLE.sub(" ", COLOR.sub("", SIZE.sub("", answer)))
     for _ in range(MAX_LAYERS):
         before = answer

@@ -12,11 +12,17 @@ MAX_JOINT_CHARS = 80
 
 BOX = re.compile(r"\\boxed|\\fbox")
 BOX_TOKENS = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+GAP = r"[\s$*~&]|\\[()\[\],;:! ]|\\\\"
 # What may stand between two boxes that are one answer: a comma or "and", formula delimiters, and "x_2 =".
 JOINT = re.compile(
-    r"(?:[\s$*~&]|\\[()\[\],;:! ]|\\\\|\\text\s*\{\s*\})*"
-    r"(?P<joint>[,;]|\\q?quad(?![A-Za-z])|(?:\\text\s*\{\s*)?,?\s*\b(?:and|or|as well as)\b(?:\s*\})?|\\(?:land|lor|cup)(?![A-Za-z]))"
-    r"(?:[\s$*~&,]|\\[()\[\],;:! ]|\\\\|\\q?quad(?![A-Za-z])|\\text\s*\{\s*(?:and|or)?\s*\}|\b(?:and|or)\b|[A-Za-z](?:_\{?\w\}?)?\s*=)*"
+    rf"""
+    (?: {GAP} | \\text\s*\{{\s*\}} )*
+    (?: [,;] | \\q?quad(?![A-Za-z]) | \\(?:land|lor|cup)(?![A-Za-z])
+      | (?:\\text\s*\{{\s*)? ,? \s* \b(?:and|or|as\ well\ as)\b (?:\s*\}})? )
+    (?: {GAP} | , | \\q?quad(?![A-Za-z]) | \\text\s*\{{\s*(?:and|or)?\s*\}} | \b(?:and|or)\b
+      | [A-Za-z](?:_\{{?\w\}}?)?\s*= )*
+    """,
+    re.VERBOSE,
 )
 # Formulas as in pandoc: no blank inside the dollars, no digit after them, so that "$5 and $7" is two prices.
 LAST_TOKENS = re.compile(
@@ -57,7 +63,7 @@ def are_joined(text: str, end: int, following: int) -> bool:
 
 
 def find_boxes(text: str) -> list[tuple[int, int]]:
-    """(start, end) of the content of every box that balances and is not empty, without those inside others, in order."""
+    """(start, end) of the content of every box that balances and is not empty, in order; of nested ones the inner."""
     first = BOX.search(text)
     if first is None:
         return []

@@ -22,8 +22,8 @@ from heal.errors import HealError
 from heal.grading.extract import TAIL_CHARS, cut_thinking, extract_boxed, extract_last
 from heal.grading.readings import clean, read_pair
 from heal.grading.symbols import write_as_latex
-from heal.grading.worker import Worker, WorkerDied, WorkerUnavailable, compare_plain, parse_plain_value
 from heal.grading.words import find_stated_choice, read_choices
+from heal.grading.worker import Worker, WorkerDied, WorkerUnavailable, compare_plain, parse_plain_value
 
 MAX_ANSWER_CHARS = 1000
 CPU_LIMIT_S = 5.0

@@ -1,4 +1,4 @@
-"""Write the numbers of an answer as math-verify reads them: separators, powers of ten, repeating decimals, fractions."""
+"""Write the numbers of an answer as math-verify reads them: thousands, powers of ten, repeating decimals, fractions."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ MAX_EXPONENT = 400
 
 SEPARATOR = r"(?:\{,\}|\{\\,\}|\\text\s*\{,\}|\\!\s*,\s*\\!|,\\!|\\[,;: ]|~| |'|_)"
 GROUPED = re.compile(
-    rf"(?<![\w.,^'}}\\])(?<![\d,.] )(?P<first>[1-9]\d{{0,2}})(?P<mark>{SEPARATOR})(?P<rest>\d{{3}}(?:(?P=mark)\d{{3}})*)"
+    rf"(?<![\w.,^'}}\\])(?<![\d,.] )(?P<first>[1-9]\d{{0,2}})"
+    rf"(?P<mark>{SEPARATOR})(?P<rest>\d{{3}}(?:(?P=mark)\d{{3}})*)"
     r"(?![\d'_^]|,\d|\s*/|\s+\d)"
 )
 GROUPED_BY_DOTS = re.compile(r"(?<![\w.,])[1-9]\d{0,2}(?:\.\d{3}){2,}(?![\d.])")
 DECIMAL_COMMA = re.compile(r"(?<![\w.,}])(\d+)\{,\}(\d{1,2}|\d{4,})(?![\d.,])")
 
+COMMA_AS_TEXT = re.compile(r"\\text\s*\{\s*([,;])\s*\}")
+
 POWER = r"(?:\{\s*([+-]?\d{1,3})\s*\}|\(\s*([+-]?\d{1,3})\s*\)|(-?\d{1,3}))(?![\d!^])"
 SCIENTIFIC = re.compile(rf"(?<![\w.}}^])(\d+(?:\.\d+)?)\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*{POWER}")
 E_NOTATION = re.compile(r"(?<![\w.}^])(\d+(?:\.\d+)?)[eE]([+-]?\d{1,3})(?![\w.])")
 AMBIGUOUS_E = re.compile(r"\d+e-\d")  # 2e-1 is 0.2 or 2e − 1
-EULER = re.compile(r"(?<![A-Za-z\\])e(?![A-Za-z]|[+-]?\d)|e\s*\^|\\exp")
+EULER = re.compile(r"(?<![A-Za-z\\])e(?![A-Za-z])|\\exp")
 
 OVERLINED = re.compile(r"(?<![\w.])(\d+)\.(\d*)\\(?:overline|bar)\s*(?:\{\s*(\d+)\s*\}|(\d))")
 DOTTED = re.compile(r"(?<![\w.])(\d+)\.(\d*)(\\dot\s*\{?\d\}?(?:\d*\\dot\s*\{?\d\}?)?)")
@@ -30,9 +33,11 @@ REPEATED = re.compile(
 
 MIXED = re.compile(r"(?<![\w.^/}])(-?\d+)(?:\s|\\[,;: ]|~)+(\d+)\s*/\s*(\d+)(?![\w.^/])")
 AND_FRACTION = re.compile(
-    r"(?<![\w.^/}])(-?\d+)\s*(?:\\text\s*\{\s*and\s*\}|\sand\s)\s*(?:(\\[dt]?frac\{\d+\}\{\d+\})|(\d+)/(\d+))$"
+    r"(?<![\w.^/}])(-?\d+)\s*(?:\\text\s*\{\s*and\s*\}|\sand\s)\s*(?:(\\[dt]?frac\s*(?:\{\d+\}\{\d+\}|\d\d))|(\d+)/(\d+))$"
 )
 SLASHED = re.compile(r"(?<![A-Za-z)}])(?:\{\})?\^\s*\{?(\d+)\}?[\\!\s]*/[\\!\s]*_\s*\{?(\d+)\}?")
+UNBRACED = re.compile(r"\\([dtc]?frac|binom)\s+(\d)\s*(\d)(?!\d)")
+RATIO = re.compile(r"(?<=\d)\s*(?:\\text\s*\{\s*to\s*\}|\bto\b)\s*(?=\d)")
 SLANTED = re.compile(r"\\(?:sfrac|nicefrac|xfrac|slantfrac|flatfrac)\s*(?=\{)")
 OVER = re.compile(r"\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}")
 
@@ -57,7 +62,7 @@ def join_thousands(answer: str) -> str:
     """ "23\\\\,184" → "23184". A plain comma stays: math-verify reads "23,184". "3{,}5" → "3.5"."""
     answer = GROUPED.sub(lambda match: match["first"] + match["rest"].replace(match["mark"], ""), answer)
     answer = GROUPED_BY_DOTS.sub(lambda match: match[0].replace(".", ""), answer)
-    return DECIMAL_COMMA.sub(r"\1.\2", answer)
+    return COMMA_AS_TEXT.sub(r"\1 ", DECIMAL_COMMA.sub(r"\1.\2", answer))
 
 
 def write_powers_of_ten(answer: str, *, has_euler: bool = False) -> str:
@@ -100,6 +105,7 @@ def format_fraction(value: Fraction) -> str:
 
 def write_fractions(answer: str) -> str:
     """ "4 1/2" → "4\\\\frac{1}{2}", "^3/_4" → "\\\\frac{3}{4}", "{3 \\\\over 4}" → "\\\\frac{3}{4}"."""
+    answer = RATIO.sub(":", UNBRACED.sub(r"\\\1{\2}{\3}", answer))
     answer = SLANTED.sub(r"\\frac", SLASHED.sub(r"\\frac{\1}{\2}", answer))
     answer = OVER.sub(r"\\frac{\1}{\2}", f"{{{answer}}}" if "\\over " in answer and "{" not in answer else answer)
     return MIXED.sub(lambda match: write_mixed(match) if int(match[2]) < int(match[3]) else match[0], answer)

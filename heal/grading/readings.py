@@ -40,7 +40,13 @@ def read_pair(gold: str, answer: str) -> bool | tuple[str, str]:
     answer, unit = split_unit(write_numbers(answer, has_euler=has_euler))
     if gold_unit != unit and gold_unit not in ANY_UNIT and unit not in ANY_UNIT:
         return False
-    return write_alike(gold, answer)
+    gold, answer = write_alike(gold, answer)
+    return True if squeeze(gold) == squeeze(answer) else (gold, answer)
+
+
+def squeeze(answer: str) -> str:
+    """Without the blanks that do not separate two words or numbers."""
+    return re.sub(r"(?<![A-Za-z\d])\s+|\s+(?![A-Za-z\d])", "", answer)
 
 
 def clean(answer: str) -> str:

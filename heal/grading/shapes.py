@@ -27,11 +27,11 @@ REALS_WITHOUT = re.compile(
 )
 OUTWARD = re.compile(r"([\[\]])([^\[\](),;]+)[,;]([^\[\](),;]+)([\[\]])")
 SEMICOLON = re.compile(r"([(\[])([^\[\](),;]+);([^\[\](),;]+)([)\]])")
-INTERVAL = re.compile(r"(?:[(\[][^\[\](),]+,[^\[\](),]+[)\]]\s*(?:\\cup)?\s*)+")
+INTERVAL = re.compile(r"\\mathbb\s*\{?R\}?|(?:[(\[][^\[\](),]+,[^\[\](),]+[)\]]\s*(?:\\cup)?\s*)+")
 
 MATRIX = re.compile(r"\\begin\s*\{([pbB]?matrix|smallmatrix|array)\}(?:\{[^{}]*\})?(.*?)\\end\s*\{\1\}", re.DOTALL)
 BRACKETS = re.compile(r"\\(?:left|right)(?![A-Za-z])\s*")
-ANGLED = re.compile(r"(?:\\langle|<)\s*([^<>]*?,[^<>]*?)\s*(?:\\rangle|>)")
+ANGLED = re.compile(r"\\langle\s*([^<>]*?,[^<>]*?)\s*\\rangle|^<([^<>]*,[^<>]*)>$")
 TRANSPOSED = re.compile(r"\s*\^\s*\{?\s*(?:\\top|\\intercal|\\text\s*\{T\}|T)\s*\}?$")
 
 DOTS = re.compile(r"\s*,?\s*(?:\\(?:[lc]|)dots[cbom]?(?![A-Za-z])|\.\.\.)\s*,?\s*")
@@ -89,7 +89,7 @@ def write_vectors(gold: str, answer: str) -> tuple[str, str]:
 
     Two matrices stay: a column is not a row.
     """
-    gold, answer = ANGLED.sub(r"(\1)", gold), ANGLED.sub(r"(\1)", answer)
+    gold, answer = ANGLED.sub(r"(\1\2)", gold), ANGLED.sub(r"(\1\2)", answer)
     if "\\begin" in gold and "\\begin" in answer:
         return gold, answer
     return write_tuple(gold), write_tuple(answer)
@@ -126,15 +126,15 @@ def write_intervals(gold: str, answer: str) -> tuple[str, str]:
 
 
 def write_brackets(answer: str) -> str:
-    """ "x \\\\in ]2;5]" → "(2,5]", "\\\\{x \\\\mid x > 4\\\\}" → "x > 4", "\\\\mathbb{R} \\\\setminus \\\\{3\\\\}" → a union."""
+    """ "x \\\\in ]2;5]" → "(2,5]", "\\\\{x \\\\mid x > 4\\\\}" → "x > 4"; the reals without a point become a union."""
     if match := SET_BUILDER.fullmatch(answer):
         condition = match["condition"].strip()
         answer = condition if match["variable"] in condition else answer
     answer = MEMBER.sub("", answer)
     answer = REALS_WITHOUT.sub(lambda match: exclude(match[1].strip().rstrip("\\")), answer)
-    if match := OUTWARD.fullmatch(BRACKETS.sub("", answer)):
-        if "]" in match[1] or "[" in match[4]:
-            return f"{'(' if match[1] == ']' else '['}{match[2]},{match[3]}{')' if match[4] == '[' else ']'}"
+    match = OUTWARD.fullmatch(BRACKETS.sub("", answer))
+    if match and (match[1] == "]" or match[4] == "["):
+        return f"{'(' if match[1] == ']' else '['}{match[2]},{match[3]}{')' if match[4] == '[' else ']'}"
     return SEMICOLON.sub(r"\1\2,\3\4", answer)
 
 
@@ -188,7 +188,7 @@ def is_variable(term: str) -> bool:
 
 
 def write_sequences(gold: str, answer: str) -> tuple[str, str]:
-    """Dots become an element, and the sequence a tuple, since math-verify drops them: "1, 2, \\\\ldots" → "(1,2,\\\\text{dots})"."""
+    """Dots, which math-verify drops, become an element of a tuple: "1, 2, \\\\ldots" → "(1,2,\\\\text{dots})"."""
     if not (DOTS.search(gold) or DOTS.search(answer)) or not ("," in gold or "," in answer):
         return gold, answer
     return write_dots(gold), write_dots(answer)

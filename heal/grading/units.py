@@ -22,7 +22,7 @@ UNITS = {
     **{"cent": "cent", "€": "euro EUR", "£": "GBP", "N": "N newton", "J": "J joule", "kJ": "kJ kilojoule"},
     **{"W": "W watt", "kW": "kW kilowatt", "V": "V volt", "A": "A amp ampere", "Hz": "Hz hertz", "Pa": "Pa pascal"},
     **{"Ω": r"ohm \Omega", "K": "K kelvin", "mol": "mol mole", "rad": "rad radian", "mph": "mph", "kmh": "kmh kmph"},
-    **{"acre": "acre", "hectare": "ha hectare", "unit": "unit", "dozen": ""},
+    **{"acre": "acre", "hectare": "ha hectare", "unit": "unit degree deg", "dozen": ""},
 }
 """Unit → its spellings, without the plural's s. Words that are not here count as units too, without a name."""
 NAMES = {spelling: name for name, spellings in UNITS.items() for spelling in spellings.split()}
@@ -42,25 +42,37 @@ SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**
 NUMBER = r"-?\d[\d,]*(?:\.\d+)?"
 GAP = r"(?:\s|\\[,;:! ]|~|\\q?quad(?![A-Za-z]))*"
 ORDINAL = re.compile(rf"(\d){GAP}(?:\^\s*)?(?:\{{\s*)?(?:\\text\s*\{{\s*)?(?:st|nd|rd|th)(?:\s*\}}){{0,2}}(?![A-Za-z])")
+TEXT_START = r"(?:\\text\s*\{\s*)?"
 CURRENCY = re.compile(
-    r"(?:\\text\s*\{\s*)?(?:\\\$|\\euro(?![A-Za-z])|\\pounds(?![A-Za-z])|[€£¥₹₩₽￥]|\b(?:USD|US|EUR|GBP|Rs\.?)(?![A-Za-z]))(?:\s*\})?"
+    TEXT_START
+    + r"(?:\\\$|\\(?:euro|pounds)(?![A-Za-z])|[€£¥₹₩₽￥]|\b(?:USD|US|EUR|GBP|Rs\.?)(?![A-Za-z]))(?:\s*\})?"
     + GAP
 )
-OTHER_SCRIPT = re.compile(rf"(?<=[\d}}]){GAP}(?:\\text\s*\{{)?[^\x00-\x7f]+\}}?$")
-SCALE = re.compile(rf"({NUMBER}){GAP}(?:\\text\s*\{{\s*)?({'|'.join(SCALES)})\b\s*")
-WORDS = r"(?:\\text\s*\{(?P<text>[^{}]*)\}|(?P<bare>\(?[A-Za-z][A-Za-z.]*(?:(?:[ ]|/|\s*\\cdot\s*)[A-Za-z.]+)*\)?)|(?P<sign>\\(?:Omega|mu)\s*[A-Za-z]*))"
-POWER = r"(?P<power>\s*\^\s*(?:\{\s*-?[123]\s*\}|-?[123]))?"
+OTHER_SCRIPT = re.compile(rf"(?<=[\d}}]){GAP}{TEXT_START}[^\x00-\x7f]+\}}?$")
+SCALE = re.compile(rf"({NUMBER}){GAP}{TEXT_START}({'|'.join(SCALES)})\b\s*")
 QUANTITY = re.compile(
-    rf"(?P<value>.*?[\d}})]|.*\\pi){GAP}{WORDS}{POWER}(?P<rest>(?:{GAP}(?:/|\\text\s*\{{[^{{}}]*\}}|\^\s*\{{?-?\d\}}?))*)",
-    re.DOTALL,
+    rf"""
+    (?P<value> .*?[\d}})] | .*\\pi | [A-Za-z](?={GAP}\\text) )
+    {GAP}
+    (?: \\text\s*\{{(?P<text>[^{{}}]*(?:\{{[^{{}}]*\}}[^{{}}]*)*)\}}
+      | (?P<bare> \(?[A-Za-z][A-Za-z.]* (?:(?:[ ]|/|\s*\\cdot\s*)[A-Za-z.]+)* \)?)
+      | (?P<sign> [kMG]?\\Omega | \\mu\s*(?:\\text\s*\{{[A-Za-z]+\}}|[ACFHLVWgms]))
+      | (?P<ratio> \\[dt]?frac\s*\{{\s*\\text\s*\{{[^{{}}]*\}}\s*\}}\s*\{{\s*\\text\s*\{{[^{{}}]*\}}\s*\}})
+    )
+    (?: {GAP}(?:\^\s*(?:\{{\s*-?[123]\s*\}}|-?[123]) | / | \\cdot(?![A-Za-z]) | \\text\s*\{{[^{{}}]*\}}) )*
+    """,
+    re.DOTALL | re.VERBOSE,
 )
+"""A value and what follows it: words in \\text, bare words, the signs of ohm and micro, or a \\frac of two \\text."""
 COMPOUND = re.compile(
-    rf"({NUMBER}){GAP}(?:\\text\s*\{{\s*)?([A-Za-z]+)\s*\}}?{GAP}(?:(?:\\text\s*\{{\s*)?(?:and|,)\s*\}}?{GAP}|\s+and\s*\}}{GAP})?"
-    rf"({NUMBER}){GAP}(?:\\text\s*\{{\s*)?([A-Za-z]+)\s*\}}?"
+    rf"""
+    ({NUMBER}){GAP}{TEXT_START}([A-Za-z]+)
+    (?:\s*\}})? {GAP} {TEXT_START} (?:and\b|,)? \s*\}}? {GAP}
+    ({NUMBER}){GAP}{TEXT_START}([A-Za-z]+)\s*\}}?
+    """,
+    re.VERBOSE,
 )
-PERCENT = re.compile(
-    rf"(?<=[\d}}]){GAP}(?:\\text\s*\{{\s*)?(?:per ?cent|percentage(?: points?)?|pct)\b\s*\}}?", re.IGNORECASE
-)
+PERCENT = re.compile(rf"(?<=[\d}}]){GAP}{TEXT_START}(?:per ?cent|percentage(?: points?)?|pct)\b\s*\}}?", re.IGNORECASE)
 TEMPERATURE = re.compile(r"\^\\circ\s*(?:\\text\s*\{\s*)?([CFK]|Celsius|Fahrenheit)(?:\s*\})?$")
 QUALIFIER = re.compile(
     r"\b(?:or|more|less|fewer|least|most|over|under|above|below|than|not|no|if|percent|pct|percentage|modulo|mod)\b",
@@ -69,6 +81,25 @@ QUALIFIER = re.compile(
 FUNCTION = re.compile(
     r"\b(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|mod|max|min|gcd|lcm|choose|and|or|to|inf|infinity)\b"
 )
+FILLERS = {
+    "of",
+    "per",
+    "sq",
+    "square",
+    "cubic",
+    "cu",
+    "a",
+    "an",
+    "the",
+    "in",
+    "p",
+    "each",
+    "men",
+    "pie",
+    "pies",
+    "way",
+    "ways",
+}
 VOWEL = re.compile(r"[aeiouy]", re.IGNORECASE)
 
 
@@ -87,52 +118,27 @@ def split_unit(answer: str) -> tuple[str, str]:
     match = QUANTITY.fullmatch(answer)
     if match is None or not is_unit(match):
         return answer, "$" if currency and "$" in currency[0] else ""
-    return match["value"], name_unit(match["text"] or match["sign"] or match["bare"])
+    return match["value"], name_unit(match["text"] or match["bare"] or match["sign"] or match["ratio"])
 
 
 def is_unit(match: re.Match[str]) -> bool:
-    """Whether the words behind a number are a unit and not a factor, a function or a condition that changes the value."""
-    words = match["text"] if match["text"] is not None else match["bare"] or match["sign"]
+    """Whether the words behind a value are a unit, not a factor, a function or a condition that changes the value."""
+    value, text, bare = match["value"], match["text"], match["bare"]
     if match["sign"]:
-        return match["value"].lstrip("-").isdigit()
-    if (
-        QUALIFIER.search(words)
-        or FUNCTION.search(words.strip("() "))
-        and match["text"] is None
-        and name_unit(words) != "min"
-    ):
+        return value.lstrip("-").replace(".", "").isdigit()
+    if match["ratio"]:
+        return True
+    words = re.findall(r"[^\W\d_]+", text if text is not None else bare)
+    if not words or QUALIFIER.search(text or bare):
         return False
-    if match["text"] is not None:
-        return re.search(r"[^\W\d_]", words) is not None
-    glued = match["value"] + words in match.string
-    parts = re.findall("[A-Za-z]+", words)
-    if all(name_unit(part) for part in parts):
-        return not (glued and len(words) == 1 and not match["value"].lstrip("-").replace(".", "").isdigit())
-    return not glued and all(
-        len(part) > 3 and VOWEL.search(part) or name_unit(part) or part in FILLERS for part in parts
-    )
-
-
-FILLERS = {
-    "of",
-    "per",
-    "sq",
-    "square",
-    "cubic",
-    "cu",
-    "a",
-    "an",
-    "the",
-    "in",
-    "p",
-    "each",
-    "US",
-    "men",
-    "pie",
-    "pies",
-    "ways",
-    "way",
-}
+    if text is not None:
+        return not value[-1:].isalpha() or value.endswith("\\pi") or name_unit(text) != ""
+    is_glued = value + bare in match.string
+    if all(name_unit(word) for word in words):
+        return not is_glued or len(bare) > 1 or value.lstrip("-").replace(".", "").isdigit()
+    if is_glued or FUNCTION.search(bare):
+        return False
+    return all(name_unit(word) or word in FILLERS or (len(word) > 3 and VOWEL.search(word)) for word in words)
 
 
 def name_unit(words: str) -> str:

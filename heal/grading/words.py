@@ -21,11 +21,12 @@ SEVERAL_CHOICES = re.compile(
 )
 JOINED_CHOICES = re.compile(r"[A-J]{2,6}")
 STATED_CHOICE = re.compile(
-    r"\b(?:answer|option|choice)(?:\s+is|\s+should be|\s+must be)?\s*[:=]?\s*(?:option\s+|choice\s+)?[*_$({\[]*(?:\\text(?:bf)?\{)?\(?([A-J])"
+    r"\b(?:answer|option|choice)(?:\s+is|\s+should be|\s+must be)?\s*[:=]?\s*(?:option\s+|choice\s+)?"
+    r"[*_$({\[]*(?:\\text(?:bf)?\{)?\(?([A-J])"
     r"(?![A-Za-z0-9^_'])(?!\s*(?:[+/=<>^]|\*\s*[\w(])|\s+-?[a-z]|\s*\\(?!\)|\]|text|q?quad))",
     re.IGNORECASE,
 )
-CHOICE_ALONE = re.compile(r"[\s*_$(\[{\\text{bf]*\(?([A-J])\)?[\s*_$)\]}.]*")
+CHOICE_ALONE = re.compile(r"[\s*_$(\[{]*(?:\\text(?:bf)?\{)?\(?([A-J])\)?[\s*_$)\]}.]*")
 
 YES_NO = {"yes", "no", "true", "false"}
 CONTRADICTIONS = {
@@ -103,7 +104,7 @@ def find_stated_choice(text: str) -> str | None:
 
 
 def compare_words(gold: str, answer: str) -> bool | None:
-    """Words: names, "Yes", "no solution". Case, articles, a plural's s and, for Yes and No, an explanation do not count.
+    """Names, "Yes", "no solution". Case, articles, a plural's s and, after Yes or No, an explanation do not count.
 
     >>> compare_words("\\\\text{no solution}", "No solutions.")
     True

@@ -232,19 +232,19 @@ def load_math_verify() -> tuple[Callable[[str], list[Any]], Callable[[list[Any],
 
 
 def is_close(a: Any, b: Any) -> bool:
-    """Whether two expressions differ by at most FLOAT_TOLERANCE of their size; exact ones by EXACT_TOLERANCE.
+    """Whether two expressions differ by at most FLOAT_TOLERANCE of their size; exact ones by ZERO_TOLERANCE.
 
-    Variables are set to fixed values. True for what has no value. 35% and 35 are close: math-verify decides on percents.
+    Variables are set to fixed values. True for what has no value. Also true for 35% and 35, which math-verify equates.
     """
     from sympy import Float, Integer, MatrixBase, Rational, UnevaluatedExpr
 
     if isinstance(a, MatrixBase) or isinstance(b, MatrixBase):
         return True  # compared by their elements
     percent = UnevaluatedExpr(Rational(1, 100))
-    tolerance = FLOAT_TOLERANCE if a.has(Float) or b.has(Float) else EXACT_TOLERANCE
-    for without in (percent, None):
-        values = [evaluate(side if without is None else side.subs(without, Integer(1)), 0) for side in (a, b)]
-        if None in values or abs(values[0] - values[1]) <= tolerance * max(map(abs, values)):
+    tolerance = FLOAT_TOLERANCE if a.has(Float) or b.has(Float) else ZERO_TOLERANCE
+    for left, right in ((a, b), (a.subs(percent, Integer(1)), b.subs(percent, Integer(1)))):
+        values = [evaluate(side, 0) for side in (left, right, left - right)]
+        if None in values or abs(values[2]) <= tolerance * max(abs(values[0]), abs(values[1])):
             return True
     return False
 
@@ -285,7 +285,7 @@ def choose_value(name: str, point: int) -> Fraction:
 
 
 def evaluate(expression: Any, point: int) -> Any:
-    """The value in 20 digits, with i as the imaginary unit and the other variables at one of POINTS; None without a value."""
+    """The value in 20 digits, i as the imaginary unit, other variables at one of POINTS; None without a value."""
     from sympy import I
 
     try:
