@@ -9,6 +9,7 @@ MAX_LAYERS = 10
 NO_LETTER = r"(?![A-Za-z])"
 GROUP = r"\{((?:[^{}]|\\[{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # balanced up to two levels inside
 
+BRACES = re.compile(GROUP.replace("(", "(?P<inner>", 1))
 SIZE = re.compile(
     r"\\(?:(?:display|text|script|scriptscript)style|normalsize|large|Large|LARGE|huge|Huge|small|footnotesize|tiny|bfseries"
     r"|itshape|mdseries|upshape|bf|rm|it|sf|tt|boldmath|centering|limits|nolimits|[bB]igg?[lrm]?|strut|mathstrut)"
@@ -36,7 +37,7 @@ REASON = re.compile(r",?\s*\\text\s*\{[\s(,]*(?:since|because|as|by|using|due to
 MARKED = re.compile(r"(?<![\w)}])(\*\*|__)([^*_]+)\1(?![\w(])")
 MARKDOWN = [(mark, mark) for mark in ("***", "**", "__", "```", "`", "*", "_", '"', "''", "'", "$$", "$")]
 ENCLOSING = [*MARKDOWN, ("\\(", "\\)"), ("\\[", "\\]"), ("``", "''"), ("\\text{", "}")]
-TAGS = re.compile(r"<([a-z]{1,8})(?: [^<>]*)?>(.*)</\1>", re.DOTALL)
+TAGS = re.compile(r"<([a-z]{1,8})(?: [^<>]*)?>(?P<inner>.*)</\1>", re.DOTALL)
 LEADING = re.compile(
     r"(?:\\(?:therefore|implies|Rightarrow|Longrightarrow|rightarrow|longrightarrow|to|because|iff|approx|simeq)"
     + NO_LETTER
@@ -44,7 +45,7 @@ LEADING = re.compile(
     r"|\\[,;:!]|\\ |\\q?quad" + NO_LETTER + r"|\\text\s*\{\s*\}|\{\}|\s)+"
 )
 TRAILING = re.compile(
-    r"(?:\\text\s*\{\s*[.,;:]?\s*\}|(?<![.])\.|[,;:~]|\\\\|\\[,;:!]|\\q?quad|\\(?=$)|\{\}|\s"
+    r"(?:\\text\s*\{\s*[.,;:]?\s*\}|(?<![.])\.|(?<=\.\.\.)\.|[,;:~]|\\\\|\\[,;:!]|\\q?quad|\\(?=$)|\{\}|\s"
     r"|\\(?:checkmark|blacksquare|square|Box|qed|qedsymbol|qedhere|bigstar|star|surd)" + NO_LETTER + r")+$"
 )
 SUBJECT = (
@@ -65,7 +66,6 @@ def strip_dressing(answer: str) -> str:
     """
     answer = TEXT_COMMAND.sub(r"\\text{", answer)
     answer = ROWS.sub(join_rows, EMPTY_SET.sub(r"\\emptyset", answer))
-    answer = REASON.sub("", answer) or answer
     answer = INFINITY.sub(lambda match: ("-" if match[1] or match[2] else "") + "\\infty ", answer)
     answer = INVISIBLE.sub(" ", COLOR.sub("", SIZE.sub("", answer)))
     for _ in range(MAX_LAYERS):
@@ -73,19 +73,20 @@ def strip_dressing(answer: str) -> str:
         answer = MARKED.sub(r"\2", WRAPPER.sub(r"{\1}", answer))
         answer = FORMULA_AS_TEXT.sub(r" \1 ", answer)
         answer = strip_ends(strip_introduction(strip_enclosing(strip_ends(answer))))
+        answer = REASON.sub("", answer) or answer
         if answer == before:
             break
     return CONSTANT.sub(r" \1", answer).strip()
 
 
 def join_rows(match: re.Match[str]) -> str:
-    """ "\\\\begin{aligned} x &= 2 \\\\\\\\ y &= 5 \\\\end{aligned}" → "x = 2, y = 5" """
+    """ "\\begin{aligned} x &= 2 \\\\ y &= 5 \\end{aligned}" → "x = 2, y = 5" """
     rows = [row.replace("&", "").strip() for row in match[2].split("\\\\")]
     return ", ".join(row for row in rows if row)
 
 
 def strip_ends(answer: str) -> str:
-    """Without leading arrows and final punctuation: "\\\\implies 42." → "42". Three dots and "!" stay."""
+    """Without leading arrows and final punctuation: "\\implies 42." → "42". Three dots and "!" stay."""
     answer = LEADING.sub("", answer, count=1) if LEADING.match(answer) else answer
     return TRAILING.sub("", answer)
 
@@ -94,25 +95,13 @@ def strip_enclosing(answer: str) -> str:
     """Without markdown, quotes, dollars and HTML tags around the whole answer: "**42**" → "42"."""
     for start, end in ENCLOSING:
         inner = answer[len(start) : -len(end)]
-        is_enclosed = answer.startswith(start) and answer.endswith(end) and inner.strip()
-        if (
-            is_enclosed
-            and start not in inner
-            and end not in inner
-            and (start != "\\text{" or re.search(r"[\d\\$]", inner))
-        ):
+        if not (answer.startswith(start) and answer.endswith(end) and inner.strip()):
+            continue
+        is_whole = all(mark not in inner.replace("\\$", "") for mark in (start, end))
+        if is_whole and (start != "\\text{" or re.search(r"[\d\\$]", inner)):
             return inner
-    if match := TAGS.fullmatch(answer):
-        return match[2]
-    if (
-        "\\choose" not in answer
-        and answer.startswith("{")
-        and answer.endswith("}")
-        and "{" not in answer[1:-1]
-        and "}" not in answer[1:-1]
-    ):
-        return answer[1:-1]
-    return answer
+    match = TAGS.fullmatch(answer) or ("\\choose" not in answer and BRACES.fullmatch(answer))
+    return match["inner"] if match else answer
 
 
 def strip_introduction(answer: str) -> str:

@@ -59,14 +59,14 @@ def write_numbers(answer: str, *, has_euler: bool = False) -> str:
 
 
 def join_thousands(answer: str) -> str:
-    """ "23\\\\,184" → "23184". A plain comma stays: math-verify reads "23,184". "3{,}5" → "3.5"."""
+    """ "23\\,184" → "23184". A plain comma stays: math-verify reads "23,184". "3{,}5" → "3.5"."""
     answer = GROUPED.sub(lambda match: match["first"] + match["rest"].replace(match["mark"], ""), answer)
     answer = GROUPED_BY_DOTS.sub(lambda match: match[0].replace(".", ""), answer)
     return COMMA_AS_TEXT.sub(r"\1 ", DECIMAL_COMMA.sub(r"\1.\2", answer))
 
 
 def write_powers_of_ten(answer: str, *, has_euler: bool = False) -> str:
-    """ "6.63e-34" and "6.63 \\\\times 10^{-34}" → one exact fraction, "1.2e3" → "1200"."""
+    """ "6.63e-34" and "6.63 \\times 10^{-34}" → one exact fraction, "1.2e3" → "1200"."""
 
     def write(match: re.Match[str]) -> str:
         power = int(next(group for group in match.groups()[1:] if group is not None))
@@ -83,7 +83,7 @@ def contains_euler(answer: str) -> bool:
 
 
 def write_repeating_decimals(answer: str) -> str:
-    """ "0.\\\\overline{3}", "0.\\\\dot{3}", "0.(3)" and "0.333..." → "\\\\frac{1}{3}"."""
+    """ "0.\\overline{3}", "0.\\dot{3}", "0.(3)" and "0.333..." → "\\frac{1}{3}"."""
     answer = OVERLINED.sub(lambda match: expand_period(match[1], match[2], match[3] or match[4]), answer)
     answer = DOTTED.sub(lambda match: expand_period(match[1], match[2], re.sub(r"\D", "", match[3])), answer)
     answer = REPEATED.sub(lambda match: expand_period(match[1], match[2], match[3] or match[4]), answer)
@@ -93,18 +93,18 @@ def write_repeating_decimals(answer: str) -> str:
 
 
 def expand_period(whole: str, start: str, period: str) -> str:
-    """("0", "1", "6") → "\\\\frac{1}{6}" """
+    """("0", "1", "6") → "\\frac{1}{6}" """
     before = Fraction(int(whole + start))
     return format_fraction((before + Fraction(int(period), 10 ** len(period) - 1)) / 10 ** len(start))
 
 
 def format_fraction(value: Fraction) -> str:
-    """1200 → "1200", 1/3 → "\\\\frac{1}{3}" """
+    """1200 → "1200", 1/3 → "\\frac{1}{3}" """
     return str(value) if value.denominator == 1 else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
 def write_fractions(answer: str) -> str:
-    """ "4 1/2" → "4\\\\frac{1}{2}", "^3/_4" → "\\\\frac{3}{4}", "{3 \\\\over 4}" → "\\\\frac{3}{4}"."""
+    """ "4 1/2" → "4\\frac{1}{2}", "^3/_4" → "\\frac{3}{4}", "{3 \\over 4}" → "\\frac{3}{4}"."""
     answer = RATIO.sub(":", UNBRACED.sub(r"\\\1{\2}{\3}", answer))
     answer = SLANTED.sub(r"\\frac", SLASHED.sub(r"\\frac{\1}{\2}", answer))
     answer = OVER.sub(r"\\frac{\1}{\2}", f"{{{answer}}}" if "\\over " in answer and "{" not in answer else answer)
@@ -112,7 +112,7 @@ def write_fractions(answer: str) -> str:
 
 
 def write_and_fraction(answer: str) -> str:
-    """ "4 and 1/2" → "4\\\\frac{1}{2}", where the gold answer is no list."""
+    """ "4 and 1/2" → "4\\frac{1}{2}", where the gold answer is no list."""
     return AND_FRACTION.sub(lambda match: match[1] + (match[2] or f"\\frac{{{match[3]}}}{{{match[4]}}}"), answer)
 
 
@@ -121,7 +121,7 @@ def write_mixed(match: re.Match[str]) -> str:
 
 
 def write_degrees(answer: str) -> str:
-    """ "75^o" → "75^\\\\circ", "75^\\\\circ 30'" → "\\\\frac{151}{2}^\\\\circ"."""
+    """ "75^o" → "75^\\circ", "75^\\circ 30'" → "\\frac{151}{2}^\\circ"."""
     answer = DEGREE.sub(r"^\\circ ", answer).rstrip()
     return ARC.sub(write_arc, answer)
 
@@ -132,7 +132,7 @@ def write_arc(match: re.Match[str]) -> str:
 
 
 def fix_roots(answer: str) -> str:
-    """ "\\\\sqrt(3)" → "\\\\sqrt{3}", "2sqrt3" → "2\\\\sqrt3"."""
+    """ "\\sqrt(3)" → "\\sqrt{3}", "2sqrt3" → "2\\sqrt3"."""
     answer = WORD_ROOT.sub(r"\\sqrt ", answer)
     while match := ROOT.search(answer):
         end = find_closing(answer, match.end())

@@ -22,8 +22,8 @@ ANY_UNIT = ("", "unit")
 def read_pair(gold: str, answer: str) -> bool | tuple[str, str]:
     """True or False where no mathematics is needed, else both in the spelling that math-verify reads.
 
-    >>> read_pair("[2,5)", "**2 ≤ x < 5**")
-    ('[2,5)', '[2,5)')
+    >>> read_pair("x+1", "**1 + x cm.**")
+    ('x+1', '1 + x')
     """
     gold, answer = clean(gold), clean(answer)
     if gold == answer:

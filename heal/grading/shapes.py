@@ -49,7 +49,7 @@ BASES = {
     "twelve": 12,
     "sixteen": 16,
 }
-BASE = rf"(?:\d{{1,2}}|{'|'.join(BASES)})"
+BASE = rf"(?:\d{{1,2}}|{'|'.join(sorted(BASES, key=len, reverse=True))})"
 BASED = re.compile(
     r"(?:\\text\s*\{\s*|\(\s*)?(?<![A-Za-z\d.])(?P<digits>\d[\dA-Fa-f]*(?:\.[\dA-F]+)?|[A-F]+\d[\dA-F]*)(?:\s*[})])?"
     rf"(?:\s*_\s*(?:\{{\s*)?(?:\\text\s*\{{)?\(?\s*(?:base\s*(?:\}})?)?\s*(?P<base>{BASE})\s*\)?(?:\s*\}})*"
@@ -69,7 +69,7 @@ def write_alike(gold: str, answer: str) -> tuple[str, str]:
 
 
 def write_bases(gold: str, answer: str) -> tuple[str, str]:
-    """Numbers in a base become words, since math-verify ignores the base: "314_5" → "\\\\text{base5digits314}".
+    """Numbers in a base become words, since math-verify ignores the base: "314_5" → "\\text{base5digits314}".
 
     Where only one side names a base, its digits are compared: gold 314_5 and answer 314 are equal, 84 is not.
     """
@@ -85,7 +85,7 @@ def write_base(match: re.Match[str]) -> str:
 
 
 def write_vectors(gold: str, answer: str) -> tuple[str, str]:
-    """A column or row becomes a tuple where the other side is none: "\\\\langle 1,2 \\\\rangle" → "(1,2)".
+    """A column or row becomes a tuple where the other side is none: "\\langle 1,2 \\rangle" → "(1,2)".
 
     Two matrices stay: a column is not a row.
     """
@@ -96,7 +96,7 @@ def write_vectors(gold: str, answer: str) -> tuple[str, str]:
 
 
 def write_tuple(answer: str) -> str:
-    """ "\\\\begin{pmatrix} 1 \\\\\\\\ 2 \\\\end{pmatrix}" → "(1, 2)"; a matrix with rows and columns stays."""
+    """ "\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}" → "(1, 2)"; a matrix with rows and columns stays."""
     plain = BRACKETS.sub("", answer)
     match = MATRIX.search(plain)
     if match is None:
@@ -110,7 +110,7 @@ def write_tuple(answer: str) -> str:
 
 
 def write_intervals(gold: str, answer: str) -> tuple[str, str]:
-    """Inequalities in one variable become intervals where the other side is an interval: "x > 4" → "(4,\\\\infty)".
+    """Inequalities in one variable become intervals where the other side is an interval: "x > 4" → "(4,\\infty)".
 
     Two inequalities become intervals where they have the same variable.
     """
@@ -126,7 +126,7 @@ def write_intervals(gold: str, answer: str) -> tuple[str, str]:
 
 
 def write_brackets(answer: str) -> str:
-    """ "x \\\\in ]2;5]" → "(2,5]", "\\\\{x \\\\mid x > 4\\\\}" → "x > 4"; the reals without a point become a union."""
+    """ "x \\in ]2;5]" → "(2,5]", "\\{x \\mid x > 4\\}" → "x > 4"; the reals without a point become a union."""
     if match := SET_BUILDER.fullmatch(answer):
         condition = match["condition"].strip()
         answer = condition if match["variable"] in condition else answer
@@ -159,7 +159,7 @@ def read_inequality(answer: str) -> tuple[str, str]:
 
 
 def read_bounds(condition: str) -> tuple[str, str]:
-    """ "2 \\\\le x < 5", "5 > x \\\\ge 2" or "x \\\\ge 2 and x < 5" → ("x", "[2,5)")."""
+    """ "2 \\le x < 5", "5 > x \\ge 2" or "x \\ge 2 and x < 5" → ("x", "[2,5)")."""
     name, low, high = "", "(-\\infty", "\\infty)"
     for chain in AND.split(condition):
         terms = [term.strip() for term in RELATION.split(chain)]
@@ -188,7 +188,7 @@ def is_variable(term: str) -> bool:
 
 
 def write_sequences(gold: str, answer: str) -> tuple[str, str]:
-    """Dots, which math-verify drops, become an element of a tuple: "1, 2, \\\\ldots" → "(1,2,\\\\text{dots})"."""
+    """Dots, which math-verify drops, become an element of a tuple: "1, 2, \\ldots" → "(1,2,\\text{dots})"."""
     if not (DOTS.search(gold) or DOTS.search(answer)) or not ("," in gold or "," in answer):
         return gold, answer
     return write_dots(gold), write_dots(answer)

@@ -81,25 +81,7 @@ QUALIFIER = re.compile(
 FUNCTION = re.compile(
     r"\b(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|mod|max|min|gcd|lcm|choose|and|or|to|inf|infinity)\b"
 )
-FILLERS = {
-    "of",
-    "per",
-    "sq",
-    "square",
-    "cubic",
-    "cu",
-    "a",
-    "an",
-    "the",
-    "in",
-    "p",
-    "each",
-    "men",
-    "pie",
-    "pies",
-    "way",
-    "ways",
-}
+FILLERS = {"of", "per", "sq", "square", "cubic", "cu", "a", "an", "the", "in", "p", "each", "men", "pie", "way", "ways"}
 VOWEL = re.compile(r"[aeiouy]", re.IGNORECASE)
 
 
@@ -162,7 +144,7 @@ def write_out_scale(answer: str) -> str:
 
 
 def add_parts(answer: str) -> str:
-    """A quantity in two units, in the larger one: "7 hours and 30 minutes" → "\\\\frac{15}{2} hours"."""
+    """A quantity in two units, in the larger one: "7 hours and 30 minutes" → "\\frac{15}{2} hours"."""
     match = COMPOUND.fullmatch(answer)
     if match is None:
         return answer

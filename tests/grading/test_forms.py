@@ -1,4 +1,4 @@
-"""Spellings of answers, by kind: each equals its gold answer and not a gold answer next to it; near misses are wrong."""
+"""Spellings of answers, by kind: each is right for its gold answer and wrong for the one next to it; near misses."""
 
 from __future__ import annotations
 
@@ -42,7 +42,11 @@ SPELLINGS: dict[str, list[tuple[str, str, list[str]]]] = {
     "intervals": [
         ("[1,4)", "[1,4]", [r"1 \le x < 4", "4 > x ≥ 1", r"\{x \mid 1 \le x < 4\}", r"x \in [1, 4)", "[1; 4["]),
         (r"(6,\infty)", r"[6,\infty)", ["x > 6", "6 < t", r"\{x \in \mathbb{R} : x > 6\}", "]6, +∞["]),
-        (r"(-\infty,1)\cup(4,\infty)", "(1,4)", [r"x<1 \text{ or } x>4", "x < 1, x > 4", r"(4,\infty) \cup (-\infty,1)"]),
+        (
+            r"(-\infty,1)\cup(4,\infty)",
+            "(1,4)",
+            [r"x<1 \text{ or } x>4", "x < 1, x > 4", r"(4,\infty) \cup (-\infty,1)"],
+        ),
         (r"(-\infty,5)\cup(5,\infty)", r"(-\infty,\infty)", [r"x \ne 5", "x≠5", r"\mathbb{R} \setminus \{5\}"]),
         ("1 < x < 4", "1 < y < 4", ["4 > x > 1", r"x > 1 \text{ and } x < 4"]),
         (r"\mathbb{R}", r"(0,\infty)", [r"\text{all real numbers}", r"-\infty < x < \infty"]),
@@ -53,12 +57,24 @@ SPELLINGS: dict[str, list[tuple[str, str, list[str]]]] = {
             r"\begin{pmatrix} 1\\2\\3 \end{pmatrix}",
             ["(1,-2,3)", r"\langle 1,-2,3 \rangle", r"\begin{bmatrix} 1\\-2\\3 \end{bmatrix}", "(1,-2,3)^T"],
         ),
-        ("(4,5)", "(5,4)", [r"\begin{pmatrix} 4 & 5 \end{pmatrix}", r"\left[\begin{array}{c} 4 \\ 5 \end{array}\right]"]),
+        (
+            "(4,5)",
+            "(5,4)",
+            [r"\begin{pmatrix} 4 & 5 \end{pmatrix}", r"\left[\begin{array}{c} 4 \\ 5 \end{array}\right]"],
+        ),
     ],
     "units": [
-        ("12", "13", ["12 cm", r"12\,\text{cm}^2", "12 square units", "12 (cats)", "12 people", "12 本", r"12\,k\Omega"]),
-        ("12", "1.2", [r"12\ \mathrm{kg\cdot m/s}", r"12 \frac{\text{m}}{\text{s}}", "12th", r"12^{\text{th}}", "12㎝"]),
-        (r"12 \text{ cm}", r"12 \text{ m}", ["12 centimeters", r"12\operatorname{cm}", "12"]),
+        (
+            "12",
+            "13",
+            ["12 cm", r"12\,\text{cm}^2", "12 square units", "12 (cats)", "12 people", "12 本", r"12\,k\Omega"],
+        ),
+        (
+            "12",
+            "1.2",
+            [r"12\ \mathrm{kg\cdot m/s}", r"12 \frac{\text{m}}{\text{s}}", "12th", r"12^{\text{th}}", "12㎝"],
+        ),
+        (r"12 \text{ cm}", r"12 \text{ m}", ["12 centimeters", r"12\operatorname{cm}"]),
         ("7.50", "7.05", [r"\$7.5", "7.5 dollars", r"7.50 \text{ USD}", "€7.50"]),
         ("7.5", "7", [r"7 \text{ hours and } 30 \text{ minutes}", "7 hours 30 minutes"]),
         ("5000000", "5", [r"5 \text{ million}", "5 million dollars"]),
@@ -67,17 +83,29 @@ SPELLINGS: dict[str, list[tuple[str, str, list[str]]]] = {
         ("35\\%", "3.5", [r"35 \text{ percent}", "35 per cent", "35％", "0.35"]),
     ],
     "number bases": [
-        ("1011_2", "1011_3", ["1011_{2}", r"1011_{\text{two}}", "(1011)_2", r"1011 \text{ (base 2)}", r"\text{1011}_2"]),
+        (
+            "1011_2",
+            "1011_3",
+            ["1011_{2}", r"1011_{\text{two}}", "(1011)_2", r"1011 \text{ (base 2)}", r"\text{1011}_2"],
+        ),
         ("2F_{16}", "2E_{16}", ["2f_{16}", r"2F_{\text{sixteen}}", "2F"]),
         ("1011", "11", ["1011_2", "1011_{10}"]),
     ],
     "thousands": [
-        ("45678", "45.678", ["45 678", r"45\,678", "45'678", r"45\text{,}678", "45{,}678", "45，678", r"45~678", "45,678"]),
+        (
+            "45678",
+            "45.678",
+            ["45 678", r"45\,678", "45'678", r"45\text{,}678", "45{,}678", "45，678", r"45~678", "45,678"],
+        ),
         ("1234567", "1234576", ["1.234.567", "1 234 567", r"1\,234\,567", "1{,}234{,}567"]),
         ("45678.9", "456789", ["45 678.9", r"45\,678.9"]),
     ],
     "mixed numbers": [
-        (r"\frac{7}{2}", r"\frac{3}{2}", ["3 1/2", r"3\ 1/2", r"3\,\tfrac12", "3½", r"3 \text{ and } \frac{1}{2}", "3^1/_2"]),
+        (
+            r"\frac{7}{2}",
+            r"\frac{3}{2}",
+            ["3 1/2", r"3\ 1/2", r"3\,\tfrac12", "3½", r"3 \text{ and } \frac{1}{2}", "3^1/_2"],
+        ),
         (r"-\frac{7}{2}", r"-\frac{5}{2}", ["-3 1/2", r"-3\frac{1}{2}", "−3½"]),
     ],
     "fractions": [
@@ -98,7 +126,11 @@ SPELLINGS: dict[str, list[tuple[str, str, list[str]]]] = {
         (r"\text{Monday}", r"\text{Sunday}", ["Monday", r"\textbf{monday}", "Monday.", "on Monday"]),
         ("Yes", "No", [r"\text{Yes}", "yes.", r"\text{Yes, because it is even}"]),
         ("False", "True", ["false", r"\textbf{FALSE}"]),
-        (r"\text{no solution}", r"\text{one solution}", ["No solutions.", r"\text{There is no solution}", r"\emptyset"]),
+        (
+            r"\text{no solution}",
+            r"\text{one solution}",
+            ["No solutions.", r"\text{There is no solution}", r"\emptyset"],
+        ),
         (r"\emptyset", r"\{0\}", [r"\varnothing", r"\{\}", "∅", r"\text{empty set}"]),
         (r"\text{Ann and Bob}", r"\text{Ann and Rob}", ["Bob, Ann", r"\text{Bob and Ann}"]),
         (r"\text{Carla}", r"\text{Clara}", ["Carla", r"\mathrm{Carla}"]),
@@ -106,21 +138,49 @@ SPELLINGS: dict[str, list[tuple[str, str, list[str]]]] = {
         ("4:5", "5:4", [r"4 \text{ to } 5", "8:10", "4 : 5"]),
     ],
     "choices": [
-        ("D", "C", ["(D)", r"\textbf{(D) } 35", r"\text{Choice D}", "D: 35", "D. 35", r"D \quad 35", "D (35)", "D - 35", "d"]),
-        ("D", "B", ["The answer is D.", r"\text{The correct option is (D)}", r"\mathbf{(D)} \; 35", "D – 35", "[D]", "**D**"]),
+        (
+            "D",
+            "C",
+            ["(D)", r"\textbf{(D) } 35", r"\text{Choice D}", "D: 35", "D. 35", r"D \quad 35", "D (35)", "D - 35", "d"],
+        ),
+        (
+            "D",
+            "B",
+            ["The answer is D.", r"\text{The correct option is (D)}", r"\mathbf{(D)} \; 35", "D – 35", "[D]", "**D**"],
+        ),
         ("BD", "BC", ["B, D", r"\text{B and D}", "D, B", "(B), (D)"]),
         (r"D. {x \mid x < 4}", "C", ["D", r"\text{(D)}"]),
     ],
     "dressing": [
         ("35", "36", ["35.", "**35**", "`35`", "$35$", r"\(35\)", '"35"', "35,", "= 35", "<b>35</b>", "35 ✓", r"35\\"]),
-        ("35", "53", [r"\color{blue}{35}", r"\textcolor{red}{35}", r"{\color{red}35}", r"\colorbox{yellow}{$35$}", r"\#35"]),
-        ("35", "3.5", [r"\underline{\underline{35}}", r"\large 35", r"{\bf 35}", r"\boldsymbol{35}", r"\mathrm{~}35", "~35~"]),
-        ("35", "-35", [r"35\checkmark", r"35 \blacksquare", r"\hspace{2mm}35", r"\tag{1} 35", r"\implies 35", r"\approx 35"]),
-        ("35", "0.35", [r"\text{The answer is } 35", "Answer: 35", r"\text{Thus, the final answer is: } 35", "x = 35."]),
+        (
+            "35",
+            "53",
+            [r"\color{blue}{35}", r"\textcolor{red}{35}", r"{\color{red}35}", r"\colorbox{yellow}{$35$}", r"\#35"],
+        ),
+        (
+            "35",
+            "3.5",
+            [r"\underline{\underline{35}}", r"\large 35", r"{\bf 35}", r"\boldsymbol{35}", r"\mathrm{~}35", "~35~"],
+        ),
+        (
+            "35",
+            "-35",
+            [r"35\checkmark", r"35 \blacksquare", r"\hspace{2mm}35", r"\tag{1} 35", r"\implies 35", r"\approx 35"],
+        ),
+        (
+            "35",
+            "0.35",
+            [r"\text{The answer is } 35", "Answer: 35", r"\text{Thus, the final answer is: } 35", "x = 35."],
+        ),
         ("35", "34", [r"\begin{aligned} x &= 35 \end{aligned}", r"35 \text{ (since } x>0\text{)}", "**Answer:** 35"]),
-        (r"\frac{3}{5}", r"\frac{5}{3}", [r"\color{blue}{\frac{3}{5}}", r"\underline{\frac35}.", r"\mathbf{\frac{3}{5}}"]),
+        (
+            r"\frac{3}{5}",
+            r"\frac{5}{3}",
+            [r"\color{blue}{\frac{3}{5}}", r"\underline{\frac35}.", r"\mathbf{\frac{3}{5}}"],
+        ),
     ],
-}  # fmt: skip
+}
 
 # Kind → (gold answer, an answer that looks like it).
 NEAR_MISSES: dict[str, list[tuple[str, str]]] = {
@@ -289,7 +349,17 @@ def test_reading_twice_changes_nothing() -> None:
         assert clean(clean(answer)) == clean(answer)
 
 
-HOSTILE = ["{" * 900, "(" * 900, "\\" * 999, "1 " * 499, "1," * 499, "\\text{" * 160, "a " * 499, "^" * 900, "0.1" * 300]
+HOSTILE = [
+    "{" * 900,
+    "(" * 900,
+    "\\" * 999,
+    "1 " * 499,
+    "1," * 499,
+    "\\text{" * 160,
+    "a " * 499,
+    "^" * 900,
+    "0.1" * 300,
+]
 HOSTILE += ["\\,1" * 300, "<" * 999, "x<" * 499, "\\frac" * 199, "9 cm " * 199, "A, " * 333, "*" * 999, " " * 998 + "x"]
 
 

@@ -17,7 +17,8 @@ import pytest
 
 from heal.errors import HealError
 from heal.grading import grader as grading
-from heal.grading.grader import REASONS, Grader, check_gold, extract_boxed, extract_last, read_gsm8k_gold
+from heal.grading.extract import extract_boxed, extract_last
+from heal.grading.grader import REASONS, Grader, check_gold, read_gsm8k_gold
 from heal.grading.worker import Worker, WorkerDied, compare_plain
 from tests.support.paths import ROOT
 
@@ -86,7 +87,7 @@ def test_writing_does_not_matter_but_value_does(grader: Grader) -> None:
 @pytest.mark.parametrize(
     ("text", "boxed"),
     [
-        ("\\boxed{1} and \\boxed{2}", "2"),
+        ("\\boxed{1}, no, \\boxed{2}", "2"),
         ("\\boxed{\\frac{1}{2}} }}", "\\frac{1}{2}"),
         ("\\boxed{3} then \\boxed{\\frac{1}{", "3"),
         ("put it in \\boxed{}. \\boxed{\\{1, 2\\}} as asked in \\boxed{ }", "\\{1, 2\\}"),

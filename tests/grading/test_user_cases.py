@@ -1,4 +1,4 @@
-"""The reported situations of ../shared/data/user_cases.jsonl that are about grading: every one gets its expected verdict."""
+"""The reported situations about grading in ../shared/data/user_cases.jsonl: every one gets its expected verdict."""
 
 from __future__ import annotations
 
