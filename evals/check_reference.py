@@ -31,7 +31,7 @@ from heal.errors import HealError
 from heal.grading.grader import Grader
 from heal.records import Row
 
-VERSION = 2
+VERSION = 3
 """Raise it when the check changes."""
 
 MAX_LISTED = 20

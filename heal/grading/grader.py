@@ -1,12 +1,12 @@
 """Extract the final answer from a text and check it against the gold answer, within limits of time and memory.
 
 Reads and writes no files; returns one `Grade` per text. The teacher's samples and the benchmark answers are graded with
-it. math-verify decides equality, in the process of heal/grading/worker.py, which limits its time and memory: a model
-may answer 10^{10^{10}}.
+it. heal/grading/readings.py writes both answers alike; math-verify decides equality, in the process of
+heal/grading/worker.py, which limits its time and memory: a model may answer 10^{10^{10}}.
 
 A text has two readings. Strict (`Grade.correct`): the last \\boxed{} holds the answer. Flexible (`Grade.flexible`):
-without a \\boxed{}, the last formula or number counts. A strictly correct text is flexibly correct too. A text that is
-cut off inside its thinking block has no </think>, so all of it is read: count truncated samples separately.
+without a \\boxed{}, the last formula or number counts. A strictly correct text is flexibly correct too. A thinking block
+that is never closed holds no answer. docs/grading.md has the rules.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from heal.records import Row, Usage, derive_seed, hash_content
 if TYPE_CHECKING:
     from heal.engines.base import Completion, Engine, Request
 
-VERSION = 2
+VERSION = 3
 """Raise it when the bytes of the output change for the same input."""
 
 NO_BREAKPOINT = "no_breakpoint"

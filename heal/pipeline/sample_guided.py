@@ -29,7 +29,7 @@ from heal.records import Row, Usage
 if TYPE_CHECKING:
     from heal.engines.base import Engine
 
-VERSION = 3
+VERSION = 4
 """Raise it when the bytes of the output change for the same input."""
 
 

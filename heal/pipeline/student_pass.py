@@ -32,7 +32,7 @@ from heal.records import Row, Usage, derive_seed, hash_content
 if TYPE_CHECKING:
     from heal.engines.base import Completion, Engine, Request
 
-VERSION = 2
+VERSION = 3
 """Raise it when the bytes of the output change for the same input."""
 
 
