@@ -47,7 +47,7 @@ class East(Method):
         "a = 1; 0.1 to 3 tried": f"{CODE} train/run_east_sft.sh, data_generation/preprocess.py",
         "all-wrong and all-right problems discarded": f"{CODE} data_generation/util.py",
     }
-    version = 2
+    version = 3
     options: Options
     Options = Options
 

@@ -9,6 +9,9 @@ MAX_LAYERS = 10
 NO_LETTER = r"(?![A-Za-z])"
 GROUP = r"\{((?:[^{}]|\\[{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # balanced up to two levels inside
 
+THIN_SPACE = re.compile(r"\\(?:thin|med|thick|en)space" + NO_LETTER + r"\s*")
+NO_DELIMITER = re.compile(r"\\(?:left|right)\s*\.")
+BRACED_LETTER = re.compile(r"(?<![\w^}\]])\{([A-Za-z])\}")
 BRACES = re.compile(GROUP.replace("(", "(?P<inner>", 1))
 SIZE = re.compile(
     r"\\(?:(?:display|text|script|scriptscript)style|normalsize|large|Large|LARGE|huge|Huge|small|footnotesize|tiny|bfseries"
@@ -52,7 +55,8 @@ SUBJECT = (
     r"(?:(?:so|hence|thus|therefore|then|finally|and)\b,?\s*)?"
     r"(?:we (?:get|have|find|obtain)\s+)?(?:(?:the|our|my)\s+)?"
     r"(?:(?:final|correct|required|desired|exact|numerical)\s+)*"
-    r"(?:(?:answer|result|solution|value|ans)\b\.?\s*)?(?:(?:is|equals)\b)?\s*[:=]?"
+    r"(?:(?:answer|result|solution|value|ans)\b\.?\s*|(?:number|total|sum|probability|area|volume)\s*(?=is\b|[:=]))?"
+    r"(?:(?:is|equals)\b)?\s*[:=]?"
 )
 INTRODUCTION = re.compile(SUBJECT + r"\s*(?=[-+\d\\($A-Z\[])", re.IGNORECASE)
 INTRODUCTION_AS_TEXT = re.compile(r"\\text\s*\{\s*" + SUBJECT + r"\s*\}\s*[:=]?\s*", re.IGNORECASE)
@@ -64,13 +68,14 @@ def strip_dressing(answer: str) -> str:
     >>> strip_dressing("\\\\text{The answer is } \\\\color{blue}{**42**}.")
     '42'
     """
-    answer = TEXT_COMMAND.sub(r"\\text{", answer)
+    answer = TEXT_COMMAND.sub(r"\\text{", answer.replace("\\&", ","))
+    answer = NO_DELIMITER.sub("", THIN_SPACE.sub(r"\\,", answer))
     answer = ROWS.sub(join_rows, EMPTY_SET.sub(r"\\emptyset", answer))
     answer = INFINITY.sub(lambda match: ("-" if match[1] or match[2] else "") + "\\infty ", answer)
     answer = INVISIBLE.sub(" ", COLOR.sub("", SIZE.sub("", answer)))
     for _ in range(MAX_LAYERS):
         before = answer
-        answer = MARKED.sub(r"\2", WRAPPER.sub(r"{\1}", answer))
+        answer = MARKED.sub(r"\2", BRACED_LETTER.sub(r"\1", WRAPPER.sub(r"{\1}", answer)))
         answer = FORMULA_AS_TEXT.sub(r" \1 ", answer)
         answer = strip_ends(strip_introduction(strip_enclosing(strip_ends(answer))))
         answer = REASON.sub("", answer) or answer

@@ -26,11 +26,19 @@ JOINT = re.compile(
 )
 # Formulas as in pandoc: no blank inside the dollars, no digit after them, so that "$5 and $7" is two prices.
 LAST_TOKENS = re.compile(
-    r"\$\$(?P<display>[^$]{1,1000})\$\$|\$(?P<inline>(?! )[^$\n]{1,1000}(?<! ))\$(?!\d)"
-    r"|\\\[(?P<bracket>.{1,1000}?)\\\]|\\\((?P<paren>.{1,1000}?)\\\)"
-    r"|(?P<fraction>(?<!\w)-?\\[dt]?frac\{-?\d{1,20}\}\{-?\d{1,20}\})"
-    r"|(?P<number>(?:(?<!\w)-)?(?<![\w.])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+|(?=\.\d))(?:\.\d+)?(?:/\d+)?%?)",
-    re.DOTALL,
+    r"""
+    \$\$ (?P<display>[^$]{1,1000}) \$\$
+    | \$ (?P<inline>(?![ ])[^$\n]{1,1000}(?<![ ])) \$ (?!\d)
+    | \\\[ (?P<bracket>.{1,1000}?) \\\]
+    | \\\( (?P<paren>.{1,1000}?) \\\)
+    | (?P<fraction> (?<!\w) -?\d{0,20} (?:\\[dt]?frac\{-?\d{1,20}\}\{-?\d{1,20}\} | \\sqrt\{\d{1,20}\}) )
+    | (?P<mixed> (?:(?<!\w)-)? (?<![\w.^_]) \d{1,20}[ ]\d{1,20}/\d{1,20} )
+    | (?P<number>
+        (?:(?<!\w)-)? (?<![\w.^_]) (?<![\^_]\{) (?<![\^_]\{-)
+        (?:\d{1,3}(?:,\d{3})+(?!\d) | \d+ | (?=\.\d)) (?:\.\d+)?
+        (?:[eE][-+]?\d{1,3}(?!\w) | \s*\\(?:times|cdot)\s*10\s*\^\s*\{?-?\d{1,3}\}? | /\d+)? %? )
+    """,
+    re.DOTALL | re.VERBOSE,
 )
 
 
@@ -45,15 +53,18 @@ def extract_boxed(text: str) -> str | None:
     "Last" is the one that opens last; escaped braces do not count. Boxes that only a comma, "and" or "or" separates are
     one answer: "\\boxed{2} and \\boxed{9}" → "2, 9". Linear in the text's length.
     """
+    return ", ".join(extract_boxes(text)) or None
+
+
+def extract_boxes(text: str) -> list[str]:
+    """The different contents of the last boxes that are one answer (`extract_boxed`), in order."""
     boxes = find_boxes(text)
-    if not boxes:
-        return None
-    joined = [boxes[-1]]
+    joined = boxes[-1:]
     for box in reversed(boxes[-MAX_JOINED:-1]):
         if not are_joined(text, box[1], joined[0][0]):
             break
         joined.insert(0, box)
-    return ", ".join(dict.fromkeys(text[start:end].strip() for start, end in joined))
+    return list(dict.fromkeys(text[start:end].strip() for start, end in joined))
 
 
 def are_joined(text: str, end: int, following: int) -> bool:

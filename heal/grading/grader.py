@@ -5,8 +5,8 @@ it. heal/grading/readings.py writes both answers alike; math-verify decides equa
 heal/grading/worker.py, which limits its time and memory: a model may answer 10^{10^{10}}.
 
 A text has two readings. Strict (`Grade.correct`): the last \\boxed{} holds the answer. Flexible (`Grade.flexible`):
-without a \\boxed{}, the last formula or number counts. A strictly correct text is flexibly correct too. A thinking block
-that is never closed holds no answer. docs/grading.md has the rules.
+without a \\boxed{}, the last formula or number counts. A strictly correct text is flexibly correct too. A thinking
+block that is never closed holds no answer. docs/grading.md has the rules.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from heal.errors import HealError
-from heal.grading.extract import TAIL_CHARS, cut_thinking, extract_boxed, extract_last
+from heal.grading.extract import TAIL_CHARS, cut_thinking, extract_boxed, extract_boxes, extract_last
 from heal.grading.readings import clean, read_pair
 from heal.grading.symbols import write_as_latex
 from heal.grading.words import find_stated_choice, read_choices
@@ -110,16 +110,19 @@ class Grader:
     def grade(self, text: str, gold: str) -> Grade:
         """The grade of one text. Raises HealError if math-verify is not installed or cannot run."""
         part = cut_thinking(text)
-        boxed = extract_boxed(part)
-        extracted = boxed if boxed is not None else extract_last(part)
-        if read_choices(gold) and not (boxed and read_choices(clean(boxed))):
+        boxes = extract_boxes(part)
+        is_boxed = len(boxes) > 0
+        extracted = ", ".join(boxes) if is_boxed else extract_last(part)
+        if read_choices(gold) and not (is_boxed and read_choices(clean(", ".join(boxes)))):
             extracted = find_stated_choice(write_as_latex(part[-TAIL_CHARS:])) or extracted
         if extracted is None:
             return Grade(None, False, False, False, "no_answer")
         verdict = self.compare(gold, extracted)
-        equal, strict = verdict == "correct", boxed is not None
-        reason = verdict if not equal else "" if strict else "not_boxed"
-        return Grade(extracted[:MAX_ANSWER_CHARS], equal and strict, equal, strict, reason)
+        if len(boxes) > 1 and verdict != "correct" and all(self.compare(gold, box) == "correct" for box in boxes):
+            verdict = "correct"  # one value twice: \boxed{1/2} or \boxed{0.5}
+        equal = verdict == "correct"
+        reason = verdict if not equal else "" if is_boxed else "not_boxed"
+        return Grade(extracted[:MAX_ANSWER_CHARS], equal and is_boxed, equal, is_boxed, reason)
 
     def grade_many(self, texts: Iterable[str], golds: Iterable[str]) -> list[Grade]:
         """One grade per text, in their order. Raises ValueError for unequal lengths, else as `grade`."""

@@ -104,7 +104,7 @@ def write_tuple(answer: str) -> str:
     rows = [row.strip() for row in match[2].strip().removesuffix("\\\\").split("\\\\")]
     if len(rows) > 1 and any("&" in row for row in rows):
         return answer
-    entries = rows if len(rows) > 1 else [entry.strip() for entry in rows[0].split("&")]
+    entries = rows if len(rows) > 1 else [entry.strip() for entry in re.split("[&,]", rows[0])]
     before, after = plain[: match.start()].rstrip("([ "), TRANSPOSED.sub("", plain[match.end() :].lstrip(")] "))
     return f"{before}({', '.join(entries)}){after}" if len(entries) > 1 else answer
 

@@ -56,7 +56,7 @@ QUANTITY = re.compile(
     {GAP}
     (?: \\text\s*\{{(?P<text>[^{{}}]*(?:\{{[^{{}}]*\}}[^{{}}]*)*)\}}
       | (?P<bare> \(?[A-Za-z][A-Za-z.]* (?:(?:[ ]|/|\s*\\cdot\s*)[A-Za-z.]+)* \)?)
-      | (?P<sign> [kMG]?\\Omega | \\mu\s*(?:\\text\s*\{{[A-Za-z]+\}}|[ACFHLVWgms]))
+      | (?P<sign> (?:[kMG]|\\text\s*\{{[kMG]\}})?\\Omega | \\mu\s*(?:\\text\s*\{{[A-Za-z]+\}}|[ACFHLVWgms]))
       | (?P<ratio> \\[dt]?frac\s*\{{\s*\\text\s*\{{[^{{}}]*\}}\s*\}}\s*\{{\s*\\text\s*\{{[^{{}}]*\}}\s*\}})
     )
     (?: {GAP}(?:\^\s*(?:\{{\s*-?[123]\s*\}}|-?[123]) | / | \\cdot(?![A-Za-z]) | \\text\s*\{{[^{{}}]*\}}) )*

@@ -47,7 +47,7 @@ CONTRADICTIONS = {
 }
 SYNONYMS = {
     **dict.fromkeys(
-        ("there is no solution", "there are no solution", "no solution exist", "none exist"), "no solution"
+        ("there is no solution", "there are no solution", "no solution exist", "none exist", "none"), "no solution"
     ),
     **dict.fromkeys((r"\emptyset", r"\{\}", "empty set", "the empty set"), "no solution"),
     **dict.fromkeys(("dne", "do not exist", "doe not exist", "limit doe not exist"), "does not exist"),
@@ -59,7 +59,9 @@ SYNONYMS = {
         ("infinite", "infinitely many", "infinitely many solution", "infinite solution"), "infinitely many"
     ),
 }
-SMALL_WORDS = re.compile(r"^(?:(?:it|this|that|he|she|they|the answer) (?:is|are) )?(?:on |in )?(?:(?:a|an|the) )?")
+SMALL_WORDS = re.compile(
+    r"^(?:(?:it|this|that|he|she|they|the (?:answer|statement|claim)) (?:is|are) )?(?:on |in )?(?:(?:a|an|the) )?"
+)
 PLAIN_WORDS = re.compile(r"[^\W\d_][^\W\d_'. -]*(?:[ ,;'.-]+(?:&|[^\W\d_]+))*[.]?", re.UNICODE)
 VOWEL = re.compile(r"[aeiouyAEIOUY]|[^\x00-\x7f]")
 
