@@ -7,7 +7,8 @@ import re
 MAX_LAYERS = 10
 
 NO_LETTER = r"(?![A-Za-z])"
-GROUP = r"\{((?:[^{}]|\\[{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"  # balanced up to two levels inside
+SIGN = r"[^{}\\]|\\."
+GROUP = rf"\{{((?:{SIGN}|\{{(?:{SIGN}|\{{(?:{SIGN})*\}})*\}})*)\}}"  # balanced up to two levels inside
 
 THIN_SPACE = re.compile(r"\\(?:thin|med|thick|en)space" + NO_LETTER + r"\s*")
 NO_DELIMITER = re.compile(r"\\(?:left|right)\s*\.")
@@ -25,7 +26,7 @@ INVISIBLE = re.compile(
 )
 WRAPPER = re.compile(
     r"\\(?:underline|underbrace|overbrace|boxed|fbox|framebox|mathbf|mathit|mathsf|mathtt|mathnormal|bm|boldsymbol|pmb"
-    r"|ensuremath|uline|uuline|smash|displaylines|centerline|fbox|mathop)\s*" + GROUP
+    r"|ensuremath|uline|uuline|smash|displaylines|centerline|mathop)\s*" + GROUP
 )
 TEXT_COMMAND = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal|up|md|sl|sc)|emph|mbox|hbox|mathrm|operatorname\*?)\s*\{")
 FORMULA_AS_TEXT = re.compile(r"\\text\s*\{\s*([-+.,/%$ ~]*\d[-+\d.,/%$ ~]*|\([A-Za-z]\))\s*\}")
