@@ -12,9 +12,17 @@ TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 SPACE = re.compile(r"(?:\s|\\[,;:! ]|~|\\q?quad(?![A-Za-z]))+")
 CHOICE_NAME = r"(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|answer|statement|alternative)s?(?:\s+is)?\s*:?\s*)?"
 ONE_CHOICE = re.compile(
-    rf"{CHOICE_NAME}(?:[(\[]\s*({LETTER})\s*[)\]]|({LETTER}))"
-    r"(?:\s*|\s*[.:)](?:\s.*|\\.*)?|(?<=[)\]])\s*.*|\s+-\s+\(?(?:[-\d\\$]|[A-Za-z]{2}).*|\s+[(\d$].*|\s*\\q?quad(?![A-Za-z]).+)",
-    re.DOTALL | re.IGNORECASE,
+    rf"""
+    {CHOICE_NAME.replace(" ", "[ ]")}
+    (?: [(\[]\s*({LETTER})\s*[)\]] | ({LETTER}) )
+    (?: \s*                                            # C
+      | \s*[.:)] (?:\s.*|\\.*)?                        # C) 24
+      | (?<=[)\]]) \s* (?![\s+*/^=_!<>]).*             # (C) 24, not (C)+1
+      | \s+-\s+ \(?(?:[-\d\\$]|[A-Za-z]{{2}}).*        # C - 24, not C - D
+      | \s+[(\d$].*                                    # C 24, C (24)
+      | \s*\\q?quad(?![A-Za-z]).+ )
+    """,
+    re.DOTALL | re.IGNORECASE | re.VERBOSE,
 )
 SEVERAL_CHOICES = re.compile(
     rf"{CHOICE_NAME}[(\[]?\s*{LETTER}\s*[)\]]?(?:(?:\s*(?:,|;|&|and|or|\s)\s*)+[(\[]?\s*{LETTER}\s*[)\]]?)+", re.I

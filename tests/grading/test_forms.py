@@ -251,6 +251,7 @@ NEAR_MISSES: dict[str, list[tuple[str, str]]] = {
         ("C", r"\text{not C}"),
         ("C", "2C"),
         ("C", "C+1"),
+        ("C", "(C)+1"),
         ("B", "B - D"),
         ("A", r"A \cap B"),
         ("BD", "B,C,D"),
