@@ -49,5 +49,9 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 
 
+onstart:
+    start_job_server()
+
+
 onsuccess:
     print_summary()

@@ -12,7 +12,6 @@ folder of the clone's results (python -m tools.reference).
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -23,6 +22,7 @@ from typing import Any
 
 from benchmarks.paired_rounds import write_page
 from heal.provenance import describe_machine
+from heal.rehearsal.summary import list_stages
 
 ROOT = Path(__file__).parent.parent
 RUN = "results/mini"
@@ -37,21 +37,6 @@ def time_command(folder: Path, *command: str) -> float:
     return round(time.monotonic() - began, 1)
 
 
-def collect_jobs(clone: Path) -> dict[str, dict[str, float]]:
-    """Folder of Snakemake's benchmark files → number of jobs, their seconds, and their peak memory in MB."""
-    folder = clone / RUN / "benchmarks"
-    groups: dict[str, dict[str, float]] = {}
-    for path in sorted(folder.rglob("*.tsv")):
-        row = next(csv.DictReader(path.open(), delimiter="\t"))
-        name = path.relative_to(folder).parts[0]
-        group = groups.setdefault(name, {"jobs": 0, "seconds": 0.0, "peak_rss_mb": 0.0})
-        group["jobs"] += 1
-        group["seconds"] = round(group["seconds"] + float(row["s"]), 1)
-        if row["max_rss"] != "-":
-            group["peak_rss_mb"] = max(group["peak_rss_mb"], float(row["max_rss"]))
-    return groups
-
-
 def measure(clone: Path, *, ablations: bool, comparisons: bool) -> dict[str, Any]:
     """Clones the repository and runs its targets; returns the record."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
@@ -62,7 +47,7 @@ def measure(clone: Path, *, ablations: bool, comparisons: bool) -> dict[str, Any
         "environment_s": time_command(clone, "make", "env"),
         "workflow_s": time_command(clone, "make", "replicate"),
         "again_s": time_command(clone, "make", "replicate"),
-        "jobs": collect_jobs(clone),
+        "jobs": {stage.name: vars(stage) for stage in list_stages(clone / RUN)},
     }
     if ablations:
         record["ablations_s"] = time_command(clone, "make", "ablations")
@@ -77,9 +62,16 @@ def write_record(record: dict[str, Any], out: Path) -> None:
     out.write_text(f"{json.dumps(record, indent=1)}\n", encoding="utf-8")
     cells = []
     for name, group in sorted(record["jobs"].items(), key=lambda item: -item[1]["seconds"]):
-        cells.append([name, f"{group['jobs']:.0f}", f"{group['seconds']:.1f}", f"{group['peak_rss_mb']:.0f}"])
+        cells.append(
+            [
+                name,
+                f"{group['jobs']:.0f}",
+                f"{group['seconds']:.1f}",
+                f"{group['peak_mb']:.0f}" if group["peak_mb"] else "-",
+            ]
+        )
     total = [f"{sum(group[key] for group in record['jobs'].values()):.0f}" for key in ("jobs", "seconds")]
-    cells.append(["all jobs", *total, f"{max(group['peak_rss_mb'] for group in record['jobs'].values()):.0f}"])
+    cells.append(["all jobs", *total, f"{max(group['peak_mb'] for group in record['jobs'].values()):.0f}"])
     settings = {name.removesuffix("_s"): f"{value} s" for name, value in record.items() if name.endswith("_s")}
     note = f"Commit {record['commit']}. Seconds of jobs side by side add up to more than the workflow's."
     header = ["outputs", "jobs", "seconds", "peak memory (MB)"]

@@ -32,7 +32,6 @@ from heal.errors import HealError
 from heal.provenance import record_run
 from heal.records import Row
 from heal.registry import check_benchmarks
-from heal.skip_sklearn import skip_sklearn
 from heal.training import tracking
 
 VERSION = 3
@@ -235,7 +234,6 @@ def open_model(model: ModelSource, engine: Engine, seed: int) -> Any:
     """lm-eval's model: of the configured engine, or of the model's endpoint. Raises HealError without a tokenizer."""
     from heal.engines.base import load_tokenizer
 
-    skip_sklearn()
     load_tokenizer(model.path, model.revision)  # its errors name the fix; lm-eval's do not
     if model.endpoint:
         from evals.endpoint_model import ServedModel

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -64,6 +65,7 @@ def record_run(
         "started": began.isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
         "gpu_seconds": round(seconds * gpus, 3),
+        "peak_mb": measure_peak_mb(),
     }
     write_json(f"{str(output).rstrip('/')}{SUFFIX}", record | facts)
 
@@ -94,6 +96,13 @@ def list_package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def measure_peak_mb() -> float:
+    """The most memory that this process, or one that it has waited for, has had resident, in MB."""
+    users = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = max(resource.getrusage(user).ru_maxrss for user in users)
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)  # bytes on macOS, kilobytes elsewhere
 
 
 def describe_machine() -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 import numpy as np
 
 from heal.errors import HealError
+from heal.skip_sklearn import skip_sklearn
 
 if TYPE_CHECKING:
     from heal.config.experiment import Engine as EngineOptions
@@ -252,6 +253,7 @@ def load_tokenizer(model: str, revision: str | None = None) -> Any:
 
     Raises HealError when the folder is missing, has no tokenizer, or has no chat template.
     """
+    skip_sklearn()
     from transformers import AutoTokenizer
 
     check_model_path(model)

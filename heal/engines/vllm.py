@@ -81,7 +81,7 @@ class VllmEngine(Engine):
             self.llm = vllm.LLM(
                 model=link_model(model) if gpus else model,
                 revision=revision,
-                tokenizer_revision=revision,
+                skip_tokenizer_init=True,  # requests and completions are token ids
                 dtype=dtype,
                 max_logprobs=-1,
                 disable_log_stats=True,

@@ -29,10 +29,8 @@ FIXES = {  # words of vLLM's start-up errors → what the user can do
 }
 
 
-def prepare_vllm(gpus: int, max_num_seqs: int, max_length: int | None, gpu_memory_utilization: float) -> dict[str, Any]:
-    """Arguments of vllm.LLM. Call it before vLLM is imported: it sets variables, and children end with this process."""
-    reaper.guard_children()
-    skip_sklearn()
+def set_variables() -> None:
+    """What vLLM reads where it is imported and started."""
     # No usage report to anybody, no start-up banner. Spawned children hold no lock and no pipe of this process.
     os.environ |= {"VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1", "VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
@@ -41,6 +39,13 @@ def prepare_vllm(gpus: int, max_num_seqs: int, max_length: int | None, gpu_memor
     os.environ.setdefault("VLLM_ENGINE_READY_TIMEOUT_S", "3600")
     # It is compiled with the nvcc that is installed, which may not fit; and it has no seed per request.
     os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
+
+
+def prepare_vllm(gpus: int, max_num_seqs: int, max_length: int | None, gpu_memory_utilization: float) -> dict[str, Any]:
+    """Arguments of vllm.LLM. Call it before vLLM is imported: it sets variables, and children end with this process."""
+    reaper.guard_children()
+    skip_sklearn()
+    set_variables()
     if not gpus:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")  # GiB; its own choice is most of the machine's memory
     # A request whose prompt is taken in parts has its generator rewound, which torch's CPU generators refuse.

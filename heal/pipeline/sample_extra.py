@@ -111,9 +111,9 @@ class ExtraBudget:
         number, spent, cells_done = 0, 0.0, 0
         while spent < self.budget and problems:
             if not saved.done(number):
-                count = most_cells
-                if cells_done:  # little more than what is left will buy, by the cost of the cells so far
-                    count = min(count, math.ceil(MARGIN * (self.budget - spent) * cells_done / spent))
+                # Little more than what is left will buy, by the cost of the cells so far; first, what it buys at least.
+                cost = spent / cells_done if cells_done else EXTRA_BLOCK * self.options.sampling.max_new_tokens
+                count = min(most_cells, math.ceil(MARGIN * (self.budget - spent) / cost))
                 cells = [self.get_cell(problems, cell) for cell in range(cells_done, cells_done + count)]
                 self.sample_batch(saved, number, cells, prompts, self.budget - spent)
             usage = records.read_usage(saved.file(number))

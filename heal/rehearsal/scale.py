@@ -35,7 +35,7 @@ NUMBER_FORMAT = "float32"
 """Many CPUs have no instructions for bfloat16: a product with the whole vocabulary takes them ten times as long."""
 REPEATS = 2
 MAX_OPTIMIZER_STEPS = 3
-EPOCHS = 1.0
+EPOCHS = 0.5
 ROOM = 1.15  # of a trace's tokens, for answers that are longer than the longest right one
 GENERATION = re.compile(r"(?m)^(?P<head>\s*max_gen_toks:\s*)(?P<value>\d+)")
 REPEAT = re.compile(r"(?m)^(?P<head>\s*(?:repeats|k):\s*)(?P<value>\d+)")
@@ -117,7 +117,7 @@ def scale_config(content: dict[str, Any], experiment: Experiment, factor: float)
 
 
 def scale_training(train: dict[str, Any], max_steps: int | None, max_length: int, factor: float) -> None:
-    """Scales a section `train`: few optimizer steps, or one epoch where epochs decide; no tracker."""
+    """Scales a section `train`: few optimizer steps, or half an epoch where epochs decide; no tracker."""
     train |= {"max_length": scale_length(max_length, factor), "report_to": [], "dtype": NUMBER_FORMAT}
     if max_steps:
         train["max_steps"] = min(max_steps, MAX_OPTIMIZER_STEPS)

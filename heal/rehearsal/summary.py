@@ -61,8 +61,6 @@ def list_stages(run: Path) -> list[Stage]:
         stage = stages.setdefault(name, Stage(name))
         stage.jobs += len(table)
         stage.seconds = round(stage.seconds + float(table["s"].sum()), 1)
-        peak = pd.to_numeric(table["max_rss"], errors="coerce").max()
-        stage.peak_mb = max(stage.peak_mb, 0.0 if pd.isna(peak) else round(float(peak), 1))
     for path in sorted(run.rglob(f"*{SUFFIX}")):
         record = json.loads(path.read_text(encoding="utf-8"))
         name = find_stage_name(record)
@@ -84,7 +82,8 @@ def find_stage_name(record: dict[str, Any]) -> str:
 
 
 def add_facts(stage: Stage, record: dict[str, Any]) -> None:
-    """Adds requests, tokens and skipped requests of one command to its stage."""
+    """Adds requests, tokens, skipped requests and memory of one command to its stage."""
+    stage.peak_mb = max(stage.peak_mb, record.get("peak_mb", 0.0))
     stage.requests += int(record.get("requests") or 0)
     for total, name in ((stage.tokens, "tokens"), (stage.skipped, "skipped")):
         values = record.get(name)
@@ -118,7 +117,7 @@ def format_summary(
             format_counts(stage.tokens),
             format_counts(stage.skipped),
         ]
-        cells += [f"{stage.seconds:.0f}", f"{stage.peak_mb:.0f}"]
+        cells += [f"{stage.seconds:.0f}", f"{stage.peak_mb:.0f}" if stage.peak_mb else "-"]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     lines += ["", *[f"* {note}" for note in rehearsal.notes]]
     if not findings:

@@ -32,25 +32,25 @@ def test_claims_cover_what_they_say_and_no_more():
     assert "| 6 | alike | 0.25 | 3 | 5 | 100 | 1 |" in coverage.render_report(frame, seed_sd=0.25)
 
 
-def compute_truths(coverage, design, tables):
+def compute_truths(design, tables):
     return {truth.estimand: truth.means_MN for truth in simulated_tables.compute_truths(design, tables)}
 
 
 def test_the_simulated_truth_is_the_mean_of_many_tables():
     design = replace(simulated_tables.Design(2, 1, 400, 30), teacher_seed=0.0, method_teacher_seed=0.0)
     tables = simulated_tables.simulate_tables(design, 3, np.random.default_rng(0))
-    true = compute_truths(coverage, design, tables)
+    true = compute_truths(design, tables)
     these_questions = true["these questions, this teacher seed"]
     assert tables.scores_MNTSQ.mean(axis=(2, 3, 4)) == pytest.approx(these_questions, abs=0.02)
     assert these_questions == pytest.approx(true["these questions, all teacher seeds"])
     assert (np.ptp(true["all questions, all teacher seeds"], axis=1) == 0).all()
     same = replace(design.equal, questions=50_000, training_seeds=1)
     tables = simulated_tables.simulate_tables(same, 1, np.random.default_rng(0))
-    a, b = compute_truths(coverage, same, tables)["these questions, all teacher seeds"]
+    a, b = compute_truths(same, tables)["these questions, all teacher seeds"]
     assert a == pytest.approx(b)
 
 
-def test_the_seeds_spread_is_measured_from_answers(coverage, tmp_path):
+def test_the_seeds_spread_is_measured_from_answers(tmp_path):
     rng = np.random.default_rng(0)
     logits_MSQ = rng.normal(0, 1, 400) + rng.normal(0, 0.4, (30, 5, 1))
     right_MSQ = rng.random(logits_MSQ.shape) < 1 / (1 + np.exp(-logits_MSQ))

@@ -11,7 +11,7 @@ import statsmodels.api as sm
 from scipy import stats as scipy_stats
 
 from evals import stats
-from evals.pooled_model import Contrast, fit_pooled_model
+from evals.pooled_model import Contrast, estimate_question_se, fit_pooled_model
 from heal.errors import HealError
 
 # Benjamini & Hochberg 1995, section 4: the fifteen p-values, of which four are rejected at 0.05.
@@ -171,11 +171,11 @@ def test_new_questions_add_their_own_variance():
     rng = np.random.default_rng(5)
     by_question_Q = rng.normal(0, 0.2, 400)
     noise_RQ = rng.normal(0, 0.5, (50, 400))
-    assert stats.estimate_question_se(noise_RQ) < 0.004
+    assert estimate_question_se(noise_RQ) < 0.004
     expected = by_question_Q.std(ddof=1) / 20
-    assert stats.estimate_question_se(by_question_Q + noise_RQ) == pytest.approx(expected, rel=0.15)
+    assert estimate_question_se(by_question_Q + noise_RQ) == pytest.approx(expected, rel=0.15)
     for nothing in (noise_RQ[:1], noise_RQ[:, :1]):
-        assert math.isnan(stats.estimate_question_se(nothing))
+        assert math.isnan(estimate_question_se(nothing))
 
 
 def test_the_questions_of_two_methods_are_paired():

@@ -9,6 +9,7 @@ from heal.cost import price_usage
 from heal.pipeline import sample_extra
 from heal.pipeline.runner import describe_usage, take_shard
 from heal.pipeline.sample_extra import ExtraBudget, SampleExtra, share_budget
+from heal.trace_files import EXTRA_BLOCK
 from tests.support.mini_teacher import SAMPLING, SEED
 
 PRICE = 0.5
@@ -90,7 +91,10 @@ def test_the_shards_of_the_extra_samples_spend_the_whole_budget(engine, problems
 
 
 def test_extra_samples_do_not_depend_on_the_batches_and_fill_them(engine, problems, tmp_path, monkeypatch):
-    """The same rows with one cell at a time; with many, every batch but the last is as large as one of base samples."""
+    """The same rows with one cell at a time; with many, every batch but the last is as large as one of base samples.
+
+    And few that the budget does not buy.
+    """
     spend_budget(engine, problems, tmp_path, "a.parquet")
     sizes = []
     sample_cells = sample_extra.sample_cells
@@ -110,6 +114,11 @@ def test_extra_samples_do_not_depend_on_the_batches_and_fill_them(engine, proble
     ExtraBudget(options, engine, problems[:1], 12_000).spend("f")
     indices = {row["index"] for row in records.read(tmp_path / "c.parquet", "samples")}
     assert sizes[0] == 4 * SAMPLING.n and len(indices) > 20
+    sizes.clear()
+    options = make_options(tmp_path, "d.parquet")
+    options.engine = Engine(problems_per_batch=64)
+    ExtraBudget(options, engine, problems, 1000).spend("f")
+    assert sum(sizes) <= 1.5 * len(list_ids(tmp_path / "d.parquet")) + EXTRA_BLOCK
 
 
 def test_extra_samples_end_where_no_problem_leaves_room(engine, problems, tmp_path, monkeypatch):

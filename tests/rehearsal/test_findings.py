@@ -88,9 +88,11 @@ def test_requests_tokens_and_skipped_ones_add_up_per_stage() -> None:
 
 
 def test_a_stage_takes_seconds_of_all_jobs_and_the_peak_of_the_largest(tmp_path: Path) -> None:
-    for name, seconds, peak in (("0", 2.0, "10.0"), ("1", 3.0, "-")):
+    for name, seconds, peak in (("0", 2.0, 10.0), ("1", 3.0, 4.0)):
         path = tmp_path / "benchmarks/samples" / f"{name}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"s\tmax_rss\n{seconds}\t{peak}\n")
+        path.write_text(f"s\n{seconds}\n")
+        record = {"command": "sample base", "output": f"{name}.parquet", "peak_mb": peak}
+        (tmp_path / f"{name}.parquet.provenance.json").write_text(json.dumps(record))
     (stage,) = list_stages(tmp_path)
     assert (stage.jobs, stage.seconds, stage.peak_mb) == (2, 5.0, 10.0)

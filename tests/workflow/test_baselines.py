@@ -84,9 +84,7 @@ def test_a_broken_baseline_is_told_before_anything_runs(tmp_path):
         tmp_path,
         **{"return [SAMPLES, GRADES]": 'return [TraceFile("sampels.parquet", "samples", "sample_base", "teacher")]'},
     )
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--configfile", "config/mine.yaml"]
-    run = subprocess.run(command, cwd=repository, env=make_environment(), capture_output=True, text=True, timeout=300)
-    output = run.stdout + run.stderr
-    assert run.returncode != 0 and "Traceback" not in output
+    status, output = run_snakemake(repository, "--dry-run", "--configfile", "config/mine.yaml")
+    assert status != 0 and "Traceback" not in output
     for word in ("baselines/mine.py", "my_name", "no rule makes 'sampels.parquet'", "did you mean 'samples.parquet'?"):
         assert word in output, output

@@ -21,6 +21,10 @@ OPEN_ENGINE = """
 from heal.engines.transformers import TransformersEngine
 TransformersEngine("heal/worlds/mini/models/student", device="cpu", threads=1)
 """
+LOAD_TOKENIZER = """
+from heal.engines.base import load_tokenizer
+load_tokenizer("heal/worlds/mini/models/student")
+"""
 OPEN_EVALUATED_MODEL = """
 from evals.run import ModelSource, Engine, open_model
 open_model(ModelSource(path="heal/worlds/mini/models/student"), Engine(device="cpu"), 0)
@@ -50,6 +54,8 @@ def test_no_command_imports_heavy_packages_before_it_needs_them(statements):
     assert not HEAVY & list_imported(statements)
 
 
-@pytest.mark.parametrize("statements", [OPEN_ENGINE, OPEN_EVALUATED_MODEL], ids=["engine", "evaluation"])
+@pytest.mark.parametrize(
+    "statements", [LOAD_TOKENIZER, OPEN_ENGINE, OPEN_EVALUATED_MODEL], ids=["tokenizer", "engine", "evaluation"]
+)
 def test_no_model_imports_scikit_learn(statements):
     assert "sklearn" not in list_imported(statements)

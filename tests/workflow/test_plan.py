@@ -1,9 +1,5 @@
 """The plan counts the jobs that the workflow would run."""
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +12,7 @@ from heal.planning.tokens import list_made_files
 from heal.trace_files import DEFAULT_VARIANT, REPAIRS
 from tests.support.paths import ROOT, SMOKE
 from tests.support.planning import MINI
+from tests.support.snakemake import plan_jobs
 
 pytestmark = pytest.mark.workflow
 RULES = (
@@ -36,19 +33,7 @@ RULES = (
     ids=lambda value: value.name if isinstance(value, Path) else "".join(value) or "main",
 )
 def test_the_plan_counts_the_jobs_that_the_workflow_would_run(path, target, tmp_path):
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--nocolor", "--nolock", "--dry-run", "--forceall"]
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    run = subprocess.run(
-        [*command, *target, "--configfile", str(path)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    stats = (run.stdout + run.stderr).rpartition("Job stats:")[2].partition("\n\n")[0]
-    jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", stats, re.MULTILINE)}
+    jobs = plan_jobs(ROOT, *target, "--forceall", "--nolock", "--configfile", str(path))
     inputs = collect_inputs(read_run_config(path), **dict.fromkeys(target, True))
     counted = pd.DataFrame(plan_costs(inputs)).groupby("rule")["jobs"].sum().to_dict()
     assert counted == {rule: jobs[rule] for rule in RULES if rule in jobs}

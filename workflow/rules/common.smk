@@ -1,5 +1,7 @@
 # The checked run config, path patterns, and the helpers that rules call. Commands and versions come from heal.cli.
+import secrets
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +17,9 @@ from heal.config.experiment import Experiment
 from heal.config.layers import read_layers
 from heal.config.options import validate
 from heal.config.run_config import UNFILTERED, RunConfig
+from heal.engines.gpu_lease import list_visible_gpus
 from heal.errors import HealError
+from heal.job_server import ADDRESS_VARIABLE
 from heal.planning.hours import count_evaluation_gpus
 from heal.planning.resources import DEFAULT, estimate_job_resources
 from heal.registry import list_benchmarks
@@ -107,11 +111,26 @@ wildcard_constraints:
     role="teachers|students",
 
 
+JOB_SERVER = f"heal-{secrets.token_hex(8)}"
+FEW_JOBS = 10
+
 # Jobs run the code of this folder, with this config: nothing has to be installed in an environment or container.
 shell.prefix(
-    f"set -euo pipefail; export HEAL_CONFIG={shlex.quote(str(RUN_CONFIG.write()))}; "
-    'heal() {{ python -m heal "$@"; }}; '
+    f"set -euo pipefail; export HEAL_CONFIG={shlex.quote(str(RUN_CONFIG.write()))} {ADDRESS_VARIABLE}={JOB_SERVER}; "
+    'heal() {{ python -m heal.job_server "$@"; }}; '
 )
+
+
+def start_job_server():
+    """Where more than a few jobs run here, in Snakemake's own environment and without GPUs: see heal/job_server.py."""
+    here = workflow.is_main_process and workflow.local_exec and not workflow.deployment_settings.deployment_method
+    on_cpu = EXPERIMENT.engine.device == "cpu" or not list_visible_gpus()
+    jobs = len(list(workflow.dag.needrun_jobs()))
+    if sys.platform == "linux" and here and on_cpu and jobs > FEW_JOBS:
+        Path(LOGS).mkdir(parents=True, exist_ok=True)
+        with open(f"{LOGS}/job_server.log", "w") as log:
+            command = ["python", "-m", "heal.job_server", "--serve", JOB_SERVER, EXPERIMENT.engine.backend]
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 def get_version(command):
