@@ -7,28 +7,28 @@ import re
 from collections.abc import Sequence
 
 from heal.config.data import Columns, Dataset
+from heal.data.gold_answers import extract_gold_answer, find_gold, restore_commands, write_number
 from heal.errors import HealError
-from heal.grading.grader import extract_boxed, read_gsm8k_gold
 from heal.records import Row
 
 QUESTION_COLUMNS = ("question", "problem")
 """Columns with the question where `columns` is not given; the first that is not empty."""
 ANSWER_COLUMNS = ("answer",)
 CALCULATOR = re.compile(r"<<[^<>]*>>")  # GSM8K's annotations for a calculator
-INTEGER = re.compile(r"-?\d+")
 LETTERS = "ABCDEFGHIJ"
-CHANGE_ANSWER = "choose another `answer` form or column"
 
 
 def parse_row(row: Row, dataset: Dataset, where: str, source: str, seed: int) -> Row:
     """One problem. Raises HealError with row and field for a missing question or an answer of another form."""
     columns = dataset.columns
-    question = read_text(row, [columns.question] if columns else QUESTION_COLUMNS, "question", where)
+    question = read_text(row, [columns.question] if columns else QUESTION_COLUMNS, "question", where).strip()
     content = read_text(row, [columns.answer] if columns else ANSWER_COLUMNS, "answer", where)
     try:
-        answer = extract_gold_answer(content, dataset.answer)
-        if columns and columns.wrong_choices:
-            wrong = [read_text(row, [name], name, where) for name in columns.wrong_choices]
+        if not (columns and columns.wrong_choices):
+            answer = extract_gold_answer(content, dataset.answer)
+        else:  # the right choice stays as it is written, as the wrong ones do
+            answer = find_gold(content.strip(), dataset.answer)
+            wrong = [read_text(row, [name], name, where).strip() for name in columns.wrong_choices]
             question, answer = format_choices(question, answer, wrong, seed)
     except HealError as error:
         if error.where:
@@ -44,7 +44,7 @@ def parse_row(row: Row, dataset: Dataset, where: str, source: str, seed: int) ->
 
 
 def read_text(row: Row, columns: Sequence[str], field: str, where: str) -> str:
-    """The first non-empty of these columns. Raises HealError where all are empty or missing."""
+    """The first non-empty of these columns, as it is written. Raises HealError where all are empty or missing."""
     value = None
     for name in columns:
         if row.get(name) not in (None, ""):
@@ -53,27 +53,7 @@ def read_text(row: Row, columns: Sequence[str], field: str, where: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
         fix = f"give a non-empty {' or '.join(map(repr, columns))} (found: {', '.join(map(str, row))})"
         raise HealError(f"no {field}", where=f"{where}, field {field}", fix=fix)
-    return str(value).strip()
-
-
-def extract_gold_answer(content: str, form: str) -> str:
-    """The gold answer in a column's content. Raises HealError where the content has another form.
-
-    form: plain | gsm8k | boxed | integer, as `Dataset.answer`.
-    """
-    if form == "gsm8k" or (form == "plain" and "####" in content):
-        return read_gsm8k_gold(content)
-    if form == "boxed":
-        gold = extract_boxed(content)
-        if gold is None:
-            raise HealError(f"no \\boxed{{}} in {content[-60:]!r}", fix=CHANGE_ANSWER)
-        return gold
-    if form == "integer":
-        whole = content.removesuffix(".0")  # a csv or parquet column with gaps has 33.0
-        if not INTEGER.fullmatch(whole):
-            raise HealError(f"{content!r:.60} is no whole number", fix=CHANGE_ANSWER)
-        return str(int(whole))
-    return content
+    return write_number(value) if isinstance(value, float) else restore_commands(str(value), prose=True)
 
 
 def format_choices(question: str, right: str, wrong: Sequence[str], seed: int) -> tuple[str, str]:
@@ -98,7 +78,7 @@ def read_solution(row: Row, columns: Columns | None, content: str) -> str | None
     """
     column = columns.solution if columns else "solution"
     if column and row.get(column):
-        return str(row[column])
+        return restore_commands(str(row[column]), prose=True)
     if "####" in content:
         return CALCULATOR.sub("", content.rpartition("####")[0]).strip().replace("\n", "\n\n")
     return None

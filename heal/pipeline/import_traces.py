@@ -10,9 +10,11 @@ there.
 
 from __future__ import annotations
 
+import itertools
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic_settings import CliPositionalArg
@@ -25,7 +27,7 @@ from heal.errors import HealError
 from heal.pipeline.requests import RequestLog
 from heal.pipeline.runner import BatchWorker
 from heal.pipeline.verdict import build_trace_row
-from heal.records import Row, Usage
+from heal.records import Row, Usage, check_unicode
 
 if TYPE_CHECKING:
     from heal.engines.base import Engine
@@ -45,13 +47,39 @@ class ImportTraces(Command):
 
 
 def encode_trace(engine: Engine, text: str, where: str) -> tuple[int, ...]:
-    """The trace's tokens, with the end token: a trace that somebody kept has ended. Raises HealError otherwise."""
+    """The trace's tokens up to its first end token, which is added where it has none: a trace that was kept has ended.
+
+    The header of an assistant's turn before the text is no part of the trace. Raises HealError for another control
+    token in it, and where the tokens are not the text's: they may differ in Unicode's normal form only.
+    """
     tokenizer = engine.tokenizer
+    check_unicode(text, where)
     ids = tokenizer.encode(text, add_special_tokens=False)
-    if tokenizer.decode(ids, clean_up_tokenization_spaces=False) != text:
+    if unicodedata.normalize("NFC", decode(tokenizer, ids)) != unicodedata.normalize("NFC", text):
         fix = "give the tokenizer of the model that wrote the traces, or take out words that it does not know"
         raise HealError("tokenizing and decoding changes the trace", where=where, fix=fix)
+    ends = {engine.end_token_id, tokenizer.eos_token_id}
+    ids = drop_header(tokenizer, list(itertools.takewhile(lambda token: token not in ends, ids)))
+    control = [token for token in ids if token in tokenizer.all_special_ids]
+    if control:
+        problem = f"the control token {tokenizer.convert_ids_to_tokens(control[0])!r} inside the trace"
+        raise HealError(problem, where=where, fix="remove it: a trace is one answer, without the chat template")
     return (*ids, engine.end_token_id)
+
+
+def drop_header(tokenizer: Any, ids: list[int]) -> list[int]:
+    """The tokens after the header of an assistant's turn, where they begin with one."""
+    turn = [{"role": "user", "content": "1"}]
+    prompt = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=True, return_dict=False)
+    for start in range(len(prompt)):
+        header = prompt[start:]
+        if header[0] in tokenizer.all_special_ids and ids[: len(header)] == header:
+            return ids[len(header) :]
+    return ids
+
+
+def decode(tokenizer: Any, ids: Sequence[int]) -> str:
+    return tokenizer.decode(ids, clean_up_tokenization_spaces=False)
 
 
 def make_trace_measurer(engine: Engine, traces: Mapping[str, Sequence[str]], path: str) -> BatchWorker:
@@ -67,10 +95,11 @@ def make_trace_measurer(engine: Engine, traces: Mapping[str, Sequence[str]], pat
                 fix = "give it traces, or take problems.train from the same file"
                 raise HealError("no traces of a problem", where=f"{path}, question {question!r:.80}", fix=fix)
             prompt = engine.tokenize_chat(question)
-            for index, text in enumerate(dict.fromkeys(traces[question])):
-                ids = encode_trace(engine, text, f"{path}, {question!r:.60}")
+            where = f"{path}, {question!r:.60}"
+            distinct = dict.fromkeys(encode_trace(engine, text, where) for text in traces[question])
+            for index, ids in enumerate(distinct):
                 if log.fits(prompt, len(ids)):
-                    items.append((problem, index, text, prompt, ids))
+                    items.append((problem, index, decode(engine.tokenizer, ids[:-1]), prompt, ids))
         requests = [(prompt, ids) for _, _, _, prompt, ids in items]
         rows = []
         for (problem, index, text, _, ids), score in zip(items, engine.score(requests), strict=True):

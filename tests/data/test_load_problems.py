@@ -15,6 +15,7 @@ from heal import cli, records
 from heal.config.data import Dataset
 from heal.config.options import validate
 from heal.data import load_problems as problems
+from heal.data.read_rows import read_rows
 from heal.errors import HealError
 from tests.support.paths import FILES
 
@@ -228,7 +229,7 @@ def test_other_fields_answers_and_filters_are_told_with_file_and_row(tmp_path, r
 def test_files_that_cannot_be_read_are_told(tmp_path, name, message):
     (tmp_path / "b.csv").write_bytes(b'question,answer\n"\xff')
     with pytest.raises(HealError, match=message):
-        problems.read_file(str(tmp_path / name))
+        read_rows(str(tmp_path / name))
 
 
 def test_filters_keep_and_drop_by_value(tmp_path):

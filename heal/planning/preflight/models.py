@@ -27,8 +27,8 @@ def check_teacher(model: Model, lookup: Lookup) -> None:
     """Raises HealError where a teacher cannot be run."""
     check_model_access(model)
     experiment, tokenizer = lookup.run_config.experiment, lookup.get_tokenizer(model)
-    check_round_trip(tokenizer, model)
     find_end_token_id(tokenizer, model.path, model.template_options)
+    check_round_trip(tokenizer, model)
     if model.traces:
         read_traces(model.traces)
     if model.endpoint:
