@@ -32,12 +32,17 @@ def find_end_token_id(tokenizer: PreTrainedTokenizerBase, where: str, template: 
         raise HealError("the tokenizer has no chat template", where=where, fix=fix)
     rendered = render_turns(tokenizer, where, template)
     ids = tokenizer(rendered, add_special_tokens=False)["input_ids"]
-    special_ids = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | {tokenizer.eos_token_id}
+    special_ids = list_special_ids(tokenizer)
     positions = [position for position, token in enumerate(ids) if token in special_ids]
     if not positions or tokenizer.decode(ids[positions[-1] + 1 :]).strip():
         fix = "end the assistant's turn with the EOS token in chat_template.jinja"
         raise HealError("the chat template closes the assistant's turn with no special token", where=where, fix=fix)
     return int(ids[positions[-1]])
+
+
+def list_special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The control tokens: those added as special, which `all_special_ids` may lack, and EOS."""
+    return {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | {tokenizer.eos_token_id}
 
 
 def render_turns(tokenizer: PreTrainedTokenizerBase, where: str, template: Mapping[str, Any]) -> str:

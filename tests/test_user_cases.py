@@ -20,12 +20,13 @@ from heal.config.data import Dataset
 from heal.config.models import ModelSource, Train
 from heal.config.run_config import read_run_config
 from heal.data import load_problems
+from heal.end_token import list_special_ids
 from heal.errors import HealError
 from heal.grading.grader import Grader
 from heal.method.entropy import bound_entropies
 from tests.support.misbehaving_server import Misbehaving, list_models
 from tests.support.paths import SHARED_DATA
-from tests.support.user_models import STUDENT, save_user_model
+from tests.support.user_models import STUDENT, make_tokenizing_engine, save_user_model
 
 FILES = SHARED_DATA / "user_cases"
 TEACHER = "heal/worlds/mini/models/teacher"
@@ -119,9 +120,8 @@ def run_case(
 
         engine = make_tokenizing_engine(load_tokenizer(str(models(given["model"]))), given["model"])
         ids = encode_trace(engine, given["text"], "file, row 1")
-        special = [token for token in ids if token in engine.tokenizer.all_special_ids]
-        inside = [token for token in ids[:-1] if token in engine.tokenizer.all_special_ids]
-        return {"eos": special.count(engine.end_token_id), "control_tokens_inside": len(inside)}
+        inside = [token for token in ids[:-1] if token in list_special_ids(engine.tokenizer)]
+        return {"eos": ids.count(engine.end_token_id), "control_tokens_inside": len(inside)}
 
     def run_template(given: Any) -> dict[str, Any]:
         from heal.end_token import find_end_token
@@ -225,24 +225,6 @@ def run_case(
             return {"refused": str(error)}
 
     return run
-
-
-def make_tokenizing_engine(tokenizer: Any, where: str) -> Any:
-    """An engine that tokenizes, and neither samples nor scores."""
-    from heal.end_token import find_end_token_id
-    from heal.engines.base import Engine
-
-    class TokenizingEngine(Engine):
-        name = "tokenizing"
-
-        @classmethod
-        def from_options(cls, *_: Any) -> Any:
-            raise NotImplementedError
-
-        generate = score = None
-
-    TokenizingEngine.__abstractmethods__ = frozenset()
-    return TokenizingEngine(tokenizer, {}, find_end_token_id(tokenizer, where))
 
 
 def is_usable(logprobs: Any, low: Any, high: Any) -> bool:

@@ -44,6 +44,21 @@ class Endpoint(OptionGroup):
     """US dollars per million generated tokens, for the ledger."""
 
 
+class TraceColumns(OptionGroup):
+    question: str | None = None
+    """Column with the question, or with a chat whose first user's turn it is."""
+    trace: str | None = None
+    """Column with the trace, a list of traces, or a chat."""
+    thinking: str | None = None
+    """Column with the thinking, where it is not in the trace; it becomes a <think> block before it."""
+
+    @pydantic.model_validator(mode="after")
+    def check_trace(self) -> TraceColumns:
+        if self.thinking and not self.trace:
+            raise ValueError("`thinking` needs `trace`, the column with what follows it")
+        return self
+
+
 class Lora(OptionGroup):
     rank: Count = 16
     """Rank of the adapters; they are merged into the weights after training."""
@@ -149,7 +164,9 @@ class Model(ModelSource):
     warm_up: WarmUp | None = None
     """Training on worked examples before the model is used, as a teacher or as a student's start (ours)."""
     traces: str | None = None
-    """For a teacher: a jsonl or parquet file of `question` and `traces` that replaces the base samples."""
+    """For a teacher: a jsonl, json, parquet or csv file of existing traces that replaces the base samples."""
+    trace_columns: TraceColumns = TraceColumns()
+    """Columns of that file, where they are not the usual ones (see heal import)."""
     license: str | None = None
     """License as the hub spells it (`apache-2.0`), for the model cards of its students."""
     gpus: Annotated[int, Field(ge=0)] = 1

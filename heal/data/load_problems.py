@@ -206,7 +206,8 @@ def explain_offline(dataset: Dataset) -> str:
         "check path, name, split and revision, and (gated data sets) that you asked for access and are logged in; "
         f"without a network, fetch it elsewhere with `hf download {dataset.path} --repo-type dataset "
         f"--revision {dataset.revision} --local-dir DIR` and set source: file, path: the jsonl, json, parquet or csv "
-        f"file of the split {dataset.split!r} in DIR, without name, revision and split; columns and the rest stay as they are"
+        f"file of the split {dataset.split!r} in DIR, without name, revision and split; columns and the rest stay as "
+        "they are"
     )
 
 

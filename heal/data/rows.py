@@ -11,8 +11,10 @@ from heal.data.gold_answers import extract_gold_answer, find_gold, restore_comma
 from heal.errors import HealError
 from heal.records import Row
 
-QUESTION_COLUMNS = ("question", "problem")
-"""Columns with the question where `columns` is not given; the first that is not empty."""
+QUESTION_COLUMNS = ("question", "problem", "messages", "conversations")
+"""Columns with the question where `columns` is not given; the first that is not empty. Of a chat, the user's turn."""
+ROLES = {"user": ("user", "human"), "assistant": ("assistant", "gpt")}
+"""Role → how chats name it."""
 ANSWER_COLUMNS = ("answer",)
 CALCULATOR = re.compile(r"<<[^<>]*>>")  # GSM8K's annotations for a calculator
 LETTERS = "ABCDEFGHIJ"
@@ -43,12 +45,26 @@ def parse_row(row: Row, dataset: Dataset, where: str, source: str, seed: int) ->
     }
 
 
+def find_turn(value: object, role: str) -> object:
+    """The text of a chat's first user's or last assistant's turn; None where it has none; any other value as it is.
+
+    A chat is a list of role and content, or of from and value.
+    """
+    if not isinstance(value, list) or not value or not all(isinstance(turn, dict) for turn in value):
+        return value
+    texts = []
+    for turn in value:
+        if (turn.get("role") or turn.get("from")) in ROLES[role]:
+            texts.append(turn.get("content", turn.get("value")))
+    return texts[0 if role == "user" else -1] if texts else None
+
+
 def read_text(row: Row, columns: Sequence[str], field: str, where: str) -> str:
     """The first non-empty of these columns, as it is written. Raises HealError where all are empty or missing."""
-    value = None
+    value: object = None
     for name in columns:
         if row.get(name) not in (None, ""):
-            value = row[name]
+            value = find_turn(row[name], "user" if field == "question" else "assistant")
             break
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
         fix = f"give a non-empty {' or '.join(map(repr, columns))} (found: {', '.join(map(str, row))})"

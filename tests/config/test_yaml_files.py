@@ -1,4 +1,4 @@
-"""YAML of configs: numbers are what they look like, what is written is read back, and mistakes are told with the line."""
+"""YAML of configs: numbers are what they look like, what is written is read back, mistakes are told with the line."""
 
 from __future__ import annotations
 

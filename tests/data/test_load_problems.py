@@ -232,6 +232,25 @@ def test_files_that_cannot_be_read_are_told(tmp_path, name, message):
         read_rows(str(tmp_path / name))
 
 
+def test_a_number_is_filtered_by_its_value(tmp_path):
+    rows = [row | {"level": float(n)} for n, row in enumerate(make_numbered_rows(6))]
+    assert list_questions(load_file(tmp_path, rows, keep={"level": [5, "3"]})) == ["What is 3?", "What is 5?"]
+
+
+def test_a_question_in_other_blanks_or_another_normal_form_is_the_same(tmp_path):
+    for first, second in (("What is 1?", "What  is\u00a01?"), ("Poincar\u00e9?", "Poincare\u0301?")):
+        with pytest.raises(HealError, match="same question as in row 1"):
+            load_file(tmp_path, [{"question": first, "answer": "1"}, {"question": second, "answer": "1"}])
+
+
+def test_choices_are_shown_as_they_are_written(tmp_path):
+    row = {"question": "q", "right": "$5$.", "wrong": "$6$."}
+    (problem,) = load_file(
+        tmp_path, [row], columns={"question": "question", "answer": "right", "wrong_choices": ["wrong"]}
+    )
+    assert "$5$." in problem["question"] and "$6$." in problem["question"]
+
+
 def test_filters_keep_and_drop_by_value(tmp_path):
     rows = make_numbered_rows(6)
     assert list_questions(load_file(tmp_path, rows, keep={"kind": ["odd"]})) == [f"What is {n}?" for n in (1, 3, 5)]

@@ -71,3 +71,21 @@ def build_user_tokenizer(name: str) -> Any:
         chat_template=TEMPLATES[name],
         clean_up_tokenization_spaces=False,
     )
+
+
+def make_tokenizing_engine(tokenizer: Any, where: str) -> Any:
+    """An engine that tokenizes, and neither samples nor scores."""
+    from heal.end_token import find_end_token_id
+    from heal.engines.base import Engine
+
+    class TokenizingEngine(Engine):
+        name = "tokenizing"
+
+        @classmethod
+        def from_options(cls, *_: Any) -> Any:
+            raise NotImplementedError
+
+        generate = score = None
+
+    TokenizingEngine.__abstractmethods__ = frozenset()
+    return TokenizingEngine(tokenizer, {}, find_end_token_id(tokenizer, where))

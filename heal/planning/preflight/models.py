@@ -30,7 +30,7 @@ def check_teacher(model: Model, lookup: Lookup) -> None:
     find_end_token_id(tokenizer, model.path, model.template_options)
     check_round_trip(tokenizer, model)
     if model.traces:
-        read_traces(model.traces)
+        read_traces(model.traces, columns=model.trace_columns)
     if model.endpoint:
         check_endpoint(model, find_plain_word(tokenizer), lookup)
         return
