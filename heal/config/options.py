@@ -64,6 +64,13 @@ def check_fields(required: Sequence[str], optional: Sequence[str] = ()) -> Calla
     return check
 
 
+def check_path(path: str) -> str:
+    if "{" in path or "}" in path:
+        raise ValueError("a path with braces, which Snakemake takes for a wildcard: rename the file or folder")
+    return path
+
+
+LocalPath = Annotated[str, AfterValidator(check_path)]
 Pattern = Annotated[str, AfterValidator(check_pattern)]
 Name = Annotated[str, AfterValidator(plain_word)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -104,7 +111,10 @@ def validate(cls: type[T], content: Any, *, where: str, prefix: str = "", strict
 
 def explain(cls: type[BaseModel], issue: Any, prefix: str = "") -> tuple[str, str]:
     """One pydantic error → (the problem with its field, the fix; empty where the problem says it all)."""
-    location = [str(part) for part in issue["loc"] if part != "[key]"]
+    parts = issue["loc"]
+    if parts and parts[-1] == "[key]":  # pydantic gives the key False as 0
+        parts = (*parts[:-2], issue["input"])
+    location = [str(part) for part in parts]
     field = ".".join([*([prefix] if prefix else []), *location]) or "the file"
     if issue["type"] == "extra_forbidden":
         owner = find_options_class(cls, issue["loc"][:-1])

@@ -78,6 +78,21 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def read_texts(content: Any) -> Any:
+    """The content with every text read as YAML reads a word: Snakemake leaves numbers in `--config train={…}` texts."""
+    if isinstance(content, dict):
+        return {key: read_texts(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [read_texts(value) for value in content]
+    if not isinstance(content, str):
+        return content
+    try:
+        value = yaml.load(content, ConfigLoader)
+    except (yaml.YAMLError, HealError):
+        return content
+    return content if isinstance(value, dict | list) else value
+
+
 def dump_yaml(content: Any, width: int = 80) -> str:
     """The content as YAML, keys in their order, lines broken at `width` characters."""
     return yaml.dump(content, Dumper=ConfigDumper, sort_keys=False, allow_unicode=True, width=width)

@@ -6,7 +6,9 @@ Errors name file, line or row, and what to do about it.
 from __future__ import annotations
 
 import csv
+import os
 import sys
+import time
 from pathlib import Path
 
 from heal import records
@@ -14,6 +16,8 @@ from heal.errors import HealError
 from heal.records import Row
 
 SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
+CLOCK_TOLERANCE_S = 60
+"""Maximum seconds by which the clocks of machine and disk may differ."""
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 FETCH_LFS = "fetch the data itself: `git lfs pull` in its repository, or download the file again"
 
@@ -40,14 +44,21 @@ def read_rows(path: str | Path) -> list[Row]:
 
 
 def check_is_data(path: str | Path) -> None:
-    """Raises HealError where there is no such file, or Git LFS has left a pointer in its place."""
+    """Raises HealError for a missing file, a Git LFS pointer in its place, and a file from the future.
+
+    Snakemake would take such a file for newer than all that is made from it, and fail.
+    """
     try:
         with open(path, "rb") as stream:
             beginning = stream.read(len(LFS_POINTER))
+            seconds = os.fstat(stream.fileno()).st_mtime - time.time()
     except (FileNotFoundError, IsADirectoryError):
         raise HealError("no such file", where=str(path), fix="give an existing file") from None
     if beginning == LFS_POINTER:
         raise HealError("a Git LFS pointer instead of the data", where=f"{path}, line 1", fix=FETCH_LFS)
+    if seconds > CLOCK_TOLERANCE_S:
+        fix = f"correct the clock of this machine or of the disk's, then `touch {path}`"
+        raise HealError(f"changed {seconds:.0f} seconds in the future", where=str(path), fix=fix)
 
 
 def read_csv(path: str | Path) -> list[Row]:

@@ -81,6 +81,10 @@ def test_every_shipped_config_is_well_formed(path):
             lambda c: c["teachers"].update(x={"path": "Qwen/Qwen3-8B", "revision": "b968826"}),
             ["teachers.x: Qwen/Qwen3-8B is no folder here"],
         ),
+        (
+            lambda c: c["teachers"]["default"].update(traces="a{b}.jsonl"),
+            ["teachers.default.traces", "rename the file"],
+        ),
         (lambda c: c["gear"].update(leak_patterns=["(hint"]), ["gear.leak_patterns.0", "no regular expression"]),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from heal.config.yaml_files import dump_yaml, read_yaml
+from heal.config.yaml_files import dump_yaml, read_texts, read_yaml
 from heal.errors import HealError
 
 
@@ -47,6 +47,12 @@ VALUES = ["2e-3", "010", "1:30", "no", "0x1f", "1_000", "a: b", 2e-3, 1e-5, 1e22
 def test_what_is_written_is_read_back_by_every_reader(tmp_path: Path) -> None:
     text = dump_yaml({"values": VALUES, "{question}": "{answer}"})
     assert read(tmp_path, text)["values"] == yaml.safe_load(text)["values"] == VALUES
+
+
+def test_texts_of_the_command_line_are_read_as_in_a_file() -> None:
+    given = {"train": {"max_steps": "5", "learning_rate": "2e-3"}, "run": "a", "guided": {"template": "{question}"}}
+    read = {"train": {"max_steps": 5, "learning_rate": 0.002}, "run": "a", "guided": {"template": "{question}"}}
+    assert read_texts(given) == read
 
 
 def test_a_merged_mapping_gives_way_to_the_keys_beside_it(tmp_path: Path) -> None:

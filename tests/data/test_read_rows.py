@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import time
 
 import pytest
 
@@ -67,6 +69,13 @@ def test_a_pointer_of_git_lfs_is_named_as_one(tmp_path, suffix):
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
     with pytest.raises(HealError, match=r"Git LFS pointer(.|\n)*git lfs pull"):
         read_rows(write(tmp_path / f"a{suffix}", pointer))
+
+
+def test_a_file_from_the_future_names_the_clock(tmp_path):
+    path = write(tmp_path / "a.jsonl", b'{"question": "1"}')
+    os.utime(path, (time.time() + 3600,) * 2)
+    with pytest.raises(HealError, match=r"in the future(.|\n)*clock(.|\n)*touch"):
+        read_rows(path)
 
 
 def test_a_whole_pair_of_surrogates_is_a_character(tmp_path):
