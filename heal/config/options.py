@@ -47,18 +47,18 @@ def check_fields(required: Sequence[str], optional: Sequence[str] = ()) -> Calla
             parts = list(string.Formatter().parse(template))
         except ValueError as error:
             raise ValueError(f"braces that are no field ({error}): the fields are {known}; {doubled}") from None
-        fields = [name for _, name, _, _ in parts if name is not None]
-        for name in fields:
-            if name not in (*required, *optional):
-                raise ValueError(f"no field {{{name}}}: the fields are {known}; {doubled}")
+        fields = [field for _, field, _, _ in parts if field is not None]
+        for field in fields:
+            if field not in (*required, *optional):
+                raise ValueError(f"no field {{{field}}}: the fields are {known}; {doubled}")
         for literal, name, _, _ in parts:
             command = LATEX_COMMAND.search(literal)
             if name is not None and command:
                 right = f"{command[0]}{{{{{{{name}}}}}}}"
                 raise ValueError(f"the braces of {command[0]}{{{name}}} are the field's own: write {right}")
-        for name in required:
-            if name not in fields:
-                raise ValueError(f"the field {{{name}}} is missing: the fields are {known}")
+        for field in required:
+            if field not in fields:
+                raise ValueError(f"the field {{{field}}} is missing: the fields are {known}")
         return template
 
     return check

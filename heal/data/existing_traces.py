@@ -77,15 +77,13 @@ def read_row_traces(row: Row, columns: TraceColumns) -> list[str]:
         value = row.get(known.trace or "")
         if value is None or (known.thinking and row.get(known.thinking) is None):
             continue
-        traces = as_list(find_turn(value, "assistant"))
-        if not all(map(is_text, traces)):
-            return []
+        traces = list_texts(find_turn(value, "assistant"))
         if known.thinking is None:
             return [replace_markers(trace) for trace in traces]
-        thinkings = as_list(row[known.thinking])
-        if len(thinkings) != len(traces) or not all(map(is_text, thinkings)):
+        thinkings = list_texts(row[known.thinking])
+        if len(thinkings) != len(traces):
             return []
-        return [join_thinking(*pair) for pair in zip(thinkings, traces, strict=True)]
+        return [join_thinking(thinking, trace) for thinking, trace in zip(thinkings, traces, strict=True)]
     return []
 
 
@@ -113,8 +111,10 @@ def join_thinking(thinking: str, answer: str) -> str:
     return f"{THINKING_STARTS}{thinking.strip()}\n{THINKING_ENDS}\n\n{answer.strip()}"
 
 
-def as_list(value: object) -> list[object]:
-    return list(value) if isinstance(value, list | tuple) else [value]
+def list_texts(value: object) -> list[str]:
+    """A text, or a list of texts, as a list; empty where one of them is no text or blank."""
+    values = value if isinstance(value, list) else [value]
+    return [str(one) for one in values] if all(map(is_text, values)) else []
 
 
 def make_column_error(field: str, accepted: Sequence[str], row: Row, where: str) -> HealError:

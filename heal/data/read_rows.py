@@ -72,7 +72,7 @@ def read_csv(path: str | Path) -> list[Row]:
         problem = f"not a readable csv file ({error})"
         raise HealError(problem, where=str(path), fix="save it again as UTF-8 csv") from None
     for number, row in enumerate(rows, 1):
-        excess = row.get(None)  # type: ignore[call-overload]
+        excess = row.get(None)
         if excess is not None:
             columns = reader.fieldnames or ()
             problem = f"{len(columns) + len(excess)} cells for the {len(columns)} columns {', '.join(columns)}"

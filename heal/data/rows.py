@@ -66,7 +66,13 @@ def read_text(row: Row, columns: Sequence[str], field: str, where: str) -> str:
         if row.get(name) not in (None, ""):
             value = find_turn(row[name], "user" if field == "question" else "assistant")
             break
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, bool | list | dict):
+        fix = "give a text or a number, or name another column in `columns`"
+        problem = f"expected a text or a number, found a {type(value).__name__}: {value!r:.60}"
+        raise HealError(problem, where=f"{where}, field {field}", fix=fix)
+    if not isinstance(value, str | int | float) or not str(value).strip():
         fix = f"give a non-empty {' or '.join(map(repr, columns))} (found: {', '.join(map(str, row))})"
         raise HealError(f"no {field}", where=f"{where}, field {field}", fix=fix)
     return write_number(value) if isinstance(value, float) else restore_commands(str(value), prose=True)

@@ -232,6 +232,13 @@ def test_files_that_cannot_be_read_are_told(tmp_path, name, message):
         read_rows(str(tmp_path / name))
 
 
+@pytest.mark.parametrize(("answer", "kind"), [(["1", "2"], "list"), ({"value": 1}, "dict"), (True, "bool")])
+def test_an_answer_is_a_text_or_a_number_or_one_of_them_in_a_list(tmp_path, answer, kind):
+    with pytest.raises(HealError, match=f"row 1, field answer: expected a text or a number, found a {kind}"):
+        load_file(tmp_path, [{"question": "q", "answer": answer}])
+    assert load_file(tmp_path, [{"question": "q", "answer": ["2"]}])[0]["answer"] == "2"
+
+
 def test_a_number_is_filtered_by_its_value(tmp_path):
     rows = [row | {"level": float(n)} for n, row in enumerate(make_numbered_rows(6))]
     assert list_questions(load_file(tmp_path, rows, keep={"level": [5, "3"]})) == ["What is 3?", "What is 5?"]
