@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,9 @@ from heal.stored_rows import TableFile, TableWriter, explain_damage, is_readable
 
 Row = dict[str, Any]
 Usage = dict[str, int]
+
+ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""Half of a surrogate pair in JSON; only after one can a text be no Unicode."""
 
 text, integer, real, flag = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 ids, values = pa.list_(pa.int32()), pa.list_(pa.float32())
@@ -270,33 +274,67 @@ def add_usage(usages: Iterable[Mapping[str, int]]) -> Usage:
     return total
 
 
-def read_jsonl(path: str | Path) -> list[Row]:
-    """Raises HealError with the line where one is not a JSON object; a cut last line is such a line."""
+def read_utf8(path: str | Path) -> str:
+    """The text of a file, without a byte order mark. Raises HealError where it is missing or not UTF-8."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            lines = stream.read().split("\n")  # not splitlines, which cuts at U+2028 and others that JSON may hold
-    except FileNotFoundError:
+        return Path(path).read_bytes().decode("utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError):
         raise HealError("no such file", where=str(path), fix="give an existing file") from None
     except UnicodeDecodeError as error:
         raise HealError(f"not UTF-8 text ({error.reason})", where=str(path), fix="save it as UTF-8") from None
+
+
+def read_jsonl(path: str | Path) -> list[Row]:
+    """Raises HealError with the line where one is not a JSON object; a cut last line is such a line."""
     rows = []
-    for number, line in enumerate(lines, 1):
+    # Not splitlines, which cuts at U+2028 and others that JSON may hold. Joined files have byte order marks inside.
+    for number, line in enumerate(read_utf8(path).split("\n"), 1):
+        line = line.removeprefix("\ufeff")
         if not line.strip():
             continue
+        where = f"{path}, line {number}"
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise HealError(
-                f"not valid JSON ({error.msg})",
-                where=f"{path}, line {number}",
-                fix="was the file cut off? fix the line",
-            ) from None
-        if not isinstance(row, dict):
-            raise HealError(
-                f"expected an object, found {row!r:.60}", where=f"{path}, line {number}", fix="fix the line"
-            )
+            fix = "was the file cut off? fix the line"
+            raise HealError(f"not valid JSON ({error.msg})", where=where, fix=fix) from None
+        check_object(row, where, line)
         rows.append(row)
     return rows
+
+
+def read_json_rows(path: str | Path) -> list[Row]:
+    """The rows of a file that is one JSON list of objects. Raises HealError for any other."""
+    content = read_utf8(path)
+    try:
+        rows = json.loads(content)
+    except json.JSONDecodeError as error:
+        fix = "fix that line; a file with one object per line is named .jsonl"
+        raise HealError(f"not valid JSON ({error.msg})", where=f"{path}, line {error.lineno}", fix=fix) from None
+    if not isinstance(rows, list):
+        fix = "give a list of objects, or a .jsonl file with one object per line"
+        raise HealError(f"expected a list, found {type(rows).__name__}", where=str(path), fix=fix)
+    for number, row in enumerate(rows, 1):
+        check_object(row, f"{path}, row {number}", content)
+    return rows
+
+
+def check_object(row: Any, where: str, source: str) -> None:
+    """Raises HealError where a row is no object, or has a text that is not Unicode. source: its JSON."""
+    if not isinstance(row, dict):
+        raise HealError(f"expected an object, found {row!r:.60}", where=where, fix="fix the line")
+    if ESCAPED_SURROGATE.search(source):
+        for field, value in row.items():
+            check_unicode(json.dumps(value, ensure_ascii=False), f"{where}, field {field}")
+
+
+def check_unicode(text: str, where: str) -> None:
+    """Raises HealError for half of a surrogate pair (an emoji cut in two), which no file or tokenizer can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        problem = f"half of a surrogate pair, {text[error.start]!r}: a character was cut in two"
+        raise HealError(problem, where=where, fix="restore the character, or remove it") from None
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Row]) -> None:

@@ -26,13 +26,13 @@ def trace_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server() -> Iterator[Callable[..., Endpoint]]:
     """Starts the misbehaving server with its answers; gives the endpoint that a config would name."""
     from heal.config.models import Endpoint
-    from tests.support.misbehaving_server import Misbehaving
+    from tests.support.misbehaving_server import Misbehaving, list_models
 
-    Misbehaving.sent = []
+    Misbehaving.sent, Misbehaving.models = [], list_models()
     running = ThreadingHTTPServer(("127.0.0.1", 0), Misbehaving)
     threading.Thread(target=running.serve_forever, daemon=True).start()
 
-    def start(*answers: tuple[int, Any], **options: Any) -> Endpoint:
+    def start(*answers: tuple[Any, ...], **options: Any) -> Endpoint:
         Misbehaving.answers = list(answers)
         url = f"http://127.0.0.1:{running.server_port}/v1"
         return Endpoint(**({"base_url": url, "model_name": "there", "retries": 2} | options))

@@ -7,7 +7,8 @@ from typing import Literal
 
 import pydantic
 
-from heal.config.options import OptionGroup, read_yaml, validate
+from heal.config.options import OptionGroup, validate
+from heal.config.yaml_files import read_yaml
 
 FILE = Path(__file__).parents[1] / "paper.yaml"
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
-from heal.config.options import Count, Name, OptionGroup
+from heal.config.options import Count, LocalPath, Name, OptionGroup
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -50,7 +50,7 @@ class Dataset(OptionGroup):
     """A split of the world (`heal show-problems WORLD` lists them), or of the data set on the hub."""
     options: dict[str, Any] = {}
     """For a world: its own options, as in `{wrong_gold_share: 0.02}`."""
-    path: str | None = None
+    path: LocalPath | None = None
     """For `file`: the file. For `hub`: the data set's id, as in `openai/gsm8k`."""
     name: str | None = None
     """For `hub`: the configuration, where the data set has several."""

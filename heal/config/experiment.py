@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from heal.config.data import Problems
 from heal.config.layers import read_layers
 from heal.config.models import Model, Train
-from heal.config.options import Count, Name, OptionGroup, Share, validate
+from heal.config.options import Count, Name, OptionGroup, Pattern, Share, check_fields, validate
 from heal.trace_files import DEFAULT_VARIANT
 
 
@@ -65,7 +65,9 @@ class Guided(OptionGroup):
     """Answer-guided samples per problem; as many as base samples by default (ours)."""
     pass_rate_below: Share = 0.5
     """Problems with a lower pass rate over the base samples get answer-guided samples (reported: 0.5)."""
-    template: str = "{question}\n\nHint: the answer is {answer}."
+    template: Annotated[str, AfterValidator(check_fields(["question", "answer"]))] = (
+        "{question}\n\nHint: the answer is {answer}."
+    )
     """User turn that states the answer; the training text has the question alone."""
 
 
@@ -89,11 +91,13 @@ class Hint(OptionGroup):
     a worked step, or the controls: another problem's answer, words without content, a call to try again, nothing."""
     place: Literal["assistant", "user"] = "assistant"
     """Place of the hint: in the trace at the cut, or in the user turn (ours; unknown of the paper)."""
-    user_turn: str = "{question}\n\n{hint}"
+    user_turn: Annotated[str, AfterValidator(check_fields(["question", "hint"]))] = "{question}\n\n{hint}"
     """For place `user`: the user turn with the hint."""
-    template: str = "Hint: the answer is {answer}."
+    template: Annotated[str, AfterValidator(check_fields(["answer"]))] = "Hint: the answer is {answer}."
     """For source `answer`: the hint; `{answer}` is the gold answer (ours: the paper's wording is unknown)."""
-    solution_template: str = "Hint: a worked solution goes on like this: {step}"
+    solution_template: Annotated[str, AfterValidator(check_fields(["step"]))] = (
+        "Hint: a worked solution goes on like this: {step}"
+    )
     """For source `solution`: the hint; `{step}` is the worked solution's step at the cut."""
     noise_text: Annotated[str, Field(min_length=1)] = (
         "This line says nothing about the question and is only as long as a line with the answer would have been"
@@ -101,7 +105,7 @@ class Hint(OptionGroup):
     """For source `noise`: its words are repeated or cut off to the length of the answer hint (ours)."""
     retry_text: str = "Let me go back to this point and try again."
     """For source `retry`: the hint (ours)."""
-    ask_template: str = (
+    ask_template: Annotated[str, AfterValidator(check_fields(["question", "kept"], ["answer"]))] = (
         "{question}\n\nA student wrote:\n{kept}\n\nThe correct answer is {answer}. Give one short hint for the next "
         "step. Do not state the answer."
     )
@@ -138,7 +142,7 @@ class Gear(OptionGroup):
     """Maximum share of equal wrong answers; above it the gold answer is suspect, the problem skipped (ours)."""
     hint: Hint = Hint()
     """Hint at the cut."""
-    leak_patterns: list[str] = [
+    leak_patterns: list[Pattern] = [
         r"\bhint\b",
         r"\b(given|provided|known|stated) (final )?answer\b",
         r"\banswer (is|was) (given|provided|known)\b",

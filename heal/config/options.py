@@ -5,18 +5,21 @@ The groups are in heal.config.experiment and in each method (its `Options`).
 
 from __future__ import annotations
 
+import datetime
 import re
-from collections.abc import Mapping
-from pathlib import Path
+import string
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import pydantic
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from heal.errors import HealError, suggest
 
 T = TypeVar("T", bound=BaseModel)
+UNQUOTED = (bool, int, float, datetime.date)
+"""What YAML makes of words without quotes."""
+LATEX_COMMAND = re.compile(r"\\[A-Za-z]+$")
 PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -26,6 +29,49 @@ def plain_word(name: str) -> str:
     return name
 
 
+def check_pattern(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"no regular expression ({error}); write \\( for a parenthesis") from None
+    return pattern
+
+
+def check_fields(required: Sequence[str], optional: Sequence[str] = ()) -> Callable[[str], str]:
+    """A validator of prompt templates: the fields in braces that one must have, and those that it may have."""
+    known = " and ".join(f"{{{name}}}" for name in (*required, *optional))
+    doubled = "double all other braces, as in \\boxed{{}}"
+
+    def check(template: str) -> str:
+        try:
+            parts = list(string.Formatter().parse(template))
+        except ValueError as error:
+            raise ValueError(f"braces that are no field ({error}): the fields are {known}; {doubled}") from None
+        fields = [field for _, field, _, _ in parts if field is not None]
+        for field in fields:
+            if field not in (*required, *optional):
+                raise ValueError(f"no field {{{field}}}: the fields are {known}; {doubled}")
+        for literal, name, _, _ in parts:
+            command = LATEX_COMMAND.search(literal)
+            if name is not None and command:
+                right = f"{command[0]}{{{{{{{name}}}}}}}"
+                raise ValueError(f"the braces of {command[0]}{{{name}}} are the field's own: write {right}")
+        for field in required:
+            if field not in fields:
+                raise ValueError(f"the field {{{field}}} is missing: the fields are {known}")
+        return template
+
+    return check
+
+
+def check_path(path: str) -> str:
+    if "{" in path or "}" in path:
+        raise ValueError("a path with braces, which Snakemake takes for a wildcard: rename the file or folder")
+    return path
+
+
+LocalPath = Annotated[str, AfterValidator(check_path)]
+Pattern = Annotated[str, AfterValidator(check_pattern)]
 Name = Annotated[str, AfterValidator(plain_word)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -41,40 +87,6 @@ class OptionGroup(BaseModel):
     """Former key → what its value means under the new name, where that is another quantity."""
     config_only: ClassVar[bool] = False
     """Whether commands take the group from the config alone, without flags for its options."""
-
-
-class UniqueKeyLoader(yaml.SafeLoader):
-    """YAML where a key that stands twice is an error instead of a silent overwrite."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: dict[Any, int] = {}
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            line = key_node.start_mark.line + 1
-            if key in seen:
-                raise HealError(
-                    f"{key!r} stands twice (lines {seen[key]} and {line})",
-                    where=self.name,
-                    fix="keep one of them, or give them different names",
-                )
-            seen[key] = line
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Raises HealError where the file is missing, is not YAML, or is not a mapping."""
-    try:
-        with open(path, encoding="utf-8") as stream:
-            content = yaml.load(stream, UniqueKeyLoader)
-    except FileNotFoundError:
-        raise HealError("no such file", where=str(path), fix="give an existing file with --config") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise HealError(f"not valid YAML: {error}", where=str(path), fix="fix the syntax at that line") from None
-    if not isinstance(content, dict):
-        raise HealError(
-            f"expected fields, found {type(content).__name__}", where=str(path), fix="see config/config.yaml"
-        )
-    return content
 
 
 def validate(cls: type[T], content: Any, *, where: str, prefix: str = "", strict: bool | None = None) -> T:
@@ -99,7 +111,10 @@ def validate(cls: type[T], content: Any, *, where: str, prefix: str = "", strict
 
 def explain(cls: type[BaseModel], issue: Any, prefix: str = "") -> tuple[str, str]:
     """One pydantic error → (the problem with its field, the fix; empty where the problem says it all)."""
-    location = [str(part) for part in issue["loc"] if part != "[key]"]
+    parts = issue["loc"]
+    if parts and parts[-1] == "[key]":  # pydantic gives the key False as 0
+        parts = (*parts[:-2], issue["input"])
+    location = [str(part) for part in parts]
     field = ".".join([*([prefix] if prefix else []), *location]) or "the file"
     if issue["type"] == "extra_forbidden":
         owner = find_options_class(cls, issue["loc"][:-1])
@@ -110,10 +125,21 @@ def explain(cls: type[BaseModel], issue: Any, prefix: str = "") -> tuple[str, st
         return f"{field}: unknown key", suggest(key, owner.model_fields if owner is not None else ())
     if issue["type"] == "missing":
         return f"{field}: missing", "add it (see `heal options`)"
-    message = issue["msg"].removeprefix("Value error, ")
     value = issue.get("input")
+    if issue["type"] == "string_type" and isinstance(value, UNQUOTED):
+        return f"{field}: expected text in quotes, found {value!r}", explain_quotes(value)
     shown = "" if isinstance(value, dict | BaseModel) else f", found {value!r}"
-    return f"{field}: {message[:1].lower()}{message[1:]}{shown}", ""
+    if issue["type"] == "value_error":  # a message of ours, which may begin with a name
+        return f"{field}: {issue['msg'].removeprefix('Value error, ')}{shown}", ""
+    return f"{field}: {issue['msg'][:1].lower()}{issue['msg'][1:]}{shown}", ""
+
+
+def explain_quotes(value: object) -> str:
+    """The fix for a word that YAML does not read as text."""
+    if isinstance(value, bool):
+        return "YAML reads yes, no, on, off, true and false as truth values: quote the word, as in 'yes' or 'no'"
+    kind = "date" if isinstance(value, datetime.date) else "number"
+    return f"YAML reads it as a {kind}: put it in quotes, as in '0123'"
 
 
 def find_options_class(cls: type[BaseModel], location: tuple[Any, ...]) -> type[OptionGroup] | None:

@@ -26,13 +26,12 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
-
 from heal import registry
 from heal.config.data import Dataset, WarmUpData
 from heal.config.experiment import Cost, Experiment, Gear, Primary, load
 from heal.config.models import Model, ModelSource, Train, WarmUp
 from heal.config.options import OptionGroup, changed_options
+from heal.config.yaml_files import dump_yaml
 from heal.engines.open import check_backend
 from heal.errors import HealError
 from heal.method.base import Method
@@ -133,7 +132,7 @@ class RunConfig:
         Jobs read this file, so a config that is edited during a run changes nothing for its jobs.
         """
         content = self.experiment.model_dump(mode="json", exclude_unset=True)
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)  # tables list methods in this order
+        text = dump_yaml(content)  # tables list methods in this order
         path = Path(self.folder) / "config" / f"{hash_content(text)[:8]}.yaml"
         if not path.exists():
             write_text(path, text)

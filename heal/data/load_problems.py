@@ -1,7 +1,7 @@
 """Load the problems of one split, and check each before any GPU time: from a world, a file, the hub, or a mixture.
 
 Reads a data set as its section of the config says; writes one row per problem (schema `problems`). A file (jsonl,
-parquet, csv) with the columns of a hub data set gives the same problems as the data set, also on an offline machine.
+json, parquet, csv) with the columns of a hub data set gives the same problems as the data set, also offline.
 
     heal load-problems --config config/config.yaml --split train --out problems/train.parquet
     heal load-problems --dataset.source mini --dataset.split hard --dataset.n 100 --out hard.parquet
@@ -10,7 +10,7 @@ parquet, csv) with the columns of a hub data set gives the same problems as the 
 
 from __future__ import annotations
 
-import csv
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from typing import Annotated, Any
 from heal import records
 from heal.command import Command, Section
 from heal.config.data import Dataset
+from heal.data.gold_answers import write_number
+from heal.data.read_rows import read_rows
 from heal.data.rows import parse_row
 from heal.errors import HealError
 from heal.grading.grader import Grader, check_gold
@@ -120,12 +122,12 @@ def compute_order(candidate: Candidate, seed: int) -> str:
 def check_candidate(candidate: Candidate, first_places: dict[str, str], grader: Grader) -> Row:
     """The problem. Raises HealError where it is faulty.
 
-    first_places: question → place of the first row with it; the candidate is added.
+    first_places: normalized question → place of the first row with it; the candidate is added.
     """
     problem, where = candidate.problem, candidate.where
     if isinstance(problem, HealError):
         raise problem
-    question = problem["question"]
+    question = normalize_question(problem["question"])
     if question in first_places:
         file, _, row = first_places[question].rpartition(", ")
         first = row if file == where.rpartition(", ")[0] else first_places[question]
@@ -134,6 +136,11 @@ def check_candidate(candidate: Candidate, first_places: dict[str, str], grader: 
     check_gold(problem["answer"], grader, where=f"{where}, field answer")
     first_places[question] = where
     return problem
+
+
+def normalize_question(question: str) -> str:
+    """Equal for questions that differ in blanks, or in how Unicode writes a letter with an accent."""
+    return " ".join(unicodedata.normalize("NFC", question).split())
 
 
 def read_candidates(dataset: Dataset, seed: int, grader: Grader, left_out: list[Row]) -> list[Candidate]:
@@ -148,7 +155,7 @@ def read_candidates(dataset: Dataset, seed: int, grader: Grader, left_out: list[
     if dataset.from_world:
         rows = generate_problems(dataset, seed)
         return [Candidate(f"{place}, row {number}", row) for number, row in enumerate(rows, 1)]
-    return parse_rows(read_hub(dataset) if dataset.source == "hub" else read_file(str(dataset.path)), dataset, seed)
+    return parse_rows(read_hub(dataset) if dataset.source == "hub" else read_rows(str(dataset.path)), dataset, seed)
 
 
 def parse_rows(rows: Sequence[Row], dataset: Dataset, seed: int) -> list[Candidate]:
@@ -170,24 +177,6 @@ def parse_rows(rows: Sequence[Row], dataset: Dataset, seed: int) -> list[Candida
             problem = error
         candidates.append(Candidate(where, problem))
     return candidates
-
-
-def read_file(path: str) -> list[Row]:
-    """The rows of a jsonl, parquet or csv file, unchanged. Raises HealError for any other file."""
-    suffix = Path(path).suffix
-    if suffix == ".jsonl":
-        return records.read_jsonl(path)
-    if suffix == ".parquet":
-        return records.open_table(path).to_pylist()
-    if suffix != ".csv":
-        raise HealError(f"unknown file type {suffix!r}", where=path, fix="give a .jsonl, .parquet or .csv file")
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            return list(csv.DictReader(stream, strict=True))
-    except FileNotFoundError:
-        raise HealError("no such file", where=path, fix="give an existing file") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise HealError(f"not a readable csv file ({error})", where=path, fix="save it again as UTF-8 csv") from None
 
 
 def read_hub(dataset: Dataset) -> list[Row]:
@@ -216,8 +205,9 @@ def explain_offline(dataset: Dataset) -> str:
     return (
         "check path, name, split and revision, and (gated data sets) that you asked for access and are logged in; "
         f"without a network, fetch it elsewhere with `hf download {dataset.path} --repo-type dataset "
-        f"--revision {dataset.revision} --local-dir DIR` and set source: file, path: the jsonl, parquet or csv file of "
-        f"the split {dataset.split!r} in DIR, without name, revision and split; columns and the rest stay as they are"
+        f"--revision {dataset.revision} --local-dir DIR` and set source: file, path: the jsonl, json, parquet or csv "
+        f"file of the split {dataset.split!r} in DIR, without name, revision and split; columns and the rest stay as "
+        "they are"
     )
 
 
@@ -230,7 +220,7 @@ def check_filters(rows: Sequence[Row], dataset: Dataset, where: str) -> None:
                 fix = f"the columns are {', '.join(list_columns(rows))}"
                 raise HealError(f"no column {column!r}", where=f"{where}, {option}", fix=fix)
             for value in values:
-                if str(value) not in present:
+                if format_value(value) not in present:
                     problem = f"no row has {value!r} in column {column!r}"
                     fix = f"its values are {', '.join(present[:20])}{' …' if len(present) > 20 else ''}"
                     raise HealError(problem, where=f"{where}, {option}", fix=fix)
@@ -238,7 +228,12 @@ def check_filters(rows: Sequence[Row], dataset: Dataset, where: str) -> None:
 
 def list_values(rows: Iterable[Row], column: str) -> list[str]:
     """The different values of a column as text, sorted."""
-    return sorted({str(row[column]) for row in rows if column in row})
+    return sorted({format_value(row[column]) for row in rows if column in row})
+
+
+def format_value(value: object) -> str:
+    """A value as a filter compares it: 5.0, which a column of numbers with gaps has, is 5."""
+    return write_number(value) if isinstance(value, float) else str(value)
 
 
 def list_columns(rows: Iterable[Row]) -> list[str]:
@@ -252,6 +247,8 @@ def list_columns(rows: Iterable[Row]) -> list[str]:
 def passes_filters(row: Row, dataset: Dataset) -> bool:
     """Whether `keep` and `drop` select a row."""
     for column, values in dataset.keep.items():
-        if str(row.get(column)) not in map(str, values):
+        if format_value(row.get(column)) not in map(format_value, values):
             return False
-    return not any(str(row.get(column)) in map(str, values) for column, values in dataset.drop.items())
+    return not any(
+        format_value(row.get(column)) in map(format_value, values) for column, values in dataset.drop.items()
+    )

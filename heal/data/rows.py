@@ -7,28 +7,30 @@ import re
 from collections.abc import Sequence
 
 from heal.config.data import Columns, Dataset
+from heal.data.gold_answers import extract_gold_answer, find_gold, restore_commands, write_number
 from heal.errors import HealError
-from heal.grading.grader import extract_boxed, read_gsm8k_gold
 from heal.records import Row
 
-QUESTION_COLUMNS = ("question", "problem")
-"""Columns with the question where `columns` is not given; the first that is not empty."""
+QUESTION_COLUMNS = ("question", "problem", "messages", "conversations")
+"""Columns with the question where `columns` is not given; the first that is not empty. Of a chat, the user's turn."""
+ROLES = {"user": ("user", "human"), "assistant": ("assistant", "gpt")}
+"""Role → how chats name it."""
 ANSWER_COLUMNS = ("answer",)
 CALCULATOR = re.compile(r"<<[^<>]*>>")  # GSM8K's annotations for a calculator
-INTEGER = re.compile(r"-?\d+")
 LETTERS = "ABCDEFGHIJ"
-CHANGE_ANSWER = "choose another `answer` form or column"
 
 
 def parse_row(row: Row, dataset: Dataset, where: str, source: str, seed: int) -> Row:
     """One problem. Raises HealError with row and field for a missing question or an answer of another form."""
     columns = dataset.columns
-    question = read_text(row, [columns.question] if columns else QUESTION_COLUMNS, "question", where)
+    question = read_text(row, [columns.question] if columns else QUESTION_COLUMNS, "question", where).strip()
     content = read_text(row, [columns.answer] if columns else ANSWER_COLUMNS, "answer", where)
     try:
-        answer = extract_gold_answer(content, dataset.answer)
-        if columns and columns.wrong_choices:
-            wrong = [read_text(row, [name], name, where) for name in columns.wrong_choices]
+        if not (columns and columns.wrong_choices):
+            answer = extract_gold_answer(content, dataset.answer)
+        else:  # the right choice stays as it is written, as the wrong ones do
+            answer = find_gold(content.strip(), dataset.answer)
+            wrong = [read_text(row, [name], name, where).strip() for name in columns.wrong_choices]
             question, answer = format_choices(question, answer, wrong, seed)
     except HealError as error:
         if error.where:
@@ -43,37 +45,37 @@ def parse_row(row: Row, dataset: Dataset, where: str, source: str, seed: int) ->
     }
 
 
+def find_turn(value: object, role: str) -> object:
+    """The text of a chat's first user's or last assistant's turn; None where it has none; any other value as it is.
+
+    A chat is a list of role and content, or of from and value.
+    """
+    if not isinstance(value, list) or not value or not all(isinstance(turn, dict) for turn in value):
+        return value
+    texts = []
+    for turn in value:
+        if (turn.get("role") or turn.get("from")) in ROLES[role]:
+            texts.append(turn.get("content", turn.get("value")))
+    return texts[0 if role == "user" else -1] if texts else None
+
+
 def read_text(row: Row, columns: Sequence[str], field: str, where: str) -> str:
-    """The first non-empty of these columns. Raises HealError where all are empty or missing."""
-    value = None
+    """The first non-empty of these columns, as it is written. Raises HealError where all are empty or missing."""
+    value: object = None
     for name in columns:
         if row.get(name) not in (None, ""):
-            value = row[name]
+            value = find_turn(row[name], "user" if field == "question" else "assistant")
             break
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, bool | list | dict):
+        fix = "give a text or a number, or name another column in `columns`"
+        problem = f"expected a text or a number, found a {type(value).__name__}: {value!r:.60}"
+        raise HealError(problem, where=f"{where}, field {field}", fix=fix)
+    if not isinstance(value, str | int | float) or not str(value).strip():
         fix = f"give a non-empty {' or '.join(map(repr, columns))} (found: {', '.join(map(str, row))})"
         raise HealError(f"no {field}", where=f"{where}, field {field}", fix=fix)
-    return str(value).strip()
-
-
-def extract_gold_answer(content: str, form: str) -> str:
-    """The gold answer in a column's content. Raises HealError where the content has another form.
-
-    form: plain | gsm8k | boxed | integer, as `Dataset.answer`.
-    """
-    if form == "gsm8k" or (form == "plain" and "####" in content):
-        return read_gsm8k_gold(content)
-    if form == "boxed":
-        gold = extract_boxed(content)
-        if gold is None:
-            raise HealError(f"no \\boxed{{}} in {content[-60:]!r}", fix=CHANGE_ANSWER)
-        return gold
-    if form == "integer":
-        whole = content.removesuffix(".0")  # a csv or parquet column with gaps has 33.0
-        if not INTEGER.fullmatch(whole):
-            raise HealError(f"{content!r:.60} is no whole number", fix=CHANGE_ANSWER)
-        return str(int(whole))
-    return content
+    return write_number(value) if isinstance(value, float) else restore_commands(str(value), prose=True)
 
 
 def format_choices(question: str, right: str, wrong: Sequence[str], seed: int) -> tuple[str, str]:
@@ -98,7 +100,7 @@ def read_solution(row: Row, columns: Columns | None, content: str) -> str | None
     """
     column = columns.solution if columns else "solution"
     if column and row.get(column):
-        return str(row[column])
+        return restore_commands(str(row[column]), prose=True)
     if "####" in content:
         return CALCULATOR.sub("", content.rpartition("####")[0]).strip().replace("\n", "\n\n")
     return None

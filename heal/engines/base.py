@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
+from heal.data.read_rows import check_is_data
 from heal.errors import HealError
 from heal.skip_sklearn import skip_sklearn
 
@@ -291,6 +292,20 @@ def check_model_path(model: str) -> None:
             where=model,
             fix="correct the path in the config; a model on the hub is named owner/name",
         )
+
+
+def check_safetensors(folder: Path) -> None:
+    """Raises HealError for weights in a model folder that are a Git LFS pointer, cut off, or no safetensors."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        check_is_data(path)
+        try:
+            with safe_open(path, framework="np"):  # reads the header, and compares the file's size with it
+                pass
+        except SafetensorError as error:
+            problem = f"no readable safetensors ({get_first_line(error)})"
+            raise HealError(problem, where=str(path), fix="download the weights again") from None
 
 
 def hash_template(tokenizer: Any) -> str:

@@ -19,7 +19,15 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, DynamicCache
 
-from heal.engines.base import Branch, Completion, Sampling, Score, explain_hub_fix, get_first_line
+from heal.engines.base import (
+    Branch,
+    Completion,
+    Sampling,
+    Score,
+    check_safetensors,
+    explain_hub_fix,
+    get_first_line,
+)
 from heal.engines.decoding import choose_tokens, make_reserved_cache, measure_tokens, rank_tokens, split_rows, weigh
 from heal.errors import HealError
 
@@ -262,6 +270,8 @@ def load_model(path: str, revision: str | None, dtype: str) -> Any:
     """The model of a folder or of the hub, on the CPU. Raises HealError where it cannot be loaded."""
     if dtype not in DTYPES:
         raise HealError(f'dtype "{dtype}" is unknown', fix='use "float32", "bfloat16", "float16" or "auto"')
+    if Path(path).is_dir():
+        check_safetensors(Path(path))
     try:
         return AutoModelForCausalLM.from_pretrained(
             path,

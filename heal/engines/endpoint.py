@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from heal.config.experiment import Engine as EngineOptions
     from heal.config.models import Endpoint, ModelSource
 
+RETRIED = (408, 409, 429)
+"""Refusals that the client asks again after: timeout, conflict, too many requests."""
+UNREADABLE = (AttributeError, TypeError, ValueError)
+"""What the client raises where a body is not what its content type says, or no object."""
 VLLM_EXTRAS = {"return_token_ids": True, "return_tokens_as_token_ids": True, "skip_special_tokens": False}
 
 
@@ -125,7 +129,7 @@ class EndpointEngine(Engine):
             extra = {"stop": [self.tokenizer.convert_ids_to_tokens(self.end_token_id)]}
         completions = []
         for answer in self.call_all(calls, extra):
-            completion = self.read_completion(answer.choices[0])
+            completion = self.read_completion(self.get_choice(answer))
             completions.append(completion)
             self.usage.generated_tokens += len(completion.token_ids)
         self.usage.add_prompts(requests)
@@ -144,13 +148,34 @@ class EndpointEngine(Engine):
         for answer, (context, new) in zip(answers, sequences, strict=True):
             logprobs: list[float] = []
             listed: list[list[float]] = []
-            for entries, token in zip(answer.choices[0].prompt_logprobs[len(context) :], new, strict=True):
+            for entries, token in zip(self.get_prompt_logprobs(answer, context, new), new, strict=True):
                 logprobs.append(entries[str(int(token))]["logprob"])
                 listed.append([entry["logprob"] for entry in entries.values()])
             scores.append(Score(np.array(logprobs, np.float32), *self.bound_listed(listed)))
             self.usage.prefill_tokens += len(context)
             self.usage.scored_tokens += len(new)
         return scores
+
+    def get_choice(self, answer: Any) -> Any:
+        """The one completion of an answer. Raises HealError for an answer of another form."""
+        choices = getattr(answer, "choices", None)
+        if isinstance(choices, list) and len(choices) == 1:
+            return choices[0]
+        refusal = getattr(answer, "error", None)
+        content = answer if isinstance(answer, str) else refusal or "no choices"
+        fix = "check that base_url is the API itself (it ends in /v1), and see the server's log"
+        raise HealError(f"an answer without a completion: {content!s:.200}", where=self.base_url, fix=fix)
+
+    def get_prompt_logprobs(self, answer: Any, context: Sequence[int], new: Sequence[int]) -> Sequence[Any]:
+        """The server's entries for the new tokens. Raises HealError where there is not one for each of them."""
+        entries = (getattr(self.get_choice(answer), "prompt_logprobs", None) or [])[len(context) :]
+        complete = len(entries) == len(new) and all(
+            entry and str(int(token)) in entry for entry, token in zip(entries, new, strict=True)
+        )
+        if not complete:
+            problem = f"log-probs of {len(entries)} prompt tokens, expected the {len(new)} scored ones"
+            raise HealError(problem, where=self.base_url, fix="use a vLLM server that returns prompt_logprobs")
+        return entries
 
     def read_completion(self, choice: Any) -> Completion:
         """The server's answer as a completion. Raises HealError where it was aborted or has no log-probs."""
@@ -160,16 +185,30 @@ class EndpointEngine(Engine):
         if choice.logprobs is None or not choice.logprobs.top_logprobs:
             fix = "serve the model with log-probs (vllm serve --max-logprobs 20), or import traces (heal import)"
             raise HealError("the endpoint gives no log-probs", where=self.base_url, fix=fix)
-        logprobs = np.array(choice.logprobs.token_logprobs, np.float32)
+        entries = choice.logprobs.top_logprobs
+        logprobs = np.array(choice.logprobs.token_logprobs or [], np.float32)
+        if not np.isfinite(logprobs).all() or not all(entries) or len(logprobs) != len(entries):
+            problem = (
+                f"log-probs of {len(logprobs)} tokens and {len(entries)} lists of the likeliest, some of them empty"
+            )
+            fix = "serve the model with vLLM, or with another server version: every token needs its log-probs"
+            raise HealError(problem, where=self.base_url, fix=fix)
         ids = getattr(choice, "token_ids", None) or self.tokenize_answer(choice, len(logprobs))
-        low, high = self.bound_listed([list(entries.values()) for entries in choice.logprobs.top_logprobs])
+        if len(ids) != len(logprobs):
+            fix = "update the server: it must return one log-prob for each of the token_ids"
+            raise HealError(f"{len(ids)} token ids with {len(logprobs)} log-probs", where=self.base_url, fix=fix)
+        low, high = self.bound_listed([list(alternatives.values()) for alternatives in entries])
         return Completion(np.array(ids, np.int32), logprobs, low, choice.finish_reason, high)
 
     def tokenize_answer(self, choice: Any, count: int) -> list[int]:
         """Token ids of a text, for a server that returns none.
 
-        count: number of its log-probs, the end token's included. Raises HealError where the numbers differ.
+        count: number of its log-probs, the end token's included. Raises HealError where the numbers differ, or there is
+        no text.
         """
+        if not isinstance(choice.text, str):
+            fix = "use the server's /completions, not its chat API, without a parser of reasoning"
+            raise HealError("a completion without text", where=self.base_url, fix=fix)
         ids = self.tokenizer.encode(choice.text, add_special_tokens=False)
         if choice.finish_reason == "stop" and len(ids) == count - 1:
             ids.append(self.end_token_id)
@@ -201,14 +240,16 @@ class EndpointEngine(Engine):
                     owners[model.id] = model.owned_by, (model.model_extra or {}).get("max_model_len")
             return owners
 
+        fix = "check the endpoint's base_url (it ends in /v1) and that the server runs"
         try:
             owners = asyncio.run(list_models())
         except openai.AuthenticationError:
             fix = f"put a valid key into the environment variable {self.endpoint.api_key_env}"
             raise HealError("the endpoint refuses the key", where=self.base_url, fix=fix) from None
         except openai.OpenAIError as error:
-            fix = "check the endpoint's base_url (it ends in /v1) and that the server runs"
             raise HealError(f"no answer ({get_first_line(error)})", where=self.base_url, fix=fix) from None
+        except UNREADABLE:
+            raise HealError("/models answers with no list of models", where=self.base_url, fix=fix) from None
         if self.model_name not in owners:
             fix = f"set the endpoint's model_name to one of: {', '.join(sorted(owners)) or 'nothing is served there'}"
             raise HealError(f"the endpoint does not serve {self.model_name!r}", where=self.base_url, fix=fix)
@@ -246,5 +287,17 @@ class EndpointEngine(Engine):
         except* openai.OpenAIError as errors:
             error = errors.exceptions[0]
             problem = f"a request failed, {self.endpoint.retries} retries included ({get_first_line(error)})"
-            fix = "finished batches are saved: run again when the server answers"
+            raise HealError(problem, where=self.base_url, fix=self.explain_failure(error)) from None
+        except* UNREADABLE as errors:
+            problem = f"an answer that is no JSON ({get_first_line(errors.exceptions[0])})"
+            fix = "see the log of the server, or of the proxy before it, and run again: finished batches are saved"
             raise HealError(problem, where=self.base_url, fix=fix) from None
+
+    def explain_failure(self, error: BaseException) -> str:
+        """What a user does about a request that failed: a server that is busy is asked again, one that refuses not."""
+        status = getattr(error, "status_code", None)
+        if status in (401, 403):
+            return f"put a valid key into the environment variable {self.endpoint.api_key_env}"
+        if status is not None and 400 <= status < 500 and status not in RETRIED:
+            return "change what the server refuses (base_url, model_name, engine.top_logprobs, lengths), or its options"
+        return "finished batches are saved: run again when the server answers"

@@ -18,7 +18,8 @@ def bound_entropies(top_logprobs_K: np.ndarray, vocabulary: int) -> tuple[np.nda
     """Lower and upper bound of entropies in nats, [...], from the K largest log-probs, [..., K] (ours).
 
     With r the remaining mass and p_K the smallest listed probability: the rest adds at least r·max(0, ln(r/p_K)),
-    since no unlisted token exceeds p_K, and at most r·ln(V-K), where it is spread evenly.
+    since no unlisted token exceeds p_K, and at most r·ln(V-K), where it is spread evenly. A listed probability of 0 (a
+    server's -9999 or -inf) says nothing of the rest, and is no p_K.
     """
     from scipy import special  # most commands that import this module compute no entropy, and scipy takes long
 
@@ -27,9 +28,10 @@ def bound_entropies(top_logprobs_K: np.ndarray, vocabulary: int) -> tuple[np.nda
     unlisted = vocabulary - p_K.shape[-1]
     rest = np.where((rest < 1e-12) | (unlisted <= 0), 0.0, rest)
     listed = -special.xlogy(p_K, p_K).sum(-1) - special.xlogy(rest, rest)
-    smallest = np.maximum(p_K.min(-1), np.finfo(float).tiny)
+    smallest = np.where(p_K > 0, p_K, 1.0).min(-1)
     low = listed + rest * np.maximum(0.0, np.log(np.maximum(rest, np.finfo(float).tiny) / smallest))
-    return low, listed + rest * np.log(max(unlisted, 1))
+    high = listed + rest * np.log(max(unlisted, 1))
+    return np.minimum(low, high), high
 
 
 def aggregate_tokens(values_T: np.ndarray, statistic: str) -> float:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from heal import records
 from heal.command import Section
 from heal.config.experiment import LowTemperature, Sampling
+from heal.config.models import TraceColumns
 from heal.pipeline.import_traces import make_trace_measurer, read_traces
 from heal.pipeline.requests import RequestLog
 from heal.pipeline.runner import BatchWorker, ModelCommand, describe_usage
@@ -26,7 +27,7 @@ from heal.records import Row, Usage, derive_seed
 if TYPE_CHECKING:
     from heal.engines.base import Engine
 
-VERSION = 2
+VERSION = 3
 """Raise it when the bytes of the output change for the same input."""
 
 
@@ -72,6 +73,8 @@ class SampleBase(SampleCommand):
     purpose = "base"
     traces: Path | None = None
     """A file of existing traces that are taken in place of samples (see heal import)."""
+    trace_columns: Annotated[TraceColumns, Section("teacher_models.{teacher}.trace_columns")] = TraceColumns()
+    """Their columns, where they are not the usual ones."""
     instruction: Annotated[str, Section("problems.instruction")] = ""
     """Text after every question, as the problems have it; used with --traces."""
 
@@ -80,7 +83,8 @@ class SampleBase(SampleCommand):
 
     def make_worker(self, engine: Engine) -> BatchWorker:
         if self.traces:
-            return make_trace_measurer(engine, read_traces(self.traces, self.instruction), str(self.traces))
+            traces = read_traces(self.traces, self.instruction, self.trace_columns)
+            return make_trace_measurer(engine, traces, str(self.traces))
         return make_sampler(engine, self.sampling, self.seed_parts, range(self.sampling.n), get_question)
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from heal import records, registry
 from heal.config.data import Dataset
 from heal.config.experiment import Experiment
-from heal.data.load_problems import check_filters, passes_filters, read_file
+from heal.data.load_problems import check_filters, passes_filters
+from heal.data.read_rows import read_rows
 from heal.errors import HealError, suggest
 from heal.planning.gpus import find_gpu
 from heal.run_layout import TRACES
@@ -154,7 +155,7 @@ def count_problems(dataset: Dataset, split: str) -> int:
             total += count_problems(part, f"{split}, {name}")
         return bound(total - dataset.skip, limit)
     if dataset.source == "file" and dataset.path and Path(dataset.path).is_file():
-        rows = read_file(dataset.path)
+        rows = read_rows(dataset.path)
         check_filters(rows, dataset, dataset.path)
         return bound(sum(passes_filters(row, dataset) for row in rows) - dataset.skip, limit)
     if limit is None:

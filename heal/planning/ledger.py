@@ -17,8 +17,8 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from heal.config.options import read_yaml
 from heal.config.run_config import RunConfig, read_run_config
+from heal.config.yaml_files import read_yaml
 from heal.errors import HealError
 from heal.planning.assumptions import set_assumptions
 from heal.planning.costs import (

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from heal.config.experiment import Experiment
+from heal.config.yaml_files import dump_yaml
 from heal.errors import HealError
 from heal.registry import read_tasks
 
@@ -136,6 +135,6 @@ def scale_tasks(folder: Path, benchmarks: Sequence[str], factor: float) -> None:
 def write_config(path: Path, content: Mapping[str, Any], note: str) -> None:
     """The scaled config as a file that a person can read. note: comment lines at its top."""
     lines = "".join(f"# {line}\n" for line in note.splitlines())
-    text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=120)
+    text = dump_yaml(dict(content), width=120)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(lines + text, encoding="utf-8")

@@ -90,7 +90,8 @@ def find_messages_problem(messages: Any) -> str | None:
         if not isinstance(message, dict) or not all(isinstance(message.get(key), str) for key in ("role", "content")):
             return f"messages: expected role and content as text, found {message!r:.60}"
     if messages[-1]["role"] != "assistant" or all(message["role"] != "user" for message in messages):
-        return "messages: expected a user's message and the assistant's as the last"
+        roles = ", ".join(message["role"] for message in messages)
+        return f"messages: expected the role user, and assistant as the last, found the roles {roles}"
     if not messages[-1]["content"].strip():
         return "messages: the assistant's message is empty"
     return None

@@ -15,6 +15,7 @@ import numpy as np
 from heal.config.models import ModelSource
 from heal.config.models import Train as TrainOptions
 from heal.end_token import find_end_token
+from heal.engines.base import check_safetensors
 from heal.errors import HealError
 from heal.method.pace import count_passes, order_exposures
 from heal.provenance import list_package_versions
@@ -174,6 +175,7 @@ def find_model_folder(model: ModelSource) -> Path:
     for pattern in ("config.json", "tokenizer_config.json", "*.safetensors"):
         if not any(folder.glob(pattern)):
             raise HealError(f"no {pattern} in it", where=str(folder), fix="give a complete model folder")
+    check_safetensors(folder)
     return folder
 
 

@@ -72,6 +72,20 @@ def test_every_shipped_config_is_well_formed(path):
         (lambda c: c["primary"].update(benchmark="mini_hrad"), ["primary.benchmark", "mean 'mini_hard'?"]),
         (lambda c: c["primary"].update(teacher="x", student="tiny"), ["primary.teacher", "'x'", "default"]),
         (lambda c: c["primary"].update(baseline="heal"), ["'heal' is compared with itself"]),
+        (lambda c: c["methods"].update({False: {"method": "heal"}}), ["methods.False", "in quotes", "yes, no"]),
+        (
+            lambda c: c["teachers"]["default"].update(revision=12),
+            ["teachers.default.revision: expected text in quotes"],
+        ),
+        (
+            lambda c: c["teachers"].update(x={"path": "Qwen/Qwen3-8B", "revision": "b968826"}),
+            ["teachers.x: Qwen/Qwen3-8B is no folder here"],
+        ),
+        (
+            lambda c: c["teachers"]["default"].update(traces="a{b}.jsonl"),
+            ["teachers.default.traces", "rename the file"],
+        ),
+        (lambda c: c["gear"].update(leak_patterns=["(hint"]), ["gear.leak_patterns.0", "no regular expression"]),
     ],
 )
 def test_mistakes_are_refused_with_file_field_and_cure(tmp_path, change, parts):
@@ -80,6 +94,43 @@ def test_mistakes_are_refused_with_file_field_and_cure(tmp_path, change, parts):
     assert str(path) in message and "Fix" in message
     for part in parts:
         assert part in message, message
+
+
+TEMPLATES = {
+    ("guided", "template"): "{question} {answer}",
+    ("gear", "hint", "template"): "{answer}",
+    ("gear", "hint", "user_turn"): "{question} {hint}",
+    ("gear", "hint", "solution_template"): "{step}",
+    ("gear", "hint", "ask_template"): "{question} {kept} {answer}",
+}
+
+
+def change_template(path, text):
+    """A change of a config: the template at a path of keys."""
+
+    def change(content):
+        for key in path[:-1]:
+            content = content.setdefault(key, {})
+        content[path[-1]] = text
+
+    return change
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=".".join)
+def test_a_template_with_wrong_braces_is_refused_and_one_with_doubled_braces_is_not(tmp_path, path):
+    good = TEMPLATES[path]
+    field = good.rpartition("{")[2].removesuffix("}")
+    for bad, part in (
+        (f"{good} \\boxed{{}}", "no field {}"),
+        (f"{good} {{anwser}}", "no field {anwser}"),
+        (f"{good} {{", "braces that are no field"),
+        (good.replace("{", "{{").replace("}", "}}"), "is missing"),
+        (f"{good} \\boxed{{{field}}}", f"write \\boxed{{{{{{{field}}}}}}}"),
+    ):
+        message = read_refusal(write_changed_config(tmp_path, change_template(path, bad)))
+        assert ".".join(path) in message and part in message, message
+    accepted = f"{good} \\boxed{{{{}}}} \\boxed{{{{{{{field}}}}}}}"
+    assert read_run_config.__wrapped__(write_changed_config(tmp_path, change_template(path, accepted))).methods
 
 
 def test_every_mistake_is_told_at_once(tmp_path):

@@ -15,6 +15,7 @@ from heal import cli, records
 from heal.config.data import Dataset
 from heal.config.options import validate
 from heal.data import load_problems as problems
+from heal.data.read_rows import read_rows
 from heal.errors import HealError
 from tests.support.paths import FILES
 
@@ -228,7 +229,33 @@ def test_other_fields_answers_and_filters_are_told_with_file_and_row(tmp_path, r
 def test_files_that_cannot_be_read_are_told(tmp_path, name, message):
     (tmp_path / "b.csv").write_bytes(b'question,answer\n"\xff')
     with pytest.raises(HealError, match=message):
-        problems.read_file(str(tmp_path / name))
+        read_rows(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(("answer", "kind"), [(["1", "2"], "list"), ({"value": 1}, "dict"), (True, "bool")])
+def test_an_answer_is_a_text_or_a_number_or_one_of_them_in_a_list(tmp_path, answer, kind):
+    with pytest.raises(HealError, match=f"row 1, field answer: expected a text or a number, found a {kind}"):
+        load_file(tmp_path, [{"question": "q", "answer": answer}])
+    assert load_file(tmp_path, [{"question": "q", "answer": ["2"]}])[0]["answer"] == "2"
+
+
+def test_a_number_is_filtered_by_its_value(tmp_path):
+    rows = [row | {"level": float(n)} for n, row in enumerate(make_numbered_rows(6))]
+    assert list_questions(load_file(tmp_path, rows, keep={"level": [5, "3"]})) == ["What is 3?", "What is 5?"]
+
+
+def test_a_question_in_other_blanks_or_another_normal_form_is_the_same(tmp_path):
+    for first, second in (("What is 1?", "What  is\u00a01?"), ("Poincar\u00e9?", "Poincare\u0301?")):
+        with pytest.raises(HealError, match="same question as in row 1"):
+            load_file(tmp_path, [{"question": first, "answer": "1"}, {"question": second, "answer": "1"}])
+
+
+def test_choices_are_shown_as_they_are_written(tmp_path):
+    row = {"question": "q", "right": "$5$.", "wrong": "$6$."}
+    (problem,) = load_file(
+        tmp_path, [row], columns={"question": "question", "answer": "right", "wrong_choices": ["wrong"]}
+    )
+    assert "$5$." in problem["question"] and "$6$." in problem["question"]
 
 
 def test_filters_keep_and_drop_by_value(tmp_path):

@@ -15,6 +15,7 @@ from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
 from tests.support import vllm_engines
 from tests.support.base_model import IM_END, TEMPLATE, save_base_model
+from tests.support.user_models import build_user_tokenizer
 
 needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
 ENGINES = ["transformers", pytest.param("vllm", marks=[pytest.mark.workflow, needs_vllm])]
@@ -75,6 +76,24 @@ def test_a_template_without_an_end_of_turn_is_an_error_with_a_fix(tmp_path: Path
     with pytest.raises(HealError, match="closes the assistant's turn with no special token") as caught:
         TransformersEngine(folder, device="cpu", threads=1)
     assert "EOS" in caught.value.fix and caught.value.where == folder
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("syntax", "fails"), ("raises", "system role is required"), ("date", "date")]
+)
+def test_a_template_that_fails_or_writes_the_date_is_an_error_with_a_fix(name: str, message: str) -> None:
+    with pytest.raises(HealError, match=f"the chat template .*{message}") as caught:
+        find_end_token_id(build_user_tokenizer(name), "test")
+    assert caught.value.where == "test" and caught.value.fix
+
+
+def test_a_date_that_an_option_fixes_is_accepted() -> None:
+    tokenizer = build_user_tokenizer("qwen2_5")
+    clock = "{{ date_string if date_string is defined else strftime_now('%d %b %Y') }}"
+    tokenizer.chat_template = clock + tokenizer.chat_template
+    with pytest.raises(HealError, match="current date"):
+        find_end_token_id(tokenizer, "test")
+    assert find_end_token_id(tokenizer, "test", {"date_string": "26 Jul 2024"}) == tokenizer.eos_token_id
 
 
 def test_template_options_can_change_the_end_of_a_turn(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
 from heal.provenance import compute_price_usd
 from heal.worlds.mini import puzzles
-from tests.support.misbehaving_server import Misbehaving, make_answer
+from tests.support.misbehaving_server import Misbehaving, list_models, make_answer
 from tests.support.near_tie import CLOSE, assert_agree_until_near_tie
 
 TEACHER = "heal/worlds/mini/models/teacher"
@@ -166,6 +166,60 @@ def test_each_way_of_failing_names_what_to_do(server) -> None:
         EndpointEngine(TEACHER, endpoint=server(model_name="elsewhere"))
     with pytest.raises(HealError, match="no answer"):
         EndpointEngine(TEACHER, endpoint=Endpoint(base_url="http://127.0.0.1:1/v1", retries=0))
+
+
+def change_choice(**changes):
+    """The answer of a well-behaved server with another choice."""
+    status, content = make_answer("x =", [-0.1, -0.2, -0.3])
+    choice = content["choices"][0]
+    logprobs = choice["logprobs"] | changes.pop("logprobs", {})
+    return status, content | {"choices": [choice | {"logprobs": logprobs} | changes]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ((200, {"id": "1", "choices": []}), "without a completion: no choices"),
+        ((200, {"error": {"message": "upstream failed"}}), "without a completion: .*upstream failed"),
+        ((200, "<html>Sign in</html>"), "without a completion: <html>"),
+        ((200, "upstream connect error", "application/json"), "no JSON"),
+        (change_choice(text=None), "without text"),
+        (change_choice(logprobs={"token_logprobs": [None, -0.2, -0.3]}), "log-probs of 3 tokens"),
+        (change_choice(logprobs={"token_logprobs": [-0.2, -0.3]}), "log-probs of 2 tokens and 3 lists"),
+        (change_choice(logprobs={"top_logprobs": [None, {"a": -0.2}, {"a": -0.3}]}), "log-probs of 3 tokens"),
+        (change_choice(logprobs={"top_logprobs": [{}, {}, {}]}), "log-probs of 3 tokens"),
+        (change_choice(token_ids=[1, 2, 3, 4]), "4 token ids with 3 log-probs"),
+    ],
+)
+def test_an_answer_of_another_form_is_refused(server, answer, message) -> None:
+    engine = EndpointEngine(TEACHER, endpoint=server(answer, retries=0))
+    with pytest.raises(HealError, match=message) as refused:
+        engine.generate(ONE, Sampling(max_new_tokens=9))
+    assert engine.base_url in str(refused.value) and refused.value.fix
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 503])
+def test_only_a_busy_server_is_to_be_asked_again(server, monkeypatch, status: int) -> None:
+    endpoint = server((status, {"error": {"message": "refused"}}), retries=1, api_key_env="A_KEY")
+    with pytest.raises(HealError, match="request failed") as refused:
+        EndpointEngine(TEACHER, endpoint=endpoint).generate(ONE, Sampling(max_new_tokens=9))
+    assert ("run again" in refused.value.fix) == (status in (429, 503))
+    assert ("A_KEY" in refused.value.fix) == (status in (401, 403))
+
+
+def test_a_list_of_models_that_is_a_page_is_refused(server) -> None:
+    endpoint = server()
+    Misbehaving.models = (200, "<html>Sign in</html>")
+    with pytest.raises(HealError, match="no list of models"):
+        EndpointEngine(TEACHER, endpoint=endpoint)
+
+
+@pytest.mark.parametrize("entries", [None, [None, None], [None, None, {"9": {"logprob": -1.0}}], [None, None, None]])
+def test_a_score_without_the_tokens_log_prob_is_refused(server, entries) -> None:
+    endpoint = server(change_choice(prompt_logprobs=entries))
+    Misbehaving.models = list_models("vllm")
+    with pytest.raises(HealError, match="log-probs of"):
+        EndpointEngine(TEACHER, endpoint=endpoint).score([((5, 6), (7,))])
 
 
 def test_the_ledger_counts_money_by_the_configs_prices() -> None:

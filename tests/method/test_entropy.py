@@ -27,6 +27,13 @@ def test_bounds_hold_the_entropy_and_are_exact_with_every_logprob(weights, liste
         assert low == pytest.approx(entropy) == pytest.approx(high)
 
 
+@given(st.lists(st.floats(-20, -0.01), min_size=1, max_size=5), st.integers(0, 5), st.sampled_from([-9999.0, -np.inf]))
+def test_a_listed_probability_of_zero_leaves_bounds_that_are_in_order(logprobs, zeros, zero):
+    listed = np.array(logprobs) - np.logaddexp.reduce([*logprobs, 0.0])
+    low, high = bound_entropies(np.array([*listed, *[zero] * zeros]), 1000)
+    assert np.isfinite([low, high]).all() and low <= high
+
+
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=40))
 def test_top20_lies_between_mean_and_maximum(values):
     mean, top, largest = (aggregate_tokens(np.array(values), statistic) for statistic in ("mean", "top20", "max"))

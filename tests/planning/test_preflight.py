@@ -24,6 +24,7 @@ from heal.worlds.mini.tokenizer import CHAT_TEMPLATE
 from tests.support.misbehaving_server import make_answer
 from tests.support.paths import ROOT
 from tests.support.thinking_model import STRIPS, save_model
+from tests.support.user_models import LFS_POINTER
 
 
 def collect_faults(experiment: config.Experiment) -> str:
@@ -61,6 +62,14 @@ def test_every_fault_is_told_at_once(experiment, tmp_path: Path, capsys) -> None
 def test_weights_that_are_pickled_or_missing(experiment, tmp_path: Path) -> None:
     (tmp_path / "student/model.safetensors").rename(tmp_path / "student/pytorch_model.bin")
     assert "no safetensors among" in collect_faults(experiment())
+
+
+@pytest.mark.parametrize("change", [lambda content: LFS_POINTER.encode(), lambda content: content[:-100]])
+def test_weights_that_are_a_pointer_or_cut_off(experiment, tmp_path: Path, change) -> None:
+    weights = tmp_path / "student/model.safetensors"
+    weights.write_bytes(change(weights.read_bytes()))
+    faults = collect_faults(experiment())
+    assert "students.tiny" in faults and "model.safetensors" in faults and "Fix" in faults
 
 
 def test_a_tokenizer_that_does_not_round_trip_its_template(experiment, tmp_path: Path) -> None:

@@ -8,23 +8,28 @@ from typing import Any
 
 
 class Misbehaving(BaseHTTPRequestHandler):
-    """Answers /models, then /completions with what the test has put into `answers`, in turn; keeps what it was sent."""
+    """Answers /models, then /completions with what the test has put into `answers`, in turn; keeps what it was sent.
 
-    answers: list[tuple[int, Any]] = []
+    An answer: status, content, and for a content that is text its type, text/html by default. The last one is repeated.
+    """
+
+    answers: list[tuple[Any, ...]] = []
+    models: tuple[Any, ...] = ()
     sent: list[tuple[str, Any]] = []
 
     def do_GET(self) -> None:
-        self.reply(200, {"object": "list", "data": [{"id": "there", "object": "model", "owned_by": "somebody"}]})
+        self.reply(*self.models)
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.sent.append((self.headers["Authorization"], body))
-        self.reply(*self.answers.pop(0))
+        self.reply(*(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]))
 
-    def reply(self, status: int, content: Any) -> None:
-        data = json.dumps(content).encode()
+    def reply(self, status: int, content: Any, content_type: str = "text/html") -> None:
+        is_text = isinstance(content, str)
+        data = (content if is_text else json.dumps(content)).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", content_type if is_text else "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Retry-After-Ms", "1")
         self.end_headers()
@@ -32,6 +37,11 @@ class Misbehaving(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         pass
+
+
+def list_models(owner: str = "somebody") -> tuple[int, Any]:
+    """The answer to /models."""
+    return 200, {"object": "list", "data": [{"id": "there", "object": "model", "owned_by": owner}]}
 
 
 def make_answer(text: str, logprobs: list[float] | None, reason: str = "stop") -> tuple[int, Any]:

@@ -10,9 +10,9 @@ from transformers import AutoTokenizer
 
 from heal.end_token import find_end_token
 from heal.errors import HealError
-from heal.training.conversations import NOT_SUPERVISED, encode
+from heal.training.conversations import NOT_SUPERVISED, encode, read_curriculum
 from heal.training.training_set import select_examples
-from tests.support.tiny_training import make_conversation
+from tests.support.tiny_training import make_conversation, write_curriculum
 
 
 def test_labels_cover_the_answer_and_end_with_eos(model: Path) -> None:
@@ -23,6 +23,13 @@ def test_labels_cover_the_answer_and_end_with_eos(model: Path) -> None:
     assert tokenizer.decode(supervised) == row["messages"][1]["content"] + tokenizer.eos_token
     assert example.ids[-len(supervised) :] == supervised
     assert supervised[-1] == tokenizer.eos_token_id != tokenizer.pad_token_id
+
+
+def test_other_roles_are_named(tmp_path: Path) -> None:
+    row = make_conversation(1)
+    row["messages"] = [{"role": "human", "content": "x"}, {"role": "gpt", "content": "y"}]
+    with pytest.raises(HealError, match="row 1: messages: .*found the roles human, gpt"):
+        read_curriculum(write_curriculum(tmp_path / "c.jsonl", [row]))
 
 
 def test_a_prefix_is_read_and_not_learned(model: Path) -> None:

@@ -17,6 +17,7 @@ from heal.config.experiment import Experiment
 from heal.config.layers import read_layers
 from heal.config.options import validate
 from heal.config.run_config import UNFILTERED, RunConfig
+from heal.config.yaml_files import read_texts
 from heal.engines.gpu_lease import list_visible_gpus
 from heal.errors import HealError
 from heal.job_server import ADDRESS_VARIABLE
@@ -52,7 +53,7 @@ def read_config():
     where = ", ".join(map(str, files))
     try:
         check_versions({command: entry.module for command, entry in COMMANDS.items()})
-        content = read_layers(Experiment, files, settings.config)
+        content = read_layers(Experiment, files, read_texts(settings.config))
         run_config = RunConfig(validate(Experiment, content, where=where), where)
         run_config.check()
         return run_config

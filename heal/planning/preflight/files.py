@@ -10,7 +10,7 @@ from typing import Any
 from heal.config.data import Dataset
 from heal.config.experiment import Experiment
 from heal.config.models import HUB_ID, Model
-from heal.engines.base import explain_hub_fix
+from heal.engines.base import check_safetensors, explain_hub_fix
 from heal.errors import HealError
 from heal.planning.inputs import list_models
 from heal.planning.preflight.findings import Caution, Findings
@@ -33,6 +33,8 @@ def check_weights(model: Model) -> None:
     if missing:
         fix = "download the model again"
         raise HealError(f"{len(missing)} files are missing: {', '.join(missing[:3])}", where=model.path, fix=fix)
+    if Path(model.path).is_dir():
+        check_safetensors(Path(model.path))
 
 
 def find_missing_shards(names: list[str]) -> list[str]:

@@ -27,10 +27,10 @@ def check_teacher(model: Model, lookup: Lookup) -> None:
     """Raises HealError where a teacher cannot be run."""
     check_model_access(model)
     experiment, tokenizer = lookup.run_config.experiment, lookup.get_tokenizer(model)
-    check_round_trip(tokenizer, model)
     find_end_token_id(tokenizer, model.path, model.template_options)
+    check_round_trip(tokenizer, model)
     if model.traces:
-        read_traces(model.traces)
+        read_traces(model.traces, columns=model.trace_columns)
     if model.endpoint:
         check_endpoint(model, find_plain_word(tokenizer), lookup)
         return

@@ -13,8 +13,9 @@ from evals.tables import paper
 from evals.tables.paper_numbers import FILE, OurValue, Paper, read_paper
 from heal import records
 from heal.config.experiment import Primary
-from heal.config.options import read_yaml, validate
+from heal.config.options import validate
 from heal.config.run_config import RunConfig, read_run_config
+from heal.config.yaml_files import read_yaml
 from heal.errors import HealError
 from tests.support.paths import ROOT
 from tests.support.run_factory import write_run
