@@ -126,6 +126,10 @@ class StandIn:
 def make_stand_ins(plans: Sequence[StandIn], cores: int) -> None:
     """Makes the stand-ins that the cache lacks, each once, as many at a time as there are cores."""
     missing = {plan.folder: plan for plan in plans if not plan.folder.exists()}
+    if cores == 1:  # without a fork, which stands still where the caller has computed with several threads
+        for plan in missing.values():
+            plan.make()
+        return
     context = multiprocessing.get_context("fork")  # a plan cannot be sent to another process
     processes: list[Any] = []
     for plan in missing.values():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +16,7 @@ from heal.data.load_problems import collect
 from heal.registry import read_tasks
 from heal.rehearsal import build
 from heal.rehearsal.build import Rehearsal
-from heal.rehearsal.plans import StandIn, measure_needs
+from heal.rehearsal.plans import StandIn, make_stand_ins, measure_needs
 from heal.rehearsal.scale import choose_factor, scale_length
 from heal.rehearsal.traces import FIRST, KINDS, STEP_END
 
@@ -124,3 +126,18 @@ def test_a_stand_in_that_another_rehearsal_has_made_stays(tmp_path: Path) -> Non
     plan.make()
     assert [path.name for path in tmp_path.iterdir()] == ["stand_in"]
     assert (plan.folder / "weights").read_text() == "stand_in"
+
+
+def test_on_one_core_no_process_is_forked_to_train_stand_ins(tmp_path: Path) -> None:
+    """A fork stands still where its parent has computed with several threads, as a test's process has."""
+    made: list[int] = []
+
+    def make(folder: Path) -> None:
+        made.append(os.getpid())
+        folder.mkdir()
+
+    plans = [SimpleNamespace(folder=tmp_path / name, field=name) for name in "ab"]
+    for plan in plans:
+        plan.make = partial(make, plan.folder)
+    make_stand_ins(plans, cores=1)
+    assert made == [os.getpid()] * 2
