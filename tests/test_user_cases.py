@@ -129,10 +129,10 @@ def run_case(
         from heal.training.conversations import encode
 
         tokenizer = load_tokenizer(str(models(given["model"])))
-        tokenizer.eos_token = find_end_token(tokenizer, given["model"])
-        prompts = [make_tokenizing_engine(tokenizer, given["model"]).tokenize_chat("What is 1+1?") for _ in range(2)]
+        tokenizer.eos_token = find_end_token(tokenizer, "the model")
+        prompts = [make_tokenizing_engine(tokenizer, "the model").tokenize_chat("What is 1+1?") for _ in range(2)]
         turns = [{"role": "user", "content": "What is 1+1?"}, {"role": "assistant", "content": "So \\boxed{2}."}]
-        (example,) = encode(tokenizer, [{"id": "a", "messages": turns}], given["model"])
+        (example,) = encode(tokenizer, [{"id": "a", "messages": turns}], "the model")
         trained = tokenizer.decode([token for token in example.labels if token >= 0])
         return {"trained": trained, "same_prompt_later": prompts[0] == prompts[1]}
 
@@ -222,7 +222,11 @@ def run_case(
         try:
             return runs[kind](given)
         except HealError as error:
-            return {"refused": str(error)}
+            message = str(error)
+            if "file" in given:  # a case expects words of the message, which may be in the file's name too
+                name = Path(given["file"])
+                message = message.replace(str(FILES), "").replace(name.name, f"FILE{name.suffix}")
+            return {"refused": message}
 
     return run
 
