@@ -43,9 +43,6 @@ NOT_RUN = {
 HELD_WRONG: dict[str, str] = {}
 """Case → why its expectation does not hold."""
 
-TO_GRADE = {"D-hostile_answers-03": "heal.grading: two fractions that float64 rounds to 0 are equal to it"}
-"""Case → what heal.grading does not do yet."""
-
 WORDING = {
     "models and data sets: all there, and as they should be": "models and data sets: all present and usable",
 }
@@ -72,12 +69,7 @@ def read_cases() -> list[Any]:
     if not path.is_file():
         return [pytest.param(None, marks=pytest.mark.skip(reason=f"there is no {path}"))]
     cases = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    marked = []
-    for case in cases:
-        marks = [pytest.mark.xfail(reason=TO_GRADE[case["id"]])] if case["id"] in TO_GRADE else []
-        if case["run"] != "grade":
-            marked.append(pytest.param(case, id=case["id"], marks=marks))
-    return marked
+    return [pytest.param(case, id=case["id"]) for case in cases if case["run"] != "grade"]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import re
 from decimal import Decimal
-from itertools import pairwise
 
 from heal.errors import HealError
 from heal.grading.grader import extract_boxed, read_gsm8k_gold
@@ -57,8 +56,6 @@ MONEY = re.compile(rf"[€£¥₹]\s*({NUMBER})|({NUMBER})\s*[€£¥₹]")
 UNIT_IN_PARENTHESES = re.compile(rf"({NUMBER}(?:[/:]\d+)?)\s+\([A-Za-z]{{2,}}(?:[ -][A-Za-z]+)*\)")
 LETTERED_CHOICE = re.compile(r"\(([A-J])\)\s+\S.*|([A-J])[).:]\s+\S.*", re.DOTALL)
 TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox|boxed)\{([^{}]*)\}")
-BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
-BETWEEN_BOXES = re.compile(r"[$\s]*(?:[,;]|,?\s*(?:\\text\{\s*)?\b(?:and|or)\b\s*\}?)[$\s]*")
 LAST_NUMBER = re.compile(rf"[^\d\\]*?({NUMBER})[^\d\\]*")
 
 
@@ -80,7 +77,7 @@ def find_gold(content: str, form: str) -> str:
     if form == "gsm8k" or (form == "plain" and "####" in content):
         return read_after_hashes(content)
     if form == "boxed":
-        gold = extract_last_boxes(content)
+        gold = extract_boxed(content)
         if gold is None:
             raise HealError(f"no \\boxed{{}} in {content[-60:]!r}", fix=CHANGE_ANSWER)
         return gold
@@ -103,20 +100,6 @@ def read_after_hashes(content: str) -> str:
         problem = f"`####` marks headings here, and the last line is no answer: {last_line!r:.60}"
         raise HealError(problem, fix="give the final answer in a column of its own")
     return number[1]
-
-
-def extract_last_boxes(text: str) -> str | None:
-    r"""The content of the last \boxed{}, with those before it that only a comma, `and` or `or` separates from it."""
-    last = extract_boxed(text)
-    boxes = list(BOXED.finditer(text))
-    if last is None or not boxes or boxes[-1][1].strip() != last:
-        return last
-    contents = [last]
-    for box, after in reversed(list(pairwise(boxes))):
-        if not BETWEEN_BOXES.fullmatch(text[box.end() : after.start()]):
-            break
-        contents.append(box[1].strip())
-    return ", ".join(dict.fromkeys(reversed(contents)))
 
 
 def restore_commands(text: str, *, prose: bool = False) -> str:
