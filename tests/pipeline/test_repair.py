@@ -44,7 +44,7 @@ def test_repairs_do_not_depend_on_the_batch(engine, problems, cuts):
         (Hint(source="none"), ""),
         (Hint(source="solution", solution_template="{step}"), None),
         (Hint(place="user", user_turn="{question} {hint}"), "Hint: the answer is"),
-        (Hint(source="teacher", ask_template="{question}", max_tokens=8), None),
+        (Hint(source="teacher", ask_template="{question} {kept}", max_tokens=8), None),
         (Hint(source="wrong_answer"), "Hint: the answer is"),
         (Hint(source="noise", noise_text="This is the start"), "This is the start"),
         (Hint(source="retry", retry_text="Now we start back at the start."), "Now we start back"),

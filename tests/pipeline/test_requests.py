@@ -64,7 +64,9 @@ def test_a_repair_without_room_is_recorded_and_the_others_are_made(engine, probl
 
 
 def test_a_hint_that_cannot_be_asked_for_leaves_its_cut_untried(engine, problems, cuts, monkeypatch):
-    options = Gear(hint=Hint(source="teacher", ask_template="{question} {question} {question}"), repairs_per_trace=1)
+    options = Gear(
+        hint=Hint(source="teacher", ask_template="{question} {question} {question} {kept}"), repairs_per_trace=1
+    )
     prompt = engine.tokenize_chat(problems[0]["question"])
     monkeypatch.setattr(engine, "max_positions", 2 * len(prompt))
     rows, usage = make_repairer(engine, problems, options).repair_batch([[choose_cut(cuts)]])
