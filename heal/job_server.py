@@ -149,27 +149,25 @@ def receive_job(caller: socket.socket) -> Job | None:
     return Job(**json.loads(content), streams=streams)
 
 
-def ask(server: socket.socket, arguments: list[str]) -> int | None:
-    """The status of a command that the server runs; None where the server ends before it."""
-    job = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
-    content = json.dumps(job).encode()
+def send_job(server: socket.socket, arguments: list[str]) -> None:
+    """Asks for a command, with this process's folder, environment and streams."""
+    content = json.dumps({"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}).encode()
     socket.send_fds(server, [LENGTH.pack(len(content))], STREAMS)
     server.sendall(content)
-    status = server.recv(16)
-    return int(status) if status else None
 
 
 def call() -> NoReturn:
-    """The caller: its command in a fork of the server, or in place of this process where no server answers."""
+    """The caller: its command in a fork of the server, or in place of this process where no server takes it."""
     server = socket.socket(socket.AF_UNIX)
     try:
         server.connect(f"\0{os.environ.get(ADDRESS_VARIABLE, '')}")
+        send_job(server, sys.argv[1:])
     except OSError:
         os.execv(sys.executable, [sys.executable, "-m", "heal", *sys.argv[1:]])
-    status = ask(server, sys.argv[1:])
-    if status is None:
+    status = server.recv(16)
+    if not status:
         sys.exit("error: the job server has ended\n  Fix: start the workflow again; it goes on where it stopped")
-    sys.exit(status if status >= 0 else 128 - status)  # as a shell reports a signal
+    sys.exit(int(status) if int(status) >= 0 else 128 - int(status))  # as a shell reports a signal
 
 
 def main() -> None:

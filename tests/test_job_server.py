@@ -87,6 +87,13 @@ def test_a_job_has_its_caller_s_folder_and_environment(server, tmp_path):
     assert call(server, "nothing", HEAL_LOG=str(log)).communicate()[1].decode() == log.read_text() != ""
 
 
+def test_a_caller_without_an_input_runs_its_command_itself(server):
+    command = f"exec 0<&-; exec {sys.executable} -m heal.job_server nothing"
+    environment = os.environ | {ADDRESS_VARIABLE: server.args[-1]}
+    caller = subprocess.run(["sh", "-c", command], cwd=ROOT, env=environment, capture_output=True)
+    assert caller.returncode == 2 and b"no command 'nothing'" in caller.stderr
+
+
 @pytest.mark.parametrize("ended", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_job_ends_with_its_caller(server, endless, ended):
     caller, job = endless
