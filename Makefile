@@ -80,7 +80,8 @@ study-subset: env  ## Run a part of the mini study (at most an hour on 2 cores)
 # The longest files first: one process makes the smoke run while the other runs the rest.
 LONGEST := tests/workflow/test_workflow.py tests/workflow/test_smol.py
 TESTS := $(LONGEST) $(filter-out $(LONGEST),$(sort $(shell find tests -name 'test_*.py')))
-PYTEST := python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# One thread each: two processes with two threads on two cores wait for each other.
+PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: test-env  ## Run lint, types and all tests, complete small runs included (about 14 minutes on 2 cores)
 	@$(MAKE) --no-print-directory --jobs 2 lint tests
