@@ -131,8 +131,12 @@ def test_the_server_ends_with_the_process_that_started_it():
 def test_another_user_s_call_is_refused(server):
     process = os.fork()
     if process == 0:
-        os.setuid(65534)
-        with socket.socket(socket.AF_UNIX) as other:
-            other.connect(f"\0{server.args[-1]}")
-            os._exit(len(other.recv(1)))
+        received = 1
+        try:
+            os.setuid(65534)
+            with socket.socket(socket.AF_UNIX) as other:
+                other.connect(f"\0{server.args[-1]}")
+                received = len(other.recv(1))
+        finally:  # no other test runs in the fork
+            os._exit(received)
     assert os.waitpid(process, 0)[1] == 0 and not list_jobs(server)

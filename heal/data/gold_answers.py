@@ -1,8 +1,8 @@
 r"""Take the gold answer from a column, in the forms in which data sets write it, and without what surrounds it.
 
 A gold answer that no answer can equal makes its problem count as unsolved by every model, silently. So what is certain
-is corrected here (`42.`, `$42$`, `€5`, `1e+16`, a `\frac` that JSON has read as a form feed), and what stands for a
-missing answer is refused. heal.grading.grader.check_gold then refuses what is not mathematics.
+is corrected here (`42.`, `$42$`, `€5`, `1e+16`, a `\frac` that JSON has read as a form feed). Then check_gold of
+heal/grading/grader.py refuses what stands for a missing answer, or is no mathematics.
 """
 
 from __future__ import annotations
@@ -16,12 +16,6 @@ from heal.grading.grader import extract_boxed, read_gsm8k_gold
 
 INTEGER = re.compile(r"-?\d+")
 CHANGE_ANSWER = "choose another `answer` form or column"
-PLACEHOLDER = re.compile(
-    r"(the |to )?pro(of|ve)|no[tn]? ?(found|provided|available|given|applicable)|no (final )?answer|missing|omitted"
-    r"|(see|refer to) (the )?[a-z]+( (above|below))?|to be (determined|added)|tbd|todo|n\.a",
-    re.IGNORECASE,
-)
-"""What data sets write where there is no final answer (NuminaMath: `proof`, `notfound`)."""
 
 LOST_BACKSLASH = {"\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t"}
 """What JSON reads for a single backslash before a letter → that letter."""
@@ -55,21 +49,15 @@ FINAL_PERIOD = re.compile(r"(?<!\.)(?<!\.[A-Za-z])[.。]\s*(?=\$*$)")
 MONEY = re.compile(rf"[€£¥₹]\s*({NUMBER})|({NUMBER})\s*[€£¥₹]")
 UNIT_IN_PARENTHESES = re.compile(rf"({NUMBER}(?:[/:]\d+)?)\s+\([A-Za-z]{{2,}}(?:[ -][A-Za-z]+)*\)")
 LETTERED_CHOICE = re.compile(r"\(([A-J])\)\s+\S.*|([A-J])[).:]\s+\S.*", re.DOTALL)
-TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox|boxed)\{([^{}]*)\}")
 LAST_NUMBER = re.compile(rf"[^\d\\]*?({NUMBER})[^\d\\]*")
 
 
 def extract_gold_answer(content: str, form: str) -> str:
-    """The gold answer in a column's content. Raises HealError where the content has another form, or is a placeholder.
+    """The gold answer in a column's content. Raises HealError where the content has another form.
 
     form: plain | gsm8k | boxed | integer, as `Dataset.answer`.
     """
-    gold = clean_gold(restore_commands(find_gold(content, form)))
-    words = TEXT_COMMAND.sub(r"\1", gold).strip(" .!()[]<>*_-")
-    if PLACEHOLDER.fullmatch(words):
-        fix = "remove the row, or set unusable: leave_out"
-        raise HealError(f"the gold answer stands for a missing value: {gold!r}", fix=fix)
-    return gold
+    return clean_gold(restore_commands(find_gold(content, form)))
 
 
 def find_gold(content: str, form: str) -> str:

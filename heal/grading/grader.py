@@ -32,6 +32,12 @@ MEMORY_LIMIT_BYTES = 2 * 2**30
 CACHED_VERDICTS = 200_000
 MAX_GOLD_WORDS = 4
 PLACEHOLDERS = {"none", "null", "nan", "n/a", "na", "unknown", "-", "?", "[deleted]"}
+MISSING_ANSWER = re.compile(
+    r"(the |to )?pro(of|ve)|no[tn]? ?(found|provided|available|given|applicable)|no (final )?answer|missing|omitted"
+    r"|(see|refer to) (the )?[a-z]+( (above|below))?|to be (determined|added)|tbd|todo|n\.a",
+    re.IGNORECASE,
+)
+"""What data sets write where there is no final answer (NuminaMath: `proof`, `notfound`)."""
 
 # Why an answer is not (strictly) correct; about the answer as extracted.
 REASONS = {
@@ -44,6 +50,7 @@ REASONS = {
     "unparsable": "math-verify cannot read the answer",
 }
 
+TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox|boxed)\{([^{}]*)\}")
 TEXT_OR_COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox|operatorname)\{[^{}]*\}|\\[A-Za-z]+")
 WORD = re.compile(r"[A-Za-z]{2,}")
 
@@ -194,7 +201,8 @@ def check_gold(answer: object, grader: Grader | None = None, *, where: str = "")
     if not isinstance(answer, str):
         raise make_gold_error(f"is a {type(answer).__name__}, not a text: {answer!r:.80}", where)
     gold = answer.strip()
-    if not gold or gold.lower() in PLACEHOLDERS:
+    plain = TEXT_COMMAND.sub(r"\1", gold).strip(" .!()[]<>*_-")
+    if not gold or gold.lower() in PLACEHOLDERS or MISSING_ANSWER.fullmatch(plain):
         raise make_gold_error(f"is empty or stands for a missing value: {answer!r}", where)
     if len(gold) > MAX_ANSWER_CHARS:
         raise make_gold_error(f"has {len(gold):,} characters; at most {MAX_ANSWER_CHARS:,} are compared", where)

@@ -32,7 +32,7 @@ from heal.trace_files import EXTRA_BLOCK
 if TYPE_CHECKING:
     from heal.engines.base import Engine
 
-VERSION = 3
+VERSION = 4
 """Raise it when the bytes of the output change for the same input."""
 
 MARGIN = 1.1

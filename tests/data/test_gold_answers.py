@@ -8,6 +8,7 @@ import pytest
 
 from heal.data.gold_answers import COMMANDS, extract_gold_answer, restore_commands, write_number
 from heal.errors import HealError
+from heal.grading.grader import check_gold
 
 
 def write_with_single_backslashes(text: str) -> str:
@@ -52,7 +53,7 @@ def test_the_gold_answer_of_each_form(dressed: str, form: str, gold: str) -> Non
 @pytest.mark.parametrize("word", ["proof", "Proof.", "\\text{proof}", "notfound", "not found", "see solution", "[TBD]"])
 def test_a_word_for_a_missing_answer_is_refused(word: str) -> None:
     with pytest.raises(HealError, match="stands for a missing value"):
-        extract_gold_answer(word, "plain")
+        check_gold(extract_gold_answer(word, "plain"))
 
 
 @pytest.mark.parametrize("word", ["\\text{Evelyn}", "no solution", "Tuesday", "true", "prime"])
