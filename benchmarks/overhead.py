@@ -1,7 +1,7 @@
 """Measure which share of a run's time is no work: starts of Python, imports, Snakemake itself, cores that wait.
 
 Copies the project into a temporary folder and runs Snakemake there with PYTHONPROFILEIMPORTTIME, which makes every job
-write to its log how long each import took. Reads then Snakemake's metadata (when each job ran), its benchmark files
+and the job server write to their logs how long each import took. Reads then Snakemake's metadata (when each job ran), its benchmark files
 (seconds of jobs), the provenance (seconds inside commands) and those logs. Writes one row per command and the sums to
 --out (csv), and prints them.
 
@@ -117,19 +117,22 @@ def read_jobs(folder: Path, run: Path) -> list[Job]:
             continue
         with times.open(encoding="utf-8") as stream:
             seconds = float(next(csv.DictReader(stream, delimiter="\t"))["s"])
-        microseconds = sum(map(int, IMPORT.findall((folder / log).read_bytes())))
-        jobs[log] = Job(
-            find_command(words[:2]), log, record["starttime"], record["endtime"], seconds, microseconds / 1e6
-        )
+        import_s = read_import_seconds(folder / log)
+        jobs[log] = Job(find_command(words[:2]), log, record["starttime"], record["endtime"], seconds, import_s)
     return sorted(jobs.values(), key=lambda job: job.began)
 
 
+def read_import_seconds(log: Path) -> float:
+    """Seconds of all imports that a log tells of."""
+    return sum(map(int, IMPORT.findall(log.read_bytes()))) / 1e6
+
+
 def measure_start() -> float:
-    """Seconds until a command opens its log: Python's start and imports of the command line; the least of three."""
+    """Seconds until a command is handed to the job server: Python's start and imports; the least of three."""
     times = []
     for _ in range(3):
         began = time.monotonic()
-        subprocess.run([sys.executable, "-c", "import heal.cli"], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, "-c", "import heal.job_server"], cwd=ROOT, check=True)
         times.append(time.monotonic() - began)
     return min(times)
 
@@ -166,13 +169,13 @@ def measure_overhead(folder: Path, run: Path, cores: int, span: tuple[float, flo
     began, ended = span or (jobs[0].began, max(job.ended for job in jobs))
     ledger = build_ledger(folder / run)
     command_s = ledger.groupby("command")["seconds"].sum().to_dict()
-    return Overhead(
-        cores,
-        ended - began,
-        sum_parts(jobs, command_s, start_s),
-        find_idle_seconds(jobs, began, ended),
-        sum(job.seconds for job in jobs),
-    )
+    parts = sum_parts(jobs, command_s, start_s)
+    server_log = folder / run / "logs/job_server.log"
+    if server_log.exists():
+        import_s = read_import_seconds(server_log)
+        parts.append(Part("job server", 1, import_s, 0.0, import_s, import_s))
+    idle = find_idle_seconds(jobs, began, ended)
+    return Overhead(cores, ended - began, parts, idle, sum(part.seconds for part in parts))
 
 
 def run_workflow(folder: Path, config: str, cores: int) -> tuple[float, float]:
