@@ -50,6 +50,7 @@ include: "workflow/rules/report.smk"
 
 
 onstart:
+    ask_before_resampling()
     start_job_server()
 
 

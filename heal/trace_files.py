@@ -17,6 +17,8 @@ ALLOCATIONS = ("uniform", "treated")
 DEFAULT_VARIANT = "default"
 EXTRA_BLOCK = 4
 """Extra samples of a problem that are sampled at once, so that they share its prefill."""
+SAMPLED_SCHEMAS = ("samples", "guided", "repairs", "continuations")
+"""Schemas of the files in which a model wrote text, and would write other text if it was asked again."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 STAGES = {
     "load-problems": "problems",
     "decontaminate": "problems",
+    "check-decontamination": "problems",
     "sample base": "samples",
     "sample guided": "guided",
     "sample low-temperature": "low_temperature",

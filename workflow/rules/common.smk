@@ -22,6 +22,7 @@ from heal.engines.gpu_lease import list_visible_gpus
 from heal.errors import HealError
 from heal.job_server import ADDRESS_VARIABLE
 from heal.planning.hours import count_evaluation_gpus
+from heal.planning.resampling import PlannedJob, check_resampling, pop_permission
 from heal.planning.resources import DEFAULT, estimate_job_resources
 from heal.registry import list_benchmarks
 from heal.trace_files import (
@@ -47,21 +48,27 @@ from heal.versions import check_versions, read_version
 
 
 def read_config():
-    """The run config, from the config files and --config. Raises WorkflowError that names file and field."""
+    """The run config, from the config files and --config; and whether samples that exist may be made again.
+
+    That is a permission for one call, `--config allow_resampling=true`, and no option of a config. Raises WorkflowError
+    that names file and field.
+    """
     settings = workflow.config_settings
     files = settings.configfiles or [ROOT / "config/config.yaml"]
     where = ", ".join(map(str, files))
     try:
         check_versions({command: entry.module for command, entry in COMMANDS.items()})
-        content = read_layers(Experiment, files, read_texts(settings.config))
+        overrides = read_texts(settings.config)
+        allowed = pop_permission(overrides)
+        content = read_layers(Experiment, files, overrides)
         run_config = RunConfig(validate(Experiment, content, where=where), where)
         run_config.check()
-        return run_config
+        return run_config, allowed
     except HealError as error:
         raise WorkflowError(str(error))
 
 
-RUN_CONFIG = read_config()
+RUN_CONFIG, MAY_RESAMPLE = read_config()
 EXPERIMENT = RUN_CONFIG.experiment
 METHODS = RUN_CONFIG.methods
 COMPARISONS = RUN_CONFIG.comparisons
@@ -132,6 +139,49 @@ def start_job_server():
         with open(f"{LOGS}/job_server.log", "w") as log:
             command = ["python", "-m", "heal.job_server", "--serve", JOB_SERVER, EXPERIMENT.engine.backend]
             subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+def ask_before_resampling():
+    """Stops the run, or moves files aside, where samples that exist would be made again."""
+    if not workflow.is_main_process or workflow.touch:
+        return
+    jobs = {}
+    for job in workflow.dag.needrun_jobs():
+        jobs[job] = describe_job(job)
+    for job, planned in jobs.items():
+        planned.causes = tuple(jobs[cause] for cause in workflow.dag.dependencies[job] if cause in jobs)
+    try:
+        message = check_resampling(jobs.values(), EXPERIMENT.run, allowed=MAY_RESAMPLE)
+    except HealError as error:
+        raise WorkflowError(str(error))
+    if message:
+        print(message, file=sys.stderr)
+
+
+def describe_job(job):
+    """A job of Snakemake's plan, without the jobs that make its input files again."""
+    reason = workflow.dag.reason(job)
+    reasons = [f"{path} is newer" for path in sorted(reason.updated_input)]
+    reasons += [f"{path} is missing" for path in sorted(reason.missing_output)]
+    reasons += [f"{path} was left incomplete" for path in sorted(reason.incomplete_output)]
+    changes = {
+        "forced on the command line": reason.forced,
+        f"{job.rule.name} reads other files": reason.input_changed,
+        f"the command line of {job.rule.name} changed": reason.code_changed or reason.params_changed,
+        f"the software environment of {job.rule.name} changed": reason.software_stack_changed,
+    }
+    joined = []
+    for other in workflow.dag.depending[job]:
+        if other.rule.name == "merge_shards":
+            joined += other.output
+    return PlannedJob(
+        rule=job.rule.name,
+        outputs=tuple(job.output),
+        joined=tuple(joined),
+        version=job.params.get("version"),
+        options=job.params.get("options") or {},
+        reasons=(*reasons, *[text for text, holds in changes.items() if holds]),
+    )
 
 
 def get_version(command):
@@ -285,6 +335,10 @@ def list_curricula(wildcards):
 
 def list_comparison_traces(wildcards):
     return list_needed_traces(COMPARISONS[wildcards.comparison].methods)
+
+
+def list_problem_files(splits):
+    return [f"{RUN}/problems/{split}.parquet" for split in splits]
 
 
 def list_benchmark_problems(wildcards):
