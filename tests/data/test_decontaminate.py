@@ -212,7 +212,7 @@ def test_the_check_passes_a_disjoint_split_and_names_one_that_overlaps(run):
     run.hold_out("overlapping", "third")
     with pytest.raises(HealError, match=r"1 of 2 training problems are also held out \(overlapping 1\)") as error:
         run.check("bench", "overlapping")
-    assert "leave out overlapping" in error.value.fix and "allow_resampling=true" in error.value.fix
+    assert "leave overlapping out of problems.test" in error.value.fix and "allow_resampling=true" in error.value.fix
     assert not run.report.exists()
 
 

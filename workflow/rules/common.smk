@@ -175,8 +175,8 @@ def describe_job(job):
         if other.rule.name == "merge_shards":
             joined += other.output
     return PlannedJob(
-        rule=job.rule.name,
-        outputs=tuple(job.output),
+        job.rule.name,
+        tuple(job.output),
         joined=tuple(joined),
         version=job.params.get("version"),
         options=job.params.get("options") or {},
