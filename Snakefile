@@ -56,3 +56,7 @@ onstart:
 
 onsuccess:
     print_summary()
+
+
+onerror:
+    print_stages()

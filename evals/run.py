@@ -29,6 +29,7 @@ from heal.config.experiment import Engine
 from heal.config.models import ModelSource
 from heal.engines import gpu_lease
 from heal.errors import HealError
+from heal.outcome import count_rows, record_outcome
 from heal.provenance import record_run
 from heal.records import Row
 from heal.registry import check_benchmarks
@@ -108,6 +109,7 @@ class Evaluate(Command):
             "engine": results_of_any["settings"],
             "requests": sum(len(evaluation.answers) for evaluation in evaluations.values()),
             "skipped": count_skipped([evaluation.answers for evaluation in evaluations.values()]),
+            **record_outcome(count_rows(chain.from_iterable(answers for answers, _ in evaluations.values()))),
         }
 
 

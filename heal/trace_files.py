@@ -116,6 +116,11 @@ TRACE_FILES = (
 )
 
 
+REQUIRED = (SAMPLES, GRADES, GUIDED, REPAIRS.of(variant=DEFAULT_VARIANT))
+"""The files that must hold a good trace for the rest of a run to have a point (heal.pipeline.stop). The repairs of
+other GEAR variants need none: a control may fail."""
+
+
 def list_trace_files(variants: Iterable[str]) -> list[TraceFile]:
     """Every file that rules can make for these GEAR variants; `{student}` stays open."""
     files = []

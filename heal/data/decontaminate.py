@@ -34,6 +34,7 @@ from heal import records
 from heal.command import Command, Section
 from heal.config.data import Decontamination
 from heal.errors import HealError
+from heal.outcome import Outcome, record_outcome
 from heal.provenance import SUFFIX, record_run
 from heal.records import Row
 
@@ -74,8 +75,9 @@ class Decontaminate(DecontaminationCommand):
     """The parquet file to write: the remaining problems."""
 
     def run(self) -> None:
-        with record_run(self.out, "decontaminate", VERSION, {"options": self.describe_options()}):
+        with record_run(self.out, "decontaminate", VERSION, {"options": self.describe_options()}) as facts:
             remaining, report = self.compare()
+            facts |= record_outcome(Outcome(len(remaining), reasons={"removed": report["removed"]}))
             if not remaining:
                 splits = ", ".join(split for split, count in report["removed_for"].items() if count)
                 fix = f"give other training problems than those of {splits}, or raise problems.decontamination.n"

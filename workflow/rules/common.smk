@@ -25,6 +25,7 @@ from heal.planning.hours import count_evaluation_gpus
 from heal.planning.resampling import PlannedJob, check_resampling, pop_permission
 from heal.planning.resources import DEFAULT, estimate_job_resources
 from heal.registry import list_benchmarks
+from heal.stages import describe_stages, list_stages
 from heal.trace_files import (
     CONTINUATIONS,
     CUTS,
@@ -38,6 +39,7 @@ from heal.trace_files import (
     LOW_TEMPERATURE_SAMPLES,
     RANKS,
     REPAIRS,
+    REQUIRED,
     SAMPLES,
     SCORES,
     STUDENT_GRADES,
@@ -209,6 +211,11 @@ def repeat_flag(flag, paths):
 def add_flag(flag, value):
     """[--flag, value], or nothing where there is no value."""
     return [flag, value] if value else []
+
+
+def mark_required(table):
+    """--required for a trace file that the rest of the run is made from."""
+    return "--required" if find_trace_file(f"{table}.parquet") in REQUIRED else ""
 
 
 def find_file(path):
@@ -434,8 +441,16 @@ def mark_for_report(file, caption, category, **labels):
     return report(file, caption=f"../report/{caption}.rst", category=category, labels=labels)
 
 
+def print_stages():
+    """Prints one sentence per stage of the run so far: what came out."""
+    sentences = describe_stages(list_stages(Path(RUN)))
+    if sentences:
+        print("\n" + "\n".join(sentences), file=sys.stderr)
+
+
 def print_summary():
-    """Prints the main table and whether it agrees with the reference, where the run made them, as its last output."""
+    """Prints what came out of each stage, the main table, and whether it agrees with the reference, as the last output."""
+    print_stages()
     table, agreement = Path(f"{TABLES}/main.txt"), Path(f"{TABLES}/reproduction.txt")
     if table.exists():
         print(f"\n{table.read_text()}\nAll tables and figures: {RUN}/report/main.html", file=sys.stderr)
