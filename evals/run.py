@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from itertools import chain
@@ -81,8 +82,12 @@ class Evaluate(Command):
             options = self.model_copy(update={"trained": trained, "out": [out]}).describe_options()
             facts: dict[str, Any] = {"options": options, "seeds": [self.seed], "gpus": len(leased)}
             with record_run(out / "evaluation", "evaluate", VERSION, facts):
+                began = time.monotonic()
                 evaluations = evaluate(model, str(self.problems), self.benchmarks, self.engine, self.seed)
+                seconds = time.monotonic() - began
                 facts |= self.write_answers(evaluations, out)
+                tokens = sum(row["n_tokens"] for answers, _ in evaluations.values() for row in answers)
+                facts["tokens_per_s"] = round(tokens / seconds, 1)
 
     def list_models(self) -> list[tuple[list[Path], ModelSource]]:
         """Per --out: the --trained that it belongs to, [] without one, and the model that answers.

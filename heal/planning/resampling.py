@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,10 +25,10 @@ from heal.trace_files import SAMPLED_SCHEMAS, TRACE_FILES
 
 PERMISSION = "allow_resampling"
 """Key of `--config` that allows one call to make samples again."""
-SAMPLING_RULES = frozenset(
-    file.rule for file in TRACE_FILES if file.made_by != "cpu" and file.schema in SAMPLED_SCHEMAS
+SAMPLING_RULES = tuple(
+    dict.fromkeys(file.rule for file in TRACE_FILES if file.made_by != "cpu" and file.schema in SAMPLED_SCHEMAS)
 )
-"""The rules in which a model writes text."""
+"""The rules in which a model writes text, in the order of the pipeline."""
 REPLACED = Path("results/replaced")
 MOST_REASONS = 4
 """Reasons that a message lists per rule."""
@@ -72,6 +73,7 @@ def check_resampling(jobs: Iterable[PlannedJob], run: str, *, allowed: bool) -> 
     resampled = [job for job in jobs if job.rule in SAMPLING_RULES and job.list_existing()]
     if not resampled:
         return ""
+    resampled.sort(key=lambda job: (SAMPLING_RULES.index(job.rule), job.outputs))
     files = list(dict.fromkeys(path for job in resampled for path in job.list_existing()))
     lines = describe(resampled)
     if not allowed:
@@ -100,7 +102,7 @@ def move_aside(path: str, run: str, folder: Path) -> None:
         if file.exists():
             target = folder / os.path.relpath(file, f"results/{run}")
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, target)
+            shutil.move(file, target)
 
 
 def describe(jobs: Sequence[PlannedJob]) -> list[str]:
