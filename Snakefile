@@ -1,5 +1,5 @@
 # HEAL and its baselines, from problems to tables. Run with: snakemake --cores all
-# Another experiment: snakemake --cores all --configfile config/other.yaml; a first try: --config limit=40
+# Another experiment: snakemake --cores all --configfile config/other.yaml; a first try: --config limit=40 run=try
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -50,8 +50,13 @@ include: "workflow/rules/report.smk"
 
 
 onstart:
+    ask_before_resampling()
     start_job_server()
 
 
 onsuccess:
     print_summary()
+
+
+onerror:
+    print_stages()

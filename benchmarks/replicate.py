@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.paired_rounds import write_page
 from heal.provenance import describe_machine
-from heal.rehearsal.summary import list_stages
+from heal.stages import list_stages
 
 ROOT = Path(__file__).parent.parent
 RUN = "results/mini"

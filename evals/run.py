@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from itertools import chain
@@ -29,6 +30,7 @@ from heal.config.experiment import Engine
 from heal.config.models import ModelSource
 from heal.engines import gpu_lease
 from heal.errors import HealError
+from heal.outcome import count_rows, record_outcome
 from heal.provenance import record_run
 from heal.records import Row
 from heal.registry import check_benchmarks
@@ -80,8 +82,12 @@ class Evaluate(Command):
             options = self.model_copy(update={"trained": trained, "out": [out]}).describe_options()
             facts: dict[str, Any] = {"options": options, "seeds": [self.seed], "gpus": len(leased)}
             with record_run(out / "evaluation", "evaluate", VERSION, facts):
+                began = time.monotonic()
                 evaluations = evaluate(model, str(self.problems), self.benchmarks, self.engine, self.seed)
+                seconds = time.monotonic() - began
                 facts |= self.write_answers(evaluations, out)
+                tokens = sum(row["n_tokens"] for answers, _ in evaluations.values() for row in answers)
+                facts["tokens_per_s"] = round(tokens / seconds, 1)
 
     def list_models(self) -> list[tuple[list[Path], ModelSource]]:
         """Per --out: the --trained that it belongs to, [] without one, and the model that answers.
@@ -108,6 +114,7 @@ class Evaluate(Command):
             "engine": results_of_any["settings"],
             "requests": sum(len(evaluation.answers) for evaluation in evaluations.values()),
             "skipped": count_skipped([evaluation.answers for evaluation in evaluations.values()]),
+            **record_outcome(count_rows(chain.from_iterable(answers for answers, _ in evaluations.values()))),
         }
 
 

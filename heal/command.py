@@ -51,9 +51,12 @@ class Section:
     """
 
     paths: tuple[str, ...]
+    decides_output: bool = True
+    """Whether another value makes another output, and so reruns the command."""
 
-    def __init__(self, *paths: str) -> None:
+    def __init__(self, *paths: str, decides_output: bool = True) -> None:
         object.__setattr__(self, "paths", paths)
+        object.__setattr__(self, "decides_output", decides_output)
 
     def resolve(self, flags: Mapping[str, Any]) -> str | None:
         """The first path whose placeholders are all given; None where none is."""
@@ -97,7 +100,7 @@ class Command(BaseModel):
         values = {}
         for name, section in cls.sections.items():
             path = section.resolve(cls.get_defaults() | flags)
-            if path is not None:
+            if path is not None and section.decides_output:
                 values[name] = changed_options(run_config.look_up(path))
         return values
 

@@ -23,6 +23,7 @@ from pydantic_settings import CliPositionalArg
 from heal.command import Command
 from heal.errors import HealError
 from heal.hardware import describe_gpus, describe_processor
+from heal.outcome import describe_run
 from heal.records import hash_content, write_json, write_text
 
 if TYPE_CHECKING:
@@ -39,11 +40,11 @@ SUFFIX = ".provenance.json"
 def record_run(
     output: str | Path, command: str, command_version: int, facts: dict[str, Any] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Runs a command's work and writes its provenance when the block ends well.
+    """Runs a command's work; when the block ends well, writes its provenance and prints what came out.
 
     command: the `heal` subcommand. command_version: VERSION of its module. facts: what the block knows or learns
-    (options, seeds, engine settings, tokens, `gpus`: the number of GPUs leased); stored as they are at the end. Only
-    leased GPUs are described.
+    (options, seeds, engine settings, tokens, `outcome`, `gpus`: the number of GPUs leased); stored as they are at the
+    end. Only leased GPUs are described.
     """
     facts = {} if facts is None else facts
     began, clock = datetime.now(UTC), time.monotonic()
@@ -67,7 +68,10 @@ def record_run(
         "gpu_seconds": round(seconds * gpus, 3),
         "peak_mb": measure_peak_mb(),
     }
-    write_json(f"{str(output).rstrip('/')}{SUFFIX}", record | facts)
+    record |= facts
+    write_json(f"{str(output).rstrip('/')}{SUFFIX}", record)
+    if sentence := describe_run(record):
+        print(sentence, file=sys.stderr, flush=True)
 
 
 def read_git_state() -> dict[str, Any]:

@@ -17,6 +17,8 @@ ALLOCATIONS = ("uniform", "treated")
 DEFAULT_VARIANT = "default"
 EXTRA_BLOCK = 4
 """Extra samples of a problem that are sampled at once, so that they share its prefill."""
+SAMPLED_SCHEMAS = ("samples", "guided", "repairs", "continuations")
+"""Schemas of the files in which a model wrote text, and would write other text if it was asked again."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,11 @@ TRACE_FILES = (
     REPAIR_RANKS,
     CONTINUATIONS,
 )
+
+
+REQUIRED = (SAMPLES, GRADES, GUIDED, REPAIRS.of(variant=DEFAULT_VARIANT))
+"""The files that must hold a good trace for the rest of a run to have a point (heal.pipeline.stop). The repairs of
+other GEAR variants need none: a control may fail."""
 
 
 def list_trace_files(variants: Iterable[str]) -> list[TraceFile]:

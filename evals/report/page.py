@@ -39,8 +39,9 @@ from evals.tables.render import format_markdown_table
 from heal.command import Command
 from heal.errors import HealError
 from heal.records import write_text
+from heal.stages import describe_stages, list_stages
 
-VERSION = 3
+VERSION = 4
 """Raise it when the bytes of the output change for the same input."""
 
 ROOT = Path(__file__).parents[2]
@@ -128,6 +129,7 @@ def render_page(run: Path, folder: Path) -> tuple[str, str]:
         run=run.name,
         summary=page_summary,
         sections=sections,
+        stages=describe_stages(list_stages(run)),
         environment=read_environment(run),
         experiment=read_experiment(run),
         make_slug=lambda title: title.lower().replace(" ", "-"),

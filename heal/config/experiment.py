@@ -227,6 +227,14 @@ class Premise(OptionGroup):
     sampling (ours)."""
 
 
+class Stop(OptionGroup):
+    enabled: bool = True
+    """Whether the run stops before its next GPU job where a teacher's stage leaves nothing for the rest of it: no
+    sample right, no guided sample or repair accepted, or too many traces cut off (ours)."""
+    max_truncated: Share = 0.5
+    """Maximum share of a stage's traces that are cut off at `sampling.max_new_tokens` (ours)."""
+
+
 class Primary(OptionGroup):
     method: Name = "heal"
     """Method under test."""
@@ -297,6 +305,8 @@ class Experiment(OptionGroup):
     """Cuts of correct samples that a student continues from, for the baselines that need it."""
     premise: Premise = Premise()
     """Thresholds of a valid test of HEAL; below them the tables say "premise absent"."""
+    stop: Stop = Stop()
+    """When a run stops by itself; no change of these options reruns anything."""
     train: Train = Train()
     """Training of the students."""
     benchmarks: list[Name]

@@ -42,7 +42,7 @@ from heal.worlds import registry as worlds
 MODEL_PLACES = {"gpus", "evaluation_gpus", "license"}
 """Options of a model that decide no number."""
 NOT_IN_NUMBERS = (
-    *("extends", "run", "seeds_per_job", "engine", "premise", "primary"),
+    *("extends", "run", "seeds_per_job", "engine", "premise", "stop", "primary"),
     *("methods", "ablations", "comparisons", "gear_variants", "train"),
 )
 """Sections of the config that decide no number of a comparison, and those that `get_settings` resolves for it."""

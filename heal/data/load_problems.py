@@ -24,6 +24,7 @@ from heal.data.read_rows import read_rows
 from heal.data.rows import parse_row
 from heal.errors import HealError
 from heal.grading.grader import Grader, check_gold
+from heal.outcome import Outcome, record_outcome
 from heal.provenance import record_run
 from heal.records import Row, hash_content
 from heal.worlds.base import add_instruction
@@ -50,6 +51,8 @@ class LoadProblems(Command):
         with record_run(self.out, "load-problems", VERSION, facts):
             rows, facts["left_out"] = collect(self.dataset, self.seed, self.instruction)
             records.write(self.out, "problems", rows)
+            left_out = {"left_out": len(facts["left_out"])} if facts["left_out"] else {}
+            facts |= record_outcome(Outcome(len(rows), reasons=left_out))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ Reads the problems and the trace files that the method needs; writes curriculum.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from heal.config.run_config import MethodSpec
 from heal.errors import HealError
 from heal.method.base import Example, Method, Traces
 from heal.method.steps import add_opening, split_text
+from heal.outcome import Outcome, record_outcome
 from heal.provenance import record_run
 from heal.records import Row, hash_content
 from heal.registry import build_method, locate_file
@@ -46,9 +48,17 @@ class BuildCurriculum(Command):
 
     def run(self) -> None:
         method = build_method(self.spec.method, self.spec.options, where="--spec", field=self.method)
-        with record_run(self.out, "build-curriculum", VERSION, {"options": self.describe_options()}):
+        with record_run(self.out, "build-curriculum", VERSION, {"options": self.describe_options()}) as facts:
             traces = Traces(self.traces, self.problems, method.needs(), self.seed, self.student, is_valid)
-            records.write_jsonl(self.out, build_rows(method, traces))
+            stages: Counter[str] = Counter()
+
+            def count_stages() -> Iterator[Row]:
+                for row in build_rows(method, traces):
+                    stages[f"in stage {row['stage']}"] += 1
+                    yield row
+
+            records.write_jsonl(self.out, count_stages())
+            facts |= record_outcome(Outcome(stages.total(), reasons=dict(stages)))
 
 
 def is_valid(problem: Row, text: str) -> bool:

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
 from heal import records
-from heal.command import Command
+from heal.command import Command, Section
+from heal.config.experiment import Stop
 from heal.grading.grader import Grader
 from heal.method.steps import is_thinking_cut_off
+from heal.outcome import read_outcome, record_outcome
+from heal.pipeline.stop import check_outcome
 from heal.provenance import record_run
 from heal.records import Row
 
@@ -26,14 +30,22 @@ class Grade(Command):
     """The problems file."""
     samples: Path
     """The samples file."""
+    required: bool = False
+    """Fail where these grades leave the rest of a run without a point (see the section `stop` of the config)."""
+    stop: Annotated[Stop, Section("stop", decides_output=False)] = Stop()
+    """When that is."""
     out: Path
     """The parquet file to write."""
 
     def run(self) -> None:
-        with record_run(self.out, "grade", VERSION, {"options": self.describe_options()}):
+        with record_run(self.out, "grade", VERSION, {"options": self.describe_options()}) as facts:
             problems = records.read(self.problems, "problems")
             samples = records.read(self.samples, "samples")
             records.write(self.out, "grades", grade_samples(problems, samples))
+            outcome = read_outcome(self.out)
+            facts |= record_outcome(outcome)
+        if self.required:
+            check_outcome(outcome, self.stop, self.out)
 
 
 def grade_samples(problems: Iterable[Row], samples: Iterable[Row]) -> list[Row]:

@@ -8,10 +8,14 @@ Reads the parts; writes the whole, with the sum of the parts' token counts in it
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from heal import records
-from heal.command import Command
+from heal.command import Command, Section
+from heal.config.experiment import Stop
 from heal.errors import HealError
+from heal.outcome import read_outcome
+from heal.pipeline.stop import check_outcome
 from heal.provenance import record_run
 
 VERSION = 1
@@ -23,6 +27,10 @@ class Merge(Command):
     """What the parts hold: a name in heal.records.SCHEMAS."""
     parts: list[Path]
     """The files to join, in order (once per file)."""
+    required: bool = False
+    """Fail where these traces leave the rest of a run without a point (see the section `stop` of the config)."""
+    stop: Annotated[Stop, Section("stop", decides_output=False)] = Stop()
+    """When that is."""
     out: Path
     """The parquet file to write."""
 
@@ -32,3 +40,5 @@ class Merge(Command):
             raise HealError(f"no table {self.table!r}", where="--table", fix=f"give one of: {known}")
         with record_run(self.out, "merge", VERSION, {"options": self.describe_options()}):
             records.concatenate(self.parts, self.out, self.table)
+        if self.required:
+            check_outcome(read_outcome(self.out), self.stop, self.out)

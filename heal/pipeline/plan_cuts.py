@@ -20,6 +20,7 @@ from heal.config.models import ModelSource
 from heal.method.detectors.base import WrongTrace
 from heal.method.gear import build_cut_row, select_cuts
 from heal.method.steps import TokenTexts
+from heal.outcome import read_outcome, record_outcome
 from heal.provenance import record_run
 from heal.records import Row
 from heal.worlds import registry as worlds
@@ -69,4 +70,5 @@ class PlanCuts(Command):
                     yield build_cut_row(cut, self.gear, get_texts)
 
             records.write(self.out, "cuts", build_rows())
+            facts |= record_outcome(read_outcome(self.out))
             facts["cuts"] = {"planned": len(cuts), "no_breakpoint": sum(cut.breakpoint is None for cut in cuts)}

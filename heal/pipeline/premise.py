@@ -92,6 +92,7 @@ class Premise(Command):
                 detectable = compute_detectable_difference(questions)
                 tests[path.stem] = {"questions": questions, "detectable_difference": detectable}
             records.write_json(self.out, premise | {"tests": tests})
+            print("premise: " + ("present" if premise["holds"] else f"absent: {'; '.join(premise['reasons'])}"))
 
 
 def check_premise(

@@ -15,6 +15,7 @@ from heal.config.experiment import Engine as EngineOptions
 from heal.config.models import ModelSource
 from heal.errors import HealError
 from heal.method.steps import TokenTexts
+from heal.outcome import read_outcome, record_outcome
 from heal.provenance import record_run
 from heal.records import Pieces, Row, Usage, split_batches
 
@@ -69,7 +70,10 @@ class ModelCommand(Command):
             engine = open_engine(self.model, self.engine, self.gpus)
             facts["engine"] = engine.settings
             facts["gpus"] = len(gpu_lease.leased())
+            began = time.monotonic()
             yield engine, facts
+            facts |= record_outcome(read_outcome(self.out))
+            facts["tokens_per_s"] = round(sum(count_tokens(engine).values()) / (time.monotonic() - began), 1)
 
     def describe_work(self, engine: Engine, item_ids: Sequence[str]) -> list[Any]:
         """What the output depends on: options, engine and items. Names the folder that finished batches are kept in."""

@@ -22,7 +22,8 @@ from heal.errors import HealError
 from heal.records import write_json, write_text
 from heal.rehearsal.build import Rehearsal, build
 from heal.rehearsal.findings import Finding, find_failed_jobs, find_findings
-from heal.rehearsal.summary import format_summary, list_stages
+from heal.rehearsal.summary import format_summary
+from heal.stages import list_stages
 
 DEFAULT_CONFIG = Path("config/config.yaml")
 ENVIRONMENT = {

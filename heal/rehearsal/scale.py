@@ -93,7 +93,8 @@ def scale_length(length: int, factor: float) -> int:
 def scale_config(content: dict[str, Any], experiment: Experiment, factor: float) -> None:
     """Scales the plain content of a config in place. experiment: the same, validated, with its defaults."""
     content.pop("limit", None)
-    content |= {"teacher_seeds": 1, "training_seeds": 1}
+    # A rehearsal goes on to its end: its findings say what a stage lacks.
+    content |= {"teacher_seeds": 1, "training_seeds": 1, "stop": {"enabled": False}}
     for section, counts in COUNTS.items():
         for option, most in counts.items():
             value = getattr(getattr(experiment, section), option)

@@ -30,6 +30,7 @@ from heal.config.models import Distillation, ModelSource
 from heal.config.models import Train as TrainOptions
 from heal.engines import gpu_lease, reaper
 from heal.errors import HealError, exit_with_errors
+from heal.outcome import Outcome, record_outcome
 from heal.provenance import record_run
 from heal.records import Row
 from heal.training.processes import IS_MAIN, PROCESSES
@@ -143,7 +144,8 @@ def summarize_for_provenance(summary: Row) -> dict[str, Any]:
     for reason in SKIP_REASONS:
         if summary[f"left_out_{reason}"]:
             skipped[reason] = len(summary[f"left_out_{reason}"])
-    return {"tokens": {"trained": summary["tokens"]["total"]}, "requests": summary["examples"], "skipped": skipped}
+    facts = {"tokens": {"trained": summary["tokens"]["total"]}, "requests": summary["examples"], "skipped": skipped}
+    return facts | record_outcome(Outcome(summary["examples"], reasons=skipped))
 
 
 def launch(processes: int) -> None:

@@ -113,35 +113,114 @@ def test_real_questions_that_share_13_words_are_found():
     assert all(len(hit.split()) == 13 for hit in hits)
 
 
-def run_decontaminate(folder, train, held, *options):
-    for name, rows in (("train", train), ("bench", held)):
-        records.write(folder / f"{name}.parquet", "problems", [make_problem(text) for text in rows])
-    arguments = ["--problems", folder / "train.parquet", "--held-out", folder / "bench.parquet", *options]
-    arguments += ["--out", folder / "left.parquet", "--report", folder / "report.json"]
-    cli.main(["decontaminate", *map(str, arguments)])
-    return json.loads((folder / "report.json").read_text())
+def write_problems(path, questions):
+    records.write(path, "problems", [make_problem(text) for text in questions])
+    return path
 
 
-def test_the_command_writes_what_remains_and_a_report_of_what_does_not(tmp_path, capsys):
-    report = run_decontaminate(tmp_path, ["same", "other"], ["Same!"])
-    assert [row["question"] for row in records.read(tmp_path / "left.parquet", "problems")] == ["other"]
-    assert report["problems"] == [
+class Run:
+    """The problem files of a run, and the two commands of its decontamination as the workflow calls them."""
+
+    def __init__(self, folder, train):
+        self.folder = folder
+        self.unfiltered = write_problems(folder / "unfiltered/train.parquet", train)
+        self.train = folder / "train.parquet"
+        self.report = folder / "decontamination.json"
+
+    def hold_out(self, split, *questions):
+        write_problems(self.folder / f"{split}.parquet", questions)
+
+    def call(self, command, splits, *arguments):
+        held_out = [part for split in splits for part in ("--held-out", self.folder / f"{split}.parquet")]
+        cli.main([command, *map(str, ("--problems", self.unfiltered, *held_out, *arguments))])
+
+    def decontaminate(self, *splits):
+        self.call("decontaminate", splits, "--out", self.train)
+        return [row["question"] for row in records.read(self.train, "problems")]
+
+    def check(self, *splits):
+        self.call("check-decontamination", splits, "--train", self.train, "--out", self.report)
+        return json.loads(self.report.read_text())
+
+    def choose(self, *splits, may_change=False):
+        return decontaminate.choose_held_out(self.folder, splits, Decontamination(), "", may_change=may_change)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Three training problems, one of which is held out too."""
+    run = Run(tmp_path, ["same", "other", "third"])
+    run.hold_out("bench", "Same!")
+    return run
+
+
+def test_the_commands_write_what_remains_and_a_report_of_what_does_not(run, capsys):
+    assert run.decontaminate("bench") == ["other", "third"]
+    assert run.check("bench")["problems"] == [
         {
             "problem_id": make_problem("same")["problem_id"],
             "source": "x",
             "hits": [{"split": "bench", "problem_id": make_problem("Same!")["problem_id"], "match": "question"}],
         }
     ]
-    assert "1 of 2 training problems removed" in capsys.readouterr().out
-    first = (tmp_path / "report.json").read_bytes()
-    run_decontaminate(tmp_path, ["same", "other"], ["Same!"])
-    assert (tmp_path / "report.json").read_bytes() == first
+    assert "1 of 3 training problems removed" in capsys.readouterr().out
+    first = run.report.read_bytes()
+    run.check("bench")
+    assert run.report.read_bytes() == first
 
 
-def test_training_problems_that_are_all_held_out_are_an_error(tmp_path):
-    with pytest.raises(HealError, match="every training problem is also held out"):
-        run_decontaminate(tmp_path, ["same"], ["Same!"])
-    assert not (tmp_path / "left.parquet").exists()
+def test_training_problems_that_are_all_held_out_are_an_error(run):
+    run.hold_out("every", "same", "other", "third")
+    with pytest.raises(HealError, match="every training problem is also held out") as error:
+        run.decontaminate("bench", "every")
+    assert "bench, every" in error.value.fix and not run.train.exists()
+
+
+def test_a_file_whose_rows_stay_is_not_written_again(run, capsys):
+    run.decontaminate("bench")
+    before = run.train.stat()
+    run.hold_out("amc", "no training problem")
+    run.decontaminate("bench", "amc")
+    assert (run.train.stat().st_mtime_ns, run.train.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+    assert "unchanged, as no row changes" in capsys.readouterr().out
+    run.hold_out("amc", "third")
+    assert run.decontaminate("bench", "amc") == ["other"]
+
+
+def test_a_further_split_joins_only_where_a_row_changes_and_may_change(run):
+    assert run.choose("bench") == ["bench"]
+    run.decontaminate("bench")
+    run.hold_out("disjoint", "no training problem")
+    run.hold_out("overlapping", "third")
+    assert run.choose("bench", "overlapping") == ["bench"]
+    assert run.choose("bench", "disjoint", may_change=True) == ["bench"]
+    assert run.choose("bench", "not_loaded_yet", may_change=True) == ["bench"]
+    assert run.choose("bench", "overlapping", may_change=True) == ["bench", "overlapping"]
+
+
+def test_a_split_that_the_config_drops_stays_held_out(run):
+    run.hold_out("dev", "other")
+    run.decontaminate("bench", "dev")
+    assert run.choose("dev", may_change=True) == ["bench", "dev"]
+
+
+def test_the_check_passes_a_disjoint_split_and_names_one_that_overlaps(run):
+    run.decontaminate("bench")
+    run.hold_out("disjoint", "no training problem")
+    assert run.check("bench", "disjoint")["held_out_problems"] == {"bench": 1, "disjoint": 1}
+    run.report.unlink()
+    run.hold_out("overlapping", "third")
+    with pytest.raises(HealError, match=r"1 of 2 training problems are also held out \(overlapping 1\)") as error:
+        run.check("bench", "overlapping")
+    assert "leave overlapping out of problems.test" in error.value.fix and "allow_resampling=true" in error.value.fix
+    assert not run.report.exists()
+
+
+def test_the_check_names_training_problems_that_are_not_what_remains(run):
+    run.decontaminate("bench")
+    write_problems(run.unfiltered, ["same", "other", "third", "fourth"])
+    with pytest.raises(HealError, match="2 training problems, where 3 of the unfiltered ones remain"):
+        run.check("bench")
 
 
 def test_it_is_on_unless_a_world_generates_the_training_problems():

@@ -43,6 +43,7 @@ def test_everything_else_that_is_no_count_is_the_presets_own(rehearsal: Rehearsa
     preset, small = load(PRESET), rehearsal.experiment
     for section in ("pure", "pace", "premise"):
         assert getattr(small, section) == getattr(preset, section)
+    assert preset.stop.enabled and not small.stop.enabled  # findings say what a stage lacks
     assert small.methods == preset.methods and small.benchmarks == preset.benchmarks
     assert small.gear.hint == preset.gear.hint and small.gear.min_step_tokens == preset.gear.min_step_tokens
     assert small.engine.backend == preset.engine.backend

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from heal.rehearsal import findings
-from heal.rehearsal.summary import Stage, add_facts, list_stages
+from heal.stages import Stage, add_facts, list_stages
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:

@@ -2,9 +2,10 @@
 
 
 rule problems:
-    """Problems of every split."""
+    """Problems of every split, and the report of the decontamination."""
     input:
-        expand(f"{RUN}/problems/{{split}}.parquet", split=SPLITS),
+        list_problem_files(SPLITS),
+        DECONTAMINATION,
 
 
 rule traces:

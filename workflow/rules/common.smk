@@ -22,8 +22,10 @@ from heal.engines.gpu_lease import list_visible_gpus
 from heal.errors import HealError
 from heal.job_server import ADDRESS_VARIABLE
 from heal.planning.hours import count_evaluation_gpus
+from heal.planning.resampling import PlannedJob, check_resampling, pop_permission
 from heal.planning.resources import DEFAULT, estimate_job_resources
 from heal.registry import list_benchmarks
+from heal.stages import describe_stages, list_stages
 from heal.trace_files import (
     CONTINUATIONS,
     CUTS,
@@ -37,6 +39,7 @@ from heal.trace_files import (
     LOW_TEMPERATURE_SAMPLES,
     RANKS,
     REPAIRS,
+    REQUIRED,
     SAMPLES,
     SCORES,
     STUDENT_GRADES,
@@ -47,21 +50,27 @@ from heal.versions import check_versions, read_version
 
 
 def read_config():
-    """The run config, from the config files and --config. Raises WorkflowError that names file and field."""
+    """The run config, from the config files and --config; and whether samples that exist may be made again.
+
+    That is a permission for one call, `--config allow_resampling=true`, and no option of a config. Raises WorkflowError
+    that names file and field.
+    """
     settings = workflow.config_settings
     files = settings.configfiles or [ROOT / "config/config.yaml"]
     where = ", ".join(map(str, files))
     try:
         check_versions({command: entry.module for command, entry in COMMANDS.items()})
-        content = read_layers(Experiment, files, read_texts(settings.config))
+        overrides = read_texts(settings.config)
+        allowed = pop_permission(overrides)
+        content = read_layers(Experiment, files, overrides)
         run_config = RunConfig(validate(Experiment, content, where=where), where)
         run_config.check()
-        return run_config
+        return run_config, allowed
     except HealError as error:
         raise WorkflowError(str(error))
 
 
-RUN_CONFIG = read_config()
+RUN_CONFIG, MAY_RESAMPLE = read_config()
 EXPERIMENT = RUN_CONFIG.experiment
 METHODS = RUN_CONFIG.methods
 COMPARISONS = RUN_CONFIG.comparisons
@@ -134,6 +143,49 @@ def start_job_server():
             subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
+def ask_before_resampling():
+    """Stops the run, or moves files aside, where samples that exist would be made again."""
+    if not workflow.is_main_process or workflow.touch:
+        return
+    jobs = {}
+    for job in workflow.dag.needrun_jobs():
+        jobs[job] = describe_job(job)
+    for job, planned in jobs.items():
+        planned.causes = tuple(jobs[cause] for cause in workflow.dag.dependencies[job] if cause in jobs)
+    try:
+        message = check_resampling(jobs.values(), EXPERIMENT.run, allowed=MAY_RESAMPLE)
+    except HealError as error:
+        raise WorkflowError(str(error))
+    if message:
+        print(message, file=sys.stderr)
+
+
+def describe_job(job):
+    """A job of Snakemake's plan, without the jobs that make its input files again."""
+    reason = workflow.dag.reason(job)
+    reasons = [f"{path} is newer" for path in sorted(reason.updated_input)]
+    reasons += [f"{path} is missing" for path in sorted(reason.missing_output)]
+    reasons += [f"{path} was left incomplete" for path in sorted(reason.incomplete_output)]
+    changes = {
+        "forced on the command line": reason.forced,
+        f"{job.rule.name} reads other files": reason.input_changed,
+        f"the command line of {job.rule.name} changed": reason.code_changed or reason.params_changed,
+        f"the software environment of {job.rule.name} changed": reason.software_stack_changed,
+    }
+    joined = []
+    for other in workflow.dag.depending[job]:
+        if other.rule.name == "merge_shards":
+            joined += other.output
+    return PlannedJob(
+        job.rule.name,
+        tuple(job.output),
+        joined=tuple(joined),
+        version=job.params.get("version"),
+        options=job.params.get("options") or {},
+        reasons=(*reasons, *[text for text, holds in changes.items() if holds]),
+    )
+
+
 def get_version(command):
     """VERSION of a command's module: raising it reruns the rule and what follows; a comment reruns nothing."""
     return read_version(COMMANDS[command].module)
@@ -159,6 +211,11 @@ def repeat_flag(flag, paths):
 def add_flag(flag, value):
     """[--flag, value], or nothing where there is no value."""
     return [flag, value] if value else []
+
+
+def mark_required(table):
+    """--required for a trace file that the rest of the run is made from."""
+    return "--required" if find_trace_file(f"{table}.parquet") in REQUIRED else ""
 
 
 def find_file(path):
@@ -287,6 +344,10 @@ def list_comparison_traces(wildcards):
     return list_needed_traces(COMPARISONS[wildcards.comparison].methods)
 
 
+def list_problem_files(splits):
+    return [f"{RUN}/problems/{split}.parquet" for split in splits]
+
+
 def list_benchmark_problems(wildcards):
     splits = list_benchmarks()
     return sorted({f"{RUN}/problems/{splits[benchmark]}.parquet" for benchmark in BENCHMARKS})
@@ -380,8 +441,16 @@ def mark_for_report(file, caption, category, **labels):
     return report(file, caption=f"../report/{caption}.rst", category=category, labels=labels)
 
 
+def print_stages():
+    """Prints one sentence per stage of the run so far: what came out."""
+    sentences = describe_stages(list_stages(Path(RUN)))
+    if sentences:
+        print("\n" + "\n".join(sentences), file=sys.stderr)
+
+
 def print_summary():
-    """Prints the main table and whether it agrees with the reference, where the run made them, as its last output."""
+    """Prints what came out of each stage, the main table, and whether it agrees with the reference, as the last output."""
+    print_stages()
     table, agreement = Path(f"{TABLES}/main.txt"), Path(f"{TABLES}/reproduction.txt")
     if table.exists():
         print(f"\n{table.read_text()}\nAll tables and figures: {RUN}/report/main.html", file=sys.stderr)

@@ -145,10 +145,13 @@ rule grade_traces:
         CONDA
     params:
         version=get_version("grade"),
+        options=track_options("grade"),
+        required=lambda wildcards: mark_required(wildcards.grades),
     message:
         "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: {wildcards.grades}"
     shell:
-        "HEAL_LOG={log:q} heal grade --problems {input.problems:q} --samples {input.samples:q} --out {output.grades:q}"
+        "HEAL_LOG={log:q} heal grade --problems {input.problems:q} --samples {input.samples:q} {params.required}"
+        " --out {output.grades:q}"
 
 
 rule merge_shards:
@@ -167,12 +170,14 @@ rule merge_shards:
         CONDA
     params:
         version=get_version("merge"),
+        options=track_options("merge"),
+        required=lambda wildcards: mark_required(wildcards.table),
         schema=lambda wildcards: find_trace_file(f"{wildcards.table}.parquet").schema,
         parts=lambda wildcards, input: repeat_flag("--parts", input.parts),
     message:
         "Teacher {wildcards.teacher}, teacher seed {wildcards.teacher_seed}: {wildcards.table}, merged"
     shell:
-        "HEAL_LOG={log:q} heal merge --table {params.schema} {params.parts:q} --out {output.merged:q}"
+        "HEAL_LOG={log:q} heal merge --table {params.schema} {params.parts:q} {params.required} --out {output.merged:q}"
 
 
 rule check_premise:
