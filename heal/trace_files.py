@@ -117,7 +117,7 @@ LOW_TEMPERATURE_GRADES = TraceFile(
     "grade_traces",
     "cpu",
     (LOW_TEMPERATURE_SAMPLES,),
-    content="whether each of these is correct",
+    content="whether each low-temperature sample is correct",
 )
 EXTRA_SAMPLES = TraceFile(
     "extra/{allocation}/{variant}.parquet",
@@ -134,7 +134,7 @@ EXTRA_GRADES = TraceFile(
     "grade_traces",
     "cpu",
     (EXTRA_SAMPLES,),
-    content="whether each of these is correct",
+    content="whether each further sample is correct",
 )
 REPAIR_RANKS = TraceFile(
     "students/{student}/repair_ranks/{variant}.parquet",
@@ -159,7 +159,7 @@ STUDENT_GRADES = TraceFile(
     "grade_traces",
     "cpu",
     (STUDENT_SAMPLES,),
-    content="whether each of these is correct",
+    content="whether each of the student's samples is correct",
 )
 RANKS = TraceFile(
     "students/{student}/ranks.parquet",
