@@ -52,5 +52,5 @@ def describe_setup(task: Mapping[str, Any], repeats: int, truncated: float) -> s
     answers = "1 answer" if repeats == 1 else f"mean of {repeats} answers"
     return (
         f"lm-eval task {task['task']}, version {task['metadata']['version']}: {answers} per question, {sampling}, "
-        f"{generation['max_gen_toks']} tokens at most ({100 * truncated:.1f} % cut off), last \\boxed{{}}; one checkpoint"
+        f"{generation['max_gen_toks']} tokens ({100 * truncated:.1f} % cut off), last \\boxed{{}}; one checkpoint"
     )

@@ -16,7 +16,7 @@ import yaml
 
 from heal.config.experiment import Experiment, load
 from heal.errors import HealError
-from heal.provenance import SUFFIX
+from heal.provenance import SUFFIX, describe_commit
 from heal.schemas import SCHEMAS
 from heal.stored_rows import explain_damage
 from heal.trace_files import GRADES, SAMPLES, find_trace_file
@@ -131,8 +131,7 @@ def describe_columns(schemas: Iterable[str]) -> str:
 def read_commit(output: Path) -> str:
     """The commit that made an output, by its provenance."""
     file = Path(f"{output}{SUFFIX}")
-    git = json.loads(file.read_text(encoding="utf-8"))["git"] if file.exists() else {}
-    return (git.get("commit") or "unknown") + (" with uncommitted changes" if git.get("dirty") else "")
+    return describe_commit(json.loads(file.read_text(encoding="utf-8"))["git"] if file.exists() else {})
 
 
 def build_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
