@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from heal import records
 from heal.errors import HealError
 from heal.records import Row
+from heal.schemas import VERDICT_OF_ANSWER
 
 Reading = Literal["strict", "flexible"]
 """Which grade of an answer counts: strict wants the form that the prompt asks for, flexible any right answer."""
@@ -106,7 +107,7 @@ def get_vote(row: Mapping[str, str | None], reading: Reading) -> str | None:
 
 def drop_text(row: Row) -> Row:
     """The columns of an answer that its verdict rests on."""
-    return {column: row[column] for column in records.VERDICT_OF_ANSWER}
+    return {column: row[column] for column in VERDICT_OF_ANSWER}
 
 
 def check_pairing(first: Answers, other: Answers) -> None:

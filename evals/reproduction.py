@@ -2,8 +2,9 @@
 
 Reads the answers of the main comparison, the hardware in the run's provenance, and the reference: a csv with one row
 per cell and kind of hardware, whose provenance has the settings it is of. Writes --out (csv: the run's own cells in the
-reference's columns, each next to the reference) and the same name with .txt: the sentence that a run ends with. The
-rule: evals.agreement. `python -m tools.reference results/mini --add-hardware` adds a run's cells to the reference.
+reference's columns, each next to the reference) and the same name with .txt: the sentence that a run ends with, and its
+line for REPRODUCTIONS.md. The rule: evals.agreement. `python -m tools.reference results/mini --add-hardware` adds a
+run's cells to the reference.
 
     heal check-reproduction --comparison main --reference results/reference/mini/reproduction.csv \\
         --out results/mini/tables/reproduction.csv
@@ -30,15 +31,18 @@ from evals.tables.render import DIGITS, format_csv, format_number, list_columns
 from heal import records
 from heal.command import Section, plain
 from heal.errors import HealError
-from heal.provenance import SUFFIX, record_run
+from heal.provenance import SUFFIX, describe_commit, read_git_state, record_run
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 FILE = "reproduction.csv"
 """Name in a run's tables/ and in its reference folder."""
 COLUMNS = list_columns(Cell)
 AGREEMENT_COLUMNS = ("reference", "p", "agrees")
+DEFAULT_RUN = "mini"
+"""The run of config/config.yaml, which `make replicate` makes; any other run is named like its config."""
+CANNOT_SAY = "cannot say"
 MAX_LISTED = 5
 """Number of settings or cells that the sentence names."""
 REMAKE = "run the workflow again, and make the reference from it (results/reference/README.md)"
@@ -65,6 +69,8 @@ class CheckReproduction(ComparisonCommand):
                 reference = read_cells(self.reference)
                 agreements = compare_runs(cells, reference)
                 sentence = describe_agreement(agreements, reference)
+                if any(one.agrees != CANNOT_SAY for one in agreements):
+                    sentence += f"\nA line for REPRODUCTIONS.md:\n{format_log_row(run.folder.name, agreements)}"
             records.write_text(self.out, format_cells(cells, agreements))
             records.write_text(self.out.with_suffix(".txt"), f"{sentence}\n")
 
@@ -173,20 +179,32 @@ def find_differences(own: Mapping[str, Any], other: Mapping[str, Any], prefix: s
 
 def describe_agreement(agreements: Sequence[Agreement], reference: Sequence[Cell]) -> str:
     """The sentence, and what both runs were made on."""
-    differing = [one for one in agreements if one.agrees == "no"]
-    tested = sum(one.agrees != "cannot say" for one in agreements)
-    if not tested:
+    if all(one.agrees == CANNOT_SAY for one in agreements):
         return "Agrees with the reference: cannot say; no cell can be compared (one seed only)."
-    if differing:
-        cells = join([describe_cell(one) for one in differing])
-        verdict = f"no, {len(differing)} of {tested} cells differ by more than chance: {cells}."
-    else:
-        equal = sum(one.cell.mean == one.reference for one in agreements)
-        verdict = f"yes, in all {tested} cells ({equal} with the same mean)."
     hardware = {one.cell.hardware for one in agreements}
     others = sorted({cell.hardware for cell in select_hardware(reference, hardware)})
     machines = f"Made on {' and '.join(sorted(hardware))}; the reference on {' and '.join(others)}."
-    return f"Agrees with the reference: {verdict}\n{machines}"
+    return f"Agrees with the reference: {describe_verdict(agreements)}.\n{machines}"
+
+
+def describe_verdict(agreements: Sequence[Agreement]) -> str:
+    """Whether every cell that can be compared agrees, and the cells that do not."""
+    differing = [one for one in agreements if one.agrees == "no"]
+    tested = sum(one.agrees != CANNOT_SAY for one in agreements)
+    if differing:
+        cells = join([describe_cell(one) for one in differing])
+        return f"no, {len(differing)} of {tested} cells differ by more than chance: {cells}"
+    equal = sum(one.cell.mean == one.reference for one in agreements)
+    return f"yes, in all {tested} cells ({equal} with the same mean)"
+
+
+def format_log_row(run: str, agreements: Sequence[Agreement]) -> str:
+    """The run's row in REPRODUCTIONS.md: machine, commit, command, verdict. run: named like its config."""
+    hardware = sorted({one.cell.hardware for one in agreements})
+    commit = describe_commit(read_git_state(), digits=7)
+    command = "make replicate" if run == DEFAULT_RUN else f"snakemake --cores all --configfile config/{run}.yaml"
+    cells = [" and ".join(hardware).replace("|", "and"), commit, f"`{command}`", describe_verdict(agreements)]
+    return f"| {' | '.join(cells)} |"
 
 
 def describe_cell(agreement: Agreement) -> str:

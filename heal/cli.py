@@ -4,6 +4,7 @@ heal check --config config/config.yaml      # what the workflow checks; models, 
 heal methods                                # every method, with paper and options
 heal plan --config config/config.yaml       # what a run costs, before anything is spent
 heal sample --help                          # the flags of one subcommand
+heal --version                              # version, commit, and packages that results depend on
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ COMMANDS = {
     "gpus": Entry("heal.engines.show_gpus", "ShowGpus", "list the GPUs here, and which are leased"),
     "methods": Entry("heal.describe", "Methods", "list the methods with paper and options"),
     "options": Entry("heal.describe", "Options", "print the options of the config"),
+    "completion": Entry("heal.completion", "Completion", "print the completion of heal for a shell"),
     "load-problems": Entry("heal.data.load_problems", "LoadProblems", "load one problem set"),
     "decontaminate": Entry("heal.data.decontaminate", "Decontaminate", "remove training problems that are held out"),
     "check-decontamination": Entry(
@@ -129,6 +131,11 @@ def main(arguments: Sequence[str]) -> None:
     """Runs the subcommand that the arguments name. Raises HealError for an unknown one."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"{__doc__}\ncommands:\n{list_commands()}")
+        return
+    if arguments[0] == "--version":
+        from heal.provenance import describe_version
+
+        print(describe_version())
         return
     name = find_command(arguments)
     parse_command(COMMANDS[name].load(), name, arguments[len(name.split()) :]).run()

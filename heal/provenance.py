@@ -11,7 +11,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -89,6 +89,25 @@ def read_git_state() -> dict[str, Any]:
         return {"commit": run_git("rev-parse", "HEAD"), "dirty": dirty}
     except (OSError, subprocess.SubprocessError):
         return {"commit": None, "dirty": None}
+
+
+def describe_commit(git: Mapping[str, Any], digits: int = 40) -> str:
+    """A git state in words. digits: of the commit."""
+    if not git.get("commit"):
+        return "no git checkout"
+    return str(git["commit"])[:digits] + (" with uncommitted changes" if git["dirty"] else "")
+
+
+def describe_version() -> str:
+    """The suite's version and commit, and the versions of the packages that results depend on."""
+    try:
+        own = version("heal-suite")
+    except PackageNotFoundError:
+        own = "(not installed)"
+    lines = [f"heal-suite {own}, {describe_commit(read_git_state(), digits=7)}"]
+    for package, installed in list_package_versions().items():
+        lines.append(f"{package} {installed}")
+    return "\n".join(lines)
 
 
 def list_package_versions() -> dict[str, str]:

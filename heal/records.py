@@ -1,9 +1,9 @@
-"""The files between commands: schemas, ids, checked reading and atomic writing.
+"""The files between commands: ids, checked reading and atomic writing.
 
-Every table is a parquet file with one of the schemas below. Ids are content hashes. A file is written to a temporary
-name and renamed, so a finished name never holds half a file. Finished batches of unfinished work are in a `Pieces`
-folder next to the file; a killed job resumes from them. The tokens that a command used are in its file's metadata
-(`usage`), so that costs survive a resume. heal.stored_rows is how the files are read and written.
+Every table is a parquet file with one of the schemas of heal.schemas. Ids are content hashes. A file is written to a
+temporary name and renamed, so a finished name never holds half a file. Finished batches of unfinished work are in a
+`Pieces` folder next to the file; a killed job resumes from them. The tokens that a command used are in its file's
+metadata (`usage`), so that costs survive a resume. heal.stored_rows is how the files are read and written.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heal.errors import DISK_FULL, HealError
+from heal.schemas import SCHEMAS
 from heal.stored_rows import TableFile, TableWriter, explain_damage, is_readable
 
 Row = dict[str, Any]
@@ -30,127 +31,6 @@ Usage = dict[str, int]
 
 ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 """Half of a surrogate pair in JSON; only after one can a text be no Unicode."""
-
-text, integer, real, flag = pa.string(), pa.int64(), pa.float64(), pa.bool_()
-ids, values = pa.list_(pa.int32()), pa.list_(pa.float32())
-
-PROBLEM = {
-    "problem_id": text,
-    "question": text,
-    "answer": text,
-    "solution": text,  # a worked solution, steps split by blank lines; null where there is none
-    "source": text,
-    "difficulty": text,
-}
-TRACE = {
-    "trace_id": text,
-    "problem_id": text,
-    "index": integer,  # which sample of the problem
-    "text": text,
-    "token_ids": ids,  # as the teacher produced them, the end token included
-    "logprobs": values,  # ln p of each token, from raw logits
-    "entropies": values,  # nats, from raw logits; a lower bound where the engine saw only the likeliest tokens
-    "entropies_upper": values,  # the upper bound then; null where entropies are exact
-    "finish_reason": text,  # stop | length
-}
-GRADE = {"trace_id": text, "problem_id": text, "extracted": text, "correct": flag, "reason": text}
-VERDICT = {"extracted": text, "accepted": flag, "reason": text}  # reason: why not; empty where accepted
-VERDICT_OF_ANSWER = {
-    "problem_id": text,
-    "repeat": integer,
-    "gold": text,
-    "extracted": text,
-    "strict": flag,
-    "flexible": flag,
-    "reason": text,
-}
-SCHEMAS = {
-    "problems": PROBLEM,
-    "samples": TRACE,
-    "grades": GRADE,
-    "guided": TRACE | VERDICT,
-    "cuts": {
-        "source_id": text,  # the wrong trace that is cut
-        "problem_id": text,
-        "detector": text,
-        "step_entropies": values,  # nats, one per step of the source trace
-        "surges": values,  # nats, one per step of the source trace
-        "breakpoint": integer,  # k*, from 1; null where the detector finds none
-        "kept_steps": integer,  # steps of the source trace before the cut
-        "cut_certain": flag,  # whether both bounds of the entropies cut here; null where they are exact
-        "kept_ids": ids,  # tokens before the cut; at least the opening of a thinking block
-    },
-    "repairs": {
-        "trace_id": text,  # null where no repair was tried (see reason)
-        "problem_id": text,
-        "source_id": text,  # the wrong trace that was cut
-        "index": integer,  # which repair of that trace
-        "detector": text,
-        "step_entropies": values,  # nats, one per step of the source trace
-        "surges": values,  # nats, one per step of the source trace
-        "breakpoint": integer,  # k*, from 1
-        "kept_steps": integer,  # steps of the source trace before the cut
-        "cut_certain": flag,  # whether both bounds of the entropies cut here; null where they are exact
-        "kept": text,
-        "hint": text,  # never part of the training text
-        "continuation": text,
-        "text": text,  # kept + continuation: the training text
-        "token_ids": ids,  # of the text
-        "logprobs": values,  # of the continuation, under the hint
-        "entropies": values,  # of the continuation, under the hint
-        "finish_reason": text,
-    }
-    | VERDICT,
-    "scores": {
-        "trace_id": text,
-        "problem_id": text,
-        "origin": text,  # sample | guided | repair
-        "steps": pa.list_(text),  # the steps' texts, the answer statement included
-        "statement": integer,  # the step that states the answer, from 1; null where none does
-        "nll_mean": values,  # per step, nats per token, no hint in context
-        "nll_top20": values,
-        "nll_max": values,
-        "uncertainty_product": values,  # per step, divided by the value before any step
-        "uncertainty_mean": values,
-        "statement_nll": real,  # s, nats
-    },
-    "ranks": {
-        "trace_id": text,  # a correct sample or accepted repair of the teacher, as the student's tokenizer writes it
-        "problem_id": text,
-        "logprobs": values,  # ln p of each token under the student
-        "ranks": ids,  # of each token among all, by probability under the student; the likeliest has 1
-    },
-    "continuations": {
-        "trace_id": text,
-        "problem_id": text,
-        "source_id": text,  # the teacher's correct sample that was cut
-        "index": integer,  # which continuation from this cut
-        "kept_steps": integer,  # steps of the source before the cut
-        "steps": integer,  # of the source
-        "kept": text,
-        "continuation": text,  # the student's
-        "text": text,  # kept + continuation
-        "finish_reason": text,
-    }
-    | VERDICT,
-    "answers": VERDICT_OF_ANSWER | {"text": text, "truncated": flag, "n_tokens": integer},
-    "outcomes": {
-        "teacher": text,  # empty for an untrained student
-        "student": text,  # empty for the teacher itself
-        "method": text,  # teacher and untrained where no student was trained
-        "teacher_seed": integer,  # null for models that were not trained
-        "seed": integer,
-        "benchmark": text,
-        "engine": text,  # which it was answered on; empty where nothing says so
-    }
-    | VERDICT_OF_ANSWER,
-}
-NULLABLE = {"solution", "extracted", "statement", "statement_nll", "hint", "breakpoint", "kept_steps"} | {
-    "entropies_upper",
-    "cut_certain",
-    "teacher_seed",
-    "seed",
-}
 
 
 def hash_content(*parts: Any) -> str:
@@ -164,7 +44,7 @@ def derive_seed(*parts: Any) -> int:
 
 
 def get_schema(name: str) -> pa.Schema:
-    return pa.schema(list(SCHEMAS[name].items()))
+    return pa.schema([(column, about.type) for column, about in SCHEMAS[name].items()])
 
 
 def write(path: str | Path, schema: str, rows: Iterable[Row], *, usage: Mapping[str, int] | None = None) -> None:
@@ -245,9 +125,8 @@ def open_table(path: str | Path) -> pa.Table:
 
 def open_rows(path: str | Path, schema: str) -> TableFile:
     """The open file, with the schema's columns. Raises HealError where it lacks one."""
-    expected = get_schema(schema)
-    nullable = NULLABLE | {"trace_id"} if schema == "repairs" else NULLABLE
-    return TableFile(path, schema, expected, frozenset(expected.names) - nullable)
+    required = frozenset(column for column, about in SCHEMAS[schema].items() if not about.nullable)
+    return TableFile(path, schema, get_schema(schema), required)
 
 
 def read(path: str | Path, schema: str) -> list[Row]:

@@ -247,6 +247,15 @@ def read_tasks(folder: Path = TASKS) -> dict[str, dict[str, Any]]:
     return {fields["task"]: fields for fields in found if isinstance(fields.get("task"), str)}
 
 
+def find_task_files(names: Collection[str], folder: Path = TASKS) -> list[Path]:
+    """The YAML files that these benchmarks are read from: those of their folders, and those that all share."""
+    files = set(folder.glob("*.yaml"))
+    for path in folder.rglob("*.yaml"):
+        if read_task_fields(path).get("task") in names:
+            files |= set(path.parent.glob("*.yaml"))
+    return sorted(files)
+
+
 def list_benchmarks() -> dict[str, str]:
     """lm-eval task → the problems it asks."""
     return {name: fields["dataset_kwargs"]["split"] for name, fields in read_tasks().items()}

@@ -17,7 +17,7 @@ CURRICULUM = "curricula/{teacher}/teacher_seed{teacher_seed}/{student}/{method}"
 """Training data of one method for one student."""
 
 STUDENT = "students/{teacher}/teacher_seed{teacher_seed}/{student}/{method}/seed{seed}"
-"""A trained student: model/, loss.csv, exposures.csv, training.json, README.md (its model card)."""
+"""A trained student: model/, loss.csv, exposures.csv, training.json, README.md (its model card), hub_results.yaml."""
 
 STUDENT_EVALS = "evals/{teacher}/teacher_seed{teacher_seed}/{student}/{method}/seed{seed}"
 """Answers of a trained student, one folder per benchmark."""

@@ -2,7 +2,7 @@
 
 A token-level column takes 4 bytes per token as an array and 30 to 60 as a Python list, so it is never a list here. A
 row of a file holds its small columns; text and list columns stay in the file until they are read, and only the last
-row groups that were read stay in memory. Numbers of a list column are NumPy arrays. heal.records has the schemas.
+row groups that were read stay in memory. Numbers of a list column are NumPy arrays. heal.schemas has the schemas.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 ALLOCATIONS = ("uniform", "treated")
@@ -28,7 +28,7 @@ class TraceFile:
     path: str
     """Relative path, with the wildcards that are still open in braces."""
     schema: str
-    """Key of heal.records.SCHEMAS."""
+    """Key of heal.schemas.SCHEMAS."""
     rule: str
     """The rule that makes it, or its shards."""
     made_by: Literal["teacher", "student", "cpu"]
@@ -37,6 +37,8 @@ class TraceFile:
     """The trace files it is made from."""
     sharded: bool = False
     """Whether `merge_shards` joins it from sampling.shards parts."""
+    content: str = field(kw_only=True)
+    """What its rows are, in words."""
 
     @property
     def wildcards(self) -> list[str]:
@@ -51,22 +53,73 @@ class TraceFile:
         return replace(self, path=path, parents=tuple(parent.of(**wildcards) for parent in self.parents))
 
 
-SAMPLES = TraceFile("samples.parquet", "samples", "sample_base", "teacher", sharded=True)
-GRADES = TraceFile("grades.parquet", "grades", "grade_traces", "cpu", (SAMPLES,))
-GUIDED = TraceFile("guided.parquet", "guided", "sample_guided", "teacher", (GRADES,), sharded=True)
-CUTS = TraceFile("cuts/{variant}.parquet", "cuts", "plan_cuts", "cpu", (SAMPLES, GRADES))
-REPAIRS = TraceFile("repairs/{variant}.parquet", "repairs", "repair_traces", "teacher", (CUTS,), sharded=True)
-SCORES = TraceFile(
-    "scores/{variant}.parquet", "scores", "score_traces", "teacher", (SAMPLES, GRADES, REPAIRS), sharded=True
+SAMPLES = TraceFile(
+    "samples.parquet", "samples", "sample_base", "teacher", sharded=True, content="the teacher's base samples"
 )
-GUIDED_SCORES = TraceFile("guided_scores.parquet", "scores", "score_guided", "teacher", (GUIDED,), sharded=True)
+GRADES = TraceFile(
+    "grades.parquet", "grades", "grade_traces", "cpu", (SAMPLES,), content="whether each base sample is correct"
+)
+GUIDED = TraceFile(
+    "guided.parquet",
+    "guided",
+    "sample_guided",
+    "teacher",
+    (GRADES,),
+    sharded=True,
+    content="answer-guided samples of the problems that the teacher solves rarely",
+)
+CUTS = TraceFile(
+    "cuts/{variant}.parquet",
+    "cuts",
+    "plan_cuts",
+    "cpu",
+    (SAMPLES, GRADES),
+    content="where each wrong trace of a treated problem is cut",
+)
+REPAIRS = TraceFile(
+    "repairs/{variant}.parquet",
+    "repairs",
+    "repair_traces",
+    "teacher",
+    (CUTS,),
+    sharded=True,
+    content="continuations of cut traces after a hint",
+)
+SCORES = TraceFile(
+    "scores/{variant}.parquet",
+    "scores",
+    "score_traces",
+    "teacher",
+    (SAMPLES, GRADES, REPAIRS),
+    sharded=True,
+    content="what PURE reads of accepted repairs, and of some correct samples",
+)
+GUIDED_SCORES = TraceFile(
+    "guided_scores.parquet",
+    "scores",
+    "score_guided",
+    "teacher",
+    (GUIDED,),
+    sharded=True,
+    content="what PURE reads of accepted answer-guided samples",
+)
 GREEDY_SHARD = "shards/greedy/{shard}.parquet"
 """Greedy samples of the treated problems, made with each shard of GUIDED; only the premise reads them."""
 LOW_TEMPERATURE_SAMPLES = TraceFile(
-    "low_temperature.parquet", "samples", "sample_low_temperature", "teacher", sharded=True
+    "low_temperature.parquet",
+    "samples",
+    "sample_low_temperature",
+    "teacher",
+    sharded=True,
+    content="one greedy and some low-temperature samples of every problem",
 )
 LOW_TEMPERATURE_GRADES = TraceFile(
-    "low_temperature.grades.parquet", "grades", "grade_traces", "cpu", (LOW_TEMPERATURE_SAMPLES,)
+    "low_temperature.grades.parquet",
+    "grades",
+    "grade_traces",
+    "cpu",
+    (LOW_TEMPERATURE_SAMPLES,),
+    content="whether each low-temperature sample is correct",
 )
 EXTRA_SAMPLES = TraceFile(
     "extra/{allocation}/{variant}.parquet",
@@ -75,17 +128,49 @@ EXTRA_SAMPLES = TraceFile(
     "teacher",
     (GRADES, GUIDED, GUIDED_SCORES, REPAIRS, SCORES),
     sharded=True,
+    content="as many further samples as HEAL's extra cost buys",
 )
 EXTRA_GRADES = TraceFile(
-    "extra/{allocation}/{variant}.grades.parquet", "grades", "grade_traces", "cpu", (EXTRA_SAMPLES,)
+    "extra/{allocation}/{variant}.grades.parquet",
+    "grades",
+    "grade_traces",
+    "cpu",
+    (EXTRA_SAMPLES,),
+    content="whether each further sample is correct",
 )
 REPAIR_RANKS = TraceFile(
-    "students/{student}/repair_ranks/{variant}.parquet", "ranks", "rank_repairs", "student", (REPAIRS,), sharded=True
+    "students/{student}/repair_ranks/{variant}.parquet",
+    "ranks",
+    "rank_repairs",
+    "student",
+    (REPAIRS,),
+    sharded=True,
+    content="token ranks of accepted repairs under the untrained student",
 )
-STUDENT_SAMPLES = TraceFile("students/{student}/samples.parquet", "samples", "sample_student", "student", sharded=True)
-STUDENT_GRADES = TraceFile("students/{student}/grades.parquet", "grades", "grade_traces", "cpu", (STUDENT_SAMPLES,))
+STUDENT_SAMPLES = TraceFile(
+    "students/{student}/samples.parquet",
+    "samples",
+    "sample_student",
+    "student",
+    sharded=True,
+    content="the untrained student's samples",
+)
+STUDENT_GRADES = TraceFile(
+    "students/{student}/grades.parquet",
+    "grades",
+    "grade_traces",
+    "cpu",
+    (STUDENT_SAMPLES,),
+    content="whether each of the student's samples is correct",
+)
 RANKS = TraceFile(
-    "students/{student}/ranks.parquet", "ranks", "rank_samples", "student", (SAMPLES, GRADES), sharded=True
+    "students/{student}/ranks.parquet",
+    "ranks",
+    "rank_samples",
+    "student",
+    (SAMPLES, GRADES),
+    sharded=True,
+    content="token ranks of correct base samples under the untrained student",
 )
 CONTINUATIONS = TraceFile(
     "students/{student}/continuations.parquet",
@@ -94,6 +179,7 @@ CONTINUATIONS = TraceFile(
     "student",
     (SAMPLES, GRADES),
     sharded=True,
+    content="the untrained student's continuations of the beginnings of correct base samples",
 )
 
 TRACE_FILES = (

@@ -114,3 +114,13 @@ def test_a_served_teacher_cannot_be_distilled():
         HealError, match="'on_policy' needs its teacher's weights in training, but teachers.far is an endpoint"
     ):
         registry.resolve_methods(config.Experiment.model_validate(content))
+
+
+def test_a_run_reads_the_task_files_of_its_own_benchmarks_only():
+    def find(*names):
+        return {path.relative_to(registry.TASKS).as_posix() for path in registry.find_task_files(names)}
+
+    assert find() == {"_boxed.yaml"}
+    assert find("gsm8k") == {"_boxed.yaml", "gsm8k/gsm8k.yaml"}
+    assert {"mini/_mini.yaml", "mini/mini_hard.yaml", "_boxed.yaml"} <= find("mini_hard")
+    assert not find("mini_hard", "gsm8k") & find("math500") - {"_boxed.yaml"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from heal import records
+from heal.schemas import SCHEMAS
 from heal.trace_files import (
     EXTRA_GRADES,
     EXTRA_SAMPLES,
@@ -18,7 +18,7 @@ from heal.trace_files import (
 
 @pytest.mark.parametrize("file", TRACE_FILES, ids=lambda file: file.path)
 def test_every_entry_has_a_schema_and_is_found_from_a_filled_path(file):
-    assert file.schema in records.SCHEMAS
+    assert file.schema in SCHEMAS
     filled = file.of(variant="no_hint", allocation="treated", student="tiny")
     assert filled.wildcards == []
     assert find_trace_file(filled.path) == filled

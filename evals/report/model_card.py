@@ -1,7 +1,8 @@
 """Write the model cards of trained students of one method: training data, scores and license, and how to load it.
 
 Reads training.json, exposures.csv and provenance of each student, its answers, and those of its teacher and of itself
-before training; writes every --out, as Markdown with the front matter that the hub reads.
+before training; writes every --out, as Markdown with the front matter that the hub reads, and hub_results.yaml next to
+it: the scores on benchmarks that the hub knows (evals/report/hub_results.py).
 
     heal model-card --config config/config.yaml --teacher default --student tiny --method heal --seed 0 \\
         --out results/mini/students/default/teacher_seed0/tiny/heal/seed0/README.md
@@ -21,9 +22,10 @@ import yaml
 
 from evals import stats
 from evals.answers import Answers
+from evals.report.hub_results import render_hub_results
 from evals.report.origins import get_commit, get_provenance_path
 from evals.results import Run, read_json
-from evals.tables.render import format_interval, format_markdown_table
+from evals.tables.render import format_interval, format_markdown_table, format_number
 from heal import records
 from heal.command import Command, Section, check_pairs
 from heal.config.data import Dataset
@@ -34,8 +36,9 @@ from heal.config.run_config import MethodSpec
 from heal.method.base import Method
 from heal.provenance import record_run
 from heal.registry import build_method
+from heal.training.push import HUB_RESULTS
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 STAGES = {1: "base samples", 2: "answer-guided samples", 3: "repairs"}
@@ -70,6 +73,8 @@ class WriteModelCard(Command):
     """The student before training."""
     problems: Annotated[Dataset, Section("problems.train")]
     """The training problems."""
+    problem_sets: Annotated[dict[str, Dataset], Section("problems.test")] = {}
+    """The benchmarks' problem sets by name."""
     license: Annotated[str | None, Section("problems.license")] = None
     """License of the training problems."""
     out: list[Path]
@@ -93,6 +98,8 @@ class WriteModelCard(Command):
             with record_run(out, "model-card", VERSION, {"options": options}):
                 student = TrainedStudent(run, self.teacher_seed, seed, method)
                 records.write_text(out, front_matter + render_model_card(student, gear, sources))
+                results = render_hub_results(student.load_answers(), self.problem_sets)
+                records.write_text(out.with_name(HUB_RESULTS), results)
 
     def make_run(self) -> Run:
         """The run with the one teacher, student and method of these cards."""
@@ -120,6 +127,13 @@ class TrainedStudent:
     def folder(self) -> Path:
         [teacher], [student], [method] = self.run.teachers, self.run.students, self.run.methods
         return self.run.get_student_folder(teacher, self.teacher_seed, student, method, self.seed)
+
+    def load_answers(self) -> dict[str, Answers]:
+        """The student's answers by benchmark. Raises HealError for missing ones."""
+        answers = {}
+        for benchmark in self.run.benchmarks:
+            answers[benchmark] = self.run.load_answers(self.get_answers_path(benchmark), benchmark)
+        return answers
 
     def get_answers_path(self, benchmark: str) -> Path:
         [teacher], [student], [method] = self.run.teachers, self.run.students, self.run.methods
@@ -170,18 +184,14 @@ def tabulate_scores(student: TrainedStudent) -> str:
     run = student.run
     [teacher_name], [student_name] = run.teachers, run.students
     rows = []
-    for benchmark in run.benchmarks:
-        cells = []
-        for path in (
-            student.get_answers_path(benchmark),
-            run.get_untrained_path(student_name, benchmark),
-            run.get_teacher_path(teacher_name, benchmark),
-        ):
-            answers = run.load_answers(path, benchmark)
-            cells.append(format_score(answers))
-        questions, repeats = answers.scores_QR.shape
-        rows.append([benchmark, str(questions), str(repeats), *cells])
-    header = ["benchmark", "questions", "answers per question", "this student", "before training", "teacher"]
+    for benchmark, own in student.load_answers().items():
+        untrained = run.load_answers(run.get_untrained_path(student_name, benchmark), benchmark)
+        teacher = run.load_answers(run.get_teacher_path(teacher_name, benchmark), benchmark)
+        questions, repeats = own.scores_QR.shape
+        cut_off = format_number(float(own.truncated_Q.mean()), 3)
+        scores = [format_score(own), cut_off, format_score(untrained), format_score(teacher)]
+        rows.append([benchmark, str(questions), str(repeats), *scores])
+    header = ["benchmark", "questions", "answers per question", "this student", "cut off", "before training", "teacher"]
     return format_markdown_table(header, rows, lambda column: column == 0)
 
 
@@ -224,7 +234,8 @@ Method `{method}`: {summary}. Source: {paper}.
 
 {scores}
 
-Share of right answers, with a 95 % interval that covers the choice of questions only. This is one checkpoint: another
+Share of right answers, with a 95 % interval that covers the choice of questions only; cut off: the share of this
+student's answers that hit the token limit, which are wrong. This is one checkpoint: another
 training seed or teacher sampling seed gives another. Compare methods by the run's tables, not by single model cards.
 
 ## Training data

@@ -44,7 +44,7 @@ from heal.method.base import Method
 from heal.provenance import record_run
 from heal.registry import list_benchmarks
 
-VERSION = 3
+VERSION = 4
 """Raise it when the bytes of the output change for the same input."""
 
 TOKENS = ("teacher_tokens_generated", "teacher_tokens_prefilled", "training_tokens")
@@ -65,7 +65,7 @@ LABELS = {
 """Columns of the tables to read, and their headings; `new` is the interval on new questions with its verdict."""
 TEXT_COLUMNS = ("method", "verdict", "new")
 """Those of them that hold words."""
-SHORT_COLUMNS = ("method", "mean", "diff", "verdict", "new")
+SHORT_COLUMNS = ("method", "mean", "diff", "verdict", "new", "truncated")
 """Columns of the table for terminals."""
 SHORT_TOPICS = (Topic.FEW_PASSES, Topic.WORLD, Topic.GATES, Topic.MIXED_HARDWARE, Topic.PREMISE)
 """Topics of its notes."""

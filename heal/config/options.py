@@ -181,4 +181,6 @@ def changed_options(value: Any) -> Any:
     """
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", exclude_defaults=True)
+    if isinstance(value, Mapping):
+        return {name: changed_options(inner) for name, inner in value.items()}
     return value

@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
@@ -33,11 +32,15 @@ class Example:
     """One training conversation: question and trace of a problem, for PACE's stage 1, 2 or 3."""
 
     problem_id: str
+    """The problem, whose question is the user's turn."""
     text: str
+    """The trace: the assistant's turn."""
     stage: int
+    """1, 2 or 3; a method without stages gives 1."""
     origin: str
     """sample | extra | guided | repair | reference | continued"""
     origin_id: str
+    """The trace that the text is from, or the problem of a worked solution."""
     weight: float = 1.0
     """Weight of its loss relative to the other examples."""
     prefix: str = ""
@@ -45,11 +48,7 @@ class Example:
 
 
 class Traces:
-    """The trace files of one teacher and teacher sampling seed; a method reads only what its `needs` declares.
-
-    student: the student that `{student}` stands for. is_valid: (problem, trace text) → whether every step is right,
-    where the problems' world can check steps.
-    """
+    """The trace files of one teacher and teacher sampling seed; a method reads only what its `needs` declares."""
 
     def __init__(
         self,
@@ -61,19 +60,27 @@ class Traces:
         is_valid: Callable[[Row, str], bool] | None = None,
     ) -> None:
         self.folder = Path(folder)
+        """Where the trace files are."""
         self.needs = {file.path for file in needs}
         self.seed = seed
+        """The run's seed, for what a method draws."""
         self.student = student
+        """The student that `{student}` stands for."""
         self.is_valid = is_valid
+        """(problem, trace text) → whether every step is right; None where the problems have no step checker."""
         self.problems = records.read(problems, "problems")
-        self.read = cache(self._read)
+        """The training problems, rows of the schema `problems`."""
+        self.rows_by_path: dict[str, list[Row]] = {}  # what was read so far
 
-    def _read(self, file: TraceFile) -> list[Row]:
-        """The file's rows. Raises HealError for a file that `needs` does not declare."""
+    def read(self, file: TraceFile) -> list[Row]:
+        """The file's rows, read once. Raises HealError for a file that `needs` does not declare."""
         if file.path not in self.needs:
             fix = "return it from the method's needs(), so that a rule makes it"
             raise HealError(f"{file.path!r} was not declared", where="needs()", fix=fix)
-        return records.read(self.folder / file.of(student=self.student).path, file.schema)
+        if file.path not in self.rows_by_path:
+            path = self.folder / file.of(student=self.student).path
+            self.rows_by_path[file.path] = records.read(path, file.schema)
+        return self.rows_by_path[file.path]
 
     def read_correct(self, samples: TraceFile = SAMPLES, grades: TraceFile = GRADES) -> dict[str, list[Row]]:
         """Correct samples by problem, in the order of their index."""

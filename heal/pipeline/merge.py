@@ -17,6 +17,7 @@ from heal.errors import HealError
 from heal.outcome import read_outcome
 from heal.pipeline.stop import check_outcome
 from heal.provenance import record_run
+from heal.schemas import SCHEMAS
 
 VERSION = 1
 """Raise it when the bytes of the output change for the same input."""
@@ -24,7 +25,7 @@ VERSION = 1
 
 class Merge(Command):
     table: str
-    """What the parts hold: a name in heal.records.SCHEMAS."""
+    """What the parts hold: a name in heal.schemas.SCHEMAS."""
     parts: list[Path]
     """The files to join, in order (once per file)."""
     required: bool = False
@@ -35,8 +36,8 @@ class Merge(Command):
     """The parquet file to write."""
 
     def run(self) -> None:
-        if self.table not in records.SCHEMAS:
-            known = ", ".join(sorted(records.SCHEMAS))
+        if self.table not in SCHEMAS:
+            known = ", ".join(sorted(SCHEMAS))
             raise HealError(f"no table {self.table!r}", where="--table", fix=f"give one of: {known}")
         with record_run(self.out, "merge", VERSION, {"options": self.describe_options()}):
             records.concatenate(self.parts, self.out, self.table)

@@ -12,6 +12,7 @@ from evals.reproduction import FILE, CheckReproduction, find_differences, read_c
 from heal import records
 from heal.config.run_config import RunConfig
 from heal.errors import HealError
+from tests.support.paths import ROOT
 from tests.support.planning import make_experiment
 from tests.support.run_factory import make_view, write_run
 from tests.support.tables import ACCURACY
@@ -51,7 +52,7 @@ def reference(run: Path, tmp_path: Path) -> Path:
 def test_a_run_agrees_with_the_reference_made_of_it(run, reference):
     text = check(run, reference)
     assert text.startswith(f"Agrees with the reference: yes, in all {CELLS} cells ({CELLS} with the same mean).\n")
-    assert "Made on AMD EPYC (AVX2); the reference on AMD EPYC (AVX2)." in text
+    assert "Made on AMD EPYC (AVX2); the reference on AMD EPYC (AVX2).\nA line for REPRODUCTIONS.md:\n" in text
     frame = pd.read_csv(run / "tables" / FILE)
     assert len(frame) == CELLS and set(frame["agrees"]) == {"yes"} and (frame["mean"] == frame["reference"]).all()
     heal = frame[(frame["method"] == "heal") & (frame["benchmark"] == "b")].iloc[0]
@@ -63,6 +64,30 @@ def test_a_shifted_method_is_named_with_both_means(run, reference, tmp_path):
     text = check(shifted, reference)
     assert text.startswith(f"Agrees with the reference: no, 2 of {CELLS} cells differ by more than chance: heal on b ")
     assert "rs on" not in text and "(teacher t, student s)" in text
+
+
+@pytest.mark.parametrize(
+    ("git", "commit"),
+    [
+        ({"commit": "0123456789", "dirty": False}, "0123456"),
+        ({"commit": "0123456789", "dirty": True}, "0123456 with uncommitted changes"),
+        ({"commit": None, "dirty": None}, "no git checkout"),
+    ],
+)
+def test_the_line_for_the_log_has_the_columns_of_the_log(run, reference, monkeypatch, git, commit):
+    monkeypatch.setattr("evals.reproduction.read_git_state", lambda: git)
+    log = (ROOT / "REPRODUCTIONS.md").read_text(encoding="utf-8")
+    [header] = [line for line in log.splitlines() if line.startswith("| machine")]
+    row = check(run, reference).splitlines()[-1]
+    verdict = f"yes, in all {CELLS} cells ({CELLS} with the same mean)"
+    assert row == f"| AMD EPYC (AVX2) | {commit} | `make replicate` | {verdict} |"
+    assert row.count("|") == header.count("|")
+
+
+def test_a_run_of_another_config_names_its_command_and_the_cells_that_differ(run, reference, tmp_path):
+    other = write_run(tmp_path / "mini_guided", accuracy=ACCURACY | {"heal": 0.95})
+    row = check(other, reference).splitlines()[-1]
+    assert "| `snakemake --cores all --configfile config/mini_guided.yaml` | no, 2 of" in row and row.count("|") == 5
 
 
 def test_other_settings_are_named_and_nothing_is_compared(run, reference):

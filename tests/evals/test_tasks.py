@@ -1,8 +1,12 @@
 """Every lm-eval task that is found: it loads, asks the run's questions as they are, and grades as the suite does."""
 
+import re
+
 import pytest
+import yaml
 
 from heal import records, registry
+from heal.config.data import Dataset
 
 QUESTION = "What is {}?\n\nPlease reason step by step, and put your final answer within \\boxed{{}}."
 
@@ -39,10 +43,19 @@ def test_a_benchmark_asks_the_runs_questions_and_grades_the_box(tasks, name):
 
 
 def test_the_public_benchmarks_are_there():
-    expected = {"gsm8k", "math500", "aime24", "aime25", "gpqa_diamond"}
+    expected = {"gsm8k", "math500", "aime24", "aime25", "aime26", "hmmt", "gpqa_diamond"}
     assert expected <= set(registry.list_benchmarks())
     for name in expected:
         assert registry.list_benchmarks()[name] == name and (registry.TASKS / name / f"{name}.yaml").exists()
+
+
+def test_the_problem_sets_of_2026_are_a_part_of_a_config():
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", (registry.TASKS / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    content = yaml.safe_load(blocks[-1])
+    assert set(content["benchmarks"]) == set(content["problems"]["test"]) == {"aime26", "hmmt"}
+    for name, fields in content["problems"]["test"].items():
+        dataset, hub = Dataset.model_validate(fields), registry.read_tasks()[name]["metadata"]["hub"]
+        assert (dataset.path, dataset.n) == (hub["dataset"], hub["questions"])
 
 
 def test_the_template_is_no_benchmark_and_its_copy_is_one(tmp_path):

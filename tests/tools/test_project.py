@@ -1,5 +1,6 @@
 """Files that describe the project: versions agree, the citation is complete, the README is short."""
 
+import os
 import tomllib
 
 import yaml
@@ -23,3 +24,14 @@ def test_versions_agree_and_the_citation_has_what_the_format_asks_for():
 
 def test_the_readme_fits_a_screen():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 100
+
+
+def test_ci_services_run_what_the_repository_says_and_nothing_else():
+    github = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())
+    commands = [step["run"] for step in github["jobs"]["tests"]["steps"] if "run" in step]
+    gitlab = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())
+    assert commands == gitlab["tests"]["script"] == [".ci/run"]
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+    required = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
+    [python] = [step["with"]["python-version"] for step in github["jobs"]["tests"]["steps"] if "with" in step]
+    assert python == required and gitlab["tests"]["image"].startswith(f"python:{required}")

@@ -80,10 +80,8 @@ def test_only_a_distilled_student_is_trained_with_its_teacher(tmp_path):
 
 
 def test_a_broken_baseline_is_told_before_anything_runs(tmp_path):
-    repository = copy_with_baseline(
-        tmp_path,
-        **{"return [SAMPLES, GRADES]": 'return [TraceFile("sampels.parquet", "samples", "sample_base", "teacher")]'},
-    )
+    misspelled = 'TraceFile("sampels.parquet", "samples", "sample_base", "teacher", content="samples")'
+    repository = copy_with_baseline(tmp_path, **{"return [SAMPLES, GRADES]": f"return [{misspelled}]"})
     status, output = run_snakemake(repository, "--dry-run", "--configfile", "config/mine.yaml")
     assert status != 0 and "Traceback" not in output
     for word in ("baselines/mine.py", "my_name", "no rule makes 'sampels.parquet'", "did you mean 'samples.parquet'?"):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -118,6 +119,16 @@ def test_an_edited_benchmark_reruns_the_evaluations_and_no_training(finished):
     with replace(finished / "evals/tasks/mini/_mini.yaml", "\n", "\n# edited\n"):
         jobs = plan(finished)
     assert "evaluate_student" in jobs and not {"train_student", "build_curriculum"} & jobs
+
+
+def test_a_new_benchmark_reruns_nothing(finished):
+    folder = finished / "evals/tasks/new"
+    folder.mkdir()
+    try:
+        (folder / "new.yaml").write_text("include: ../_boxed.yaml\ntask: new\ndataset_kwargs:\n  split: hard\n")
+        assert plan(finished) == set()
+    finally:
+        shutil.rmtree(folder)
 
 
 def write_config(folder, old, new):

@@ -9,11 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from heal.worlds.mini import build, checker, puzzles, teacher_text
+from heal.worlds.mini import build, cards, checker, puzzles, teacher_text
 from heal.worlds.mini.tokenizer import UNKNOWN, build_tokenizer, build_vocabulary, split_pieces
 from tests.support.paths import ROOT
 
@@ -313,6 +314,15 @@ def test_shipped_models_say_how_they_were_built(name):
     assert record["seed"] == build.SEED
 
 
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_shipped_models_have_their_card_and_license(name):
+    folder = build.MODELS / name
+    assert (folder / "README.md").read_text() == cards.render_card(folder), "fix: python -m heal.worlds.mini.cards"
+    assert (folder / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    fields = yaml.safe_load((folder / "README.md").read_text().split("---")[1])
+    assert (fields["license"], fields["library_name"]) == ("apache-2.0", "transformers")
+
+
 @pytest.mark.parametrize(
     ("run", "teacher", "broken"),
     [
@@ -340,3 +350,4 @@ def test_a_build_is_repeatable(tmp_path):
         build.build("student", tmp_path / run, tokens=2_000)
     first, second = ((tmp_path / run / "model.safetensors").read_bytes() for run in ("a", "b"))
     assert first == second
+    assert json.loads((tmp_path / "a/build.json").read_text())["commit"] in (tmp_path / "a/README.md").read_text()

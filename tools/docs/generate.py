@@ -1,8 +1,8 @@
 """Write what the documentation takes from the code: reference pages, and the tables inside README and docs pages.
 
-Reads the classes of config, commands and methods, the docstrings of benchmarks/, evals/paper.yaml, config/*.yaml and
-results/reference. Writes docs/reference/ (not committed) and the marked tables of README.md, baselines/README.md,
-docs/fidelity.md and docs/benchmarks.md.
+Reads the classes of config, commands and methods, the schemas of trace files, the docstrings of benchmarks/,
+evals/paper.yaml, config/*.yaml and results/reference. Writes docs/reference/ (not committed) and the marked tables of
+README.md, baselines/README.md, docs/baseline-api.md, docs/fidelity.md and docs/benchmarks.md.
 
     make generate
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from heal.errors import exit_with_errors
 from heal.records import write_text
-from tools.docs import benchmarks, commands, config, paper, readme, rule_graph
+from tools.docs import baselines, benchmarks, commands, config, paper, readme, rule_graph
 from tools.docs.markdown import replace_between
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +26,13 @@ def render_pages() -> dict[str, str]:
         "README.md": {"main table": readme.build_main_table(), "plans": readme.build_plans_table()},
         "docs/benchmarks.md": {"benchmarks": benchmarks.build_benchmarks_table()},
         "baselines/README.md": {"methods": config.build_methods_table()},
+        "docs/baseline-api.md": {
+            "example": baselines.build_example_table(),
+            "traces": baselines.build_traces_table(),
+            "helpers": baselines.build_helpers_table(),
+            "files": baselines.build_files_table(),
+            "rows": baselines.build_rows_tables(),
+        },
         "docs/fidelity.md": {
             "published": paper.build_numbers_table(),
             "sources": config.build_sources_table(),

@@ -24,7 +24,7 @@ from heal.job_server import ADDRESS_VARIABLE
 from heal.planning.hours import count_evaluation_gpus
 from heal.planning.resampling import PlannedJob, check_resampling, pop_permission
 from heal.planning.resources import DEFAULT, estimate_job_resources
-from heal.registry import list_benchmarks
+from heal.registry import find_task_files, list_benchmarks
 from heal.stages import describe_stages, list_stages
 from heal.trace_files import (
     CONTINUATIONS,
@@ -354,7 +354,8 @@ def list_benchmark_problems(wildcards):
 
 
 def list_task_files():
-    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "evals/tasks").rglob("*.yaml"))
+    """The task files of the run's benchmarks: another benchmark, added later, evaluates nothing again."""
+    return [str(path.relative_to(ROOT)) for path in find_task_files(BENCHMARKS)]
 
 
 def list_eval_files(folder):

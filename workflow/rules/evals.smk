@@ -109,6 +109,7 @@ rule write_model_cards:
         untrained=[f"{UNTRAINED_EVALS}/{benchmark}/answers.parquet" for benchmark in BENCHMARKS],
     output:
         cards=list_per_seed(f"{STUDENT}/README.md", SEEDS),
+        hub_results=list_per_seed(f"{STUDENT}/hub_results.yaml", SEEDS),
     log:
         f"{LOGS}/model_cards/{run_layout.CURRICULUM}.log",
     benchmark:

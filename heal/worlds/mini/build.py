@@ -1,7 +1,8 @@
 """Train a mini model from random weights: a teacher (one per setting of the premises) or the base student.
 
-Reads only this package's code. Writes a Hugging Face folder (bf16 weights, config, tokenizer, chat template) and
-build.json with command, seed and final loss. One thread; the same machine and seed give the same weights.
+Reads only this package's code. Writes a Hugging Face folder (bf16 weights, config, tokenizer, chat template),
+build.json (command, commit, seed, final loss), a model card and the license. One thread; the same machine and seed give
+the same weights.
 
     python -m heal.worlds.mini.build teacher                 # 5 minutes: writes the shipped folder again
     python -m heal.worlds.mini.build student --out FOLDER --tokens 100000
@@ -19,6 +20,8 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
+from heal.provenance import describe_commit, read_git_state
+from heal.worlds.mini.cards import write_card
 from heal.worlds.mini.puzzles import generate
 from heal.worlds.mini.teacher_text import TEACHERS, Example, write_student_example, write_teacher_example
 from heal.worlds.mini.tokenizer import ASSISTANT, END, PAD, USER, build_tokenizer, build_vocabulary, split_pieces
@@ -182,6 +185,7 @@ def build(name: str, out: Path, tokens: int | None = None, seed: int = SEED) -> 
     record = {
         "model": name,
         "command": f"python -m heal.worlds.mini.build {name} --tokens {recipe.tokens}",
+        "commit": describe_commit(read_git_state()),
         "seed": seed,
         "tokens": recipe.tokens,
         "runtime_s": round(time.monotonic() - began),
@@ -189,6 +193,7 @@ def build(name: str, out: Path, tokens: int | None = None, seed: int = SEED) -> 
         "final_loss_nats": round(loss, 5),
     }
     (out / "build.json").write_text(json.dumps(record, indent=2) + "\n")
+    write_card(out)
 
 
 def show_texts(name: str, count: int) -> None:

@@ -48,6 +48,7 @@ def test_numbers_are_those_of_the_files(student):
     answers = student.run.load_answers(student.get_answers_path("b"), "b")
     [line] = [line for line in text.splitlines() if line.startswith("| b ")]
     assert line.split("|")[4].strip().startswith(f"{answers.scores_Q.mean():.3f}")
+    assert line.split("|")[5].strip() == f"{answers.truncated_Q.mean():.3f}"
     for part in ("12,345 tokens, 6,789", "abc with uncommitted changes", "| 1: base samples | 4 | 4 sample | 200 |"):
         assert part in text, part
     assert "| max_steps | 350 |" in text and "report_to" not in text, "options that are not set are not listed"
@@ -91,4 +92,5 @@ def test_the_command_reads_models_and_options_from_the_config(student, tmp_path)
     cli.main(["model-card", "--config", str(config), *names, *place])
     text = out.read_text()
     assert "# tiny, taught by default with heal" in text and "heal/worlds/mini/models/teacher" in text
+    assert (tmp_path / "hub_results.yaml").read_text() == "[]\n", "the hub knows no benchmark of the mini world"
     assert "GEAR options: `" in text and '"min_step_tokens": 1' in text, "the options of the variant that it uses"

@@ -174,6 +174,22 @@ def test_a_difference_that_the_token_limit_explains_is_said_in_words(tmp_path, c
     assert read_verdicts(run)["b"] == verdict
 
 
+def test_every_form_of_the_table_has_the_share_of_cut_off_answers(tmp_path):
+    run = write_run(tmp_path / "run", accuracy=ACCURACY, training_seeds=3)
+    for path in run.glob("evals/t/teacher_seed0/s/heal/seed*/b/answers.parquet"):
+        rows = records.read(path, "answers")
+        for row in rows[: round(0.15 * len(rows))]:
+            row["reason"] = "truncated"
+        records.write(path, "answers", rows)
+    out = write_comparison(run)
+    assert get_row(pd.read_csv(out), "heal")["truncated"] == 0.15
+    for suffix, separator in ((".md", "|"), (".tex", "&"), (".txt", "  ")):
+        lines = out.with_suffix(suffix).read_text().splitlines()
+        place = next(number for number, line in enumerate(lines) if line.strip(" |").startswith("heal"))
+        header = next(line for line in reversed(lines[:place]) if "cut off" in line)
+        assert header.count("cut off") == 1 and "0.150" in [cell.strip(" \\") for cell in lines[place].split(separator)]
+
+
 def test_teacher_and_untrained_student_stand_at_every_benchmark(table):
     for benchmark in ("b", "b:unsolved", "greedy"):
         for method in ("teacher", "untrained"):
