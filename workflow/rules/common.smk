@@ -335,7 +335,7 @@ def list_table_files(comparison):
 
 
 def list_figure_files(comparison):
-    figures = [f"{FIGURES}/{comparison}/{name}" for name in ("accuracy", "cost", "loss")]
+    figures = [f"{FIGURES}/{comparison}/{name}" for name in ("differences", "accuracy", "cost", "loss")]
     if comparison == "main":
         needed = {file.path for method in MAIN for file in METHODS[method].needs()}
         names = ["ceiling"] + ["trace"] * STEPS_CHECKABLE
