@@ -49,11 +49,9 @@ $(VENV)/.test-env: $(VENV)/.env $(VENV)/.smol-env $(VENV)/.rehearsal-env $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/test.txt
 	@touch $@
 
-# flock's lock ends with its process, so a killed run leaves nothing to unlock; --nolock switches Snakemake's own off.
 define SNAKEMAKE
-@$(IN_ENV) flock --nonblock --conflict-exit-code 75 .snakemake.lock snakemake --nolock --cores $(CORES) $(1) || { \
-	if [ $$? = 75 ]; then echo "Another run is active in this folder: wait for it, or stop it."; \
-	else echo "Not finished. The same command resumes where it stopped."; fi; exit 1; }
+@$(IN_ENV) snakemake --cores $(CORES) $(1) || { \
+	echo "Not finished. The same command resumes where it stopped."; exit 1; }
 endef
 
 replicate: env  ## Run HEAL and its baselines on the mini world: train, evaluate, compare

@@ -50,6 +50,7 @@ METHODS = {
     "heal_wrong_answer": (PURPLE, "P"),
     "heal_noise": (PURPLE, "*"),
     "heal_retry": (PURPLE, "v"),
+    "heal_hint_teacher": (PURPLE, "p"),
     "heal_hint_user": (PURPLE, "d"),
     "heal_hint_solution": (PURPLE, "H"),
     "heal_entropy_level": (GREEN, "s"),
