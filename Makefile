@@ -100,10 +100,10 @@ test-slurm: test-env  ## Run the smoke config on a single-node SLURM on this mac
 		apt-get -qq install --yes --no-install-recommends $(SLURM_PACKAGES) >/dev/null || exit 1; break; }; done
 	@$(IN_ENV) python -m pytest -m slurm tests/workflow/test_slurm.py
 
-test-pages: test-env  ## Test the trace viewer in headless Chromium (installs a Debian package)
+test-pages: test-env  ## Test report, trace viewer and documentation in headless Chromium (installs a Debian package)
 	@command -v chromium >/dev/null || { $(SUDO) apt-get -qq update && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 		apt-get -qq install --yes --no-install-recommends chromium >/dev/null; }
-	@$(IN_ENV) python -m pytest -m browser tests/viewer/test_viewer_in_browser.py
+	@$(IN_ENV) python -m pytest -m browser tests/viewer tests/evals/report tests/tools
 
 generate: docs-env  ## Write the reference pages and the tables inside README and docs
 	@$(IN_ENV) python -m tools.docs.generate

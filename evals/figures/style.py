@@ -139,8 +139,9 @@ def wrap(text: str, characters: int = LINE_CHARACTERS) -> str:
 
 
 def plot_message(message: str) -> Figure:
-    """A figure that says why it is empty: a finished run has every figure."""
+    """A figure that says why it is empty: a finished run has every figure. Its label is the message."""
     text = wrap(message)
     figure = plt.figure(figsize=(WIDTH_IN, 0.4 + 0.2 * len(text.splitlines())))
+    figure.set_label(message)
     figure.text(0.02, 0.5, text, va="center")
     return figure

@@ -162,7 +162,7 @@ def test_every_mark_is_at_its_true_place(methods):
         for item in find_points(axis):
             [[x, y]] = axis.transData.inverted().transform(item.get_offset_transform().transform(item.get_offsets()))
             marks.append((x, y))
-        np.testing.assert_allclose(sorted(marks), sorted(zip(shown[column], shown["mean"], strict=True)))
+        np.testing.assert_allclose(sorted(marks), sorted(zip(shown[column], shown["mean"], strict=True)), atol=1e-9)
 
 
 def test_numbers_keep_their_order_and_distance_and_stay_in_the_panel():
