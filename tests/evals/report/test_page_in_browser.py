@@ -27,7 +27,7 @@ def test_the_page_fits_and_its_contents_stay_on_screen(browser, file, width):
     page.locator("nav a.section", has_text="Mechanism").click()
     contents = page.locator("nav").bounding_box()
     assert contents["y"] == 0 and contents["height"] > 20, "the contents are sticky"
-    heading = page.locator("#mechanism h2").bounding_box()
+    heading = page.locator("#mechanism > h2").bounding_box()
     below = contents["y"] + contents["height"] if width == 390 else 0
     assert below <= heading["y"] < 200, "a link leads to its section, below the contents"
     sizes = page.evaluate("[...document.querySelectorAll('p, td, th, li')].map(n => parseFloat(getComputedStyle(n).fontSize))")
