@@ -49,11 +49,9 @@ $(VENV)/.test-env: $(VENV)/.env $(VENV)/.smol-env $(VENV)/.rehearsal-env $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/test.txt
 	@touch $@
 
-# flock's lock ends with its process, so a killed run leaves nothing to unlock; --nolock switches Snakemake's own off.
 define SNAKEMAKE
-@$(IN_ENV) flock --nonblock --conflict-exit-code 75 .snakemake.lock snakemake --nolock --cores $(CORES) $(1) || { \
-	if [ $$? = 75 ]; then echo "Another run is active in this folder: wait for it, or stop it."; \
-	else echo "Not finished. The same command resumes where it stopped."; fi; exit 1; }
+@$(IN_ENV) snakemake --cores $(CORES) $(1) || { \
+	echo "Not finished. The same command resumes where it stopped."; exit 1; }
 endef
 
 replicate: env  ## Run HEAL and its baselines on the mini world: train, evaluate, compare
@@ -102,10 +100,10 @@ test-slurm: test-env  ## Run the smoke config on a single-node SLURM on this mac
 		apt-get -qq install --yes --no-install-recommends $(SLURM_PACKAGES) >/dev/null || exit 1; break; }; done
 	@$(IN_ENV) python -m pytest -m slurm tests/workflow/test_slurm.py
 
-test-pages: test-env  ## Test the trace viewer in headless Chromium (installs a Debian package)
+test-pages: test-env  ## Test report, trace viewer and documentation in headless Chromium (installs a Debian package)
 	@command -v chromium >/dev/null || { $(SUDO) apt-get -qq update && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 		apt-get -qq install --yes --no-install-recommends chromium >/dev/null; }
-	@$(IN_ENV) python -m pytest -m browser tests/viewer/test_viewer_in_browser.py
+	@$(IN_ENV) python -m pytest -m browser tests/viewer tests/evals/report tests/tools
 
 generate: docs-env  ## Write the reference pages and the tables inside README and docs
 	@$(IN_ENV) python -m tools.docs.generate

@@ -50,6 +50,7 @@ include: "workflow/rules/report.smk"
 
 
 onstart:
+    lock_folder()
     ask_before_resampling()
     start_job_server()
 

@@ -84,6 +84,9 @@ COMMANDS = {
     "combine-audits": Entry(
         "evals.audits.combine_teacher_seeds", "CombineAudits", "join the audits of all teacher sampling seeds"
     ),
+    "plot-differences": Entry(
+        "evals.figures.differences", "PlotDifferences", "paired difference of every method to the reference"
+    ),
     "plot-accuracy": Entry("evals.figures.accuracy", "PlotAccuracy", "accuracy of every method"),
     "plot-ceiling": Entry("evals.figures.ceiling", "PlotCeiling", "the teacher's pass rates"),
     "plot-trace": Entry("evals.figures.trace", "PlotTrace", "one repaired trace"),

@@ -89,7 +89,11 @@ class open_whole:
         self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
 
     def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.temporary.touch()  # a folder that may not be written shows here, before any work
+        except OSError as error:
+            raise explain_refusal(error, self.path) from None
         return self.temporary
 
     def __exit__(self, kind: Any, failure: Any, _: Any) -> None:
@@ -105,6 +109,18 @@ class open_whole:
                 where=str(self.path),
                 fix="free some space and run the same command again; finished batches are kept",
             ) from None
+
+
+def explain_refusal(error: OSError, path: Path) -> Exception:
+    """The error as one that says which folder cannot be written, and what to do; others as they are."""
+    if error.errno in DISK_FULL:
+        return error
+    for folder in reversed(path.parents):
+        if folder.is_symlink() and not folder.exists():
+            problem = f"a link to {folder.readlink()}, which does not exist"
+            return HealError(problem, where=str(folder), fix="make that folder, or link to another")
+    fix = "make its folder writable; or move results/ to another disk, and link to it"
+    return HealError(f"cannot be written ({error.strerror})", where=str(path), fix=fix)
 
 
 def write_text(path: str | Path, content: str) -> None:

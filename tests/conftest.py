@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from http.server import ThreadingHTTPServer
@@ -39,3 +40,15 @@ def server() -> Iterator[Callable[..., Endpoint]]:
 
     yield start
     running.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium, driven by playwright."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-env")
+    chromium = shutil.which("chromium")
+    assert chromium, "chromium is not installed: make test-pages installs it"
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=chromium)
+        yield running
+        running.close()

@@ -1,6 +1,7 @@
 """Files between stages: whole or absent, checked when read, resumed without counting twice."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -35,6 +36,26 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         temporary.write_bytes(b"half")
         raise RuntimeError
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_any_work(tmp_path):
+    (tmp_path / "linked").symlink_to(tmp_path / "absent")
+    (tmp_path / "file").touch()
+    for folder, problem in (("linked", "linked: a link to .*absent, which does not exist"), ("file", "cannot be written")):
+        with pytest.raises(HealError, match=problem), records.open_whole(tmp_path / folder / "run/table.csv"):
+            pytest.fail("the block must not run")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another user")
+def test_a_read_only_folder_is_told_to_a_user_without_root_s_rights():
+    script = (
+        "import os, sys\nfrom heal import records\nfrom heal.errors import exit_with_errors\nos.setuid(65534)\n"
+        "exit_with_errors(lambda: records.write_text('/usr/heal-results/table.csv', 'x'))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.returncode == 2 and "Traceback" not in run.stderr
+    assert "/usr/heal-results/table.csv: cannot be written (Permission denied)" in run.stderr
+    assert "link to it" in run.stderr
 
 
 def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path):

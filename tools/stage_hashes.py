@@ -73,6 +73,7 @@ STAGES = {
     "tabulate-paper": Stage(("tables/paper.csv",), ("evaluate", "premise")),
     "audit": Stage(("tables/*_audits/teacher_seed*/audits_*.csv",), ("score", "sample guided")),
     "combine-audits": Stage(("tables/*_audits/audits_*.csv",), ("audit",)),
+    "plot-differences": Stage(("figures/*/differences.csv",), ("tabulate-comparison",)),
     "plot-accuracy": Stage(("figures/*/accuracy.csv",), ("evaluate",)),
     "plot-cost": Stage(("figures/*/cost.csv",), ("tabulate-comparison",)),
     "plot-loss": Stage(("figures/*/loss.csv",), ("train",)),

@@ -18,14 +18,13 @@ from matplotlib.figure import Figure
 
 from evals.figures import style
 from evals.figures.base import FigureCommand
-from evals.figures.style import plt
+from evals.figures.panels import PANEL, make_method_panels
 from evals.results import TEACHER, UNTRAINED, ComparisonCommand, Run
 from evals.tables.contrasts import estimate_mean
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
-PANELS_PER_ROW = 3
 COLUMNS = ["teacher", "student", "benchmark", "method", "mean", "ci_low", "ci_high", "seeds"]
 
 
@@ -60,31 +59,21 @@ def read_scores(run: Run, teacher: str, student: str, benchmark: str) -> Iterato
 
 def plot_accuracy(numbers: pd.DataFrame) -> Figure:
     """A panel per teacher, student and benchmark; a line per method: mean, interval, a tick for each student."""
-    panels = list(numbers.groupby(["teacher", "student", "benchmark"], sort=False))
     methods = list(dict.fromkeys(numbers["method"]))
-    columns = min(PANELS_PER_ROW, len(panels))
-    lines = math.ceil(len(panels) / columns)
-    size = (2.0 + 2.9 * columns, lines * (0.9 + 0.27 * len(methods)) + 0.3)
-    figure, axes = plt.subplots(lines, columns, figsize=size, sharey=True, squeeze=False)
-    has_several_models = len(numbers[["teacher", "student"]].drop_duplicates()) > 1
-    for axis, ((teacher, student, benchmark), panel) in zip(axes.flat, panels, strict=False):
+    figure, axes = make_method_panels(numbers, methods)
+    for axis, (_, panel) in zip(axes, numbers.groupby(PANEL, sort=False), strict=True):
         plot_panel(axis, panel, methods)
-        models = f"\nteacher {teacher}, student {student}" if has_several_models else ""
-        axis.set_title(benchmark.replace(":", ": ") + models, loc="left")
-    axes.flat[0].set_yticks(range(len(methods)), methods)
-    axes.flat[0].set_ylim(len(methods) - 0.4, -0.6)
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
-    legend = "mean with 95 % interval; ticks: single students; each panel has its own scale"
-    figure.supxlabel(f"accuracy (share of correct answers): {legend}", size=9)
+    label = "accuracy (share correct), 95 % interval; ticks: single students; each panel has its own scale"
+    figure.supxlabel(style.wrap(label))
     return figure
 
 
 def plot_panel(axis: Axes, panel: pd.DataFrame, methods: list[str]) -> None:
     """The methods of one panel, each on its own line."""
+    looks = style.assign_looks(methods)
     for row in panel.itertuples(index=False):
         y = methods.index(row.method)
-        color, marker = style.get_look(row.method)
+        color, marker = looks[row.method]
         students = list(map(float, row.seeds.split()))
         if len(students) > 1:
             axis.scatter(students, [y + 0.28] * len(students), s=9, marker="|", color=color, linewidths=1)
@@ -93,4 +82,4 @@ def plot_panel(axis: Axes, panel: pd.DataFrame, methods: list[str]) -> None:
     axis.grid(axis="x", color=style.LIGHT, linewidth=0.6)
     top = min(1.0, math.ceil(20 * panel[["mean", "ci_high"]].max(axis=None) + 0.01) / 20)
     axis.set_xlim(-0.03 * top, 1.03 * top)
-    axis.locator_params(axis="x", nbins=6)
+    axis.locator_params(axis="x", nbins=4)

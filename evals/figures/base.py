@@ -41,10 +41,14 @@ class FigureCommand(Command):
 
 
 def save_figure(figure: Figure, out: Path, numbers: pd.DataFrame) -> None:
-    """Writes out.svg, out.png and out.csv (the numbers), without dates. Raises HealError unless `out` ends in .svg."""
+    """Writes out.svg, out.png and out.csv (the numbers), without dates; the svg has the figure's label as its title.
+
+    Raises HealError unless `out` ends in .svg.
+    """
     if out.suffix != ".svg":
         raise HealError(f"found {out.name!r}", where="--out", fix="give a name that ends in .svg")
-    metadata = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}
+    label = {"Title": figure.get_label()} if figure.get_label() else {}
+    metadata = {".svg": {"Date": None, "Creator": None} | label, ".png": {"Software": None}}
     for suffix, dates in metadata.items():
         with open_whole(out.with_suffix(suffix)) as temporary:
             figure.savefig(temporary, format=suffix[1:], dpi=160, metadata=dates)

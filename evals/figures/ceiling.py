@@ -23,7 +23,7 @@ from heal.errors import HealError
 from heal.method.base import group_by_problem
 from heal.records import Row
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 COLUMNS = ["difficulty", "samples", "correct", "problems"]
@@ -62,7 +62,7 @@ def count_solved(problems: Sequence[Row], grades: Sequence[Row]) -> pd.DataFrame
 def plot_ceiling(numbers: pd.DataFrame) -> Figure:
     """A bar per number of correct samples, stacked by difficulty; the bar at 0 is the teacher's ceiling."""
     most = int(numbers["samples"].max())
-    figure, axis = plt.subplots(figsize=(6.4, 3.2))
+    figure, axis = plt.subplots(figsize=(style.WIDTH_IN, 3.4))
     base = np.zeros(most + 1)
     for index, (difficulty, rows) in enumerate(numbers.groupby("difficulty", sort=True)):
         heights = np.bincount(rows["correct"], weights=rows["problems"], minlength=most + 1)
@@ -85,5 +85,5 @@ def plot_ceiling(numbers: pd.DataFrame) -> Figure:
     axis.set_xlabel(f"correct of {most} base samples")
     axis.set_ylabel("problems")
     axis.locator_params(axis="x", integer=True)
-    axis.legend(title="difficulty", loc="upper left", bbox_to_anchor=(1.01, 1))
+    figure.legend(title="difficulty", loc="outside lower center", ncols=3)
     return figure

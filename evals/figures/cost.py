@@ -8,7 +8,6 @@ time: means, intervals and tokens are the table's.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +27,8 @@ from evals.figures.panels import (
     TOKENS,
     add_legend,
     format_title,
+    measure_height,
+    measure_legend,
     plot_methods,
     read_table,
     select_outcome_rows,
@@ -40,10 +41,9 @@ from heal.command import Section
 from heal.config.run_config import ComparisonView, MethodSpec
 from heal.cost import price_tokens
 
-VERSION = 2
+VERSION = 3
 """Raise it when the bytes of the output change for the same input."""
 
-PANELS_PER_ROW = 2
 SAMPLING_METHODS = ("rejection_sampling", "rs_matched")
 """Methods that differ in the number of the teacher's samples only."""
 
@@ -94,31 +94,26 @@ def plot_cost(numbers: pd.DataFrame, sampling_methods: Sequence[str]) -> Figure:
         shown = trained
     panels = list(numbers.groupby(PANEL, sort=False))
     methods = list(dict.fromkeys(numbers[shown]["method"]))
-    columns = min(PANELS_PER_ROW, len(panels))
-    lines = math.ceil(len(panels) / columns)
-    height = max(lines * 2.9 + 0.4, 0.6 + 0.2 * (len(methods) + 2))
-    figure, axes = plt.subplots(
-        lines, columns, figsize=(2.4 + 4.2 * columns, height), sharex=True, sharey=True, squeeze=False
-    )
-    for axis, (place, panel) in zip(axes.flat, panels, strict=False):
-        plot_reference_lines(axis, panel, panel[shown.loc[panel.index]], sampling_methods)
-        plot_methods(axis, panel[shown.loc[panel.index]], "teacher_cost", methods)
-        free = panel[trained.loc[panel.index] & ~shown.loc[panel.index]]
-        axis.set_title(format_title(place, numbers) + format_free_methods(free), loc="left")
-        axis.grid(axis="y", color=style.LIGHT, linewidth=0.6)
-        axis.tick_params(labelbottom=True)
-    set_limits(axes.flat[0], numbers[shown]["teacher_cost"], numbers[shown])
-    axes.flat[0].xaxis.set_major_formatter(EngFormatter(sep=" "))
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
     reference_lines = [
         Line2D([], [], color=style.GRAY, linestyle="--", linewidth=1, label="more samples only"),
         Line2D([], [], color=style.GRAY, linestyle=":", linewidth=1, label="untrained student"),
     ]
+    height = measure_height([panel[shown.loc[panel.index]] for _, panel in panels], ["teacher_cost"], 2.2)
+    titles = 0.4 + 0.17 * (numbers[trained & ~shown]["method"].nunique() + 1)
+    size = (style.WIDTH_IN, len(panels) * (height + titles) + 0.5 + measure_legend(len(methods) + len(reference_lines)))
+    figure, axes = plt.subplots(len(panels), 1, figsize=size, sharex=True, sharey=True, squeeze=False)
+    set_limits(axes[0, 0], numbers[shown]["teacher_cost"], numbers[shown])
+    for axis, (place, panel) in zip(axes[:, 0], panels, strict=True):
+        plot_reference_lines(axis, panel, panel[shown.loc[panel.index]], sampling_methods)
+        plot_methods(axis, panel[shown.loc[panel.index]], "teacher_cost", methods, 72 * height)
+        free = panel[trained.loc[panel.index] & ~shown.loc[panel.index]]
+        axis.set_title(format_title(place, numbers) + format_free_methods(free), loc="left")
+        axis.grid(axis="y", color=style.LIGHT, linewidth=0.6)
+        axis.tick_params(labelbottom=True)
+        axis.set_ylabel(ACCURACY_LABEL)
+    axes[0, 0].xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes[-1, 0].set_xlabel("teacher cost per teacher sampling seed, generated tokens")
     add_legend(figure, methods, reference_lines)
-    cost = "teacher cost per teacher sampling seed, in generated tokens"
-    figure.supxlabel(f"{cost}; ticks: exact values", size=9)
-    figure.supylabel(ACCURACY_LABEL, size=9)
     return figure
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -29,17 +30,19 @@ from heal.errors import HealError
 from heal.method.base import Method
 from heal.trace_files import REPAIRS
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 QUANTITIES = {
-    ("cut", "exact"): "exact hits: the first wrong step\nis the first to be dropped",
-    ("cut", "share of right prefix kept"): "share of the correct prefix\nthat the cut keeps",
-    ("repairs", "valid repairs per 1,000 teacher tokens"): "valid repairs per\n1,000 teacher tokens",
+    ("cut", "exact"): "exact hits: the first wrong step is the first dropped",
+    ("cut", "share of right prefix kept"): "share of the correct prefix that the cut keeps",
+    ("repairs", "valid repairs per 1,000 teacher tokens"): "valid repairs per 1,000 teacher tokens",
 }
 """(audit, quantity) → axis label."""
-SHARES = 2
-"""How many of the first quantities are shares, from 0 to 1."""
+SHARES = (("cut", "exact"), ("cut", "share of right prefix kept"))
+"""Those that are shares, from 0 to 1."""
+TITLE_CHARACTERS = 36
+"""Characters in a line of a panel's title at most."""
 COLUMNS = ["teacher", "variant", "method", "audit", "quantity", "value", "low", "high", "n"]
 
 
@@ -95,38 +98,36 @@ def select_cut_quantities(audits: Mapping[str, pd.DataFrame], methods: Mapping[s
 
 
 def plot_cuts(numbers: pd.DataFrame) -> Figure:
-    """A line of panels per teacher, a panel per quantity, a row per variant: value and interval."""
-    teachers = list(dict.fromkeys(numbers["teacher"]))
+    """A panel per teacher and quantity, a line per variant: value and interval."""
+    pairs = list(product(dict.fromkeys(numbers["teacher"]), QUANTITIES))
     labels = {}
     for row in numbers.itertuples(index=False):
-        labels[row.variant] = f"{row.method} ({row.variant})" if row.method else row.variant
-    size = (10.2, len(teachers) * (0.75 + 0.26 * len(labels)) + 0.6)
-    figure, axes = plt.subplots(len(teachers), len(QUANTITIES), figsize=size, sharex="col", sharey=True, squeeze=False)
-    for line, teacher in zip(axes, teachers, strict=True):
-        of_teacher = numbers[numbers["teacher"] == teacher]
-        for axis, (audit, quantity) in zip(line, QUANTITIES, strict=True):
-            rows = of_teacher[(of_teacher["audit"] == audit) & (of_teacher["quantity"] == quantity)]
-            plot_quantity(axis, rows, list(labels))
-        line[0].set_title(f"teacher {teacher}", loc="left")
-    for axis, label in zip(axes[-1], QUANTITIES.values(), strict=True):
-        axis.set_xlabel(label)
-    for axis in axes[0, :SHARES]:
-        axis.set_xlim(0, 1.04)
-    axes[0, 0].set_yticks(range(len(labels)), labels.values())
-    axes[0, 0].set_ylim(len(labels) - 0.4, -0.6)
+        labels[row.variant] = row.method or row.variant
+    size = (style.WIDTH_IN, len(pairs) * (0.9 + 0.22 * len(labels)))
+    figure, axes = plt.subplots(len(pairs), 1, figsize=size, squeeze=False)
+    for axis, (teacher, (audit, quantity)) in zip(axes[:, 0], pairs, strict=True):
+        is_shown = (numbers["teacher"] == teacher) & (numbers["audit"] == audit) & (numbers["quantity"] == quantity)
+        plot_quantity(axis, numbers[is_shown], labels)
+        title = f"teacher {teacher}: {QUANTITIES[audit, quantity]}"
+        axis.set_title(style.wrap(title, TITLE_CHARACTERS), loc="left")
+        if (audit, quantity) in SHARES:
+            axis.set_xlim(0, 1.04)
     return figure
 
 
-def plot_quantity(axis: Axes, rows: pd.DataFrame, variants: list[str]) -> None:
-    """One quantity of every variant of one teacher."""
+def plot_quantity(axis: Axes, rows: pd.DataFrame, labels: Mapping[str, str]) -> None:
+    """One quantity of every variant of one teacher. labels: variant → its name in the figure."""
+    looks = style.assign_looks(labels.values())
+    variants = list(labels)
     for row in rows.itertuples(index=False):
         y = variants.index(row.variant)
-        color, marker = style.get_look(row.method or row.variant)
+        color, marker = looks[labels[row.variant]]
         if math.isnan(row.value):
-            axis.text(0, y, "cannot say", color=style.GRAY, va="center", size=7.5)
+            axis.text(0, y, "cannot say", color=style.GRAY, va="center")
             continue
         axis.hlines(y, row.low, row.high, color=color, linewidth=1.6)
         axis.scatter(row.value, y, s=34, marker=marker, color=color, zorder=3)
     axis.grid(axis="x", color=style.LIGHT, linewidth=0.6)
     axis.set_xlim(left=0)
-    axis.tick_params(labelbottom=True)
+    axis.set_yticks(range(len(labels)), list(labels.values()))
+    axis.set_ylim(len(labels) - 0.4, -0.6)

@@ -26,6 +26,8 @@ from evals.figures.panels import (
     PANEL,
     add_legend,
     format_title,
+    measure_height,
+    measure_legend,
     plot_methods,
     read_table,
     select_outcome_rows,
@@ -35,7 +37,7 @@ from evals.figures.style import plt
 from evals.results import UNTRAINED, ComparisonCommand, Run, read_json
 from heal.errors import HealError
 
-VERSION = 2
+VERSION = 3
 """Raise it when the bytes of the output change for the same input."""
 
 KEYS = ["teacher", "student", "method"]
@@ -103,32 +105,31 @@ def compute_rank_correlation(rows: pd.DataFrame, column: str) -> float:
 
 
 def plot_exposures(numbers: pd.DataFrame) -> Figure:
-    """A line of panels per teacher, student and benchmark, a panel per quantity with its rank correlation."""
+    """A panel per teacher, student, benchmark and quantity, with its rank correlation."""
     panels = list(numbers.groupby(PANEL, sort=False))
     methods = list(dict.fromkeys(numbers["method"]))
-    height = max(len(panels) * 2.7 + 0.4, 0.6 + 0.2 * len(methods))
-    figure, axes = plt.subplots(
-        len(panels), len(EXPOSURES), figsize=(10.8, height), sharex="col", sharey=True, squeeze=False
-    )
-    for line, (place, panel) in zip(axes, panels, strict=True):
-        for axis, column in zip(line, EXPOSURES, strict=True):
-            plot_methods(axis, panel, column, methods)
-            label_panel(axis, panel, column)
-        line[0].set_title(format_title(place, numbers), loc="left")
-    for axis, column in zip(axes[0], EXPOSURES, strict=True):
+    height = measure_height([panel for _, panel in panels], list(EXPOSURES), 2.0)
+    lines = len(panels) * len(EXPOSURES)
+    size = (style.WIDTH_IN, lines * (height + 0.85) + measure_legend(len(methods)))
+    figure, axes = plt.subplots(lines, 1, figsize=size, squeeze=False)
+    pairs = product(panels, EXPOSURES)
+    for axis, ((place, panel), column) in zip(axes[:, 0], pairs, strict=True):
         set_limits(axis, numbers[column], numbers)
-    axes[0, 1].xaxis.set_major_formatter(EngFormatter(sep=" "))
+        plot_methods(axis, panel, column, methods, 72 * height)
+        label_panel(axis, place, panel, column, numbers)
     add_legend(figure, methods)
-    figure.supylabel(ACCURACY_LABEL, size=9)
     return figure
 
 
-def label_panel(axis: Axes, panel: pd.DataFrame, column: str) -> None:
-    """Rank correlation on top, the quantity below."""
+def label_panel(
+    axis: Axes, place: tuple[str, str, str], panel: pd.DataFrame, column: str, numbers: pd.DataFrame
+) -> None:
+    """The panel's models and rank correlation on top, the quantity below."""
     rank_column, label = EXPOSURES[column]
     rank = panel[rank_column].iloc[0]
     text = "cannot say" if math.isnan(rank) else f"{rank:+.2f}"
-    axis.set_title(f"rank correlation over methods: {text}", loc="right", size=8)
+    axis.set_title(f"{format_title(place, numbers)}\nrank correlation over methods: {text}", loc="left")
     axis.grid(axis="y", color=style.LIGHT, linewidth=0.6)
-    axis.tick_params(labelbottom=True)
+    axis.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axis.set_xlabel(label)
+    axis.set_ylabel(ACCURACY_LABEL)

@@ -21,7 +21,7 @@ from heal.command import Section
 from heal.errors import HealError
 from heal.provenance import build_ledger
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 PARTS = {
@@ -42,7 +42,7 @@ PARTS = {
 """First folder of an output, or which of a teacher's trace files it is → label."""
 NO_WORK = ("model-card",)
 """Commands whose outputs are in a folder of PARTS, but which only describe results."""
-QUANTITIES = {"gpu_seconds": "GPU-hours", "seconds": "hours of all jobs, one after the other"}
+QUANTITIES = {"gpu_seconds": "GPU-hours", "seconds": "hours of all jobs together"}
 
 
 class PlotHours(FigureCommand):
@@ -87,14 +87,14 @@ def plot_hours(numbers: pd.DataFrame) -> Figure:
     """A bar per part of the run: GPU-hours, where GPUs were leased, and the hours of all jobs."""
     columns = [column for column in QUANTITIES if column == "seconds" or numbers[column].any()]
     labels = list(map(PARTS.__getitem__, numbers["part"]))
-    size = (3.0 + 3.9 * len(columns), 0.9 + 0.27 * len(labels))
-    figure, axes = plt.subplots(1, len(columns), figsize=size, sharey=True, squeeze=False)
+    size = (style.WIDTH_IN, len(columns) * (0.85 + 0.22 * len(labels)))
+    figure, axes = plt.subplots(len(columns), 1, figsize=size, squeeze=False)
     for axis, column in zip(axes.flat, columns, strict=True):
         plot_bars(axis, numbers[column], numbers["jobs"], QUANTITIES[column])
+        axis.set_yticks(range(len(labels)), labels)
+        axis.set_ylim(len(labels) - 0.4, -0.6)
     if "gpu_seconds" not in columns:
-        axes[0, 0].set_title("no GPU was leased", loc="right", size=8, color=style.GRAY)
-    axes[0, 0].set_yticks(range(len(labels)), labels)
-    axes[0, 0].set_ylim(len(labels) - 0.4, -0.6)
+        axes[0, 0].set_title("no GPU was leased", loc="right", color=style.GRAY)
     return figure
 
 
@@ -105,6 +105,6 @@ def plot_bars(axis: Axes, seconds: pd.Series, jobs: pd.Series, label: str) -> No
     axis.barh(range(len(values)), values, height=0.7, color=style.BLUE)
     for y, (value, count) in enumerate(zip(values, jobs, strict=True)):
         text = f"{value:.2f}  ({count} job{'s' if count > 1 else ''})"
-        axis.annotate(text, (value, y), xytext=(4, 0), textcoords="offset points", va="center", size=8)
-    axis.set_xlim(0, 1.32 * values.max())
-    axis.set_xlabel(f"{label.replace('hours', unit)}; {values.sum():.2f} in total")
+        axis.annotate(text, (value, y), xytext=(4, 0), textcoords="offset points", va="center")
+    axis.set_xlim(0, 1.75 * values.max())
+    axis.set_xlabel(f"{label.replace('hours', unit)}; {values.sum():.2f} in total", loc="right")

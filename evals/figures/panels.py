@@ -1,4 +1,4 @@
-"""What the figures of accuracy against a quantity share: rows of the primary benchmark, marks with numbers, legend.
+"""What the figures of accuracy against a quantity share: rows of the primary benchmark, numbered marks, legend.
 
 Shown is the benchmark of the primary contrast, or all benchmarks where a table has none.
 """
@@ -8,16 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.transforms import ScaledTranslation
+from scipy.optimize import isotonic_regression
 
 from evals.figures import style
+from evals.figures.style import plt
 from evals.results import TEACHER
 from evals.tables.comparison_rows import PRIMARY
 from heal.errors import HealError
@@ -27,13 +27,17 @@ MEAN = ["mean", "ci_low", "ci_high"]
 TOKENS = ["teacher_tokens_generated", "teacher_tokens_prefilled"]
 """Token columns of a comparison's table; the second includes scored tokens."""
 
-SHIFT_POINTS = 5.5
-"""Distance of marks that are moved apart, in points."""
-CLOSE = 0.02
-"""Marks closer than this share of the axis are moved apart."""
-MARGIN = 0.14
+LABEL_POINTS = 11
+"""Distance of two numbers of marks, points."""
+CLOSE = 0.08
+"""Marks closer than this share of the axis have their numbers in one column."""
+MARGIN = 0.12
 """Empty share of the axis on either side of the marks."""
-ACCURACY_LABEL = "accuracy (share correct), 95 % interval"
+PANELS_PER_ROW = 2
+"""Panels with a line per method."""
+PANEL_CHARACTERS = 24
+"""Characters in the title of one of them at most."""
+ACCURACY_LABEL = "accuracy, 95 % interval"
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -55,60 +59,106 @@ def select_outcome_rows(table: pd.DataFrame) -> pd.DataFrame:
     return chosen
 
 
-def move_apart(x: np.ndarray, width: float) -> np.ndarray:
-    """By how many places each mark is moved, so that marks within `width` of the leftmost one do not overlap."""
-    places = np.zeros(len(x))
-    order, start = np.argsort(x, kind="stable"), 0
-    for i in range(1, len(x) + 1):
-        if i == len(x) or x[order[i]] - x[order[start]] > width:
-            places[order[start:i]] = np.arange(i - start) - (i - start - 1) / 2
-            start = i
+def group_close(x: np.ndarray, width: float) -> list[np.ndarray]:
+    """Indices of marks, in groups within `width` of their leftmost one."""
+    groups: list[list[int]] = []
+    for index in np.argsort(x, kind="stable"):
+        if groups and x[index] - x[groups[-1][0]] <= width:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return [np.array(group) for group in groups]
+
+
+def spread(y: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
+    """Places near `y` and at least `gap` apart, in the same order, between `low` and `high` where they fit."""
+    order = np.argsort(y, kind="stable")
+    offsets = gap * np.arange(len(y))
+    # Places at least a gap apart less their offsets do not fall: the nearest such are an isotonic regression.
+    shifted = isotonic_regression(y[order] - offsets).x
+    places = np.empty(len(y))
+    places[order] = np.clip(shifted, low, max(low, high - offsets[-1])) + offsets
     return places
 
 
-def plot_methods(axis: Axes, panel: pd.DataFrame, column: str, methods: Sequence[str]) -> None:
-    """A mark with interval and number for each method; overlapping ones are moved, a tick shows their value.
+def plot_methods(axis: Axes, panel: pd.DataFrame, column: str, methods: Sequence[str], height_points: float) -> None:
+    """A mark with interval for each method, at its own x; its number beside it, with a line where it had to move.
 
-    methods: every method of the figure; a method's number is its place in it.
+    The limits of the axis are set already. methods: every method of the figure; a method's number is its place in it.
     """
-    x = panel[column].to_numpy(float)
-    span = np.ptp(x) or max(abs(x.max()), 1.0)
-    axis.set_xlim(x.min() - MARGIN * span, x.max() + MARGIN * span)
-    for row, place in zip(panel.itertuples(index=False), move_apart(x, CLOSE * span), strict=True):
-        color, marker = style.get_look(row.method)
-        moved = axis.transData + ScaledTranslation(SHIFT_POINTS * place / 72, 0, axis.figure.dpi_scale_trans)
-        value = getattr(row, column)
-        options: dict[str, Any] = {"color": color, "transform": moved, "clip_on": False}
-        axis.plot([value, value], [row.ci_low, row.ci_high], linewidth=1.4, zorder=2, **options)
-        axis.scatter([value], [row.mean], s=30, marker=marker, zorder=3, **options)
-        axis.plot([value], [0.02], marker="|", markersize=5, color=style.GRAY, transform=axis.get_xaxis_transform())
-        top = row.mean if math.isnan(row.ci_high) else row.ci_high
-        axis.annotate(
-            str(methods.index(row.method) + 1),
-            (value, top),
-            xytext=(SHIFT_POINTS * place, 3),
-            textcoords="offset points",
-            ha="center",
-            size=7,
-        )
+    looks = style.assign_looks(methods)
+    x, y = panel[column].to_numpy(float), panel["mean"].to_numpy(float)
+    left, right = axis.get_xlim()
+    low, high = axis.get_ylim()
+    gap = LABEL_POINTS / height_points * (high - low)
+    for group in group_close(x, CLOSE * (right - left)):
+        places = spread(y[group], gap, low + gap / 2, high - gap / 2)
+        edge = x[group].max() + 0.03 * (right - left)
+        for index, place in zip(group, places, strict=True):
+            row = panel.iloc[index]
+            color, marker = looks[row["method"]]
+            axis.plot([x[index]] * 2, [row["ci_low"], row["ci_high"]], color=color, linewidth=1.2, alpha=0.5, zorder=2)
+            axis.scatter([x[index]], [y[index]], s=34, marker=marker, color=color, zorder=3, clip_on=False)
+            axis.plot([x[index], edge], [y[index], place], color=style.GRAY, linewidth=0.5, zorder=1)
+            number = methods.index(row["method"]) + 1
+            axis.text(edge, place, f" {number}", ha="left", va="center", size=style.TEXT_POINTS, clip_on=False)
+
+
+def measure_height(panels: Sequence[pd.DataFrame], columns: Sequence[str], least: float) -> float:
+    """Height of a panel in inches, with room for the longest column of numbers. least: in inches."""
+    longest = 0
+    for panel in panels:
+        for column in columns:
+            x = panel[column].to_numpy(float)
+            span = np.ptp(x) or 1.0
+            longest = max(longest, *(len(group) for group in group_close(x, CLOSE * (1 + 2 * MARGIN) * span)))
+    return max(least, 1.1 * LABEL_POINTS * longest / 72)
 
 
 def add_legend(figure: Figure, methods: Sequence[str], extra: Sequence[Line2D] = ()) -> None:
-    """Number, mark and name of every method: with the numbers the figure can be read in gray."""
+    """Number, mark and name of every method, below: with the numbers the figure can be read in gray."""
     handles = []
+    looks = style.assign_looks(methods)
     for number, method in enumerate(methods, 1):
-        color, marker = style.get_look(method)
+        color, marker = looks[method]
         handles.append(Line2D([], [], color=color, marker=marker, linestyle="", label=f"{number} {method}"))
-    figure.legend(handles=[*handles, *extra], loc="outside right upper", fontsize=8)
+    handles += extra
+    figure.legend(handles=handles, loc="outside lower left", ncols=2, handletextpad=0.3, columnspacing=1.0)
+
+
+def measure_legend(entries: int) -> float:
+    """Height of the legend in inches."""
+    return 0.25 + 0.2 * math.ceil(entries / 2)
+
+
+def make_method_panels(numbers: pd.DataFrame, methods: Sequence[str]) -> tuple[Figure, list[Axes]]:
+    """Two panels a row, one per teacher, student and benchmark, with a line per method.
+
+    numbers: one row per panel and method. Only the panels on the left name the methods.
+    """
+    places = list(numbers[PANEL].drop_duplicates().itertuples(index=False, name=None))
+    columns = min(PANELS_PER_ROW, len(places))
+    lines = math.ceil(len(places) / columns)
+    size = (style.WIDTH_IN, lines * (0.85 + 0.22 * len(methods)) + 0.5)
+    figure, axes = plt.subplots(lines, columns, figsize=size, sharey=True, squeeze=False)
+    has_several_models = len(numbers[["teacher", "student"]].drop_duplicates()) > 1
+    for axis, (teacher, student, benchmark) in zip(axes.flat, places, strict=False):
+        models = f"\n{teacher} → {student}" if has_several_models else ""
+        axis.set_title(style.wrap(benchmark.replace(":", ": ") + models, PANEL_CHARACTERS), loc="left")
+    axes.flat[0].set_yticks(range(len(methods)), methods)
+    axes.flat[0].set_ylim(len(methods) - 0.4, -0.6)
+    for axis in axes.flat[len(places) :]:
+        axis.set_visible(False)
+    return figure, list(axes.flat[: len(places)])
 
 
 def format_title(panel: tuple[str, str, str], numbers: pd.DataFrame) -> str:
-    """Teacher and benchmark, and the student where the figure has several."""
+    """Benchmark and teacher, and the student where the figure has several."""
     teacher, student, benchmark = panel
     models = f"teacher {teacher}"
     if numbers["student"].nunique() > 1:
         models += f", student {student}"
-    return f"{models}\n{benchmark.replace(':', ': ')}"
+    return style.wrap(f"{benchmark.replace(':', ': ')}; {models}")
 
 
 def set_limits(axis: Axes, x: pd.Series, numbers: pd.DataFrame) -> None:

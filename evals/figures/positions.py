@@ -25,7 +25,7 @@ from heal import records
 from heal.records import Row
 from heal.worlds import registry as worlds
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 BINS = 20
@@ -87,17 +87,18 @@ def plot_positions(numbers: pd.DataFrame) -> Figure:
     width = 1 / BINS
     is_restart = numbers["to_share"] == 0
     middle = np.where(is_restart, -width, (numbers["from_share"] + numbers["to_share"]) / 2)
-    figure, (above, below) = plt.subplots(2, 1, figsize=(6.4, 4.4), sharex=True, height_ratios=(2, 3))
+    figure, (above, below) = plt.subplots(2, 1, figsize=(style.WIDTH_IN, 5.0), sharex=True, height_ratios=(2, 3))
     plot_counts(above, middle, numbers["traces"], 0.85 * width)
     plot_success(below, middle, numbers, 0.12 * width)
     last = numbers["to_share"].max()
-    ticks = np.arange(0, last + width / 2, 2 * width if last > 4 * width else width)
+    ticks = np.arange(0, last + width / 2, 4 * width if last > 8 * width else width)
     labels = list(map("{:.0f} %".format, 100 * ticks))
     if is_restart.any():
         ticks = np.insert(ticks, 0, -width)
         labels.insert(0, "restart")
     below.set_xticks(ticks, labels)
-    below.set_xlabel("position of the cut: share of the wrong trace's steps that is kept; 95 % intervals over problems")
+    label = "position of the cut: share of the wrong trace's steps that is kept; 95 % intervals over problems"
+    below.set_xlabel(style.wrap(label))
     return figure
 
 
@@ -106,10 +107,10 @@ def plot_counts(axis: Axes, middle: np.ndarray, traces: pd.Series, width: float)
     axis.bar(middle, traces, width=width, color=style.GRAY)
     for x, count in zip(middle, traces, strict=True):
         axis.annotate(
-            f"{count:g}", (x, count), xytext=(0, 2), textcoords="offset points", ha="center", color=style.BLACK, size=8
+            f"{count:g}", (x, count), xytext=(0, 2), textcoords="offset points", ha="center", rotation=90
         )
     axis.set_ylabel("wrong traces cut")
-    axis.set_ylim(0, 1.16 * traces.max())
+    axis.set_ylim(0, 1.4 * traces.max())
 
 
 def plot_success(axis: Axes, middle: np.ndarray, numbers: pd.DataFrame, offset: float) -> None:
@@ -123,4 +124,4 @@ def plot_success(axis: Axes, middle: np.ndarray, numbers: pd.DataFrame, offset: 
     axis.set_ylim(-0.04, 1.04)
     axis.set_ylabel("share of repairs")
     axis.grid(axis="y", color=style.LIGHT, linewidth=0.6)
-    axis.legend(loc="upper left", bbox_to_anchor=(0, 1.16), ncols=2, columnspacing=1.2, handletextpad=0.3)
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, columnspacing=1.2, handletextpad=0.3)

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from scipy.stats import rankdata
 from sklearn.metrics import roc_curve
 
@@ -34,10 +33,12 @@ from heal.config.experiment import Pure
 from heal.records import Row
 from heal.trace_files import DEFAULT_VARIANT, REPAIRS, SCORES
 
-VERSION = 1
+VERSION = 2
 """Raise it when the bytes of the output change for the same input."""
 
 ANOMALY = "anomaly"
+LEAST = 30
+"""Minimum number of invalid and of valid repairs for a curve (ours): one of ten moves a curve by a tenth."""
 GRID = np.linspace(0, 1, 101)
 """False positive rates at which a curve is read: thousands of repairs would give as many points."""
 LOOKS: dict[str, tuple[str, str | tuple]] = {
@@ -104,7 +105,7 @@ class PlotRoc(FigureCommand):
 def compute_roc(
     parts: Sequence[ScoredRepairs], truth: Truth, options: Pure, gold: Mapping[str, str], seed: int
 ) -> pd.DataFrame:
-    """Rows: error, score, one point of its ROC curve, AUROC with interval; one row with NaN where a class is empty.
+    """Rows: error, score, one point of its ROC curve, AUROC with interval; one row with NaN where a class has fewer than LEAST.
 
     parts: of each teacher sampling seed; pooled as one sample. The seeds share problems, so problems are what varies.
     """
@@ -125,7 +126,7 @@ def compute_roc(
         for name, suspicions in suspicion_parts.items():
             suspicion = np.concatenate(suspicions)[compared]
             area = compute_auroc(suspicion, invalid, groups=groups[compared])
-            points = compute_curve(suspicion, invalid) if n_invalid and n_valid else [(math.nan, math.nan)]
+            points = compute_curve(suspicion, invalid) if min(n_invalid, n_valid) >= LEAST else [(math.nan, math.nan)]
             for point in points:
                 rows.append([error, name, *point, area.mean, area.low, area.high, n_invalid, n_valid])
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -138,15 +139,27 @@ def compute_curve(suspicion: np.ndarray, invalid: np.ndarray) -> list[tuple[floa
 
 
 def plot_roc(numbers: pd.DataFrame) -> Figure:
-    """A line of panels per teacher, a panel per origin of the error; AUROCs in the legend, the highest first."""
-    teachers = list(dict.fromkeys(numbers["teacher"]))
-    errors = list(dict.fromkeys(numbers["error"]))
-    size = (6.2 * len(errors), 3.0 * len(teachers) + 0.4)
-    figure, axes = plt.subplots(len(teachers), len(errors), figsize=size, squeeze=False, layout="compressed")
-    for line, teacher in zip(axes, teachers, strict=True):
-        for axis, error in zip(line, errors, strict=True):
-            axis.set_title(f"teacher {teacher}: {error} errors", loc="left")
-            plot_curves(axis, numbers[(numbers["teacher"] == teacher) & (numbers["error"] == error)])
+    """A panel per teacher and origin of the error, with AUROCs in the legend, the highest first.
+
+    Where a class has fewer than LEAST repairs, a sentence at the end says so instead.
+    """
+    panels, sentences = [], []
+    for (teacher, error), rows in numbers.groupby(["teacher", "error"], sort=False):
+        title = f"teacher {teacher}: {error} errors"
+        if rows["true_positive_rate"].isna().all():
+            found = f"{rows['invalid'].iloc[0]} invalid and {rows['valid'].iloc[0]} valid repairs"
+            sentences.append(f"{title}: cannot say, {found}; a curve needs {LEAST} of each.")
+        else:
+            panels.append((title, rows))
+    text = style.wrap("\n".join(sentences))
+    if not panels:
+        return style.plot_message(text)
+    size = (style.WIDTH_IN, 4.7 * len(panels) + 0.2 * len(text.splitlines()))
+    figure, axes = plt.subplots(len(panels), 1, figsize=size, squeeze=False)
+    for axis, (title, rows) in zip(axes[:, 0], panels, strict=True):
+        axis.set_title(title, loc="left")
+        plot_curves(axis, rows)
+    figure.supxlabel(text, x=0.02, ha="left")
     return figure
 
 
@@ -154,12 +167,9 @@ def plot_curves(axis: Axes, rows: pd.DataFrame) -> None:
     """The curve of every score for one teacher and one origin of errors."""
     first = rows.iloc[0]
     axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    axis.set_xlabel(f"false positive rate, of {first['valid']} valid repairs", size=8)
-    axis.set_ylabel(f"true positive rate, of {first['invalid']} invalid", size=8)
+    axis.set_xlabel(f"false positive rate, of {first['valid']} valid repairs")
+    axis.set_ylabel(f"true positive rate, of {first['invalid']} invalid")
     axis.plot([0, 1], [0, 1], color=style.LIGHT, linewidth=0.8, zorder=0)
-    if rows["true_positive_rate"].isna().all():
-        axis.text(0.5, 0.5, "cannot say: a class is empty", ha="center", va="center", color=style.GRAY, size=8)
-        return
     best_first = rows.groupby("score", sort=False)["auroc"].first().sort_values(ascending=False, kind="stable")
     for name in best_first.index:
         curve = rows[rows["score"] == name]
@@ -174,8 +184,8 @@ def plot_curves(axis: Axes, rows: pd.DataFrame) -> None:
             label=format_area(curve.iloc[0]),
             zorder=3 if is_anomaly else 2,
         )
-    legend = axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, handlelength=3.2, alignment="left")
-    legend.set_title("AUROC [95 % interval]", prop=FontProperties(size=7.5))
+    options = {"handlelength": 3.2, "alignment": "left", "borderaxespad": 0, "title": "AUROC [95 % interval]"}
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), **options)
 
 
 def format_area(row: pd.Series) -> str:

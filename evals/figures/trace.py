@@ -1,4 +1,4 @@
-"""One repaired trace, token by token: entropies, breakpoint, cut, hint and continuation.
+"""One repaired trace: entropies of its tokens and steps, breakpoint, cut and hint, and the text around the cut.
 
 Reads samples and repairs of one teacher sampling seed, and the teacher's tokenizer; writes --out (svg), the same as
 png, and the numbers as csv.
@@ -31,15 +31,19 @@ from heal.errors import HealError
 from heal.method.steps import split
 from heal.records import Row
 
-VERSION = 2
+VERSION = 3
 """Raise it when the bytes of the output change for the same input."""
 
 COLUMNS = ["part", "token", "step", "text", "entropy_nats"]
 LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-LABELED_STEPS = 24
+LABELED_STEPS = 12
 """Step numbers per panel at most."""
-HINT_CHARACTERS = 60
+HINT_CHARACTERS = 46
 """Characters of the hint in the title at most."""
+SHOWN_STEPS = 6
+"""Steps in words per panel at most: those around the cut."""
+STEP_CHARACTERS = 50
+"""Characters of a step at most."""
 
 
 class PlotTrace(FigureCommand):
@@ -134,28 +138,52 @@ def number_steps(token_texts: Sequence[str], min_step_tokens: int) -> list[int]:
 
 
 def plot_trace(numbers: pd.DataFrame, repair: Row) -> Figure:
-    """Above, the wrong trace with breakpoint and cut; below, the repair: kept tokens, hint, continuation."""
+    """Above, the wrong trace with breakpoint and cut; below, the repair: kept tokens, hint, continuation.
+
+    Below each, the steps around the cut in words.
+    """
     wrong = numbers[numbers["part"] == "trace"]
     repaired = numbers[numbers["part"] != "trace"]
     cut = int((repaired["part"] == "kept").sum())
-    figure, axes = plt.subplots(2, 1, figsize=(min(14.0, 7.0 + len(numbers) / 150), 4.4), sharex=True, sharey=True)
+    texts = [describe_steps(tokens, repair["kept_steps"]) for tokens in (wrong, repaired)]
+    lines = [text.count("\n") + 1 for text in texts]
+    figure = plt.figure(figsize=(style.WIDTH_IN, 5.2 + 0.18 * sum(lines)))
+    parts = figure.subfigures(2, 1, height_ratios=[2.6 + 0.18 * count for count in lines])
     top = max(numbers["entropy_nats"].max() * 1.22, 0.1)
-    plot_entropies(axes[0], wrong, cut, top)
-    plot_entropies(axes[1], repaired, cut, top)
-    shade_breakpoint(axes[0], wrong[wrong["step"] == repair["breakpoint"]]["token"])
     verdict = "accepted" if repair["accepted"] else f"rejected: {repair['reason']}"
-    cut_text = f"the cut (dashed) keeps {repair['kept_steps']} of {wrong['step'].max()} steps"
-    axes[0].set_title(f"wrong trace; breakpoint: step {repair['breakpoint']} (hatched); {cut_text}", loc="left")
-    hint = shorten(repair["hint"] or "no hint")
-    axes[1].set_title(f"its repair ({verdict}); hint at the cut: “{hint}”; continuation in blue", loc="left")
-    axes[1].set_xlabel("token (step numbers on top)")
-    axes[0].set_ylim(0, top)
-    axes[0].set_xlim(0, numbers["token"].max() + 1)
+    hint = shorten(repair["hint"] or "no hint", HINT_CHARACTERS)
+    cut_text = f"cut (dashed): keeps {repair['kept_steps']} of {wrong['step'].max()} steps"
+    titles = (
+        f"Wrong trace; breakpoint: step {repair['breakpoint']} (hatched);\n{cut_text}",
+        f"Its repair ({verdict}); continuation in blue;\nhint at the cut: “{hint}”",
+    )
+    for part, tokens, title, text in zip(parts, (wrong, repaired), titles, texts, strict=True):
+        axis = part.subplots()
+        plot_entropies(axis, tokens, cut, top)
+        axis.set_title(title, loc="left", parse_math=False)
+        axis.set_ylim(0, top)
+        axis.set_xlim(0, numbers["token"].max() + 1)
+        axis.set_xlabel("token (step numbers on top; black: mean of the step)")
+        part.supxlabel(text, x=0.02, ha="left", linespacing=1.4, parse_math=False)
+        if tokens is wrong:
+            shade_breakpoint(axis, wrong[wrong["step"] == repair["breakpoint"]]["token"])
     return figure
 
 
+def describe_steps(tokens: pd.DataFrame, kept_steps: int) -> str:
+    """The steps around the cut, one per line: number, mean entropy, text."""
+    steps = tokens.groupby("step").agg(nats=("entropy_nats", "mean"), text=("text", "".join))
+    first = max(min(kept_steps - SHOWN_STEPS // 2, len(steps) - SHOWN_STEPS), 0)
+    lines = []
+    for step, row in steps.iloc[first : first + SHOWN_STEPS].iterrows():
+        lines.append(f"{step}  {row['nats']:.2f} nats: {shorten(row['text'], STEP_CHARACTERS)}")
+    if len(steps) > SHOWN_STEPS:
+        lines.append(f"(steps {first + 1} to {first + SHOWN_STEPS} of {len(steps)})")
+    return "\n".join(lines)
+
+
 def plot_entropies(axis: Axes, tokens: pd.DataFrame, cut: int, top: float) -> None:
-    """A bar per token; steps are separated and numbered; the cut is dashed. top: upper end of the axis, nats.
+    """A bar per token, a line per step at its mean; steps are numbered, the cut is dashed. top: end of the axis, nats.
 
     The bars are one collection: a long trace has tens of thousands.
     """
@@ -164,13 +192,16 @@ def plot_entropies(axis: Axes, tokens: pd.DataFrame, cut: int, top: float) -> No
     for left, height in zip(tokens["token"], tokens["entropy_nats"], strict=True):
         bars.append([(left, 0), (left, height), (left + 0.9, height), (left + 0.9, 0)])
     axis.add_collection(PolyCollection(bars, facecolors=color))
-    steps = tokens.groupby("step")["token"].agg(["min", "max"])
-    axis.vlines(steps["min"].iloc[1:], 0, top, color=style.LIGHT, linewidth=0.8, zorder=0)
-    for step, (first, last) in steps[:: math.ceil(len(steps) / LABELED_STEPS)].iterrows():
-        middle = (first + last + 1) / 2
-        axis.text(middle, top * 0.98, str(step), ha="center", va="top", color=style.BLACK, size=8, bbox=LABEL_BOX)
+    steps = tokens.groupby("step").agg(
+        first=("token", "min"), last=("token", "max"), nats=("entropy_nats", "mean")
+    )
+    axis.vlines(steps["first"].iloc[1:], 0, top, color=style.LIGHT, linewidth=0.8, zorder=0)
+    axis.hlines(steps["nats"], steps["first"], steps["last"] + 1, color=style.BLACK, linewidth=1.6)
+    for step, row in steps[:: math.ceil(len(steps) / LABELED_STEPS)].iterrows():
+        middle = (row["first"] + row["last"] + 1) / 2
+        axis.text(middle, top * 0.98, str(step), ha="center", va="top", color=style.BLACK, bbox=LABEL_BOX)
     axis.axvline(cut, color=style.VERMILLION, linewidth=1.8, linestyle="--")
-    axis.set_ylabel("token entropy, nats")
+    axis.set_ylabel("entropy, nats")
 
 
 def shade_breakpoint(axis: Axes, tokens: pd.Series) -> None:
@@ -187,7 +218,7 @@ def shade_breakpoint(axis: Axes, tokens: pd.Series) -> None:
         )
 
 
-def shorten(text: str) -> str:
-    """The text in one line, cut off after HINT_CHARACTERS."""
+def shorten(text: str, characters: int) -> str:
+    """The text in one line, cut off after some characters."""
     line = " ".join(text.split())
-    return line if len(line) <= HINT_CHARACTERS else f"{line[: HINT_CHARACTERS - 1]}…"
+    return line if len(line) <= characters else f"{line[: characters - 1]}…"

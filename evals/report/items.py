@@ -38,6 +38,7 @@ class Item:
 SECTIONS: dict[str, tuple[Item, ...]] = {
     "Main comparison": (
         Item("Methods compared", "tables/main.md", "comparison", shows_settings=True),
+        Item("Differences to the reference", "figures/main/differences.svg", "differences"),
         Item("Accuracy", "figures/main/accuracy.svg", "accuracy"),
         Item("Accuracy against teacher tokens", "figures/main/cost.svg", "cost"),
         Item("By the teacher's pass rate", "tables/main_strata.md", "strata", made_with="tables/main_outcomes.parquet"),
@@ -46,6 +47,7 @@ SECTIONS: dict[str, tuple[Item, ...]] = {
     ),
     "Ablations and controls": (
         Item("Variants of HEAL and controls", "tables/ablations.md", "comparison", ABLATIONS, shows_settings=True),
+        Item("Differences of the ablations", "figures/ablations/differences.svg", "differences", ABLATIONS),
         Item("Accuracy of the ablations", "figures/ablations/accuracy.svg", "accuracy", ABLATIONS),
         Item("Ablations against teacher tokens", "figures/ablations/cost.svg", "cost", ABLATIONS),
         Item("Ablations against exposures", "figures/ablations/exposures.svg", "exposures", STUDY),
@@ -84,11 +86,13 @@ def list_sections(run: Path) -> dict[str, tuple[Item, ...]]:
 
 
 def list_other_comparisons(run: Path) -> tuple[Item, ...]:
-    """Table and accuracy figure of each comparison that the config adds; each has a txt for terminals."""
+    """Table and figures of each comparison that the config adds; each has a txt for terminals."""
     items = []
     for path in sorted(run.glob("tables/*.txt")):
         name = path.stem
         if name not in ("main", "ablations"):
             items.append(Item(f"Comparison: {name}", f"tables/{name}.md", "comparison", shows_settings=True))
-            items.append(Item(f"Accuracy: {name}", f"figures/{name}/accuracy.svg", "accuracy", command=""))
+            for figure in ("differences", "accuracy"):
+                title = f"{figure.capitalize()}: {name}"
+                items.append(Item(title, f"figures/{name}/{figure}.svg", figure, command=""))
     return tuple(items)

@@ -1,8 +1,8 @@
 """Render one page of a run: question and summary, tables, figures, what each shows and how it was made. No script.
 
 Reads tables/, figures/, the notes of the main table, premise.json (or settings.json of a reference folder) and the
-provenance of results/<run>; no model, no raw data. Names missing files with the command that makes them. Captions:
-workflow/report/. Writes --out (html, self-contained) and the summary as text next to it. Equal inputs, equal bytes.
+provenance of results/<run>; no model, no raw data. Names missing files at the end, with the command that makes them; what
+says nothing but "cannot say" is folded. Captions: workflow/report/. Writes --out (html, self-contained) and the summary as text next to it. Equal inputs, equal bytes.
 
     heal report results/mini --out report.html
     heal report results/reference/mini --out report.html      # in a clone that ran nothing
@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import escape
+from html import escape, unescape
+from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
@@ -34,6 +36,7 @@ from evals.report.origins import (
     read_origin,
 )
 from evals.settings import read_premises
+from evals.tables.comparison_rows import CANNOT_SAY
 from evals.tables.notes import Topic, get_notes_path, read_notes, select_notes
 from evals.tables.render import format_markdown_table
 from heal.command import Command
@@ -49,6 +52,8 @@ CAPTIONS = ROOT / "workflow" / "report"
 TEMPLATE = "report.html.jinja"
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 WORLD_TOPICS = (Topic.WORLD, Topic.GATES, Topic.MIXED_HARDWARE)
+SVG_TITLE = re.compile(r"<dc:title>(.*?)</dc:title>", re.DOTALL)
+"""Of a figure that shows nothing: why (evals.figures.style.plot_message)."""
 FORMATS = (".csv", ".md", ".tex", ".svg", ".png")
 
 
@@ -101,6 +106,8 @@ class Block:
     """As HTML."""
     body: str = ""
     """As HTML; empty where the file is missing."""
+    unsaid: str = ""
+    """Why it says nothing, as text; empty where it says something."""
     origin: Origin | None = None
     provenance: str = ""
     """Link to the provenance."""
@@ -115,9 +122,15 @@ class Block:
 def render_page(run: Path, folder: Path) -> tuple[str, str]:
     """(html, summary as text) of a run. folder: where the page will be; links are relative to it. Raises HealError."""
     page_summary = build_summary(run)
-    sections = {}
+    sections: dict[str, list[Block]] = {}
+    missing: list[Block] = []
     for title, items in list_sections(run).items():
-        sections[title] = [block for item in items for block in build_blocks(item, run, folder)]
+        for item in items:
+            for block in build_blocks(item, run, folder):
+                if block.body:
+                    sections.setdefault(title, []).append(block)
+                else:
+                    missing.append(block)
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -130,6 +143,7 @@ def render_page(run: Path, folder: Path) -> tuple[str, str]:
         summary=page_summary,
         sections=sections,
         stages=describe_stages(list_stages(run)),
+        missing=missing,
         environment=read_environment(run),
         experiment=read_experiment(run),
         make_slug=lambda title: title.lower().replace(" ", "-"),
@@ -184,7 +198,8 @@ def build_blocks(item: Item, run: Path, folder: Path) -> Iterator[Block]:
             title=title,
             item=item,
             caption=render_caption(item.caption),
-            body=render_picture(path, title) if path.suffix == ".svg" else render_table(path),
+            body=render_picture(path, title) if path.suffix == ".svg" else render_table(path, item),
+            unsaid=find_unsaid(path, item),
             origin=read_origin(output),
             provenance=make_link(get_provenance_path(output), folder),
             links=tuple(links),
@@ -230,12 +245,48 @@ def render_picture(path: Path, title: str) -> str:
     return f'<img alt="{escape(title)}" src="data:image/svg+xml;base64,{content}">'
 
 
-def render_table(path: Path) -> str:
-    """A markdown file without its title, or a csv, as HTML."""
+def read_markdown(path: Path) -> str:
+    """A markdown file without its title, or a csv as a table."""
     if path.suffix == ".csv":
-        return render_markdown(format_csv_as_markdown(path))
+        return format_csv_as_markdown(path)
     text = path.read_text(encoding="utf-8")
-    return render_markdown(text.partition("\n")[2] if text.startswith("# ") else text)
+    return text.partition("\n")[2] if text.startswith("# ") else text
+
+
+def split_tables(text: str) -> Iterator[tuple[bool, list[str]]]:
+    """Whether the lines are a table, and the lines, for each table and each part between two."""
+    for is_table, lines in groupby(text.split("\n"), key=lambda line: line.startswith("|")):
+        yield is_table, list(lines)
+
+
+def is_unsaid(row: str) -> bool:
+    """Whether a row of a table has nothing but "cannot say" for a result: no cell with an interval."""
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    return any(cell.startswith(CANNOT_SAY) for cell in cells) and not any("[" in cell for cell in cells)
+
+
+def find_unsaid(path: Path, item: Item) -> str:
+    """Why a table or figure says nothing; empty where it says something."""
+    if path.suffix == ".svg":
+        title = SVG_TITLE.search(path.read_text(encoding="utf-8"))
+        return unescape(title[1]) if title else ""
+    rows = [row for is_table, lines in split_tables(read_markdown(path)) if is_table for row in lines[2:]]
+    return CANNOT_SAY if rows and all(map(is_unsaid, rows)) and not item.shows_settings else ""
+
+
+def render_table(path: Path, item: Item) -> str:
+    """A table file as HTML. Rows that cannot say anything are folded, but not a comparison's: they have means."""
+    parts = []
+    for is_table, lines in split_tables(read_markdown(path)):
+        folded = [row for row in lines[2:] if is_unsaid(row)] if is_table and not item.shows_settings else []
+        kept = [line for line in lines if line not in folded]
+        if not folded or len(kept) > 2:
+            parts.append(render_markdown("\n".join(kept)))
+        if folded:
+            count = f"{len(folded)} row{'s' if len(folded) > 1 else ''}: {CANNOT_SAY}"
+            table = render_markdown("\n".join([*lines[:2], *folded]))
+            parts.append(f"<details><summary>{count}</summary>{table}</details>")
+    return "".join(parts)
 
 
 def format_csv_as_markdown(path: Path) -> str:

@@ -1,6 +1,6 @@
-"""Show the GPUs that are visible here, and which of them other jobs have leased.
+"""Show the GPUs that are visible here, and which of them jobs of any user have leased.
 
-Reads CUDA_VISIBLE_DEVICES, or counts /dev/nvidia*, and the user's lock files. Prints one line per GPU.
+Reads CUDA_VISIBLE_DEVICES, or counts /dev/nvidia*, and the users' lock files. Prints one line per GPU.
 
     heal gpus
 """

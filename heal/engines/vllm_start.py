@@ -76,8 +76,8 @@ def link_model(model: str, folder: Path | None = None) -> str:
     for slot in range(SLOTS):
         link = folder / f"model-{slot}"
         if str(link) not in _held:
-            lock = gpu_lease.make_lock(folder / f"{link.name}.lock")
-            if not gpu_lease.try_to_acquire(lock):
+            lock = gpu_lease.Lock(folder / f"{link.name}.lock")
+            if not lock.try_to_acquire():
                 continue
             _held[str(link)] = lock
             fresh = folder / f"{link.name}.new"

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from types import SimpleNamespace
 
@@ -72,6 +73,60 @@ def wait_for_end(process):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     return out.split(), err
+
+
+# Another user's process: it drops root's rights after its imports. Says whether the GPU is free, then leases it.
+OTHER = """
+import os, sys
+from pathlib import Path
+from heal.engines.gpu_lease import is_free, lease, make_lock_folder
+user, shared = int(sys.argv[1]), Path(sys.argv[2])
+os.umask(int(sys.argv[3]))
+os.setuid(user)
+folder = make_lock_folder(shared / f"heal-gpus-{user}")
+print("free" if is_free("0", folder) else "taken", flush=True)
+print(*lease(1, dev=shared / "dev", folder=folder), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another user")
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_two_users_see_each_other_s_leases(umask):
+    """The first that leases the only GPU keeps it from the second until it ends."""
+    clean = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES" and not k.startswith("SLURM_")}
+
+    def start(user):
+        return subprocess.Popen(
+            [sys.executable, "-c", OTHER, str(user), shared, str(umask)],
+            cwd=ROOT,
+            env=clean | {"PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    with tempfile.TemporaryDirectory(dir="/tmp") as shared:
+        os.chmod(shared, 0o1777)
+        os.mkdir(f"{shared}/dev")
+        open(f"{shared}/dev/nvidia0", "w").close()
+        check_two_users(start)
+
+
+def check_two_users(start):
+    first = start(65533)
+    assert [first.stdout.readline(), first.stdout.readline()] == ["free\n", "0\n"], first.communicate("")[1]
+    second = start(65534)
+    assert second.stdout.readline() == "taken\n"
+    assert "waiting for 1 of 1" in second.stderr.readline()
+    first.communicate("")
+    assert second.stdout.readline() == "0\n", "freed by the first user's end"
+    third = start(65533)
+    assert third.stdout.readline() == "taken\n", "also where that user's own file is free"
+    for process in (second, third):
+        process.kill()
+        process.communicate()
 
 
 def test_gpus_are_counted_by_their_device_files_or_named_by_the_environment(machine):
@@ -169,7 +224,7 @@ def test_a_lock_folder_that_others_can_change_is_refused(clean_process, tmp_path
     link.symlink_to(tmp_path / "own")
     file.touch()
     for folder in (shared, link, file):
-        with pytest.raises(HealError, match="not a folder of this user alone"):
+        with pytest.raises(HealError, match="not a folder that this user alone can change"):
             gpu_lease.lease(1, folder=folder)
     assert gpu_lease.lease(1, folder=tmp_path / "own") == ["0"]
 

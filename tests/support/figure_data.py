@@ -25,7 +25,7 @@ def collect_run_exposures(run: Path, methods=METHODS) -> pd.DataFrame:
     return collect_exposures(Run(run, ["t"], ["s"], list(methods), [], 2, 3), read_main_table(run), exposures)
 
 
-N = 24
+N = 60
 PUZZLES = puzzles.generate("train", N, seed=1)
 PROBLEMS = [make_problem(puzzle) for puzzle in PUZZLES]
 GOLD = {row["problem_id"]: row["answer"] for row in PROBLEMS}

@@ -1,6 +1,7 @@
 """The documentation: built strictly, no dead link, nothing fetched from elsewhere."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -62,12 +63,19 @@ def test_links_in_code_are_left_alone():
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site_folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return {path.relative_to(out).as_posix(): path.read_text(encoding="utf-8") for path in out.rglob("*.html")}
+    return out
+
+
+@pytest.fixture(scope="module")
+def site(site_folder):
+    """Name → text of every page, but for the viewer, which is a page of its own."""
+    pages = (path for path in site_folder.rglob("*.html") if "viewer" not in path.parts)
+    return {path.relative_to(site_folder).as_posix(): path.read_text(encoding="utf-8") for path in pages}
 
 
 def test_a_reader_fetches_nothing_from_elsewhere(site):
@@ -81,6 +89,31 @@ def test_every_formula_is_mathml(site):
     for name, page in site.items():
         assert "arithmatex" not in page, name
         assert not re.search(r"<m[ion][^>]*>\\", page), f"{name}: a command that latex2mathml does not know"
+
+
+# HTML and MathML that mkdocs, its theme and latex2mathml write.
+KNOWN_TAGS = frozenset(
+    "html head meta link title style script noscript body header nav main footer article aside section form input label "
+    "button dialog svg path div span p a ul ol li dl dt dd h1 h2 h3 h4 h5 h6 table thead tbody tr th td pre code kbd img "
+    "strong em b i small sub sup hr br blockquote details summary figure figcaption "
+    "math semantics annotation mrow mi mo mn msub msup msubsup mfrac msqrt munder mover munderover mspace mtext mtable "
+    "mtr mtd mstyle".split()
+)
+
+
+def test_nothing_in_angle_brackets_is_lost(site):
+    """results/<run> in a text would be a tag that no browser shows."""
+    for name, page in site.items():
+        content = re.sub(r"<(script|style)\b.*?</\1>", "", page, flags=re.DOTALL)
+        assert {tag.lower() for tag in re.findall(r"<([a-zA-Z_][\w-]*)", content)} - KNOWN_TAGS == set(), name
+    assert "results/&lt;run&gt;" in site["reference/commands.html"]
+
+
+def test_the_search_index_has_every_page_and_option(site, site_folder):
+    index = json.loads((site_folder / "search/search_index.json").read_text())
+    found = {entry["location"].partition("#")[0] for entry in index["docs"]}
+    assert found == set(site) - {"404.html"}
+    assert any("calibration_quantile" in entry["text"] for entry in index["docs"])
 
 
 def test_every_option_is_in_the_site(site):

@@ -3,8 +3,6 @@
 `make test-pages` installs Chromium; plain pytest leaves these tests out.
 """
 
-import shutil
-
 import pytest
 
 from heal import records
@@ -51,17 +49,6 @@ CONTRASTS = """(lowest) => {
   }
   return [seen, found];
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-env")
-    chromium = shutil.which("chromium")
-    assert chromium, "chromium is not installed: make test-pages installs it"
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=chromium)
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

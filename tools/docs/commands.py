@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from heal.cli import COMMANDS
 from heal.command import Command
 from heal.describe import format_default, format_type, get_sentence
-from tools.docs.markdown import build_table
+from tools.docs.markdown import build_table, escape_tags
 
 
 def build_commands_page() -> str:
@@ -28,7 +28,7 @@ def build_commands_page() -> str:
 
 def get_help(command: type[Command]) -> str:
     """The class's docstring, or its module's."""
-    return inspect.cleandoc(command.__dict__.get("__doc__") or sys.modules[command.__module__].__doc__ or "")
+    return escape_tags(inspect.cleandoc(command.__dict__.get("__doc__") or sys.modules[command.__module__].__doc__ or ""))
 
 
 def build_flags_table(command: type[Command]) -> str:

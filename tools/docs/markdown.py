@@ -8,13 +8,18 @@ from collections.abc import Iterable, Sequence
 from heal.errors import HealError
 
 
-def escape_cell(text: str) -> str:
-    """A text as a table cell: what would be a tag or a column border is escaped."""
+def escape_tags(text: str) -> str:
+    """A text with what would be a tag escaped, but for code: in backticks, or indented by four spaces."""
 
     def escape_tag(match: re.Match[str]) -> str:
         return "&lt;" if match[0] == "<" else match[0]
 
-    return re.sub(r"`[^`]*`|<", escape_tag, text).replace("|", "\\|")
+    return re.sub(r"`[^`]*`|^    .*$|<", escape_tag, text, flags=re.MULTILINE)
+
+
+def escape_cell(text: str) -> str:
+    """A text as a table cell: what would be a tag or a column border is escaped."""
+    return escape_tags(text).replace("|", "\\|")
 
 
 def build_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,4 +1,5 @@
 # The checked run config, path patterns, and the helpers that rules call. Commands and versions come from heal.cli.
+import fcntl
 import secrets
 import shlex
 import subprocess
@@ -70,6 +71,14 @@ def read_config():
         raise WorkflowError(str(error))
 
 
+def write_config():
+    """The file that jobs read the config from. Raises WorkflowError where results/ cannot be written."""
+    try:
+        return RUN_CONFIG.write()
+    except HealError as error:
+        raise WorkflowError(str(error))
+
+
 RUN_CONFIG, MAY_RESAMPLE = read_config()
 EXPERIMENT = RUN_CONFIG.experiment
 METHODS = RUN_CONFIG.methods
@@ -126,9 +135,22 @@ FEW_JOBS = 10
 
 # Jobs run the code of this folder, with this config: nothing has to be installed in an environment or container.
 shell.prefix(
-    f"set -euo pipefail; export HEAL_CONFIG={shlex.quote(str(RUN_CONFIG.write()))} {ADDRESS_VARIABLE}={JOB_SERVER}; "
+    f"set -euo pipefail; export HEAL_CONFIG={shlex.quote(str(write_config()))} {ADDRESS_VARIABLE}={JOB_SERVER}; "
     'heal() {{ python -m heal.job_server "$@"; }}; '
 )
+
+
+def lock_folder():
+    """Raises WorkflowError where another run is active in this folder. The kernel frees the lock when this one ends.
+
+    Snakemake's own locks are off (profiles/): they outlive a kill, and then have to be removed by hand.
+    """
+    global LOCK  # open, and so locked, until this process ends
+    LOCK = open(".snakemake.lock", "w")
+    try:
+        fcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise WorkflowError(f"Another run is active in {Path.cwd()}: wait for it, or stop it.")
 
 
 def start_job_server():
@@ -397,7 +419,7 @@ def list_table_files(comparison):
 
 
 def list_figure_files(comparison):
-    figures = [f"{FIGURES}/{comparison}/{name}" for name in ("accuracy", "cost", "loss")]
+    figures = [f"{FIGURES}/{comparison}/{name}" for name in ("differences", "accuracy", "cost", "loss")]
     if comparison == "main":
         needed = {file.path for method in MAIN for file in METHODS[method].needs()}
         names = ["ceiling"] + ["trace"] * STEPS_CHECKABLE

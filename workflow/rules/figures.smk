@@ -1,6 +1,27 @@
 # Figures, each as svg and png with the numbers behind it, from files that exist already.
 
 
+rule plot_differences:
+    """The paired difference of every method to the reference: the comparison's result."""
+    input:
+        table=f"{TABLES}/{{comparison}}.csv",
+    output:
+        **name_pictures("{comparison}/differences", "Differences to the reference", "Results", Methods="{comparison}"),
+    log:
+        f"{LOGS}/figures/{{comparison}}.differences.log",
+    benchmark:
+        f"{TIMES}/figures/{{comparison}}.differences.tsv"
+    conda:
+        CONDA
+    params:
+        version=get_version("plot-differences"),
+        options=track_options("plot-differences"),
+    message:
+        "Figure: differences to the reference ({wildcards.comparison})"
+    shell:
+        "HEAL_LOG={log:q} heal plot-differences --table {input.table:q} --out {output.svg:q}"
+
+
 rule plot_accuracy:
     """Accuracy of every method with its interval and the single seeds."""
     input:

@@ -12,6 +12,7 @@ from evals.audits.combine_teacher_seeds import combine_audits
 from evals.figures.base import save_figure
 from evals.figures.cost import PlotCost
 from evals.figures.cuts import PlotCuts
+from evals.figures.differences import PlotDifferences
 from evals.figures.exposures import PlotExposures
 from evals.figures.roc import PlotRoc
 from evals.figures.style import plot_message
@@ -35,11 +36,12 @@ def test_every_figure_has_equal_bytes_and_its_numbers_next_to_it(study_run):
     table = study_run / "tables/main.csv"
     for place in ("one", "two"):
         out = study_run / place
+        PlotDifferences(table=table, out=out / "differences.svg").run()
         PlotCost(**compared, table=table, out=out / "cost.svg").run()
         PlotExposures(**compared, table=table, exposures=study_run / "exposures.csv", out=out / "exposures.svg").run()
         PlotCuts(**compared, audits=[study_run / "audits_t.csv"], out=out / "cuts.svg").run()
         PlotRoc(run_folder=study_run, teachers=["t"], teacher_seeds=2, variant="v", out=out / "roc.svg").run()
-    for name in ("cost", "exposures", "cuts", "roc"):
+    for name in ("differences", "cost", "exposures", "cuts", "roc"):
         assert_equal_pictures(study_run / f"one/{name}.svg", study_run / f"two/{name}.svg")
         assert (study_run / f"one/{name}.svg.provenance.json").exists()
     assert set(pd.read_csv(study_run / "one/roc.csv")["teacher"]) == {"t"}

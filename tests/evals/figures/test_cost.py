@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 
 from evals.figures.accuracy import collect_accuracy
 from evals.figures.cost import collect_costs, list_sampling_methods, plot_cost
-from evals.figures.panels import move_apart
 from heal.config.run_config import MethodSpec
 from heal.errors import HealError
 from tests.support.figure_data import read_main_table
@@ -33,14 +31,6 @@ def test_costs_and_means_are_the_table_s_own_and_of_the_primary_benchmark_only(s
         collect_costs(table[table["method"] == "teacher"], 0.5)
     with pytest.raises(HealError, match="no column 'mean'"):
         collect_costs(table.drop(columns="mean"), 0.5)
-
-
-def test_marks_of_equal_cost_are_moved_apart_and_others_are_not():
-    x = np.array([5.0, 1.0, 5.0, 9.0, 5.0])
-    places = move_apart(x, 0.1)
-    assert places[[1, 3]].tolist() == [0, 0]
-    assert sorted(places[[0, 2, 4]]) == [-1, 0, 1]
-    assert sorted(move_apart(np.array([1.0, 1.0]), 0.1)) == [-0.5, 0.5]
 
 
 def test_a_method_without_teacher_tokens_stretches_no_axis(compared_run):

@@ -10,7 +10,7 @@ import pytest
 
 from evals.audits.checker_truth import Truth
 from evals.figures import style
-from evals.figures.roc import ScoredRepairs, compute_curve, compute_roc, plot_roc
+from evals.figures.roc import LEAST, ScoredRepairs, compute_curve, compute_roc, plot_roc
 from evals.stats import compute_auroc
 from heal.config.experiment import Pure
 from tests.support.figure_data import GOLD, PROBLEMS, N, make_scored_repairs, reverse_rows
@@ -60,5 +60,16 @@ def test_an_error_that_does_not_occur_gives_an_empty_panel():
     inherited = select_curve(numbers, "anomaly", "inherited")
     assert len(inherited) == 1 and inherited["true_positive_rate"].isna().all() and inherited["invalid"].iloc[0] == 0
     figure = plot_roc(numbers.assign(teacher="t"))
-    assert "cannot say" in " ".join(text.get_text() for axis in figure.axes for text in axis.texts)
+    assert len(figure.axes) == 1 and "inherited errors: cannot say, 0 invalid" in figure.get_supxlabel()
+    style.plt.close(figure)
+
+
+def test_a_curve_needs_thirty_invalid_repairs():
+    whole = make_scored_repairs(3.0, 0.5)
+    fewer = ScoredRepairs(whole.scores[: 2 * LEAST - 2], whole.repairs[: 2 * LEAST - 2])
+    assert select_curve(compute(whole), "anomaly")["true_positive_rate"].notna().all()
+    numbers = compute(fewer)
+    assert select_curve(numbers, "anomaly")["true_positive_rate"].isna().all()
+    figure = plot_roc(numbers.assign(teacher="t"))
+    assert not figure.axes and f"{LEAST - 1} invalid" in figure.texts[0].get_text()
     style.plt.close(figure)

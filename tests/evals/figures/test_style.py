@@ -15,7 +15,7 @@ from evals.figures.accuracy import collect_accuracy, plot_accuracy
 from evals.figures.base import save_figure
 from evals.figures.cost import plot_cost
 from evals.figures.hours import plot_hours, sum_hours
-from evals.figures.loss import collect_losses, plot_loss
+from evals.figures.loss import LIKELIHOOD, collect_losses, plot_loss
 from evals.figures.positions import SUCCESS, count_cuts, plot_positions
 from evals.figures.style import plt
 from heal.config import experiment as config
@@ -23,14 +23,25 @@ from tests.support.cut_repairs import PROBLEMS, make_cut_repairs
 from tests.support.figures import find_points, make_cost_table
 from tests.support.ledger import make_ledger
 from tests.support.paths import ROOT
+from tests.support.run_factory import METHODS
+
+
+LOSSES = dict.fromkeys(METHODS, LIKELIHOOD)
 
 
 def test_no_two_known_methods_look_alike_and_none_looks_like_an_unknown_one():
     looks = list(style.METHODS.values())
     assert len(set(looks)) == len(looks)
-    assert not {style.get_look(f"unknown {i}") for i in range(200)} & set(looks)
-    shipped = {name for path in ROOT.glob("config/mini*.yaml") for name in config.load(path).methods}
-    assert shipped <= set(style.METHODS)
+    for names in ([f"unknown {i}" for i in range(len(style.UNUSED_LOOKS))], ["a", "b", "heal"]):
+        assigned = style.assign_looks(names)
+        assert {"heal", *names} <= set(assigned) and len(set(assigned.values())) == len(assigned)
+        assert assigned["heal"] == style.METHODS["heal"]
+        assert assigned == style.assign_looks(reversed(names)), "the order of the methods does not matter"
+    shipped: set[str] = set()
+    for path in ROOT.glob("config/*.yaml"):
+        experiment = config.load(path)
+        shipped |= {*experiment.methods, *experiment.ablations}
+    assert shipped - set(style.METHODS) == set()
 
 
 # Machado, Oliveira and Fernandes 2009 (IEEE TVCG 15(6)), severity 1, on linear RGB.
@@ -72,14 +83,14 @@ def list_trace_colors() -> list[str]:
 def test_methods_of_the_main_table_differ_in_gray_too():
     """Color is not all: no two of one color share a marker, and the main methods share none at all."""
     main = ["teacher", "untrained", "rejection_sampling", "rs_matched", "guided", "heal", "oracle"]
-    assert len({style.get_look(name)[1] for name in main}) == len(main)
+    assert len({style.METHODS[name][1] for name in main}) == len(main)
     assert len({look[1] for look in SUCCESS.values()}) == len(SUCCESS)
 
 
 def test_a_method_has_its_color_in_every_figure(compared_run, monkeypatch):
     own = "#123456"
     monkeypatch.setitem(style.METHODS, "heal", (own, "o"))
-    accuracy, loss = collect_accuracy(compared_run), collect_losses(compared_run)
+    accuracy, loss = collect_accuracy(compared_run), collect_losses(compared_run, LOSSES)
     cost = make_cost_table(accuracy[accuracy["benchmark"] == "b"])
     plots = [plot_accuracy(accuracy), plot_loss(loss), plot_cost(cost, [])]
     for figure in plots:
@@ -90,7 +101,7 @@ def test_a_method_has_its_color_in_every_figure(compared_run, monkeypatch):
 
 
 def test_the_csv_has_what_is_plotted(compared_run, tmp_path):
-    accuracy, loss = collect_accuracy(compared_run), collect_losses(compared_run)
+    accuracy, loss = collect_accuracy(compared_run), collect_losses(compared_run, LOSSES)
     positions = count_cuts(make_cut_repairs([0, 0, 1, 2, 2, 1]), Truth(PROBLEMS))
     hours = sum_hours(make_ledger(1))
     figure_and_numbers = {
@@ -122,8 +133,3 @@ def test_the_csv_has_what_is_plotted(compared_run, tmp_path):
     gpu, jobs = figure_and_numbers["hours"][0].axes
     assert [60 * bar.get_width() for bar in jobs.patches] == pytest.approx(read["hours"]["seconds"].tolist(), **close)
     assert math.isclose(sum(60 * bar.get_width() for bar in gpu.patches), read["hours"]["gpu_seconds"].sum())
-
-
-def test_a_method_keeps_its_look():
-    assert style.get_look("heal") != style.get_look("rs_matched")
-    assert style.get_look("heal_no_pure") == style.get_look("heal_no_pure")

@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from evals.figures import style
+from evals.figures.base import save_figure
 from evals.report import page, summary
 from evals.report.items import ABLATIONS, SECTIONS
 from evals.report.origins import get_provenance_path
@@ -110,7 +113,7 @@ def test_a_clone_that_ran_nothing_has_the_reference_page(tmp_path):
 
 def test_a_missing_file_is_named_with_the_command_that_makes_it(run):
     html, _ = page.render_page(run, run)
-    assert f"run <code>{ABLATIONS}</code>" in html
+    assert f"run <code>{ABLATIONS}</code>" in html.partition('<details id="missing">')[2]
     blocks = {}
     for items in SECTIONS.values():
         for item in items:
@@ -144,6 +147,37 @@ def test_text_of_a_file_is_shown_as_text(run):
     path = run / "tables/main.md"
     path.write_text(path.read_text() + "* <script>alert(1)</script>\n")
     assert "<script" not in page.render_page(run, run)[0]
+
+
+def test_no_section_is_empty_and_the_contents_name_every_section(run):
+    """The run has a main table and a figure: every other section, and their links, are left out."""
+    html, _ = page.render_page(run, run)
+    shown = re.findall(r"<section id=\"([^\"]+)\">(.*?)</section>", html, re.DOTALL)
+    assert [name for name, _ in shown] == ["main-comparison", "environment"]
+    assert all("<table" in content or "<img" in content for _, content in shown)
+    contents = re.search(r"<nav.*?</nav>", html, re.DOTALL)[0]
+    linked = re.findall(r'href="#([^"]+)"', contents)
+    assert linked == ["summary", "main-comparison", "tables-main", "figures-main-accuracy", "environment"]
+
+
+def test_what_cannot_be_said_is_folded_and_what_can_be_is_not(run):
+    header = "| quantity | value |\n| --- | --- |\n"
+    said, unsaid = "| exact | 0.5 [0.4, 0.6] |\n", "| AUROC | cannot say (n 0) |\n"
+    for name, rows in (("strata", said + unsaid), ("ranks", unsaid + unsaid), ("at_k", said)):
+        records.write_text(run / f"tables/main_{name}.md", f"# Title\n\nText.\n\n{header}{rows}\nEnd.\n")
+    figure = style.plot_message("No repair was accepted & scored.")
+    save_figure(figure, run / "figures/roc.svg", pd.DataFrame())
+    html, _ = page.render_page(run, run)
+
+    def find_block(name: str) -> str:
+        return re.search(rf'<(?:div|details) class="block" id="{name}">.*?(?=<(?:div|details) class="block"|</section>)', html, re.DOTALL)[0]
+
+    strata, ranks, at_k, roc = map(find_block, ("tables-main_strata", "tables-main_ranks", "tables-main_at_k", "figures-roc"))
+    assert strata.startswith("<div") and "<summary>1 row: cannot say</summary>" in strata
+    assert strata.index("0.5 [0.4") < strata.index("<summary>1 row") < strata.index("AUROC")
+    assert ranks.startswith("<details") and at_k.startswith("<div") and "cannot say</summary>" not in at_k
+    assert roc.startswith("<details") and "No repair was accepted &amp; scored." in roc
+    assert not page.find_unsaid(run / "tables/main.md", SECTIONS["Main comparison"][0])
 
 
 def test_every_caption_is_used_and_every_item_has_one():
