@@ -26,6 +26,7 @@ MAX_SHIFT = 9
 CHAIN_LENGTHS = (6, 7, 8, 9)
 TABLE_SHARE = 0.35
 BOTH_EARLY_SHARE = 0.25
+HARD_SHARE = 0.6
 RESERVED_PER_TABLE = 6
 SPLITS = ("train", "dev", "easy", "hard", "unseen")
 HINT = "Hint: the answer is {answer}."
@@ -237,7 +238,7 @@ def is_in_split(puzzle: Puzzle, split: str) -> bool:
     return bucket > 7
 
 
-def generate(split: str, n: int, seed: int, hard_share: float = 0.6) -> list[Puzzle]:
+def generate(split: str, n: int, seed: int, hard_share: float = HARD_SHARE) -> list[Puzzle]:
     """The first `n` distinct puzzles of a split; a smaller n gives a prefix of a larger one.
 
     hard_share: share of hard puzzles in train and dev. `easy` has only easy ones, `hard` and `unseen` only hard ones;
