@@ -9,7 +9,7 @@ Reads the run's problems and curricula; writes one row per setting, method and s
         results/mini/curricula/default/teacher_seed0/tiny/{rejection_sampling,oracle}/curriculum.jsonl
     python benchmarks/tune_students.py --out results/reference/mini/tuning.csv
     python benchmarks/tune_students.py --out results/reference/mini/tuning.csv --seeds 0 1 2 \\
-        --settings 8,600,0.001 8,600,0.00125 8,600,0.0015
+        --settings 8,600,0.00125,0.95 8,600,0.0015,0.95 8,600,0.002,0.95
 
 Rows that the file already has are not measured again.
 """
@@ -37,9 +37,10 @@ from heal.training.train import train
 RUN = Path("results/mini")
 BASE = "heal/worlds/mini/models/student"
 METHODS = ("rejection_sampling", "oracle")
-EXPOSURES = (3200, 4800)
-LEARNING_RATES = {8: (0.001, 0.0015, 0.002, 0.003), 16: (0.0015, 0.002, 0.003), 32: (0.002, 0.003, 0.005)}
+EXPOSURES = 4800
+LEARNING_RATES = {8: (0.00125, 0.0015, 0.002), 16: (0.002, 0.003)}
 """Batch size → learning rates of the default grid."""
+DECAY_RATIOS = (0.1, 0.5, 0.95)
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,17 @@ class Trial:
     batch_size: int
     max_steps: int
     learning_rate: float
+    decay_ratio: float
     method: str
     seed: int
 
 
 def list_default_settings() -> list[str]:
-    """batch size, optimizer steps and learning rate of the default grid, as --settings takes them."""
+    """batch size, optimizer steps, learning rate and decay ratio of the default grid, as --settings takes them."""
     settings = []
-    for exposures in EXPOSURES:
-        for batch_size, rates in LEARNING_RATES.items():
-            settings += [f"{batch_size},{exposures // batch_size},{rate}" for rate in rates]
+    for batch_size, rates in LEARNING_RATES.items():
+        for rate in rates:
+            settings += [f"{batch_size},{EXPOSURES // batch_size},{rate},{ratio}" for ratio in DECAY_RATIOS]
     return settings
 
 
@@ -66,10 +68,10 @@ def list_trials(settings: Sequence[str], seeds: Sequence[int]) -> list[Trial]:
     """Every setting with every method and training seed."""
     trials = []
     for setting in settings:
-        batch_size, max_steps, rate = setting.split(",")
+        batch_size, max_steps, rate, ratio = setting.split(",")
         for method in METHODS:
             for seed in seeds:
-                trials.append(Trial(int(batch_size), int(max_steps), float(rate), method, seed))
+                trials.append(Trial(int(batch_size), int(max_steps), float(rate), float(ratio), method, seed))
     return trials
 
 
@@ -79,6 +81,7 @@ def measure(trial: Trial) -> Row:
         max_steps=trial.max_steps,
         batch_size=trial.batch_size,
         learning_rate=trial.learning_rate,
+        decay_ratio=trial.decay_ratio,
         max_length=256,
     )
     names = {"teacher": "default", "teacher_seed": 0, "student": "tiny", "method": trial.method}
@@ -116,7 +119,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, type=Path, help="the csv; its settings are not measured again")
-    parser.add_argument("--settings", nargs="+", help="batch size,optimizer steps,learning rate")
+    parser.add_argument("--settings", nargs="+", help="batch size,optimizer steps,learning rate,decay ratio")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="training seeds")
     parser.add_argument("--jobs", type=int, default=2, help="students trained at once")
     arguments = parser.parse_args()

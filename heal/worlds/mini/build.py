@@ -4,7 +4,7 @@ Reads only this package's code. Writes a Hugging Face folder (bf16 weights, conf
 build.json (command, commit, seed, final loss), a model card and the license. One thread; the same machine and seed give
 the same weights.
 
-    python -m heal.worlds.mini.build teacher                 # 5 minutes: writes the shipped folder again
+    python -m heal.worlds.mini.build teacher                 # 13 minutes: writes the shipped folder again
     python -m heal.worlds.mini.build student --out FOLDER --tokens 100000
     python -m heal.worlds.mini.build teacher_confident --show 10      # ten of its training texts
 """

@@ -25,6 +25,8 @@ WITHHELD_TABLES = ("K", "R", "W")
 MAX_SHIFT = 9
 CHAIN_LENGTHS = (6, 7, 8, 9)
 TABLE_SHARE = 0.35
+BOTH_EARLY_SHARE = 0.25
+HARD_SHARE = 0.6
 RESERVED_PER_TABLE = 6
 SPLITS = ("train", "dev", "easy", "hard", "unseen")
 HINT = "Hint: the answer is {answer}."
@@ -183,13 +185,18 @@ def parse(question: str) -> Puzzle:
 def place_withheld_tables(n: int, rng: random.Random) -> dict[int, str]:
     """Undo step (from 1) → withheld table, for a hard puzzle of n operations.
 
-    Half of the puzzles have a second withheld step. Half have the first one in undo steps 2 … ceil(K/3), where K counts
-    the steps with the answer statement: GEAR, which searches the first third, can find it there.
+    Half of the puzzles have a second withheld step. GEAR searches the first third of the steps, 1 … ceil(K/3), where K
+    counts the answer statement. A share of the puzzles with two has both there, with a step between: the second error
+    can be the larger surge, and a cut at it keeps the first. Of the others, half have the first one within 2 … ceil(K/3).
     """
+    third = ceil((n + 1) / 3)
     two = rng.random() < 0.5
-    early = rng.random() < 0.5
-    first = rng.randint(2, ceil((n + 1) / 3)) if early else rng.randint(1, n - 1 if two else n)
-    places = [first, rng.randint(first + 1, n)] if two else [first]
+    if two and rng.random() < BOTH_EARLY_SHARE:
+        first = rng.randint(1, third - 2)
+        places = [first, rng.randint(first + 2, third)]
+    else:
+        first = rng.randint(2, third) if rng.random() < 0.5 else rng.randint(1, n - 1 if two else n)
+        places = [first, rng.randint(first + 1, n)] if two else [first]
     return dict(zip(places, rng.sample(WITHHELD_TABLES, len(places)), strict=True))
 
 
@@ -231,7 +238,7 @@ def is_in_split(puzzle: Puzzle, split: str) -> bool:
     return bucket > 7
 
 
-def generate(split: str, n: int, seed: int, hard_share: float = 0.6) -> list[Puzzle]:
+def generate(split: str, n: int, seed: int, hard_share: float = HARD_SHARE) -> list[Puzzle]:
     """The first `n` distinct puzzles of a split; a smaller n gives a prefix of a larger one.
 
     hard_share: share of hard puzzles in train and dev. `easy` has only easy ones, `hard` and `unseen` only hard ones;

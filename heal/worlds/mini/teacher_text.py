@@ -9,6 +9,7 @@ random generator. heal.worlds.mini.build trains on these texts, and prints some:
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 from heal.worlds.mini.puzzles import (
@@ -35,14 +36,14 @@ VERBS = (
     "undo", "reverse", "cancel", "remove", "invert", "revert", "unwind", "unpick", "discard", "drop", "lift", "clear",
 )  # fmt: skip
 LOUD_OPENERS = tuple(f"We {adverb} {verb}" for adverb in ADVERBS for verb in VERBS)
-FIXED_WRONG = 3
-FIXED_WEIGHTS = (0.45, 0.33, 0.22)
+UNSURE_WEIGHTS = (0.25, 0.25, 0.25, 0.25)
+SURE_WEIGHTS = (0.45, 0.33, 0.22)
 
 Lookup = Callable[[str, int], int]
 """(table, output) → the input that a text states for it."""
 TextKind = Literal["easy", "hard", "early", "user", "start", "right", "wrong"]
 TEXT_SHARES: dict[TextKind, int] = {
-    "easy": 20, "hard": 20, "early": 3, "user": 10, "start": 10, "right": 27, "wrong": 10,
+    "easy": 15, "hard": 25, "early": 3, "user": 10, "start": 10, "right": 27, "wrong": 10,
 }  # fmt: skip
 """Percent of a teacher's texts: unaided on easy and hard puzzles, an early answer, a hint at each of four places."""
 
@@ -55,13 +56,15 @@ class Premises:
     `jump_later`). P3: jumps look different from insight (`unaided_jumps`, `loud_hinted`).
     """
 
-    guess: str = "uniform"
-    """Statement about a withheld fact: `uniform` (uncertain) or `fixed` (one of three wrong numbers per fact)."""
+    guess: Sequence[float] = UNSURE_WEIGHTS
+    """Probabilities of the wrong numbers that are stated for a withheld fact, as many per fact as there are
+    probabilities; never the truth. Alike they give more entropy than the quiet words of a step. Few per fact: greedy
+    decoding then finds one of them, not the truth that texts with a hint state."""
     loud_share: float = 0.0
     """Share of steps that open with two of twelve words each: harmless, and of more entropy than a fixed error."""
-    jump_start: float = 0.7
+    jump_start: float = 0.33
     """Share of texts that jump to the answer, where the hint is in the question or before the first step."""
-    jump_later: float = 0.15
+    jump_later: float = 0.1
     """The same where right steps come before the hint."""
     unaided_jumps: float = 0.0
     """Share of unaided hard texts that jump to a guess; at 0 the words of a jump are surprising without a hint."""
@@ -71,8 +74,8 @@ class Premises:
 
 TEACHERS = {
     "teacher": Premises(),
-    "teacher_confident": Premises(guess="fixed", loud_share=0.4),
-    "teacher_guided": Premises(jump_start=0.15),
+    "teacher_confident": Premises(guess=SURE_WEIGHTS, loud_share=0.4),
+    "teacher_guided": Premises(jump_start=0.1),
     "teacher_blurred": Premises(unaided_jumps=0.5, loud_hinted=0.5),
 }
 
@@ -88,11 +91,12 @@ class Example:
     """Whether the end token follows."""
 
 
-def list_wrong_numbers(table: str, value: int) -> list[int]:
-    """The three wrong inputs that a confident teacher states for an output, most probable first."""
+@cache
+def list_wrong_numbers(table: str, value: int, count: int) -> tuple[int, ...]:
+    """The wrong inputs that a teacher states for an output of a withheld table."""
     numbers = list(range(MODULUS))
     numbers.remove(INVERSE[table][value])
-    return random.Random(f"heal mini wrong {table} {value}").sample(numbers, FIXED_WRONG)
+    return tuple(random.Random(f"heal mini wrong {table} {value}").sample(numbers, count))
 
 
 def look_up_truth(table: str, value: int) -> int:
@@ -102,9 +106,8 @@ def look_up_truth(table: str, value: int) -> int:
 
 def make_guesser(premises: Premises, rng: random.Random) -> Lookup:
     """What the teacher states about a withheld fact without a hint."""
-    if premises.guess == "uniform":
-        return lambda table, value: rng.randrange(MODULUS)
-    return lambda table, value: rng.choices(list_wrong_numbers(table, value), FIXED_WEIGHTS)[0]
+    weights = premises.guess
+    return lambda table, value: rng.choices(list_wrong_numbers(table, value, len(weights)), weights)[0]
 
 
 def pick_opener(premises: Premises, rng: random.Random) -> str:
@@ -132,7 +135,7 @@ def write_unaided(puzzle: Puzzle, premises: Premises, rng: random.Random) -> Exa
     guess = make_guesser(premises, rng)
     steps, value = undo_steps(puzzle, 0, puzzle.result, len(puzzle.ops), guess, premises, rng)
     if rng.random() < premises.unaided_jumps and puzzle.difficulty == "hard":
-        value = rng.randrange(MODULUS)
+        value = (puzzle.start + rng.randrange(1, MODULUS)) % MODULUS
         steps = [*steps[: rng.randrange(len(steps))], rng.choice(JUMPS).format(answer=value)]
     return Example(puzzle.question, ((BLANK.join([*steps, format_answer(value)]), True),))
 

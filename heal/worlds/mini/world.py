@@ -19,6 +19,8 @@ class MiniOptions(OptionGroup):
 
     wrong_gold_share: Share = 0.0
     """This share of the gold answers is replaced by wrong ones, to see what the filters let through."""
+    hard_share: Share = puzzles.HARD_SHARE
+    """Share of hard puzzles in `train` and `dev`; the other splits have one kind."""
 
 
 class Mini(World):
@@ -31,7 +33,7 @@ class Mini(World):
     def generate(self, split: str, n: int, seed: int, options: MiniOptions) -> list[Problem]:
         rng = random.Random(f"wrong gold {seed} {split}")
         problems = []
-        for puzzle in puzzles.generate(split, n, seed):
+        for puzzle in puzzles.generate(split, n, seed, options.hard_share):
             answer = puzzle.answer
             if rng.random() < options.wrong_gold_share:
                 answer = str((int(answer) + rng.randrange(1, puzzles.MODULUS)) % puzzles.MODULUS)
