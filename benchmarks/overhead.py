@@ -1,9 +1,9 @@
 """Measure which share of a run's time is no work: starts of Python, imports, Snakemake itself, cores that wait.
 
 Copies the project into a temporary folder and runs Snakemake there with PYTHONPROFILEIMPORTTIME, which makes every job
-and the job server write to their logs how long each import took. Reads then Snakemake's metadata (when each job ran), its benchmark files
-(seconds of jobs), the provenance (seconds inside commands) and those logs. Writes one row per command and the sums to
---out (csv), and prints them.
+and the job server write to their logs how long each import took. Reads then Snakemake's metadata (when each job ran),
+its benchmark files (seconds of jobs), the provenance (seconds inside commands) and those logs. Writes one row per
+command and the sums to --out (csv), and prints them.
 
     python -m benchmarks.overhead --out results/reference/benchmarks/overhead.csv
     python -m benchmarks.overhead --folder . --run mini --cores 2      # a finished run of this folder, imports unknown

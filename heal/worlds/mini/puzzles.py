@@ -187,7 +187,8 @@ def place_withheld_tables(n: int, rng: random.Random) -> dict[int, str]:
 
     Half of the puzzles have a second withheld step. GEAR searches the first third of the steps, 1 … ceil(K/3), where K
     counts the answer statement. A share of the puzzles with two has both there, with a step between: the second error
-    can be the larger surge, and a cut at it keeps the first. Of the others, half have the first one within 2 … ceil(K/3).
+    can be the larger surge, and a cut at it keeps the first. Of the others, half have the first one within
+    2 … ceil(K/3).
     """
     third = ceil((n + 1) / 3)
     two = rng.random() < 0.5
