@@ -43,7 +43,7 @@ def tutorial(tmp_path_factory):
     environment = make_environment() | {"PYTHONPATH": str(folder), "NO_COLOR": "1"}
     for step in read_steps():
         command = ["bash", "-e", "-c", step.commands]
-        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1800)
         step.status, step.printed = run.returncode, run.stdout + run.stderr
         done.append(step)
         if step.status:
