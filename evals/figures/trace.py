@@ -148,7 +148,8 @@ def plot_trace(numbers: pd.DataFrame, repair: Row) -> Figure:
     texts = [describe_steps(tokens, repair["kept_steps"]) for tokens in (wrong, repaired)]
     lines = [text.count("\n") + 1 for text in texts]
     figure = plt.figure(figsize=(style.WIDTH_IN, 5.2 + 0.18 * sum(lines)))
-    parts = figure.subfigures(2, 1, height_ratios=[2.6 + 0.18 * count for count in lines])
+    ratios = [2.6 + 0.18 * count for count in lines]
+    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=ratios)[:, 0]
     top = max(numbers["entropy_nats"].max() * 1.22, 0.1)
     verdict = "accepted" if repair["accepted"] else f"rejected: {repair['reason']}"
     hint = shorten(repair["hint"] or "no hint", HINT_CHARACTERS)
