@@ -41,7 +41,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_a_folder_that_cannot_be_written_is_told_before_any_work(tmp_path):
     (tmp_path / "linked").symlink_to(tmp_path / "absent")
     (tmp_path / "file").touch()
-    for folder, problem in (("linked", "linked: a link to .*absent, which does not exist"), ("file", "cannot be written")):
+    for folder, problem in (
+        ("linked", "linked: a link to .*absent, which does not exist"),
+        ("file", "cannot be written"),
+    ):
         with pytest.raises(HealError, match=problem), records.open_whole(tmp_path / folder / "run/table.csv"):
             pytest.fail("the block must not run")
 

@@ -76,8 +76,8 @@ def average_blocks(losses: pd.DataFrame) -> pd.DataFrame:
 def collect_losses(run: Run, kinds: Mapping[str, str]) -> pd.DataFrame:
     """One row per teacher, student, method, stage and block.
 
-    kinds: method → kind of its loss. step: mean optimizer step; loss, least, most: mean, smallest and largest of the students, nats per token; trained:
-    number of students.
+    kinds: method → kind of its loss. step: mean optimizer step; loss, least, most: mean, smallest and largest of the
+    students, nats per token; trained: number of students.
     """
     parts = []
     for teacher, student, method in product(run.teachers, run.students, run.methods):

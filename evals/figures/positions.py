@@ -106,9 +106,7 @@ def plot_counts(axis: Axes, middle: np.ndarray, traces: pd.Series, width: float)
     """A bar per bin with the number of wrong traces."""
     axis.bar(middle, traces, width=width, color=style.GRAY)
     for x, count in zip(middle, traces, strict=True):
-        axis.annotate(
-            f"{count:g}", (x, count), xytext=(0, 2), textcoords="offset points", ha="center", rotation=90
-        )
+        axis.annotate(f"{count:g}", (x, count), xytext=(0, 2), textcoords="offset points", ha="center", rotation=90)
     axis.set_ylabel("wrong traces cut")
     axis.set_ylim(0, 1.4 * traces.max())
 

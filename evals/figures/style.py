@@ -90,7 +90,9 @@ METHODS = {
 }
 """Method → (color, marker). Every other method takes one of UNUSED_LOOKS."""
 
-ALL_LOOKS = [(color, marker) for marker in "o^sDvp<>hXdP*H8" for color in (PURPLE, BLUE, GREEN, ORANGE, SKY, VERMILLION)]
+ALL_LOOKS = [
+    (color, marker) for marker in "o^sDvp<>hXdP*H8" for color in (PURPLE, BLUE, GREEN, ORANGE, SKY, VERMILLION)
+]
 UNUSED_LOOKS = [look for look in ALL_LOOKS if look not in METHODS.values()]
 
 STYLE: dict[Any, Any] = {

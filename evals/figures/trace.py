@@ -192,9 +192,7 @@ def plot_entropies(axis: Axes, tokens: pd.DataFrame, cut: int, top: float) -> No
     for left, height in zip(tokens["token"], tokens["entropy_nats"], strict=True):
         bars.append([(left, 0), (left, height), (left + 0.9, height), (left + 0.9, 0)])
     axis.add_collection(PolyCollection(bars, facecolors=color))
-    steps = tokens.groupby("step").agg(
-        first=("token", "min"), last=("token", "max"), nats=("entropy_nats", "mean")
-    )
+    steps = tokens.groupby("step").agg(first=("token", "min"), last=("token", "max"), nats=("entropy_nats", "mean"))
     axis.vlines(steps["first"].iloc[1:], 0, top, color=style.LIGHT, linewidth=0.8, zorder=0)
     axis.hlines(steps["nats"], steps["first"], steps["last"] + 1, color=style.BLACK, linewidth=1.6)
     for step, row in steps[:: math.ceil(len(steps) / LABELED_STEPS)].iterrows():

@@ -1,8 +1,9 @@
 """Render one page of a run: question and summary, tables, figures, what each shows and how it was made. No script.
 
 Reads tables/, figures/, the notes of the main table, premise.json (or settings.json of a reference folder) and the
-provenance of results/<run>; no model, no raw data. Names missing files at the end, with the command that makes them; what
-says nothing but "cannot say" is folded. Captions: workflow/report/. Writes --out (html, self-contained) and the summary as text next to it. Equal inputs, equal bytes.
+provenance of results/<run>; no model, no raw data. Names missing files at the end, with the command that makes them;
+what says nothing but "cannot say" is folded. Captions: workflow/report/. Writes --out (html, self-contained) and the
+summary as text next to it. Equal inputs, equal bytes.
 
     heal report results/mini --out report.html
     heal report results/reference/mini --out report.html      # in a clone that ran nothing

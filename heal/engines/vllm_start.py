@@ -12,14 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 
 from heal.engines import gpu_lease, reaper
 from heal.skip_sklearn import skip_sklearn
 
 SLOTS = 64
 """Maximum number of models that are served from one machine's folder of links."""
-_held: dict[str, FileLock] = {}  # path of a link → its lock, held until the process ends
+_held: dict[str, gpu_lease.Lock] = {}  # path of a link → its lock, held until the process ends
 
 FIXES = {  # words of vLLM's start-up errors → what the user can do
     "kv cache": "lower engine.max_length, raise engine.gpu_memory_utilization, or use more GPUs or a larger one",

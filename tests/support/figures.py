@@ -38,7 +38,9 @@ def list_texts(figure: Figure) -> list[Text]:
     for line in (line for axis in figure.axes for line in (axis.xaxis, axis.yaxis)):
         low, high = sorted(line.get_view_interval())
         hidden |= {tick.label1 for tick in line.get_major_ticks() if not low <= tick.get_loc() <= high}
-    return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip() and text not in hidden]
+    return [
+        text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip() and text not in hidden
+    ]
 
 
 def find_faults(figure: Figure) -> list[str]:

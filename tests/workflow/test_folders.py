@@ -15,7 +15,7 @@ PROBLEMS = ("problems", "--configfile", SMOKE, "--config", "limit=3")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A copy of the repository, with spaces and letters beyond ASCII in its path; results/ is a link to another folder."""
+    """A copy of the repository, with spaces and letters beyond ASCII in its path; results/ is a link to a folder."""
     base = tmp_path_factory.mktemp("base") / "Größe 2 & mehr/研究 'x'"
     base.mkdir(parents=True)
     copy = copy_repository(base)

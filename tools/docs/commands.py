@@ -28,7 +28,9 @@ def build_commands_page() -> str:
 
 def get_help(command: type[Command]) -> str:
     """The class's docstring, or its module's."""
-    return escape_tags(inspect.cleandoc(command.__dict__.get("__doc__") or sys.modules[command.__module__].__doc__ or ""))
+    return escape_tags(
+        inspect.cleandoc(command.__dict__.get("__doc__") or sys.modules[command.__module__].__doc__ or "")
+    )
 
 
 def build_flags_table(command: type[Command]) -> str:

@@ -25,7 +25,6 @@ from tests.support.ledger import make_ledger
 from tests.support.paths import ROOT
 from tests.support.run_factory import METHODS
 
-
 LOSSES = dict.fromkeys(METHODS, LIKELIHOOD)
 
 

@@ -170,9 +170,15 @@ def test_what_cannot_be_said_is_folded_and_what_can_be_is_not(run):
     html, _ = page.render_page(run, run)
 
     def find_block(name: str) -> str:
-        return re.search(rf'<(?:div|details) class="block" id="{name}">.*?(?=<(?:div|details) class="block"|</section>)', html, re.DOTALL)[0]
+        return re.search(
+            rf'<(?:div|details) class="block" id="{name}">.*?(?=<(?:div|details) class="block"|</section>)',
+            html,
+            re.DOTALL,
+        )[0]
 
-    strata, ranks, at_k, roc = map(find_block, ("tables-main_strata", "tables-main_ranks", "tables-main_at_k", "figures-roc"))
+    strata, ranks, at_k, roc = map(
+        find_block, ("tables-main_strata", "tables-main_ranks", "tables-main_at_k", "figures-roc")
+    )
     assert strata.startswith("<div") and "<summary>1 row: cannot say</summary>" in strata
     assert strata.index("0.5 [0.4") < strata.index("<summary>1 row") < strata.index("AUROC")
     assert ranks.startswith("<details") and at_k.startswith("<div") and "cannot say</summary>" not in at_k

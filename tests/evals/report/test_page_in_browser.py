@@ -30,7 +30,9 @@ def test_the_page_fits_and_its_contents_stay_on_screen(browser, file, width):
     heading = page.locator("#mechanism > h2").bounding_box()
     below = contents["y"] + contents["height"] if width == 390 else 0
     assert below <= heading["y"] < 200, "a link leads to its section, below the contents"
-    sizes = page.evaluate("[...document.querySelectorAll('p, td, th, li')].map(n => parseFloat(getComputedStyle(n).fontSize))")
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('p, td, th, li')].map(n => parseFloat(getComputedStyle(n).fontSize))"
+    )
     assert min(sizes) >= SMALLEST_PX
     page.close()
 
