@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-
 from heal.engines import gpu_lease, reaper
 from heal.skip_sklearn import skip_sklearn
 
