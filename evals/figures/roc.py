@@ -107,8 +107,8 @@ def compute_roc(
 ) -> pd.DataFrame:
     """Rows: error, score, one point of its ROC curve, AUROC with interval.
 
-    One row with NaN where a class has fewer than LEAST repairs.
-    parts: of each teacher sampling seed; pooled as one sample. The seeds share problems, so problems are what varies.
+    One row with NaN for a point where a class has fewer than LEAST repairs. parts: of each teacher sampling seed,
+    pooled as one sample. The seeds share problems, so problems are what varies.
     """
     origin_parts, group_parts = [], []
     suspicion_parts: dict[str, list[np.ndarray]] = {}
