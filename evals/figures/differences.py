@@ -19,7 +19,6 @@ from evals.figures.base import FigureCommand
 from evals.figures.panels import PANEL, make_method_panels
 from evals.report.summary import read_comparison
 from evals.tables.comparison_rows import CANNOT_SAY, HIGHER, LOWER, PRIMARY, REFERENCE
-from heal.errors import HealError
 
 VERSION = 1
 """Raise it when the bytes of the output change for the same input."""
@@ -40,15 +39,9 @@ class PlotDifferences(FigureCommand):
 
 
 def select_differences(table: pd.DataFrame) -> pd.DataFrame:
-    """The table's rows that are compared with a reference, in its order: the primary contrast first.
-
-    Raises HealError for a table without any.
-    """
+    """The table's rows that are compared with a reference, in its order: the primary contrast first."""
     references = table[table["verdict"] == REFERENCE].set_index(PANEL)["method"]
     rows = table[~table["verdict"].isin(["", REFERENCE])]
-    if rows.empty:
-        fix = "give the csv of a comparison of at least two methods"
-        raise HealError("no difference in the table", where="--table", fix=fix)
     return rows.join(references.rename("reference"), on=PANEL)[COLUMNS].reset_index(drop=True)
 
 
@@ -57,6 +50,8 @@ def plot_differences(numbers: pd.DataFrame) -> Figure:
 
     Where no difference can be said, a sentence that says why.
     """
+    if numbers.empty:
+        return style.plot_message("No difference: the table compares no two methods.")
     if (numbers["verdict"] == CANNOT_SAY).all():
         return style.plot_message(f"No difference can be said: {'; '.join(dict.fromkeys(numbers['why_not']))}.")
     methods = list(dict.fromkeys(numbers["method"]))

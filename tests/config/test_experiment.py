@@ -240,8 +240,8 @@ def test_comparisons_of_the_same_students_with_the_same_reference_share_the_main
         ("mini_guided", set()),
         ("mini_blurred", set()),
         ("mini_wrong_gold", {"problems"}),
-        ("mini_study", {"teacher_seeds", "training_seeds", "seeds_per_job"}),
-        ("mini_study_subset", set()),
+        ("mini_study", {"training_seeds", "seeds_per_job"}),
+        ("mini_study_subset", {"teacher_seeds", "training_seeds", "seeds_per_job"}),
         ("mini_baselines", {"methods"}),
     ],
 )

@@ -38,5 +38,6 @@ def test_the_plan_counts_the_jobs_that_the_workflow_would_run(path, target, tmp_
     counted = pd.DataFrame(plan_costs(inputs)).groupby("rule")["jobs"].sum().to_dict()
     assert counted == {rule: jobs[rule] for rule in RULES if rule in jobs}
     repairs = [path for path, file in list_made_files(inputs).items() if file.rule == REPAIRS.rule]
-    assert jobs["repair_traces"] == len(repairs) * inputs.experiment.sampling.shards
+    experiment = inputs.experiment
+    assert jobs["repair_traces"] == len(repairs) * experiment.sampling.shards * experiment.teacher_seeds
     assert REPAIRS.of(variant=DEFAULT_VARIANT).path in repairs
