@@ -82,6 +82,15 @@ VERDICT_OF_ANSWER = {
     "flexible": Column(flag, "whether the last number or expression is right"),
     "reason": Column(text, "why not; empty where it is right"),
 }
+CUT = {
+    "step_entropies": STEP_ENTROPIES,
+    "surges": SURGES,
+    "breakpoint": BREAKPOINT,
+    "kept_steps": KEPT_STEPS,
+    "cut_certain": CUT_CERTAIN,
+}
+"""Of the cut of a wrong trace: what it was found by, and where it is."""
+
 SCHEMAS = {
     "problems": PROBLEM,
     "samples": TRACE,
@@ -91,11 +100,7 @@ SCHEMAS = {
         "source_id": Column(text, "the wrong trace that is cut"),
         "problem_id": PROBLEM_ID,
         "detector": Column(text, "the rule that found the breakpoint"),
-        "step_entropies": STEP_ENTROPIES,
-        "surges": SURGES,
-        "breakpoint": BREAKPOINT,
-        "kept_steps": KEPT_STEPS,
-        "cut_certain": CUT_CERTAIN,
+        **CUT,
         "kept_ids": Column(ids, "tokens before the cut; at least the opening of a thinking block"),
     },
     "repairs": {
@@ -104,11 +109,7 @@ SCHEMAS = {
         "source_id": Column(text, "the wrong trace that was cut"),
         "index": Column(integer, "number of the repair among those of its source trace, from 0"),
         "detector": Column(text, "the rule that found the breakpoint"),
-        "step_entropies": STEP_ENTROPIES,
-        "surges": SURGES,
-        "breakpoint": BREAKPOINT,
-        "kept_steps": KEPT_STEPS,
-        "cut_certain": CUT_CERTAIN,
+        **CUT,
         "kept": Column(text, "the source trace before the cut"),
         "hint": Column(text, "the hint at the cut; never part of the training text", nullable=True),
         "continuation": Column(text, "what the teacher wrote after the hint"),
