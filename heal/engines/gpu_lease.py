@@ -53,11 +53,12 @@ class Lock:
                 if path == self.own:
                     os.fchmod(self.files[-1], 0o644)  # whatever the umask
                 fcntl.flock(self.files[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except FileNotFoundError:
-                continue
             except BlockingIOError:
                 self.release()
                 return False
+            except OSError:  # of another user: there is none, or it is closed to this one
+                if path == self.own:
+                    raise
         return True
 
     def release(self) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -90,43 +91,57 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another user")
-@pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_two_users_see_each_other_s_leases(umask):
-    """The first that leases the only GPU keeps it from the second until it ends."""
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another user")
+
+
+@pytest.fixture
+def shared():
+    """A folder like /tmp, for the locks of several users, and a device file of one GPU."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, 0o1777)
+        os.mkdir(f"{folder}/dev")
+        open(f"{folder}/dev/nvidia0", "w").close()
+        yield folder
+
+
+def start_as(user, shared, umask=0o022):
     clean = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES" and not k.startswith("SLURM_")}
-
-    def start(user):
-        return subprocess.Popen(
-            [sys.executable, "-c", OTHER, str(user), shared, str(umask)],
-            cwd=ROOT,
-            env=clean | {"PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    with tempfile.TemporaryDirectory(dir="/tmp") as shared:
-        os.chmod(shared, 0o1777)
-        os.mkdir(f"{shared}/dev")
-        open(f"{shared}/dev/nvidia0", "w").close()
-        check_two_users(start)
+    return subprocess.Popen(
+        [sys.executable, "-c", OTHER, str(user), shared, str(umask)],
+        cwd=ROOT,
+        env=clean | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
-def check_two_users(start):
-    first = start(65533)
+@needs_root
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_two_users_see_each_other_s_leases(shared, umask):
+    """The first that leases the only GPU keeps it from the second until it ends."""
+    first = start_as(65533, shared, umask)
     assert [first.stdout.readline(), first.stdout.readline()] == ["free\n", "0\n"], first.communicate("")[1]
-    second = start(65534)
+    second = start_as(65534, shared, umask)
     assert second.stdout.readline() == "taken\n"
     assert "waiting for 1 of 1" in second.stderr.readline()
     first.communicate("")
     assert second.stdout.readline() == "0\n", "freed by the first user's end"
-    third = start(65533)
+    third = start_as(65533, shared, umask)
     assert third.stdout.readline() == "taken\n", "also where that user's own file is free"
     for process in (second, third):
         process.kill()
         process.communicate()
+
+
+@needs_root
+def test_locks_that_another_user_has_closed_keep_nobody_from_a_gpu(shared):
+    closed = Path(shared) / "heal-gpus-65533"
+    closed.mkdir(mode=0o700)
+    os.chown(closed, 65533, 65533)
+    out, err = start_as(65534, shared).communicate("", timeout=60)
+    assert out.split() == ["free", "0"], err
 
 
 def test_gpus_are_counted_by_their_device_files_or_named_by_the_environment(machine):
