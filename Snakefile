@@ -20,6 +20,8 @@ container: "containers/heal.sif"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/files.smk"
+include: "workflow/rules/handlers.smk"
 
 
 report: "workflow/report/workflow.rst"
