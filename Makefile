@@ -10,7 +10,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 IN_ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .PHONY: help env smol-env rehearsal-env docs-env test-env docs generate stage-hashes replicate ablations comparisons \
-	report study study-subset test tests test-fast test-rehearsal test-slurm test-pages lint lock
+	report study study-subset test tests test-fast test-rehearsal test-slurm test-pages test-chaos lint lock
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -104,6 +104,11 @@ test-pages: test-env  ## Test report, trace viewer and documentation in headless
 	@command -v chromium >/dev/null || { $(SUDO) apt-get -qq update && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 		apt-get -qq install --yes --no-install-recommends chromium >/dev/null; }
 	@$(IN_ENV) python -m pytest -m browser tests/viewer tests/evals/report tests/tools
+
+test-chaos: test-env  ## Kill the smoke run 20 times and a rehearsal 10 times at random moments; read 1,000 malformed inputs
+	@$(IN_ENV) HEAL_MALFORMED_INPUTS=1000 python -m pytest tests/test_malformed_inputs.py
+	@$(IN_ENV) python -m benchmarks.chaos --kills 20
+	@$(IN_ENV) python -m benchmarks.chaos --kills 10 --rehearse config/single_gpu.yaml
 
 generate: docs-env  ## Write the reference pages and the tables inside README and docs
 	@$(IN_ENV) python -m tools.docs.generate

@@ -28,9 +28,9 @@ from typing import Any
 
 import yaml
 
+from benchmarks.processes import LIMIT_S, VARIABLE, list_living, wait_until_gone
+
 ROOT = Path(__file__).parent.parent
-VARIABLE = "HEAL_KILL_BENCHMARK"
-LIMIT_S = 10.0
 MODELS = {"teachers": {"default": "teacher"}, "students": {"tiny": "teacher"}}
 """The mini student's heads have a size that vLLM's CPU build does not compute."""
 BATCH_DONE = " s to go"
@@ -149,16 +149,8 @@ def start_stage(stage: Stage, folder: Path, log: Path) -> Job:
 
 
 def list_left(job: Job) -> list[int]:
-    """Living processes of a job: those of its session, and those that inherited its variable."""
-    entry = f"{VARIABLE}={job.marker}".encode()
-    left = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with suppress(OSError):
-            stat = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
-            environment = Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
-            if stat[0] != "Z" and (int(stat[3]) == job.session or entry in environment):
-                left.append(int(name))
-    return left
+    """Living processes of a job."""
+    return list_living(job.session, job.marker)
 
 
 def hash_output(path: Path) -> str:
@@ -208,11 +200,8 @@ def kill_stage(stage: Stage, folder: Path, moment_s: float | None, expected: str
     before = len(list_left(job))
     with suppress(ProcessLookupError):
         job.process.kill()
-    killed = time.monotonic()
     job.process.wait()
-    while time.monotonic() - killed < LIMIT_S and (list_left(job) or not job.closed.is_set()):
-        time.sleep(0.05)
-    gone_s = time.monotonic() - killed
+    gone_s = wait_until_gone(lambda: job.closed.is_set() and not list_left(job))
     time.sleep(max(0.0, LIMIT_S - gone_s))
     row = {
         "stage": stage.command,

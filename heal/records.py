@@ -158,7 +158,7 @@ def read_usage(path: str | Path) -> Usage:
     """The tokens that it took to make this file."""
     with explain_damage(path):
         metadata = pq.read_schema(path).metadata or {}
-    return json.loads(metadata.get(b"usage", b"{}"))
+        return json.loads(metadata.get(b"usage", b"{}"))
 
 
 def add_usage(usages: Iterable[Mapping[str, int]]) -> Usage:

@@ -7,6 +7,7 @@ row groups that were read stay in memory. Numbers of a list column are NumPy arr
 
 from __future__ import annotations
 
+import json
 import operator
 from bisect import bisect_right
 from collections import OrderedDict
@@ -27,6 +28,8 @@ CACHE_BYTES = 32 * 2**20
 """Columns of row groups that one open file keeps in memory."""
 SMALL_FILE_BYTES = 2 * 2**20
 """A file of at most this size is read at once: one read is faster than one per column."""
+DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError, json.JSONDecodeError)
+"""What reading a damaged file raises: of its pages, of its columns' names, of its metadata."""
 LONG_TEXTS = ("text", "kept", "continuation")
 """Text columns that load on access, as list columns do."""
 
@@ -47,7 +50,7 @@ def explain_damage(path: str | Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise HealError("no such file", where=str(path), fix="run the stage that makes it (snakemake does)") from None
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGED as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise
         raise HealError(
@@ -387,6 +390,6 @@ def is_readable(path: str | Path) -> bool:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             for group in range(file.num_row_groups):
                 file.read_row_group(group)
-    except (pa.ArrowException, OSError):
+    except DAMAGED:
         return False
     return True

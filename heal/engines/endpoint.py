@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 
 RETRIED = (408, 409, 429)
 """Refusals that the client asks again after: timeout, conflict, too many requests."""
-UNREADABLE = (AttributeError, TypeError, ValueError)
-"""What the client raises where a body is not what its content type says, or no object."""
+UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
+"""What the client, or reading its answer, raises where a body has another form than the API's."""
 VLLM_EXTRAS = {"return_token_ids": True, "return_tokens_as_token_ids": True, "skip_special_tokens": False}
 
 
@@ -128,10 +129,11 @@ class EndpointEngine(Engine):
         else:
             extra = {"stop": [self.tokenizer.convert_ids_to_tokens(self.end_token_id)]}
         completions = []
-        for answer in self.call_all(calls, extra):
-            completion = self.read_completion(self.get_choice(answer))
-            completions.append(completion)
-            self.usage.generated_tokens += len(completion.token_ids)
+        with self.explain_form():
+            for answer in self.call_all(calls, extra):
+                completion = self.read_completion(self.get_choice(answer))
+                completions.append(completion)
+                self.usage.generated_tokens += len(completion.token_ids)
         self.usage.add_prompts(requests)
         return regroup(completions, [len(request.seeds) for request in requests])
 
@@ -148,13 +150,24 @@ class EndpointEngine(Engine):
         for answer, (context, new) in zip(answers, sequences, strict=True):
             logprobs: list[float] = []
             listed: list[list[float]] = []
-            for entries, token in zip(self.get_prompt_logprobs(answer, context, new), new, strict=True):
-                logprobs.append(entries[str(int(token))]["logprob"])
-                listed.append([entry["logprob"] for entry in entries.values()])
-            scores.append(Score(np.array(logprobs, np.float32), *self.bound_listed(listed)))
+            with self.explain_form():
+                for entries, token in zip(self.get_prompt_logprobs(answer, context, new), new, strict=True):
+                    logprobs.append(entries[str(int(token))]["logprob"])
+                    listed.append([entry["logprob"] for entry in entries.values()])
+                scores.append(Score(np.array(logprobs, np.float32), *self.bound_listed(listed)))
             self.usage.prefill_tokens += len(context)
             self.usage.scored_tokens += len(new)
         return scores
+
+    @contextmanager
+    def explain_form(self) -> Iterator[None]:
+        """Raises HealError where an answer has fields of another type than the API's."""
+        try:
+            yield
+        except UNREADABLE as error:
+            problem = f"an answer of another form than the API's ({get_first_line(error)})"
+            fix = "serve the model with vLLM, or with another server version; finished batches are saved"
+            raise HealError(problem, where=self.base_url, fix=fix) from None
 
     def get_choice(self, answer: Any) -> Any:
         """The one completion of an answer. Raises HealError for an answer of another form."""
@@ -237,7 +250,8 @@ class EndpointEngine(Engine):
             owners = {}
             async with self.open_client() as client:
                 async for model in client.models.list():
-                    owners[model.id] = model.owned_by, (model.model_extra or {}).get("max_model_len")
+                    longest = (model.model_extra or {}).get("max_model_len")
+                    owners[str(model.id)] = str(model.owned_by), None if longest is None else int(longest)
             return owners
 
         fix = "check the endpoint's base_url (it ends in /v1) and that the server runs"

@@ -13,8 +13,9 @@ from markdown.extensions.toc import slugify
 
 from tests.support.paths import ROOT
 from tools.docs.generate import write_reference
+from tools.docs.rule_graph import list_drawn_rules, list_rules, read_rule_graph
 
-pytestmark = pytest.mark.workflow  # the reference pages have Snakemake's rule graph
+pytestmark = pytest.mark.workflow  # Snakemake plans the rule graph
 SPEC = importlib.util.spec_from_file_location("hooks", ROOT / "docs/hooks.py")
 hooks = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(hooks)
@@ -34,6 +35,11 @@ def list_anchors(page: Path) -> set[str]:
     text = hooks.CODE.sub(lambda code: "" if code[0].startswith("```") else code[0], page.read_text(encoding="utf-8"))
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {slugify(CLEANED.sub(r"\1", heading), "-") for heading in headings}
+
+
+def test_the_picture_of_the_rules_has_every_rule():
+    rules = list_rules(read_rule_graph())
+    assert {"load_problems", "train_student"} < rules and rules == list_drawn_rules(), "python -m tools.docs.pictures"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -81,6 +87,21 @@ def site(site_folder):
 def test_a_reader_fetches_nothing_from_elsewhere(site):
     for name, page in site.items():
         assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:https?:)?//[^>]*>", page), name
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_wide_table_scrolls_inside_its_page(site, site_folder, browser, width):
+    wide = 0
+    for name, text in site.items():
+        if "<table>" not in text:
+            continue
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        page.goto((site_folder / name).as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        wide += page.evaluate("[...document.querySelectorAll('table')].filter(t => t.scrollWidth > innerWidth).length")
+        page.close()
+    assert wide or width > 390
 
 
 def test_every_formula_is_mathml(site):

@@ -53,7 +53,7 @@ def write_reference(folder: Path = REFERENCE) -> None:
     write_text(folder / "config.md", config.build_options_page())
     write_text(folder / "config.schema.json", config.build_schema())
     write_text(folder / "commands.md", commands.build_commands_page())
-    write_text(folder / "rules.md", rule_graph.build_rule_graph_page())
+    write_text(folder / "rules.md", rule_graph.PAGE)
 
 
 def main() -> None:

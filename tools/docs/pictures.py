@@ -1,7 +1,7 @@
-"""Take the pictures of the report and the trace viewer that docs/index.md shows, in headless Chromium.
+"""Make the pictures of the documentation: report and trace viewer in headless Chromium, and the rule graph.
 
-Reads results/reference/mini; writes docs/images/report.png and docs/images/viewer.png. Needs the packages of
-requirements/test.txt and Debian's chromium (make test-pages installs it).
+Reads results/reference/mini and the workflow; writes docs/images/report.png, viewer.png and rules.svg. Needs the
+packages of requirements/test.txt, and Debian's chromium (make test-pages installs it) and graphviz.
 
     python -m tools.docs.pictures
 """
@@ -17,6 +17,7 @@ from playwright.sync_api import sync_playwright
 from evals.report.page import render_page
 from heal.errors import HealError, exit_with_errors
 from heal.records import write_text
+from tools.docs.rule_graph import draw_rule_graph
 
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "results/reference/mini"
@@ -27,6 +28,7 @@ def main() -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
         raise HealError("no chromium", where="PATH", fix="make test-pages installs it")
+    draw_rule_graph()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         report = Path(folder) / "report.html"
         write_text(report, render_page(RUN, ROOT)[0])
