@@ -46,6 +46,8 @@ TEXT_SHARES: dict[TextKind, int] = {
     "easy": 15, "hard": 25, "early": 3, "user": 10, "start": 10, "right": 27, "wrong": 10,
 }  # fmt: skip
 """Percent of a teacher's texts: unaided on easy and hard puzzles, an early answer, a hint at each of four places."""
+HARD_SHARE_OF_HINTED = 0.95
+"""Share of hard puzzles among the texts with a hint or an early answer: these alone state the withheld facts."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,9 @@ class Premises:
     decoding then finds one of them, not the truth that texts with a hint state."""
     loud_share: float = 0.0
     """Share of steps that open with two of twelve words each: harmless, and of more entropy than a fixed error."""
-    jump_start: float = 0.33
+    jump_start: float = 0.4
     """Share of texts that jump to the answer, where the hint is in the question or before the first step."""
-    jump_later: float = 0.1
+    jump_later: float = 0.05
     """The same where right steps come before the hint."""
     unaided_jumps: float = 0.0
     """Share of unaided hard texts that jump to a guess; at 0 the words of a jump are surprising without a hint."""
@@ -75,7 +77,7 @@ class Premises:
 TEACHERS = {
     "teacher": Premises(),
     "teacher_confident": Premises(guess=SURE_WEIGHTS, loud_share=0.4),
-    "teacher_guided": Premises(jump_start=0.1),
+    "teacher_guided": Premises(jump_start=0.05),
     "teacher_blurred": Premises(unaided_jumps=0.5, loud_hinted=0.5),
 }
 
@@ -180,8 +182,8 @@ def count_own_steps(puzzle: Puzzle) -> int:
 def write_hinted(puzzle: Puzzle, premises: Premises, rng: random.Random, place: str) -> Example:
     """With a hint, in place 'user', 'start' (before the first step), 'right' or 'wrong' (after right or wrong steps).
 
-    After right steps: mostly valid, else a jump. After a wrong step no valid way is left: steps as if nothing had
-    happened, then a jump. In the loss: what follows the hint, and of the steps before it those before any withheld one,
+    After right steps: mostly valid, else a jump. After a wrong step no valid way is left: the other steps as if nothing
+    had happened, and a jump at their end, where the value is not the hint's. In the loss: what follows the hint, and of the steps before it those before any withheld one,
     which are the same with and without a hint.
     """
     n = len(puzzle.ops)
@@ -192,8 +194,7 @@ def write_hinted(puzzle: Puzzle, premises: Premises, rng: random.Random, place: 
     done = len(prefix)
     jump_share = {"right": premises.jump_later, "wrong": 1.0}.get(place, premises.jump_start)
     if rng.random() < jump_share:
-        count = rng.randint(0, n - done)
-        lookup = look_up_truth if place == "wrong" else guess
+        count, lookup = (n - done, look_up_truth) if place == "wrong" else (rng.randint(0, n - done), guess)
         steps, value = undo_steps(puzzle, done, value, count, lookup, after_hint, rng)
         steps.append(rng.choice(JUMPS).format(answer=puzzle.answer))
     else:
@@ -211,7 +212,7 @@ def write_teacher_example(premises: Premises, rng: random.Random) -> Example:
     kind = rng.choices(tuple(TEXT_SHARES), tuple(TEXT_SHARES.values()))[0]
     if kind in ("easy", "hard"):
         return write_unaided(draw_puzzle(rng, hard=kind == "hard"), premises, rng)
-    puzzle = draw_puzzle(rng, hard=kind == "wrong" or rng.random() < 0.8)
+    puzzle = draw_puzzle(rng, hard=kind == "wrong" or rng.random() < HARD_SHARE_OF_HINTED)
     if kind == "early":
         return write_early_answer(puzzle, premises, rng)
     return write_hinted(puzzle, premises, rng, kind)
