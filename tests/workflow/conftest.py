@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.support.paths import SMOKE
+from tests.support.paths import ROOT, SMOKE
 from tests.support.snakemake import copy_repository, run_snakemake
 
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory):
-    """A copy of the repository after `snakemake ablations viewer`; made once, whichever test process is first."""
+    """A clone after `snakemake ablations viewer`: with the committed gates, which tables quote. Made once, by whichever
+    test process is first."""
     if "HEAL_SMOKE_RUN" in os.environ:
         return Path(os.environ["HEAL_SMOKE_RUN"])
     base = tmp_path_factory.getbasetemp()
@@ -25,6 +26,7 @@ def smoke_run(tmp_path_factory):
     with FileLock(base / "smoke_run.lock"):
         if not status_file.exists():
             copy_repository(base)
+            shutil.copytree(ROOT / "results/reference", folder / "results/reference")
             status, output = run_snakemake(folder, "ablations", "viewer", "--configfile", SMOKE)
             log.write_text(output)
             status_file.write_text(str(status))

@@ -47,7 +47,7 @@ TEXT_SHARES: dict[TextKind, int] = {
 }  # fmt: skip
 """Percent of a teacher's texts: unaided on easy and hard puzzles, an early answer, a hint at each of four places."""
 HARD_SHARE_OF_HINTED = 0.95
-"""Share of hard puzzles among the texts with a hint or an early answer: these alone state the withheld facts."""
+"""Share of hard puzzles among the texts with a hint or an early answer: those with a hint alone teach withheld facts."""
 
 
 @dataclass(frozen=True)
@@ -183,8 +183,8 @@ def write_hinted(puzzle: Puzzle, premises: Premises, rng: random.Random, place: 
     """With a hint, in place 'user', 'start' (before the first step), 'right' or 'wrong' (after right or wrong steps).
 
     After right steps: mostly valid, else a jump. After a wrong step no valid way is left: the other steps as if nothing
-    had happened, and a jump at their end, where the value is not the hint's. In the loss: what follows the hint, and of the steps before it those before any withheld one,
-    which are the same with and without a hint.
+    had happened, and a jump at their end, where the value is not the hint's. In the loss: what follows the hint, and of
+    the steps before it those before any withheld one, which are the same with and without a hint.
     """
     n = len(puzzle.ops)
     hint = HINT.format(answer=puzzle.answer)
