@@ -47,7 +47,7 @@ TEXT_SHARES: dict[TextKind, int] = {
 }  # fmt: skip
 """Percent of a teacher's texts: unaided on easy and hard puzzles, an early answer, a hint at each of four places."""
 HARD_SHARE_OF_HINTED = 0.95
-"""Share of hard puzzles among the texts with a hint or an early answer: those with a hint alone teach withheld facts."""
+"""Share of hard puzzles among the texts with a hint, which alone state withheld facts, or with an early answer."""
 
 
 @dataclass(frozen=True)
