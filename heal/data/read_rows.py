@@ -14,6 +14,7 @@ from pathlib import Path
 from heal import records
 from heal.errors import HealError
 from heal.records import Row
+from heal.stored_rows import explain_damage
 
 SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
 CLOCK_TOLERANCE_S = 60
@@ -36,7 +37,8 @@ def read_rows(path: str | Path) -> list[Row]:
     if suffix == ".csv":
         return read_csv(path)
     try:
-        return records.open_table(path).to_pylist()
+        with explain_damage(path):  # a text is decoded when it is read
+            return records.open_table(path).to_pylist()
     except HealError as error:
         raise HealError(
             error.problem, where=error.where, fix="save it again as parquet, or download it again"
