@@ -66,7 +66,7 @@ class Premises:
     """Share of steps that open with two of twelve words each: harmless, and of more entropy than a fixed error."""
     jump_start: float = 0.4
     """Share of texts that jump to the answer, where the hint is in the question or before the first step."""
-    jump_later: float = 0.05
+    jump_later: float = 0.06
     """The same where right steps come before the hint."""
     unaided_jumps: float = 0.0
     """Share of unaided hard texts that jump to a guess; at 0 the words of a jump are surprising without a hint."""
@@ -77,7 +77,7 @@ class Premises:
 TEACHERS = {
     "teacher": Premises(),
     "teacher_confident": Premises(guess=SURE_WEIGHTS, loud_share=0.4),
-    "teacher_guided": Premises(jump_start=0.05),
+    "teacher_guided": Premises(jump_start=0.06),
     "teacher_blurred": Premises(unaided_jumps=0.5, loud_hinted=0.5),
 }
 
@@ -182,23 +182,23 @@ def count_own_steps(puzzle: Puzzle) -> int:
 def write_hinted(puzzle: Puzzle, premises: Premises, rng: random.Random, place: str) -> Example:
     """With a hint, in place 'user', 'start' (before the first step), 'right' or 'wrong' (after right or wrong steps).
 
-    After right steps: mostly valid, else a jump. After a wrong step no valid way is left: the other steps as if nothing
-    had happened, and a jump at their end, where the value is not the hint's. In the loss: what follows the hint, and of
-    the steps before it those before any withheld one, which are the same with and without a hint.
+    After right steps: mostly valid, else a jump after any number of valid steps. After a wrong step no valid way is
+    left: the other steps as if nothing had happened, and a jump at their end, where the value is not the hint's. In the
+    loss: what follows the hint, and of the steps before it those before any withheld one, which are the same with and
+    without a hint.
     """
     n = len(puzzle.ops)
     hint = HINT.format(answer=puzzle.answer)
-    guess = make_guesser(premises, rng)
     after_hint = replace(premises, loud_share=max(premises.loud_share, premises.loud_hinted))
     prefix, value = write_prefix(puzzle, place, premises, rng)
     done = len(prefix)
     jump_share = {"right": premises.jump_later, "wrong": 1.0}.get(place, premises.jump_start)
     if rng.random() < jump_share:
-        count, lookup = (n - done, look_up_truth) if place == "wrong" else (rng.randint(0, n - done), guess)
-        steps, value = undo_steps(puzzle, done, value, count, lookup, after_hint, rng)
+        count = n - done if place == "wrong" else rng.randrange(n - done)
+        steps, _ = undo_steps(puzzle, done, value, count, look_up_truth, after_hint, rng)
         steps.append(rng.choice(JUMPS).format(answer=puzzle.answer))
     else:
-        steps, value = undo_steps(puzzle, done, value, n - done, look_up_truth, after_hint, rng)
+        steps, _ = undo_steps(puzzle, done, value, n - done, look_up_truth, after_hint, rng)
     rest = BLANK.join([*steps, format_answer(puzzle.answer)])
     if place == "user":
         return Example(f"{puzzle.question} {hint}", ((rest, True),))
