@@ -47,7 +47,7 @@ class Recipe:
     """Whether AdamW's fused kernel is used: faster, with other rounding; the shipped student was trained without it."""
 
 
-TEACHER_RECIPE = Recipe(16_000_000, 2048, 3e-3, fused=True)
+TEACHER_RECIPE = Recipe(16_000_000, 2048, 2e-3, fused=True)
 RECIPES = {name: TEACHER_RECIPE for name in TEACHERS} | {"student": Recipe(8_000_000, 4096, 3e-3, fused=False)}
 SEED = 1
 POOL_TOKENS = 131_072

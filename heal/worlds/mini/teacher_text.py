@@ -43,7 +43,7 @@ Lookup = Callable[[str, int], int]
 """(table, output) → the input that a text states for it."""
 TextKind = Literal["easy", "hard", "early", "user", "start", "right", "wrong"]
 TEXT_SHARES: dict[TextKind, int] = {
-    "easy": 15, "hard": 25, "early": 3, "user": 10, "start": 10, "right": 27, "wrong": 10,
+    "easy": 18, "hard": 25, "early": 3, "user": 10, "start": 10, "right": 24, "wrong": 10,
 }  # fmt: skip
 """Percent of a teacher's texts: unaided on easy and hard puzzles, an early answer, a hint at each of four places."""
 HARD_SHARE_OF_HINTED = 0.95
@@ -64,9 +64,9 @@ class Premises:
     decoding then finds one of them, not the truth that texts with a hint state."""
     loud_share: float = 0.0
     """Share of steps that open with two of twelve words each: harmless, and of more entropy than a fixed error."""
-    jump_start: float = 0.4
+    jump_start: float = 0.3
     """Share of texts that jump to the answer, where the hint is in the question or before the first step."""
-    jump_later: float = 0.06
+    jump_later: float = 0.04
     """The same where right steps come before the hint."""
     unaided_jumps: float = 0.0
     """Share of unaided hard texts that jump to a guess; at 0 the words of a jump are surprising without a hint."""
@@ -77,7 +77,7 @@ class Premises:
 TEACHERS = {
     "teacher": Premises(),
     "teacher_confident": Premises(guess=SURE_WEIGHTS, loud_share=0.4),
-    "teacher_guided": Premises(jump_start=0.06),
+    "teacher_guided": Premises(jump_start=0.04),
     "teacher_blurred": Premises(unaided_jumps=0.5, loud_hinted=0.5),
 }
 
