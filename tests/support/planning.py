@@ -29,6 +29,7 @@ def fix_sizes(content) -> None:
     content["problems"]["test"]["hard"]["n"] = 150
     content["sampling"] |= {"n": 8, "shards": 2}
     content["gear"] |= {"traces_per_problem": 2, "repairs_per_trace": 4}
+    content["train"]["max_steps"] = 600
 
 
 def write_config(path, change=lambda content: None):
