@@ -3,7 +3,7 @@
 Runs the smoke config, or the rehearsal of a GPU preset, in a copy of the repository: once to its end, then in a process
 group that is killed, started again, killed again. Each start does at least part of the work; where all of it is done
 before the kills are, the outputs are compared and the run starts anew. Writes a row per kill: seconds after the start,
-rules that were running, processes that live 10 seconds later. Fails where one lives, where Snakemake fails on its own,
+jobs that were running, processes that live 10 seconds later. Fails where one lives, where Snakemake fails on its own,
 or where a table, figure, trace, answer or student differs from the undisturbed run's in a byte.
 
     python -m benchmarks.chaos --kills 20 --out results/reference/benchmarks/chaos_smoke.md
@@ -42,8 +42,9 @@ COMPARED = (
 )
 SECONDS_WITHIN = re.compile(r"\.provenance\.json$|_costs\.|^hours\.")
 """Files that hold seconds or dates, which differ between runs."""
-HEADER = ("kill", "seconds after the start", "rules running", "processes", "gone after s", "left after 10 s")
-RULE = re.compile(r"^(?:local)?rule (\w+):$|^Finished jobid: \d+ \(Rule: (\w+)\)$", re.MULTILINE)
+HEADER = ("kill", "seconds after the start", "jobs running", "processes", "gone after s", "left after 10 s")
+STARTED = re.compile(r"^Job (\d+): (\w+)", re.MULTILINE)
+ENDED = re.compile(r"^Finished jobid: (\d+)", re.MULTILINE)
 
 
 @dataclass
@@ -106,15 +107,10 @@ def list_differences(expected: dict[str, bytes], results: Path) -> list[str]:
     return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
 
 
-def list_running_rules(log: str) -> list[str]:
-    """Rules that Snakemake's log has started and not ended."""
-    running: list[str] = []
-    for started, ended in RULE.findall(log):
-        if started:
-            running.append(started)
-        elif ended in running:
-            running.remove(ended)
-    return running
+def list_running_jobs(log: str) -> list[str]:
+    """The first word of the message of each job that the log has started and not ended: Sampling, Training, …"""
+    ended = set(ENDED.findall(log))
+    return [word for job, word in STARTED.findall(log) if job not in ended]
 
 
 def run_to_end(run: Run, log: Path) -> float:
@@ -131,7 +127,7 @@ class Kill:
     """What a kill met, and what it left."""
 
     after_s: float
-    rules: list[str]
+    jobs: list[str]
     processes: int
     gone_after_s: float
     left: list[int]
@@ -145,11 +141,11 @@ def kill_after(run: Run, seconds: float, log: Path, marker: str) -> Kill | None:
             raise SystemExit(f"the run failed on its own:\n{log.read_text()[-4000:]}")
         return None
     before = len(list_living(process.pid, marker))
-    rules = list_running_rules(log.read_text(errors="replace"))
+    jobs = list_running_jobs(log.read_text(errors="replace"))
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     gone_s = wait_until_gone(lambda: not list_living(process.pid, marker))
-    return Kill(seconds, rules, before, gone_s, list_living(process.pid, marker))
+    return Kill(seconds, jobs, before, gone_s, list_living(process.pid, marker))
 
 
 def break_run(run: Run, kills: int, longest_s: float, rng: random.Random, logs: Path, table: GrowingTable) -> None:
@@ -166,7 +162,7 @@ def break_run(run: Run, kills: int, longest_s: float, rng: random.Random, logs: 
             run.forget()
             continue
         number += 1
-        cells = (str(number), f"{kill.after_s:.1f}", " ".join(kill.rules) or "none", str(kill.processes))
+        cells = (str(number), f"{kill.after_s:.1f}", " ".join(kill.jobs) or "none", str(kill.processes))
         table.add((*cells, f"{kill.gone_after_s:.2f}", str(len(kill.left))))
         if kill.left:
             raise SystemExit(f"processes {kill.left} live {LIMIT_S:.0f} s after kill {number}")

@@ -51,6 +51,8 @@ class PlannedJob:
     """Snakemake's reasons, other than that an input file is made again."""
     causes: tuple[PlannedJob, ...] = ()
     """The jobs that make its input files again."""
+    interrupted: bool = False
+    """Whether the run was killed before it took note that the outputs are whole: it is the job that was going on."""
 
     def list_existing(self) -> list[str]:
         """The files of this job that exist: its own, and those that hold them."""
@@ -70,7 +72,7 @@ def check_resampling(jobs: Iterable[PlannedJob], run: str, *, allowed: bool) -> 
 
     run: name of the run. Raises HealError, and moves nothing, where that is not allowed.
     """
-    resampled = [job for job in jobs if job.rule in SAMPLING_RULES and job.list_existing()]
+    resampled = [job for job in jobs if job.rule in SAMPLING_RULES and not job.interrupted and job.list_existing()]
     if not resampled:
         return ""
     resampled.sort(key=lambda job: (SAMPLING_RULES.index(job.rule), job.outputs))

@@ -54,7 +54,7 @@ def test_a_process_that_outlives_the_kill_is_told(tmp_path: Path, monkeypatch: p
         break_counter(tmp_path, leaves_child=True)
 
 
-def test_the_rules_that_were_running_are_those_that_began_and_did_not_end() -> None:
-    started = "rule sample_base:\n    output: a\n\nlocalrule all:\nrule grade_traces:\n"
+def test_the_jobs_that_were_running_are_those_that_began_and_did_not_end() -> None:
+    started = "Job 3: Sampling the teacher\n\nJob 12: Grading samples\nJob 1: Training tiny\n"
     log = started + "Finished jobid: 3 (Rule: sample_base)\n"
-    assert chaos.list_running_rules(log) == ["all", "grade_traces"]
+    assert chaos.list_running_jobs(log) == ["Grading", "Training"]

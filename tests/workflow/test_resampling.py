@@ -1,5 +1,7 @@
 """A run asks before it makes samples again that exist, and keeps those that it replaces."""
 
+import base64
+
 import pyarrow.parquet as pq
 import pytest
 
@@ -44,6 +46,20 @@ def test_with_permission_the_samples_are_made_again_and_the_old_ones_are_kept(fi
     assert kept.read_bytes() == old
     assert set(pq.read_table(finished / TARGET, columns=["index"])["index"].to_pylist()) == set(range(5))
     assert plan_jobs(finished, *more_samples) == {}  # the permission is no option: without it, nothing has changed
+
+
+def test_a_run_that_was_killed_before_it_noted_a_finished_shard_goes_on_unasked(finished):
+    """Snakemake notes that a job has started, then that it has ended; here the kill came in between."""
+    marker = finished / ".snakemake/incomplete" / base64.urlsafe_b64encode(TARGET.encode()).decode()
+    marker.write_text('{"external_jobid": null}')
+    status, output = run_snakemake(finished, TARGET, "--configfile", SMOKE)
+    assert status == 0 and "Finished jobid" in output, output[-3000:]
+    assert (finished / TARGET).exists() and not marker.exists()
+
+
+def test_forced_samples_are_asked_for(finished):
+    status, output = run_snakemake(finished, TARGET, "--configfile", SMOKE, "--forcerun", "sample_base")
+    assert status != 0 and "forced on the command line" in output, output[-3000:]
 
 
 def test_touch_takes_what_exists_without_asking(finished):

@@ -74,7 +74,15 @@ def describe_job(job):
         version=job.params.get("version"),
         options=job.params.get("options") or {},
         reasons=(*reasons, *[text for text, holds in changes.items() if holds]),
+        interrupted=is_interrupted(job),
     )
+
+
+def is_interrupted(job):
+    """Whether a kill left the job's outputs without Snakemake's note that it had ended; it forces such files then."""
+    settings = workflow.dag_settings
+    by_user = settings.forceall or not settings.forcerun.isdisjoint([job.rule.name, *job.output])
+    return not by_user and not workflow.dag.forcefiles.isdisjoint(job.output)
 
 
 def print_stages():
