@@ -43,7 +43,7 @@ COMPARED = (
 SECONDS_WITHIN = re.compile(r"\.provenance\.json$|_costs\.|^hours\.")
 """Files that hold seconds or dates, which differ between runs."""
 HEADER = ("kill", "seconds after the start", "jobs running", "processes", "gone after s", "left after 10 s")
-STARTED = re.compile(r"^Job (\d+): (\w+)", re.MULTILINE)
+STARTED = re.compile(r"^Job (\d+): (?:Teacher [^:]*: )?(.*?)(?: \(teacher.*\))?$", re.MULTILINE)
 ENDED = re.compile(r"^Finished jobid: (\d+)", re.MULTILINE)
 
 
@@ -108,9 +108,9 @@ def list_differences(expected: dict[str, bytes], results: Path) -> list[str]:
 
 
 def list_running_jobs(log: str) -> list[str]:
-    """The first word of the message of each job that the log has started and not ended: Sampling, Training, …"""
+    """What each job is that Snakemake's log has started and not ended, by its message, without the teacher."""
     ended = set(ENDED.findall(log))
-    return [word for job, word in STARTED.findall(log) if job not in ended]
+    return [message for job, message in STARTED.findall(log) if job not in ended]
 
 
 def run_to_end(run: Run, log: Path) -> float:
@@ -162,7 +162,7 @@ def break_run(run: Run, kills: int, longest_s: float, rng: random.Random, logs: 
             run.forget()
             continue
         number += 1
-        cells = (str(number), f"{kill.after_s:.1f}", " ".join(kill.jobs) or "none", str(kill.processes))
+        cells = (str(number), f"{kill.after_s:.1f}", "; ".join(kill.jobs) or "none", str(kill.processes))
         table.add((*cells, f"{kill.gone_after_s:.2f}", str(len(kill.left))))
         if kill.left:
             raise SystemExit(f"processes {kill.left} live {LIMIT_S:.0f} s after kill {number}")

@@ -8,6 +8,7 @@ metadata (`usage`), so that costs survive a resume. heal.stored_rows is how the 
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -92,9 +93,17 @@ class open_whole:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.temporary.touch()  # a folder that may not be written shows here, before any work
+            self.remove_abandoned()
         except OSError as error:
             raise explain_refusal(error, self.path) from None
         return self.temporary
+
+    def remove_abandoned(self) -> None:
+        """Removes what killed writers of this file have left."""
+        for temporary in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.tmp"):
+            writer = temporary.name.split(".")[-2]
+            if writer.isdecimal() and not is_alive(int(writer)):
+                temporary.unlink(missing_ok=True)
 
     def __exit__(self, kind: Any, failure: Any, _: Any) -> None:
         if failure is None:
@@ -109,6 +118,17 @@ class open_whole:
                 where=str(self.path),
                 fix="free some space and run the same command again; finished batches are kept",
             ) from None
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine has this id."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def explain_refusal(error: OSError, path: Path) -> Exception:

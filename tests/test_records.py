@@ -38,6 +38,17 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    path = tmp_path / "table [1].csv"
+    killed = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    left = tmp_path / f".{path.name}.{killed.stdout.strip()}.tmp"
+    written, other = tmp_path / f".{path.name}.{os.getppid()}.tmp", tmp_path / f".other.csv.{killed.stdout.strip()}.tmp"
+    for file in (left, written, other):
+        file.touch()
+    records.write_text(path, "x")
+    assert path.read_text() == "x" and {*tmp_path.iterdir()} == {path, written, other}
+
+
 def test_a_folder_that_cannot_be_written_is_told_before_any_work(tmp_path):
     (tmp_path / "linked").symlink_to(tmp_path / "absent")
     (tmp_path / "file").touch()

@@ -55,6 +55,8 @@ def test_a_process_that_outlives_the_kill_is_told(tmp_path: Path, monkeypatch: p
 
 
 def test_the_jobs_that_were_running_are_those_that_began_and_did_not_end() -> None:
-    started = "Job 3: Sampling the teacher\n\nJob 12: Grading samples\nJob 1: Training tiny\n"
+    started = "Job 3: Teacher default, teacher seed 0: samples, shard 1 of 2\n\n"
+    started += "Job 12: Table: main\nJob 1: Training tiny: heal, seed 0 (teacher default, teacher seed 0)\n"
+    assert chaos.list_running_jobs(started)[0] == "samples, shard 1 of 2"
     log = started + "Finished jobid: 3 (Rule: sample_base)\n"
-    assert chaos.list_running_jobs(log) == ["Grading", "Training"]
+    assert chaos.list_running_jobs(log) == ["Table: main", "Training tiny: heal, seed 0"]
