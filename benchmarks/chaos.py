@@ -194,7 +194,7 @@ def main() -> None:
             run = prepare_rehearsal(arguments.rehearse, base, arguments.cores)
         else:
             run = prepare_smoke_run(base, arguments.cores)
-        longest_s = arguments.longest or (90.0 if arguments.rehearse else 20.0)
+        longest_s = arguments.longest or (90.0 if arguments.rehearse else 25.0)
         table = GrowingTable(HEADER, arguments.out)
         break_run(run, arguments.kills, longest_s, random.Random(arguments.seed), base, table)
 
