@@ -152,6 +152,8 @@ def break_run(run: Run, kills: int, longest_s: float, rng: random.Random, logs: 
     """Kills a run so often, and lets it end. Raises SystemExit where a process, or another byte, is left."""
     print(f"undisturbed: {run_to_end(run, logs / 'undisturbed.log'):.0f} s", file=sys.stderr, flush=True)
     expected = read_outputs(run.results)
+    if not expected:
+        raise SystemExit(f"no file to compare below {run.results}")
     run.forget()
     number, ended = 0, 0
     while number < kills:

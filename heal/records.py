@@ -124,10 +124,8 @@ def is_alive(pid: int) -> bool:
     """Whether a process of this machine has this id."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
+    except OSError as error:
+        return isinstance(error, PermissionError)  # another user's
     return True
 
 

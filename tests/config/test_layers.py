@@ -113,4 +113,4 @@ def test_a_run_has_the_name_of_its_file(path):
 def test_reference_folders_have_the_names_of_runs():
     runs = {config.load(path).run for path in (ROOT / "config").glob("*.yaml")}
     folders = {path.name for path in (ROOT / "results/reference").iterdir() if path.is_dir()}
-    assert folders - {"benchmarks", "mini_older"} <= runs
+    assert folders - {"benchmarks"} <= runs

@@ -57,8 +57,9 @@ def test_a_run_that_was_killed_before_it_noted_a_finished_shard_goes_on_unasked(
     assert (finished / TARGET).exists() and not marker.exists()
 
 
-def test_forced_samples_are_asked_for(finished):
-    status, output = run_snakemake(finished, TARGET, "--configfile", SMOKE, "--forcerun", "sample_base")
+@pytest.mark.parametrize("force", [["--forcerun", "sample_base"], ["--forcerun", TARGET], ["--force"], ["--forceall"]])
+def test_forced_samples_are_asked_for(finished, force):
+    status, output = run_snakemake(finished, TARGET, "--configfile", SMOKE, *force)
     assert status != 0 and "forced on the command line" in output, output[-3000:]
 
 

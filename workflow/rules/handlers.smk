@@ -81,7 +81,7 @@ def describe_job(job):
 def is_interrupted(job):
     """Whether a kill left the job's outputs without Snakemake's note that it had ended; it forces such files then."""
     settings = workflow.dag_settings
-    by_user = settings.forceall or not settings.forcerun.isdisjoint([job.rule.name, *job.output])
+    by_user = settings.forceall or settings.forcetargets or settings.forcerun
     return not by_user and not workflow.dag.forcefiles.isdisjoint(job.output)
 
 

@@ -108,7 +108,9 @@ def test_a_clone_that_ran_nothing_has_the_reference_page(tmp_path):
     code += "; assert not {'torch', 'transformers', 'snakemake'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=300)
     html = (tmp_path / "page.html").read_text()
-    assert 'id="tables-main"' in html and 'id="figures-main-accuracy"' in html and "rs_matched" in html
+    for block in ("tables-main", "tables-main_strata", "figures-main-differences", "figures-main-accuracy"):
+        assert f'id="{block}"' in html, block
+    assert "rs_matched" in html
 
 
 def test_a_missing_file_is_named_with_the_command_that_makes_it(run):
