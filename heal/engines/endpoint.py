@@ -298,14 +298,16 @@ class EndpointEngine(Engine):
 
         try:
             return asyncio.run(run_calls())
-        except* openai.OpenAIError as errors:
+        except ExceptionGroup as errors:  # not except*, which before Python 3.11.4 wraps what it raises in a group
             error = errors.exceptions[0]
-            problem = f"a request failed, {self.endpoint.retries} retries included ({get_first_line(error)})"
-            raise HealError(problem, where=self.base_url, fix=self.explain_failure(error)) from None
-        except* UNREADABLE as errors:
-            problem = f"an answer that is no JSON ({get_first_line(errors.exceptions[0])})"
-            fix = "see the log of the server, or of the proxy before it, and run again: finished batches are saved"
-            raise HealError(problem, where=self.base_url, fix=fix) from None
+            if isinstance(error, openai.OpenAIError):
+                problem = f"a request failed, {self.endpoint.retries} retries included ({get_first_line(error)})"
+                raise HealError(problem, where=self.base_url, fix=self.explain_failure(error)) from None
+            if isinstance(error, UNREADABLE):
+                problem = f"an answer that is no JSON ({get_first_line(error)})"
+                fix = "see the log of the server, or of the proxy before it, and run again: finished batches are saved"
+                raise HealError(problem, where=self.base_url, fix=fix) from None
+            raise
 
     def explain_failure(self, error: BaseException) -> str:
         """What a user does about a request that failed: a server that is busy is asked again, one that refuses not."""
