@@ -2,14 +2,23 @@
 
 from heal import records, registry
 from heal.config import experiment as config
+from heal.config.layers import read_layers
+from heal.config.options import validate
 from heal.method.base import Traces
 from heal.method.steps import split_text
 from heal.pipeline.curriculum import is_valid
 from heal.worlds.mini import puzzles
 from tests.support.paths import ROOT
 
-EXPERIMENT = config.load(ROOT / "config/config.yaml")
-FURTHER = config.load(ROOT / "config/mini_baselines.yaml")
+
+def load_preset(name):
+    """A preset in which a method may take several traces of a problem."""
+    layers = read_layers(config.Experiment, [ROOT / "config" / name], {"pace": {"max_per_problem": 4}})
+    return validate(config.Experiment, layers, where=name)
+
+
+EXPERIMENT = load_preset("config.yaml")
+FURTHER = load_preset("mini_baselines.yaml")
 CONFIGURED = registry.resolve_methods(EXPERIMENT) | registry.resolve_methods(FURTHER)
 # Every method that is found is tried, whether a config has it or not.
 METHODS = dict(CONFIGURED)
