@@ -143,8 +143,8 @@ def test_training_follows_the_steps_or_else_the_epochs_over_what_a_method_has():
     assert by_steps.tokens_read == 2 * plan_tasks()["train_student"].tokens_read == 12 * 1200 * 8 * (150 + 80)
 
     def of(method, epochs):
-        methods = {"methods": {"one": {"method": method}}, "comparisons": {}}
-        inputs = make_inputs(lambda c: (c["train"].update(max_steps=None, epochs=epochs), c.update(methods)))
+        changed = {"methods": {"one": {"method": method}}, "comparisons": {}, "pace": {"max_per_problem": 4}}
+        inputs = make_inputs(lambda c: (c["train"].update(max_steps=None, epochs=epochs), c.update(changed)))
         return estimate_optimizer_steps(inputs, "one")
 
     assert of("heal", 10.0) == pytest.approx(2 * of("heal", 5.0), abs=2)
