@@ -18,6 +18,7 @@ import pandas as pd
 from evals.results import read_json
 from evals.settings import FILE, read_premises
 from evals.tables.comparison_rows import PRIMARY, REFERENCE
+from evals.tables.render import format_difference
 from heal.errors import HealError, exit_with_errors
 from heal.records import write_text
 
@@ -45,7 +46,7 @@ def render_outcome(folder: Path) -> str:
     for benchmark, block in frame[frame["student"] != ""].groupby("benchmark", sort=False):
         rows = []
         for row in block.to_dict("records"):
-            difference = format_interval(row["diff"], row["diff_low"], row["diff_high"])
+            difference = format_difference(row["diff"], row["diff_low"], row["diff_high"])
             accuracy = format_interval(row["mean"], row["ci_low"], row["ci_high"])
             model = [row["teacher"], row["student"], row["method"]]
             adjusted = " (primary, not adjusted)" * (row["family"] == PRIMARY)

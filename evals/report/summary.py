@@ -22,7 +22,7 @@ from evals.tables.comparison_rows import (
     ComparisonRow,
     group_by_student,
 )
-from evals.tables.render import format_interval, format_number
+from evals.tables.render import format_bounds, format_difference, format_number
 from evals.tables.run_notes import SEEDS_TO_RANK, describe_ceiling
 from heal.errors import HealError
 
@@ -142,13 +142,12 @@ def describe_difference(row: ComparisonRow, reference: str, means: Mapping[tuple
     text = f"{row.method} {format_number(row.mean, 3)}, {reference} {format_number(mean, 3)}"
     if row.why_not:
         return f"{text}, not compared: {row.why_not}."
-    text += f", difference {format_interval(row.diff, row.diff_low, row.diff_high)}"
+    text += f", difference {format_difference(row.diff, row.diff_low, row.diff_high)}"
     if row.family == PRIMARY:
         text += f", p {format_p(row.p)}, not adjusted"
     else:
         text += f", adjusted p {format_p(row.p_bh)}"
-    bounds = f"[{format_number(row.new_low, 3)}, {format_number(row.new_high, 3)}]"
-    text += f"; on new questions {bounds}, {row.new_verdict}"
+    text += f"; on new questions {format_bounds(row.new_low, row.new_high)}, {row.new_verdict}"
     return f"{text}. This design finds a true difference of {format_number(row.detectable, 3)} with 80 % power."
 
 
@@ -259,7 +258,7 @@ def list_best_methods(rows: Sequence[ComparisonRow], method: str | None) -> list
         cells = ["", "", ""]
         for row in trained:
             if row.method == method:
-                interval = format_interval(row.diff, row.diff_low, row.diff_high)
+                interval = format_difference(row.diff, row.diff_low, row.diff_high)
                 cells = [interval, row.verdict, format_number(row.detectable, 3)]
         name = f"{', '.join(best)} ({format_number(highest, 3)})"
         lines.append([teacher, student, benchmark, str(trained[0].n_questions), name, *cells])

@@ -30,7 +30,9 @@ from evals.tables.comparison_rows import (
 from evals.tables.notes import Note, Topic, get_notes_path, select_notes, write_notes
 from evals.tables.render import (
     TextTable,
+    format_bounds,
     format_count,
+    format_difference,
     format_interval,
     format_markdown,
     format_number,
@@ -44,7 +46,7 @@ from heal.method.base import Method
 from heal.provenance import record_run
 from heal.registry import list_benchmarks
 
-VERSION = 4
+VERSION = 5
 """Raise it when the bytes of the output change for the same input."""
 
 TOKENS = ("teacher_tokens_generated", "teacher_tokens_prefilled", "training_tokens")
@@ -166,12 +168,12 @@ def format_cells(row: ComparisonRow, columns: Iterable[str]) -> list[str]:
         if column == "mean":
             cell = format_interval(row.mean, row.ci_low, row.ci_high)
         elif column == "diff":
-            cell = format_interval(row.diff, row.diff_low, row.diff_high)
+            cell = format_difference(row.diff, row.diff_low, row.diff_high)
         elif column == "verdict":
             cell = format_verdict(row)
         elif column == "new":
-            bounds = f"[{format_number(row.new_low, 3)}, {format_number(row.new_high, 3)}] {row.new_verdict}"
-            cell = "" if math.isnan(row.new_low) else bounds
+            is_known = not math.isnan(row.new_low)
+            cell = f"{format_bounds(row.new_low, row.new_high)} {row.new_verdict}" if is_known else ""
         elif column in TOKENS:
             cell = format_count(getattr(row, column), " ")
         elif column in ("p", "p_bh") and getattr(row, column) < 0.001:

@@ -33,7 +33,7 @@ from evals.tables.run_notes import list_ranking_notes, list_world_notes, make_ru
 from heal import records
 from heal.provenance import record_run
 
-VERSION = 3
+VERSION = 4
 """Raise it when the bytes of the output change for the same input."""
 
 METADATA_KEY = "tables"

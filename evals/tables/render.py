@@ -67,6 +67,22 @@ def format_interval(estimate: float, low: float, high: float) -> str:
     return f"{format_number(estimate, 3)} [{bounds}]"
 
 
+def format_difference(estimate: float, low: float, high: float) -> str:
+    """As `format_interval`, but the bounds show on which side of 0 they are; empty where there is no estimate."""
+    return "" if math.isnan(estimate) else f"{format_number(estimate, 3)} {format_bounds(low, high)}"
+
+
+def format_bounds(low: float, high: float) -> str:
+    """[low, high] of a difference with three digits, or as many as a bound that is not 0 needs to differ from 0."""
+    if math.isnan(low) or math.isnan(high):
+        return "[cannot say]"
+    bounds = []
+    for bound in (low, high):
+        digits = next((digits for digits in range(3, 7) if round(bound, digits)), 3)
+        bounds.append(format_number(bound, digits))
+    return f"[{', '.join(bounds)}]"
+
+
 def format_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """csv with fixed precision; columns named tokens hold whole numbers."""
     stream = io.StringIO()

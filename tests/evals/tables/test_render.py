@@ -13,6 +13,7 @@ from evals.tables.notes import Note, Topic
 from evals.tables.render import (
     TextTable,
     format_csv,
+    format_difference,
     format_frame_csv,
     format_interval,
     format_markdown,
@@ -44,6 +45,19 @@ def test_csv_has_fixed_precision_and_empty_cells_for_what_cannot_be_said():
         "|,,1,,",
     ]
     assert format_csv(["x"], []) == "x\n"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "text"),
+    [
+        ((-0.0583, -0.1164, -0.0002), "-0.058 [-0.116, -0.0002]"),
+        ((0.05, 0.00004, 0.1), "0.050 [0.00004, 0.100]"),
+        ((0.0, -1e-9, 0.0), "0.000 [0.000, 0.000]"),
+        ((math.nan, math.nan, math.nan), ""),
+    ],
+)
+def test_the_bounds_of_a_difference_show_on_which_side_of_zero_they_are(bounds, text):
+    assert format_difference(*bounds) == text
 
 
 def test_rows_and_data_frames_give_the_same_csv():
