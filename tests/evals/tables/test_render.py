@@ -53,6 +53,7 @@ def test_csv_has_fixed_precision_and_empty_cells_for_what_cannot_be_said():
         ((-0.0583, -0.1164, -0.0002), "-0.058 [-0.116, -0.0002]"),
         ((0.05, 0.00004, 0.1), "0.050 [0.00004, 0.100]"),
         ((0.0, -1e-9, 0.0), "0.000 [0.000, 0.000]"),
+        ((0.1, math.nan, math.nan), "0.100 [cannot say]"),
         ((math.nan, math.nan, math.nan), ""),
     ],
 )
