@@ -274,7 +274,10 @@ def open_vllm_model(model: ModelSource, engine: Engine, seed: int, gpus: int) ->
 
     start = prepare_vllm(gpus, engine.max_num_seqs, engine.max_length, engine.gpu_memory_utilization)
     from evals.vllm_model import VllmModel
+    from heal.engines import vllm_top_p
 
+    if not gpus:
+        vllm_top_p.install()
     gc.freeze()  # vLLM collects garbage several times: that need not visit all that was imported
     try:
         return VllmModel(

@@ -26,6 +26,7 @@ NO_ENGINES = (
     "show_gpus",
     "vllm_start",
     "vllm_stream",
+    "vllm_top_p",
 )
 """Modules of this package that define no engine."""
 

