@@ -19,7 +19,7 @@ def mask_by_candidates(
     """The logits [requests, vocabulary] with -inf outside of top-k and top-p, as vLLM masks them by sorting.
 
     k, p: [requests], or None. The smallest set of tokens whose probabilities sum to p is found among the CANDIDATES
-    likeliest ones; where one row's set may reach beyond them, or k is given, vLLM's own function sorts. Tokens that are
+    likeliest ones; rows whose set may reach beyond them are sorted, and all rows where k is given. Tokens that are
     exactly as likely as the last one of the set all stay; vLLM drops some of them.
     """
     if p is None or k is not None or logits.shape[1] <= CANDIDATES:
@@ -28,10 +28,14 @@ def mask_by_candidates(
     probabilities = (candidates - logits.logsumexp(-1, keepdim=True)).exp()
     is_kept = probabilities.cumsum(-1) - probabilities < p.unsqueeze(1)  # the likelier ones do not reach p
     is_kept[:, 0] = True
-    if is_kept[:, -1].any():
-        return sort_and_mask(logits, k, p, allow_cpu_sync=allow_cpu_sync)
     least = candidates.gather(1, is_kept.sum(1, keepdim=True) - 1)
-    return logits.masked_fill_(logits < least, -float("inf"))
+    reaches_beyond = is_kept[:, -1]
+    least[reaches_beyond] = -float("inf")
+    logits.masked_fill_(logits < least, -float("inf"))
+    to_sort = (reaches_beyond & (p < 1)).nonzero()[:, 0]  # p is 1 in greedy rows
+    if len(to_sort):
+        logits[to_sort] = sort_and_mask(logits[to_sort], None, p[to_sort])
+    return logits
 
 
 def install() -> None:
