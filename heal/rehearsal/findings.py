@@ -7,6 +7,7 @@ of the config, an end token that is not looked for.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -18,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from heal import run_layout
+from heal.engines.base import load_tokenizer
 from heal.method.gear import has_leak
+from heal.method.steps import TokenTexts
 from heal.provenance import SUFFIX
 from heal.rehearsal.traces import LEAK
 from heal.trace_files import DEFAULT_VARIANT, GRADES, GUIDED, REPAIRS, SAMPLES, SCORES
@@ -70,7 +73,9 @@ def find_findings(rehearsal: Rehearsal) -> list[Finding]:
     for teacher in rehearsal.experiment.teachers:
         traces = run / run_layout.TRACES.format(teacher=teacher, teacher_seed=0)
         if f"teachers.{teacher}" in rehearsal.stand_ins:
-            findings += find_in_traces(traces, rehearsal)
+            findings += find_in_traces(
+                traces, rehearsal, rehearsal.folder / rehearsal.experiment.teachers[teacher].path
+            )
         findings += find_in_answers(run / run_layout.TEACHER_EVALS.format(teacher=teacher), rehearsal, needs_right=True)
     for student in rehearsal.experiment.students:
         findings += find_in_answers(run / run_layout.UNTRAINED_EVALS.format(student=student), rehearsal)
@@ -99,8 +104,8 @@ def find_missing_tables(run: Path) -> Iterator[Finding]:
             yield Finding("tables", f"no {name}", str(path), "read workflow.log")
 
 
-def find_in_traces(traces: Path, rehearsal: Rehearsal) -> Iterator[Finding]:
-    """What one teacher's traces lack."""
+def find_in_traces(traces: Path, rehearsal: Rehearsal, teacher: Path) -> Iterator[Finding]:
+    """What one teacher's traces lack. teacher: its folder."""
     yield from find_in_samples(traces)
     patterns = rehearsal.experiment.gear.leak_patterns
     hinted = [traces / GUIDED.path] if (traces / GUIDED.path).is_file() else []
@@ -112,9 +117,7 @@ def find_in_traces(traces: Path, rehearsal: Rehearsal) -> Iterator[Finding]:
         if hint.get("source", rehearsal.experiment.gear.hint.source) in ("answer", "teacher"):
             hinted.append(path)
             yield from find_in_verdicts(path, "repair_traces")
-        if any(row["kept"] and not row["kept"].endswith("\n") for row in read_columns(path, ["kept"])):
-            fix = "look at the borders of steps: a cut keeps whole lines"
-            yield Finding("repair_traces", "a cut keeps a part of the next line", str(path), fix)
+        yield from find_broken_lines(path, teacher)
     if hinted and has_leak(LEAK, patterns):
         yield from find_missing_leaks(hinted)
     scores = traces / SCORES.of(variant=DEFAULT_VARIANT).path
@@ -140,6 +143,21 @@ def find_in_traces(traces: Path, rehearsal: Rehearsal) -> Iterator[Finding]:
         yield Finding(
             "check_premise", "no verdict, or no treated problem", str(premise), explain_empty("check_premise")
         )
+
+
+def find_broken_lines(path: Path, teacher: Path) -> Iterator[Finding]:
+    """Repairs: a cut whose last kept token holds no line end. One token may hold it and indentation after it."""
+    rows = [row for row in read_columns(path, ["kept", "token_ids"]) if row["kept"] and not row["kept"].endswith("\n")]
+    if not rows:
+        return
+    get_texts = TokenTexts(load_tokenizer(str(teacher)))
+    for row in rows:
+        pieces = get_texts(row["token_ids"])
+        ends = list(itertools.accumulate(map(len, pieces)))
+        if "\n" not in pieces[ends.index(len(row["kept"]))]:
+            fix = "look at the borders of steps: a cut keeps whole lines"
+            yield Finding("repair_traces", "a cut keeps a part of the next line", str(path), fix)
+            return
 
 
 def find_in_samples(traces: Path) -> Iterator[Finding]:

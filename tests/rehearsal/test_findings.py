@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from heal.method.steps import TokenTexts
 from heal.rehearsal import findings
 from heal.stages import Stage, add_facts, list_stages
+from tests.support.user_models import build_user_tokenizer
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -60,6 +62,20 @@ def test_one_leak_among_all_hinted_traces_is_enough_and_none_is_named(tmp_path: 
     assert not list(findings.find_missing_leaks([without, leaking]))
     (finding,) = findings.find_missing_leaks([without])
     assert "leak" in finding.problem
+
+
+def test_a_cut_ends_with_the_token_that_holds_the_line_end(tmp_path: Path) -> None:
+    """Some tokenizers have tokens of a line end and indentation; indentation in a token of its own is not kept."""
+    tokenizer = build_user_tokenizer("qwen3")
+    tokenizer.add_tokens(["\n\n  "])
+    tokenizer.save_pretrained(tmp_path / "teacher")
+    line = tokenizer.encode("First.\n\n")
+    indentation, both = tokenizer.encode("  "), tokenizer.encode("First.\n\n  ")
+    assert len(both) == len(line) - 1
+    for ids, count in [(line, 0), (both, 0), ([*line, *indentation], 1)]:
+        row = {"kept": "".join(TokenTexts(tokenizer)(ids)), "token_ids": [*ids, *line]}
+        path = write(tmp_path / "repairs.parquet", [row])
+        assert len(list(findings.find_broken_lines(path, tmp_path / "teacher"))) == count
 
 
 @pytest.mark.parametrize(("requests", "skipped", "count"), [(0, {"no_room": 4}, 1), (1, {"no_room": 3}, 0), (0, {}, 0)])
