@@ -19,7 +19,7 @@ from heal.engines.base import collect_end_ids
 
 
 class CappedModel(LM):
-    """Base class, before lm-eval's own: its `generate_until` takes the capped requests.
+    """Base class, before lm-eval's own where there is one: its `answer` takes the capped requests.
 
     An answer that reaches its token limit ends with CUT_OFF; the answer to a prompt that leaves no room is NO_ROOM.
     """
@@ -55,6 +55,11 @@ class CappedModel(LM):
         """Generation options of one answer, besides those of its task. repeat: the answer's index, from 0."""
         return {}
 
+    def answer(self, requests: list[Instance], disable_tqdm: bool) -> list[str]:
+        """One text per request. By default lm-eval's own model answers."""
+        texts: list[str] = super().generate_until(requests, disable_tqdm=disable_tqdm)
+        return texts
+
     def count_tokens(self, prompt: str) -> int:
         """Tokens of a prompt."""
         return len(self.tok_encode(prompt))
@@ -82,7 +87,7 @@ class CappedModel(LM):
                 capped.append(Instance(request.request_type, request.doc, arguments, request.idx, request.metadata))
         if len(capped) < len(requests):
             print(f"{len(requests) - len(capped)} of {len(requests)} prompts leave no room for an answer", flush=True)
-        texts = super().generate_until(capped, disable_tqdm=disable_tqdm) if capped else []
+        texts = self.answer(capped, disable_tqdm) if capped else []
         for place, text in zip(places, texts, strict=True):
             answers[place] = text
         return answers

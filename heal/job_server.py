@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ADDRESS_VARIABLE = "HEAL_JOB_SERVER"
 MODULES = (
     *("scipy.stats", "pandas", "matplotlib.pyplot", "pyarrow.parquet", "heal.engines.batched_model"),
-    *("transformers.models.llama.modeling_llama", "trl", "datasets", "lm_eval.evaluator", "evals.hf_model"),
+    *("transformers.models.llama.modeling_llama", "trl", "datasets", "lm_eval.evaluator", "evals.transformers_model"),
     *("heal.training.training", "evals.tables.comparison", "evals.figures.accuracy"),
 )
 """What most jobs import."""

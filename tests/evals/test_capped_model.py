@@ -77,13 +77,33 @@ def test_an_untrained_base_model_stops_at_the_end_of_a_turn(lm: Any) -> None:
 
 
 def test_an_answer_does_not_depend_on_its_company(lm: Any) -> None:
-    if not lm.build_extra_options(make_request("a", 0, 8), 0):
-        pytest.skip("transformers samples a batch from one stream of random numbers")
     prompt = lm.apply_chat_template(TURN)
     question = make_request(prompt, 3, 20)
     together = lm.generate_until([make_request(prompt, 1, 20), question, question, make_request(prompt, 2, 9)])
     assert lm.generate_until([question, question]) == together[1:3]
     assert together[1] != together[2]
+
+
+def test_an_option_that_the_transformers_engine_lacks_is_refused_and_no_top_k_is_none(folder: str) -> None:
+    lm = evals_run.open_model(ModelSource(path=folder), Engine(device="cpu"), 0)
+    request = make_request(lm.apply_chat_template(TURN), 0, 8)
+    request.args[1]["top_k"] = 0
+    assert len(lm.generate_until([request])) == 1
+    request.args[1]["top_k"] = 20
+    with pytest.raises(HealError, match="no top_k"):
+        lm.generate_until([request])
+    with pytest.raises(HealError, match="log-probs"):
+        lm.loglikelihood([request])
+
+
+def test_an_answer_ends_before_its_tasks_stop_text(folder: str) -> None:
+    lm = evals_run.open_model(ModelSource(path=folder), Engine(device="cpu"), 0)
+    requests = [make_request(lm.apply_chat_template(TURN), number, 40) for number in range(16)]
+    whole = lm.generate_until(requests)
+    word = max(whole, key=len).split()[2]
+    for request in requests:
+        request.args[1]["until"] = [word]
+    assert lm.generate_until(requests) == [text.split(word)[0] for text in whole] != whole
 
 
 def test_an_answer_is_capped_at_the_models_length_and_no_prompt_is_cut(lm: Any) -> None:
