@@ -23,7 +23,7 @@ from heal.engines.base import load_tokenizer
 from heal.method.gear import has_leak
 from heal.method.steps import TokenTexts
 from heal.provenance import SUFFIX
-from heal.rehearsal.traces import LEAK
+from heal.rehearsal.traces import FIRST, LEAK, STEP_END
 from heal.trace_files import DEFAULT_VARIANT, GRADES, GUIDED, REPAIRS, SAMPLES, SCORES
 
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ def find_in_traces(traces: Path, rehearsal: Rehearsal, teacher: Path) -> Iterato
             hinted.append(path)
             yield from find_in_verdicts(path, "repair_traces")
         yield from find_broken_lines(path, teacher)
+        if path.stem == DEFAULT_VARIANT:
+            yield from find_missing_cuts(path)
     if hinted and has_leak(LEAK, patterns):
         yield from find_missing_leaks(hinted)
     scores = traces / SCORES.of(variant=DEFAULT_VARIANT).path
@@ -158,6 +160,14 @@ def find_broken_lines(path: Path, teacher: Path) -> Iterator[Finding]:
             fix = "look at the borders of steps: a cut keeps whole lines"
             yield Finding("repair_traces", "a cut keeps a part of the next line", str(path), fix)
             return
+
+
+def find_missing_cuts(path: Path) -> Iterator[Finding]:
+    """Repairs of the default detector: one before the step in which the stand-in chooses, its largest surge."""
+    kept = [row["kept"].rstrip(" ") for row in read_columns(path, ["kept"])]
+    if not any(text.endswith(FIRST + STEP_END) for text in kept):
+        fix = "look at the borders of steps, and at the entropies of the engine"
+        yield Finding("repair_traces", "no cut is before the step that chooses", str(path), fix)
 
 
 def find_in_samples(traces: Path) -> Iterator[Finding]:

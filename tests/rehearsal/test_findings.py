@@ -12,6 +12,7 @@ import pytest
 
 from heal.method.steps import TokenTexts
 from heal.rehearsal import findings
+from heal.rehearsal.traces import FIRST
 from heal.stages import Stage, add_facts, list_stages
 from tests.support.user_models import build_user_tokenizer
 
@@ -76,6 +77,12 @@ def test_a_cut_ends_with_the_token_that_holds_the_line_end(tmp_path: Path) -> No
         row = {"kept": "".join(TokenTexts(tokenizer)(ids)), "token_ids": [*ids, *line]}
         path = write(tmp_path / "repairs.parquet", [row])
         assert len(list(findings.find_broken_lines(path, tmp_path / "teacher"))) == count
+
+
+@pytest.mark.parametrize(("end", "count"), [("\n\n", 0), ("\n\n  ", 0), ("\n\n   Let me try", 1), ("", 1)])
+def test_repairs_of_which_none_is_cut_before_the_choice_are_named(tmp_path: Path, end: str, count: int) -> None:
+    path = write(tmp_path / "repairs.parquet", [{"kept": "<think>\n" + FIRST + end}, {"kept": ""}])
+    assert len(list(findings.find_missing_cuts(path))) == count
 
 
 @pytest.mark.parametrize(("requests", "skipped", "count"), [(0, {"no_room": 4}, 1), (1, {"no_room": 3}, 0), (0, {}, 0)])
