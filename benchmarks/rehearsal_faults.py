@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.growing_table import GrowingTable
+from heal.errors import HealError
 from heal.rehearsal.build import Rehearsal, build
 from heal.rehearsal.findings import Finding, find_failed_jobs, find_findings
 from heal.rehearsal.rehearse import Rehearse, run_logged
@@ -63,10 +64,13 @@ def rehearse_with(fault: Fault, finished: Rehearsal, out: Path, cores: int) -> O
         rules = RULES.get(fault.stage, [fault.stage])
         command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--nocolor", "--keep-going"]
         until = ["merge_shards"] if fault.stage in SHARDED else rules
-        command += ["--configfile", str(rehearsal.config), "--forcerun", *rules, "--until", *until]
+        command += ["--configfile", str(rehearsal.config), "--config", "allow_resampling=true"]
+        command += ["--forcerun", *rules, "--until", *until]
         log = out / "workflow.log"
         status = run_logged(command, folder, log)
         findings = find_failed_jobs(log, folder) if status else find_findings(rehearsal)
+        if status and not findings:
+            raise HealError("Snakemake failed without a failed job", where=str(log), fix=log.read_text()[-2000:])
     return describe(fault, findings, time.monotonic() - began)
 
 
