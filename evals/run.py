@@ -241,17 +241,18 @@ def open_model(model: ModelSource, engine: Engine, seed: int) -> Any:
     """lm-eval's model: of the configured engine, or of the model's endpoint. Raises HealError without a tokenizer."""
     from heal.engines.base import load_tokenizer
 
-    load_tokenizer(model.path, model.revision)  # its errors name the fix; lm-eval's do not
     if model.endpoint:
         from evals.endpoint_model import ServedModel
 
+        load_tokenizer(model.path, model.revision)  # its errors name the fix; lm-eval's do not
         return ServedModel(model.path, model.revision, model.endpoint, model.template_options, engine.max_length)
     import torch
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # of loading; lm-eval's own stays
+    disable_progress_bar()  # of loading
     torch.set_num_threads(engine.threads)
     if engine.backend == "vllm":
+        load_tokenizer(model.path, model.revision)
         return open_vllm_model(model, engine, seed, torch.cuda.device_count())
     from evals.transformers_model import TransformersModel
 
