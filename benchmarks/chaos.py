@@ -7,7 +7,8 @@ jobs that were running, processes that live 10 seconds later. Fails where one li
 or where a table, figure, trace, answer or student differs from the undisturbed run's in a byte.
 
     python -m benchmarks.chaos --kills 20 --out results/reference/benchmarks/chaos_smoke.md
-    python -m benchmarks.chaos --rehearse config/single_gpu.yaml --kills 10
+    python -m benchmarks.chaos --kills 10 --rehearse config/single_gpu.yaml \
+        --out results/reference/benchmarks/chaos_single_gpu.md
 """
 
 from __future__ import annotations

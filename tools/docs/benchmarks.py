@@ -21,17 +21,15 @@ def build_benchmarks_table() -> str:
         command = COMMAND.search(docstring)
         if command:
             summary = docstring.split("\n\n")[0].replace("\n", " ")
-            rows.append([f"`{command[1]}`", summary, link_result(docstring)])
+            rows.append([f"`{command[1]}`", summary, link_results(docstring)])
     return build_table(["command", "what it does", "results"], rows)
 
 
-def link_result(docstring: str) -> str:
-    """A link to the committed results that a docstring names, as a table to read where there is one; "" without."""
-    named = RESULT.search(docstring)
-    if named is None:
-        return ""
-    path = Path(named[0])
-    for candidate in (path.with_suffix(".md"), path):
-        if (ROOT / candidate).is_file():
-            return f"[{candidate.stem}](../{candidate})"
-    return ""
+def link_results(docstring: str) -> str:
+    """Links to the committed results that a docstring names, as tables to read where there are such; "" without."""
+    links = []
+    for named in RESULT.findall(docstring):
+        path = Path(named)
+        candidates = [each for each in (path.with_suffix(".md"), path) if (ROOT / each).is_file()]
+        links += [f"[{candidate.stem}](../{candidate})" for candidate in candidates[:1]]
+    return ", ".join(links)
