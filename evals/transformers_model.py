@@ -98,4 +98,5 @@ def read_sampling(options: Mapping[str, Any]) -> Sampling:
             where="generation_kwargs of the task",
             fix="leave it out, or set engine.backend: vllm",
         )
-    return Sampling(float(given["temperature"]) if given["do_sample"] else 0.0, float(given.get("top_p", 1.0)))
+    temperature = float(given.get("temperature", 1.0)) if given["do_sample"] else 0.0
+    return Sampling(temperature, float(given.get("top_p", 1.0)))
