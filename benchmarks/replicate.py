@@ -5,7 +5,7 @@ again. Writes seconds, jobs and peak memory by the folder of their outputs, and 
 same as a table: md). --ablations adds `make ablations`, --comparisons `make comparisons`. --keep makes a reference
 folder of the clone's results (python -m tools.reference).
 
-    python -m benchmarks.replicate
+    python -m benchmarks.replicate --out results/reference/benchmarks/replicate.json
     python -m benchmarks.replicate --ablations --comparisons --keep results/reference/mini
 """
 
@@ -80,7 +80,7 @@ def write_record(record: dict[str, Any], out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "results/reference/mini/replicate.json")
+    parser.add_argument("--out", type=Path, default=ROOT / "results/reference/benchmarks/replicate.json")
     parser.add_argument("--ablations", action="store_true", help="time them too")
     parser.add_argument("--comparisons", action="store_true", help="time them too")
     parser.add_argument("--keep", type=Path, help="the reference folder to make of the results")
