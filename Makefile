@@ -81,7 +81,7 @@ TESTS := $(LONGEST) $(filter-out $(LONGEST),$(sort $(shell find tests -name 'tes
 # One thread each: two processes with two threads on two cores wait for each other.
 PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test: test-env  ## Run lint, types and all tests, complete small runs included (about 10 minutes on 2 cores)
+test: test-env  ## Run lint, types and all tests, complete small runs included (9 to 14 minutes on 2 cores)
 	@$(MAKE) --no-print-directory --jobs 2 lint tests
 
 tests: test-env
