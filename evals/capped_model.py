@@ -16,6 +16,7 @@ from lm_eval.api.model import LM
 from evals.task_functions import NO_ROOM
 from heal.end_token import find_end_token_id
 from heal.engines.base import collect_end_ids
+from heal.records import derive_seed
 
 
 class CappedModel(LM):
@@ -91,3 +92,11 @@ class CappedModel(LM):
         for place, text in zip(places, texts, strict=True):
             answers[place] = text
         return answers
+
+
+def derive_answer_seed(seed: int, request: Instance, repeat: int) -> int:
+    """Seed of one answer: without one of its own, an answer depends on what is computed next to it.
+
+    seed: of the evaluation. repeat: the answer's index, from 0.
+    """
+    return derive_seed(seed, request.task_name, request.doc_id, repeat)

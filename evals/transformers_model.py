@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from lm_eval.api.instance import Instance
 from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
 
-from evals.capped_model import CappedModel
+from evals.capped_model import CappedModel, derive_answer_seed
 from evals.task_functions import CUT_OFF
 from heal.config.experiment import Engine
 from heal.config.models import ModelSource
@@ -16,7 +16,6 @@ from heal.engines.base import Request, Sampling
 from heal.engines.transformers import TransformersEngine
 from heal.errors import HealError
 from heal.progress import Progress
-from heal.records import derive_seed
 
 NO_LIMIT = 2**31
 """Tokens of a model without a maximum; lm-eval requires a number."""
@@ -53,8 +52,7 @@ class TransformersModel(CappedModel):
         batches.free_memory()
 
     def build_extra_options(self, request: Instance, repeat: int) -> dict[str, Any]:
-        # Without a seed of its own, an answer depends on what was computed next to it.
-        return {"seed": derive_seed(self.seed, request.task_name, request.doc_id, repeat)}
+        return {"seed": derive_answer_seed(self.seed, request, repeat)}
 
     def answer(self, requests: list[Instance], disable_tqdm: bool) -> list[str]:
         """Requests with equal sampling are computed together, the longest prompts first."""

@@ -7,10 +7,9 @@ from typing import Any
 
 from lm_eval.api.instance import Instance
 
-from evals.capped_model import CappedModel
+from evals.capped_model import CappedModel, derive_answer_seed
 from evals.task_functions import CUT_OFF
 from heal.engines.vllm_start import name_vllm_distribution
-from heal.records import derive_seed
 
 with name_vllm_distribution():
     from lm_eval.models.vllm_causallms import VLLM
@@ -30,8 +29,7 @@ class VllmModel(CappedModel, VLLM):
         self.model.llm_engine.engine_core.shutdown()
 
     def build_extra_options(self, request: Instance, repeat: int) -> dict[str, Any]:
-        # Without a seed of its own, an answer depends on what was computed next to it.
-        seed = derive_seed(self.model_args["seed"], request.task_name, request.doc_id, repeat)
+        seed = derive_answer_seed(self.model_args["seed"], request, repeat)
         return {"stop_token_ids": list(self.end_ids), "seed": seed}
 
     def _model_generate(self, *arguments: Any, **options: Any) -> list[Any]:

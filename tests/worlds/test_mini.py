@@ -340,6 +340,10 @@ def test_shipped_models_have_their_card_and_license(name):
     assert (fields["license"], fields["library_name"]) == ("apache-2.0", "transformers")
 
 
+UNDECIDED = {"blurred"}
+"""Flips of which the interval reaches above the threshold (docs/log.md); one that no longer does fails here."""
+
+
 @pytest.mark.parametrize(
     ("run", "teacher", "broken"),
     [
@@ -350,13 +354,17 @@ def test_shipped_models_have_their_card_and_license(name):
     ],
 )
 def test_the_reference_audits_name_the_premise_that_each_teacher_breaks(run, teacher, broken):
-    """By every teacher seed. The others hold by the whole interval; the broken one lies below the default teacher's."""
+    """By every teacher seed, and by the whole interval but for UNDECIDED; the broken one lies below the default's."""
     rows = pd.read_csv(REFERENCE / run / f"tables/main_audits/premises_{teacher}.csv").set_index("premise")
     default = pd.read_csv(REFERENCE / "mini/tables/main_audits/premises_default.csv").set_index("premise")
     for name, row in rows.iterrows():
         verdicts = set(str(row["by_teacher_seed"]).split(", "))
         assert {row["holds"]} == verdicts == ({"no"} if name == broken else {"yes"})
-        assert row["high"] < default.loc[name, "low"] if name == broken else row["low"] > row["threshold"]
+        if name == broken:
+            assert row["high"] < default.loc[name, "low"]
+            assert (row["high"] < row["threshold"]) != (teacher in UNDECIDED)
+        else:
+            assert row["low"] > row["threshold"]
 
 
 def test_shipped_files_are_small():
