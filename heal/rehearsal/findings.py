@@ -7,6 +7,7 @@ of the config, an end token that is not looked for.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import json
 import re
@@ -156,7 +157,7 @@ def find_broken_lines(path: Path, teacher: Path) -> Iterator[Finding]:
     for row in rows:
         pieces = get_texts(row["token_ids"])
         ends = list(itertools.accumulate(map(len, pieces)))
-        if "\n" not in pieces[ends.index(len(row["kept"]))]:
+        if "\n" not in pieces[bisect.bisect_left(ends, len(row["kept"]))]:
             fix = "look at the borders of steps: a cut keeps whole lines"
             yield Finding("repair_traces", "a cut keeps a part of the next line", str(path), fix)
             return
